@@ -1,0 +1,343 @@
+"""The batch state machine: events of the log go in, effects come out. No Kafka, no clock of its own.
+
+The rules are CONTRACT 7. Applying an event twice is the same as once, and the effects of a log do not depend on how it
+is cut into chunks, because the rules are looked at after each outcome and every time comes from an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tables.codes import Code, CompletedBy, State, Status
+from tables.events import (
+    Arrived,
+    Decision,
+    Effect,
+    Expire,
+    FailedStation,
+    Late,
+    Open,
+    Opened,
+    Position,
+    Released,
+    Source,
+)
+
+__all__ = ["ABSENT", "Batch", "Group", "SourceState", "unknown_batch"]
+
+ABSENT = "-"  # stands in a codes string for a station that has no outcome
+
+FIRST_REVISION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Outcomes that one event brought and that the batch took in, as they are stored; lists run in parallel."""
+
+    position: Position
+    source: Source
+    stations: list[str]
+    codes: str
+    values: list[str | None]
+
+
+@dataclass(slots=True, eq=False)
+class SourceState:
+    """One source message of a batch: what it named, and what has become of it.
+
+    `codes` is frozen when the batch closes: a letter for each of `stations`, ABSENT for none; what comes after is in
+    `outcomes` only. `late` says that the message itself came after the batch had closed.
+    """
+
+    source: Source
+    opened_at: float
+    deadline: float
+    stations: tuple[str, ...]
+    position: Position
+    late: bool = False
+    outcomes: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    codes: str = ""
+
+
+class Batch:
+    """One batch: expected stations by message, outcomes by message and station, and the decision once it is closed.
+
+    What has changed and is not stored yet is kept in `fresh_sources`, `fresh_groups` and `fresh_late`, for the
+    owner to take. Outcomes that came in time and those that came late are kept apart because the former are deleted
+    once the batch has been published.
+    """
+
+    __slots__ = (
+        "batch_id",
+        "deadline",
+        "decision",
+        "expected",
+        "fresh_groups",
+        "fresh_late",
+        "fresh_sources",
+        "opened_at",
+        "pending",
+        "sources",
+        "state",
+    )
+
+    def __init__(self, batch_id: str, opened_at: float) -> None:
+        self.batch_id = batch_id
+        self.opened_at = opened_at
+        self.deadline = opened_at
+        self.state = State.OPEN
+        self.sources: dict[Source, SourceState] = {}
+        # Station -> the latest message that names it. A dict keeps the place of the first naming when a later message
+        # takes a station over, which is the order of the output.
+        self.expected: dict[str, SourceState] = {}
+        self.pending = 0
+        self.decision: Decision | None = None
+        self.fresh_sources: list[SourceState] = []
+        self.fresh_groups: list[Group] = []
+        self.fresh_late: list[Group] = []
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def open(self, event: Open, position: Position, *, max_age: float) -> list[Effect]:
+        """Take in a source message: the first one opens the batch, others supplement it or are late."""
+        if event.source in self.sources:
+            return []
+        first = not self.sources
+        self.add_source(event, position, max_age=max_age)
+        effects: list[Effect] = [Opened(self.batch_id, event.stations)] if first else []
+        if self.state is State.OPEN and not self.pending:
+            effects.append(self._close(CompletedBy.ALL, event.opened_at))
+        return effects
+
+    def arrive(self, event: Arrived, position: Position) -> list[Effect]:
+        """Take in outcomes, one after the other; the first in the log wins for a message and station."""
+        source = self.sources.get(event.source)
+        if source is None:
+            return _all_late(event, "unknown-message", self)
+        effects: list[Effect] = []
+        start = 0
+        if self.state is State.OPEN:
+            start = self._arrive_in_time(source, event, position, effects)
+        if start < len(event.stations):
+            self._arrive_late(source, event, position, start, effects)
+        return effects
+
+    def expire(self, event: Expire) -> list[Effect]:
+        """Close at the deadline with what has arrived; void when the deadline has moved since."""
+        if self.state is not State.OPEN or event.deadline < self.deadline:
+            return []
+        return [self._close(CompletedBy.TIMEOUT, event.at)]
+
+    # -- taking in ---------------------------------------------------------------------------------------------------
+
+    def add_source(self, event: Open, position: Position, *, max_age: float) -> SourceState:
+        """Record a message without looking at any rule; recovery rebuilds a batch by this too."""
+        late = self.state is not State.OPEN
+        source = SourceState(event.source, event.opened_at, event.deadline, event.stations, position, late)
+        self.sources[event.source] = source
+        self.fresh_sources.append(source)
+        if late:
+            return source
+        if not self.expected:
+            self.expected = dict.fromkeys(event.stations, source)
+            self.pending = len(event.stations)
+            self.deadline = event.deadline
+        else:
+            for station in event.stations:
+                named_by = self.expected.get(station)
+                # A station that had arrived for an older message is awaited again for this one.
+                if named_by is None or _has_arrived(named_by, station):
+                    self.pending += 1
+                self.expected[station] = source
+            self.deadline = max(self.deadline, min(event.deadline, self.opened_at + max_age))
+            self._fail_skipped()
+        return source
+
+    def _fail_skipped(self) -> None:
+        """A station that was skipped for an earlier deadline can't come any more once the batch lives on past it."""
+        for source in self.sources.values():
+            if source.deadline >= self.deadline:
+                continue
+            for station, (code, value) in source.outcomes.items():
+                if code == Code.SKIPPED:
+                    source.outcomes[station] = (Code.FAILED, value)
+                    if self.expected[station] is source:
+                        self.pending -= 1
+
+    def take_group(self, source: SourceState, group: Group) -> None:
+        """Record stored outcomes without looking at any rule: for recovery. The first one wins here too."""
+        for station, code, value in zip(group.stations, group.codes, group.values, strict=True):
+            if station not in source.outcomes:
+                self._take(source, station, code, value)
+
+    def _take(self, source: SourceState, station: str, code: str, value: str | None) -> None:
+        if code == Code.SKIPPED and self.state is State.OPEN:
+            if self.deadline <= source.deadline:
+                source.outcomes[station] = (code, value)  # the batch is due: it stays missing
+                return
+            code = Code.FAILED
+        source.outcomes[station] = (code, value)
+        if self.state is State.OPEN and self.expected.get(station) is source:
+            self.pending -= 1
+
+    def _arrive_in_time(self, source: SourceState, event: Arrived, position: Position, effects: list[Effect]) -> int:
+        """Take outcomes until the batch closes; returns the index of the first that has not been looked at."""
+        outcomes = source.outcomes
+        taken: list[int] = []
+        seen = 0
+        for station, code, value in zip(event.stations, event.codes, event.values, strict=True):
+            seen += 1
+            if station in outcomes:
+                continue
+            taken.append(seen - 1)
+            self._take(source, station, code, value)
+            if not self.pending:
+                break
+        effects.extend(_failure(event, index) for index in taken if index in event.letters)
+        if taken:
+            self.fresh_groups.append(_group(event, position, taken))
+        if not self.pending:
+            effects.append(self._close(CompletedBy.ALL, event.at))
+        return seen
+
+    def _arrive_late(
+        self, source: SourceState, event: Arrived, position: Position, start: int, effects: list[Effect]
+    ) -> None:
+        taken: list[int] = []
+        for index in range(start, len(event.stations)):
+            station = event.stations[index]
+            if station in source.outcomes:
+                continue
+            taken.append(index)
+            source.outcomes[station] = (event.codes[index], None)
+            if index in event.letters:
+                effects.append(_failure(event, index))
+            if not self._superseded(source, station):
+                reason = "late-message" if source.late else "batch-closed"
+                effects.append(_late(event, index, reason, self))
+        if taken:
+            group = _group(event, position, taken)
+            # The late topic has the values; here a repeat has to be told from a first, no more.
+            self.fresh_late.append(Group(position, group.source, group.stations, group.codes, [None] * len(taken)))
+
+    def _superseded(self, source: SourceState, station: str) -> bool:
+        """Whether a later message that names this station has had its outcome: an older one is then no news."""
+        if len(self.sources) == 1:
+            return False
+        newer = False
+        for other in self.sources.values():
+            if newer and station in other.outcomes:
+                return True
+            newer = newer or other is source
+        return False
+
+    # -- closing -----------------------------------------------------------------------------------------------------
+
+    def _close(self, completed_by: CompletedBy, closed_at: float) -> Released:
+        self.decision = self.decide(completed_by, closed_at)
+        self.freeze()
+        return Released(self.decision)
+
+    def freeze(self) -> None:
+        """Fix the codes of all that came in time; what comes from now on is late."""
+        self.state = State.CLOSING
+        for source in self.sources.values():
+            outcomes = source.outcomes
+            none = (ABSENT, None)
+            source.codes = "".join([outcomes.get(station, none)[0] for station in source.stations])
+
+    def decide(self, completed_by: CompletedBy, closed_at: float) -> Decision:
+        """List what the batch has now: results, missing, failed and empty, in the order of the messages."""
+        results: list[str] = []
+        missing: list[str] = []
+        failed: list[tuple[str, str]] = []
+        empty: list[str] = []
+        several = len(self.sources) > 1
+        for station, source in self.expected.items():
+            code, value = source.outcomes.get(station) or (ABSENT, None)
+            if several and code in (ABSENT, Code.SKIPPED):
+                code, value = self._older_result(station)
+            if code == Code.RESULT:
+                results.append(value or "null")
+            elif code == Code.EMPTY:
+                empty.append(station)
+            elif code == Code.FAILED:
+                failed.append((station, value or ""))
+            else:
+                missing.append(station)
+        return Decision(
+            batch_id=self.batch_id,
+            revision=FIRST_REVISION,
+            completed_by=completed_by,
+            status=Status.PARTIAL if missing else Status.COMPLETE,
+            opened_at=self.opened_at,
+            deadline=self.deadline,
+            closed_at=closed_at,
+            expected=tuple(self.expected),
+            results=tuple(results),
+            missing=tuple(missing),
+            failed=tuple(failed),
+            empty=tuple(empty),
+        )
+
+    def _older_result(self, station: str) -> tuple[str, str | None]:
+        """The result of the latest message that has one, where the latest that names the station has nothing."""
+        for source in reversed(self.sources.values()):
+            code, value = source.outcomes.get(station) or (ABSENT, None)
+            if code == Code.RESULT:
+                return code, value
+        return ABSENT, None
+
+    def waiting_for(self) -> Iterable[str]:
+        """Stations that have not arrived yet, lazily, in the order of the messages."""
+        return (station for station, source in self.expected.items() if not _has_arrived(source, station))
+
+
+def unknown_batch(event: Arrived) -> list[Effect]:
+    """Effects of outcomes whose batch is not known: late, each of them."""
+    return _all_late(event, "unknown-batch", None)
+
+
+def _has_arrived(source: SourceState, station: str) -> bool:
+    outcome = source.outcomes.get(station)
+    return outcome is not None and outcome[0] != Code.SKIPPED
+
+
+def _group(event: Arrived, position: Position, taken: list[int]) -> Group:
+    if len(taken) == len(event.stations):
+        return Group(position, event.source, event.stations, event.codes, event.values)
+    return Group(
+        position,
+        event.source,
+        [event.stations[index] for index in taken],
+        "".join([event.codes[index] for index in taken]),
+        [event.values[index] for index in taken],
+    )
+
+
+def _failure(event: Arrived, index: int) -> FailedStation:
+    return FailedStation(event.batch_id, event.source, event.stations[index], event.at, event.letters[index])
+
+
+def _late(event: Arrived, index: int, reason: str, batch: Batch | None) -> Late:
+    decision = batch.decision if batch else None
+    return Late(
+        batch_id=event.batch_id,
+        station=event.stations[index],
+        code=Code(event.codes[index]),
+        value=event.values[index],
+        reason=reason,
+        revision=decision.revision if decision else None,
+        closed_at=decision.closed_at if decision else None,
+        at=event.at,
+    )
+
+
+def _all_late(event: Arrived, reason: str, batch: Batch | None) -> list[Effect]:
+    effects: list[Effect] = []
+    for index in range(len(event.codes)):
+        if index in event.letters:
+            effects.append(_failure(event, index))
+        effects.append(_late(event, index, reason, batch))
+    return effects

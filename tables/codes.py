@@ -1,0 +1,40 @@
+"""What can become of one station in one batch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["Code", "CompletedBy", "State", "Status"]
+
+
+class Code(StrEnum):
+    """Outcome of one callback; one letter, because it is stored once for each station."""
+
+    RESULT = "r"
+    EMPTY = "e"
+    FAILED = "f"
+    SKIPPED = "s"
+
+
+class CompletedBy(StrEnum):
+    """The rule that closed a batch, or that made a later revision of it."""
+
+    ALL = "all"
+    TIMEOUT = "timeout"
+
+
+class Status(StrEnum):
+    """Status of a batch as users see it."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+
+
+class State(StrEnum):
+    """How far a batch has got on its way out: the steps of the outbox."""
+
+    OPEN = "open"
+    CLOSING = "closing"  # decided, and the decision is stored
+    PREPARED = "prepared"  # a custom result handler has answered, and its answer is stored
+    CLOSED = "closed"  # published, and remembered until it is forgotten

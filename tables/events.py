@@ -1,0 +1,182 @@
+"""Events of the batch log and the effects that they have: plain records, no behaviour.
+
+Every change of a batch is an event on the `batch-events` topic. An event carries its sender's time, and the
+state machine takes every time from there, never from a clock of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tables.codes import Code, CompletedBy, Status
+
+__all__ = [
+    "Arrived",
+    "BatchEvent",
+    "Decision",
+    "Effect",
+    "Expire",
+    "FailedStation",
+    "FailureLetter",
+    "Forget",
+    "Late",
+    "Open",
+    "Opened",
+    "Position",
+    "Released",
+    "Source",
+]
+
+
+class Source(NamedTuple):
+    """The source message that an event comes from; identifies it for ever."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Position(NamedTuple):
+    """Place of an event in the log of its partition: the message's offset, and which event of that frame it is."""
+
+    offset: int
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A source message has been split: these stations are expected.
+
+    `opened_at` and `deadline` are Unix seconds as the splitter stamped them; `stations` are unique, in the order in
+    which the message names them.
+    """
+
+    batch_id: str
+    source: Source
+    opened_at: float
+    deadline: float
+    stations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLetter:
+    """What the dead-letter topic gets for a failed station, made where it failed so that a repeat is identical.
+
+    `value` is a source message with that station's records, `key` the source message's; `error` ends with the
+    traceback.
+    """
+
+    value: str
+    key: bytes | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Outcomes of stations of one source message, in parallel lists.
+
+    `values[i]` is the JSON text of a result, the error text of a failed or skipped station, None for an empty one.
+    `at` is the time when the sender gathered them, Unix seconds. `letters` maps indices of failed stations.
+    """
+
+    batch_id: str
+    source: Source
+    at: float
+    stations: list[str]
+    codes: str
+    values: list[str | None]
+    letters: dict[int, FailureLetter]
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The deadline that its sender saw has come; void if the batch's deadline is later by now."""
+
+    batch_id: str
+    deadline: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A closed batch has been remembered for long enough."""
+
+    batch_id: str
+    closed_at: float
+    at: float
+
+
+BatchEvent = Open | Arrived | Expire | Forget
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a closing batch publishes: a function of the log alone.
+
+    `results` are JSON texts in the order in which the messages named the stations; the id lists keep that order too.
+    """
+
+    batch_id: str
+    revision: int
+    completed_by: CompletedBy
+    status: Status
+    opened_at: float
+    deadline: float
+    closed_at: float
+    expected: tuple[str, ...]
+    results: tuple[str, ...]
+    missing: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+    empty: tuple[str, ...]
+
+    @property
+    def arrived_count(self) -> int:
+        """Stations with a result, empty or failed."""
+        return len(self.expected) - len(self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A batch that was not known is open now."""
+
+    batch_id: str
+    expected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A batch has closed; its decision goes to the outbox."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """An outcome that came after its batch had closed, or for a batch that is not known.
+
+    `revision` and `closed_at` are None where the batch is not known. `at` is the time of the event that carried it.
+    """
+
+    batch_id: str
+    station: str
+    code: Code
+    value: str | None
+    reason: str
+    revision: int | None
+    closed_at: float | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStation:
+    """A station's failure was seen for the first time."""
+
+    batch_id: str
+    source: Source
+    station: str
+    at: float
+    letter: FailureLetter
+
+
+Effect = Opened | Released | Late | FailedStation
