@@ -1,0 +1,304 @@
+"""Log lines in both languages, and their JSON shape.
+
+Ids and error texts come from outside. What is not printable in them is escaped, so that nobody can forge a line, and
+what is long is cut. Nothing is formatted for a level that is off.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Final
+
+from app.choices import Language, LogFormat
+
+__all__ = ["CATALOGUE", "BatchLog", "JsonFormatter", "Line", "logging_config", "names", "printable", "say"]
+
+NAMES_SHOWN: Final = 13
+PROGRESS_SECONDS: Final = 1.0
+_NAME_SHOWN: Final = 200
+_TEXT_SHOWN: Final = 500
+
+
+class Line(StrEnum):
+    """What a log line tells; in JSON the field `event`."""
+
+    OPENED = "batch-opened"
+    PROGRESS = "batch-progress"
+    COMPLETED = "batch-completed"
+    PUBLISHED = "batch-published"
+    TIMED_OUT = "batch-timed-out"
+    LATE = "late-result"
+    DEAD_LETTER = "dead-letter"
+    WORKER_READY = "worker-ready"
+    TOPICS_CREATED = "topics-created"
+    BROKER_AWAY = "broker-away"
+    BROKER_BACK = "broker-back"
+
+
+CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
+    {
+        line: MappingProxyType({Language.EN: en, Language.ZH: zh})
+        for line, en, zh in (
+            (
+                Line.OPENED,
+                "Batch {batch_id} opened, expected stations: {stations}",
+                "初始化批次 {batch_id}，预期场站: {stations}",
+            ),
+            (
+                Line.PROGRESS,
+                "Batch {batch_id} progress: {arrived}/{expected}, pending: {stations}",
+                "批次 {batch_id} 进度: {arrived}/{expected}，待完成: {stations}",
+            ),
+            (
+                Line.COMPLETED,
+                "Batch {batch_id} complete, stations: {stations}",
+                "批次 {batch_id} 完成，场站: {stations}",
+            ),
+            (
+                Line.PUBLISHED,
+                "Batch {batch_id} published with {count} stations",
+                "批次 {batch_id} 结果已上传，包含 {count} 个场站",
+            ),
+            (
+                Line.TIMED_OUT,
+                "Batch {batch_id} timed out with {arrived}/{expected}, missing stations: {stations}",
+                "批次 {batch_id} 超时，已完成 {arrived}/{expected}，缺失场站: {stations}",
+            ),
+            (
+                Line.LATE,
+                "Batch {batch_id} late result of station {station_id}, status: {status}, reason: {reason}",
+                "批次 {batch_id} 收到迟到结果，场站: {station_id}，状态: {status}，原因: {reason}",
+            ),
+            (
+                Line.DEAD_LETTER,
+                "Dead letter ({reason}): {error} [{place}]",
+                "死信 ({reason}): {error} [{place}]",
+            ),
+            (
+                Line.WORKER_READY,
+                "Worker ready, partitions: {partitions}",
+                "worker 已就绪，分区: {partitions}",
+            ),
+            (
+                Line.TOPICS_CREATED,
+                "Topics created: {topics}",
+                "已创建主题: {topics}",
+            ),
+            (
+                Line.BROKER_AWAY,
+                "Kafka at {broker} is away, waiting for it up to {patience:g} s: {error}",
+                "Kafka {broker} 不可用，最多等待 {patience:g} 秒: {error}",
+            ),
+            (
+                Line.BROKER_BACK,
+                "Kafka at {broker} is back after {away:.1f} s",
+                "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
+            ),
+        )
+    }
+)
+
+
+class Shown(str):
+    """Text that is fit for a log line already: printable and cut."""
+
+    __slots__ = ()
+
+
+def say(language: Language, line: Line, **fields: object) -> str:
+    """The line in that language. Texts among the fields are made printable and cut at 500 characters.
+
+    Raises:
+        KeyError: A field that the line needs is not given.
+    """
+    shown = {
+        name: printable(value) if isinstance(value, str) and not isinstance(value, Shown) else value
+        for name, value in fields.items()
+    }
+    return CATALOGUE[line][language].format_map(shown)
+
+
+def printable(text: str, limit: int = _TEXT_SHOWN) -> Shown:
+    r"""The text cut at `limit` characters; if any of them is not printable, escaped as in a Python literal (`a\nb`)."""
+    cut = _cut(text, limit)
+    return Shown(cut if cut.isprintable() else repr(cut)[1:-1])
+
+
+def names(ids: Iterable[str], total: int) -> Shown:
+    """The ids in their order, printed like a Python set; after 13 of them only how many more `total` says there are.
+
+    Takes at most 14 ids out of the iterable, however many there are.
+    """
+    taken = list(islice(ids, NAMES_SHOWN + 1))
+    if not taken:
+        return Shown("set()")
+    quoted = [repr(_cut(name, _NAME_SHOWN)) for name in taken[:NAMES_SHOWN]]
+    more = max(total, len(taken)) - NAMES_SHOWN
+    return Shown("{" + ", ".join(quoted + ([f"… +{more}"] if more > 0 else [])) + "}")
+
+
+def _cut(text: str, limit: int) -> str:
+    return str(text) if len(text) <= limit else text[:limit] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLog:
+    """Says what happens to batches.
+
+    Attributes:
+        logger: Where the lines go.
+        language: Theirs.
+        clock: Seconds, from any beginning; only for the pace of progress lines.
+    """
+
+    logger: logging.Logger
+    language: Language
+    clock: Callable[[], float]
+    _said: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def opened(self, batch_id: str, expected: Collection[str]) -> None:
+        """A batch was opened that waits for these stations."""
+        if self.logger.isEnabledFor(logging.INFO):
+            self._batch(logging.INFO, Line.OPENED, batch_id, stations=names(expected, len(expected)))
+
+    def progress(
+        self, batch_id: str, arrived: int, expected: int, pending: Iterable[str] | Callable[[], Iterable[str]]
+    ) -> None:
+        """`arrived` of `expected` stations are there; at most one line a second for each batch.
+
+        Only a line that is written looks at `pending`, which holds `expected - arrived` ids or gives them when called.
+        """
+        if not self.logger.isEnabledFor(logging.INFO) or not self._is_due(batch_id):
+            return
+        ids = pending() if callable(pending) else pending
+        stations = names(ids, expected - arrived)
+        self._batch(logging.INFO, Line.PROGRESS, batch_id, arrived=arrived, expected=expected, stations=stations)
+
+    def completed(self, batch_id: str, stations: Collection[str]) -> None:
+        """Every expected station has arrived."""
+        self.forget(batch_id)
+        if self.logger.isEnabledFor(logging.INFO):
+            self._batch(logging.INFO, Line.COMPLETED, batch_id, stations=names(stations, len(stations)))
+
+    def published(self, batch_id: str, station_count: int) -> None:
+        """The output with the results of so many stations is out."""
+        if self.logger.isEnabledFor(logging.INFO):
+            self._batch(logging.INFO, Line.PUBLISHED, batch_id, count=station_count)
+
+    def timed_out(self, batch_id: str, arrived: int, expected: int, missing: Iterable[str]) -> None:
+        """The deadline has come; `missing` holds `expected - arrived` ids."""
+        self.forget(batch_id)
+        if self.logger.isEnabledFor(logging.WARNING):
+            stations = names(missing, expected - arrived)
+            self._batch(
+                logging.WARNING, Line.TIMED_OUT, batch_id, arrived=arrived, expected=expected, stations=stations
+            )
+
+    def late(self, batch_id: str, station_id: str, status: str, reason: str) -> None:
+        """An outcome came after its batch was closed."""
+        if self.logger.isEnabledFor(logging.WARNING):
+            fields = {"batch_id": batch_id, "station_id": station_id}
+            self._write(logging.WARNING, Line.LATE, fields, **fields, status=status, reason=reason)
+
+    def dead_letter(
+        self,
+        reason: str,
+        error: str,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+        batch_id: str | None = None,
+        station_id: str | None = None,
+    ) -> None:
+        """Something went to the dead-letter topic; the rest says where it came from, as far as that is known."""
+        if not self.logger.isEnabledFor(logging.WARNING):
+            return
+        known = {
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+            "batch_id": batch_id,
+            "station_id": station_id,
+        }
+        fields = {name: value for name, value in known.items() if value is not None}
+        place = Shown(", ".join(f"{name}={printable(str(value), _NAME_SHOWN)}" for name, value in fields.items()))
+        self._write(logging.WARNING, Line.DEAD_LETTER, fields, reason=reason, error=error, place=place or "?")
+
+    def forget(self, batch_id: str) -> None:
+        """The batch is no longer ours: nothing is kept for it."""
+        self._said.pop(batch_id, None)
+
+    def _is_due(self, batch_id: str) -> bool:
+        """Whether a second has gone since the batch's last progress line; if so, notes the one that is written now.
+
+        The dict is in the order of its times, so what is older than a second stands in front and is dropped here: it
+        never holds more than the lines of one second. A clock that was put back makes an entry old too.
+        """
+        now = self.clock()
+        while self._said:
+            oldest = next(iter(self._said))
+            if 0.0 <= now - self._said[oldest] < PROGRESS_SECONDS:
+                break
+            del self._said[oldest]
+        if batch_id in self._said:
+            return False
+        self._said[batch_id] = now
+        return True
+
+    def _batch(self, level: int, line: Line, batch_id: str, **fields: object) -> None:
+        self._write(level, line, {"batch_id": batch_id}, batch_id=batch_id, **fields)
+
+    def _write(self, level: int, line: Line, extra: Mapping[str, object], **fields: object) -> None:
+        self.logger.log(level, say(self.language, line, **fields), extra={"event": str(line), **extra})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message; event, ids and place where given; a traceback as text."""
+
+    EXTRA: Final = ("event", "batch_id", "station_id", "topic", "partition", "offset")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line of JSON without a line break of any kind in it."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry: dict[str, object] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {name: value for name in self.EXTRA if (value := record.__dict__.get(name)) is not None}
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = self.formatStack(record.stack_info)
+        return _NOT_IN_A_LINE.sub(_escaped, json.dumps(entry, ensure_ascii=False, default=str))
+
+
+# What json leaves as it is, though some readers break lines there (NEL, LS, PS), terminals obey it (C1) or UTF-8 has no
+# bytes for it (surrogates). In JSON text it can only stand within a string, where this escape is valid.
+_NOT_IN_A_LINE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def logging_config(log_format: LogFormat) -> dict[str, Any] | None:
+    """What `faust.App(logging_config=...)` takes so that a worker logs in that format.
+
+    Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only both its formatters are replaced.
+    (`loghandlers` would add a second handler, and every line twice.) None keeps Faust's coloured text.
+    """
+    if log_format is LogFormat.TEXT:
+        return None
+    formatters = {name: {"()": JsonFormatter} for name in ("default", "colored")}
+    return {"version": 1, "merge": True, "formatters": formatters}
