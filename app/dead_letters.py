@@ -1,0 +1,81 @@
+"""Dead letters: what could not be used, with the reason, kept so that it can be looked at and sent again."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from app.transport import InMessage, OutMessage
+from tables.events import Source
+
+__all__ = ["ERROR_BYTES", "DeadLetters", "Reason"]
+
+ERROR_BYTES = 8 * 1024
+TOO_LARGE_BYTES = 64 * 1024
+
+
+class Reason(StrEnum):
+    """Why something is in the dead-letter topic; the header `reason`."""
+
+    BAD_MESSAGE = "bad-message"
+    BAD_RECORD = "bad-record"
+    STATION_FAILED = "station-failed"
+    HANDLER_FAILED = "handler-failed"
+    TOO_LARGE = "too-large"
+
+
+class DeadLetters:
+    """Makes dead letters for one topic.
+
+    `failed-at` is a time from the log (of the message, the outcome or the closing), never the time of the attempt, so
+    that a letter that a crash makes go out again is identical.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def letter(
+        self,
+        reason: Reason,
+        error: str,
+        *,
+        value: bytes | None,
+        key: bytes | None,
+        failed_at: float,
+        source: Source | None = None,
+        batch_id: str | None = None,
+        station_id: str | None = None,
+    ) -> OutMessage:
+        """One letter; headers that are not known are left out."""
+        known: dict[str, object | None] = {
+            "reason": reason.value,
+            "error": _cut(error),
+            "failed-at": repr(failed_at),
+            "source-topic": source.topic if source else None,
+            "source-partition": source.partition if source else None,
+            "source-offset": source.offset if source else None,
+            "batch-id": batch_id,
+            "station-id": station_id,
+        }
+        headers = [(name, str(value).encode()) for name, value in known.items() if value is not None]
+        if reason is Reason.TOO_LARGE and value is not None:
+            value = value[:TOO_LARGE_BYTES]
+        return OutMessage(self._topic, value, key=key, headers=headers)
+
+    def of_message(self, message: InMessage, error: str) -> OutMessage:
+        """A message that could not be read: its bytes and its key as they came."""
+        return self.letter(
+            Reason.BAD_MESSAGE,
+            error,
+            value=message.value,
+            key=message.key,
+            failed_at=message.timestamp,
+            source=Source(message.topic, message.partition, message.offset),
+        )
+
+
+def _cut(error: str) -> str:
+    """Cut to ERROR_BYTES of UTF-8, the end kept: a traceback's last lines say what happened."""
+    encoded = error.encode(errors="replace")
+    if len(encoded) <= ERROR_BYTES:
+        return encoded.decode()
+    return encoded[-ERROR_BYTES:].decode(errors="ignore")

@@ -1,0 +1,23 @@
+"""Counters of one worker. Plain integers: a count is one addition, whoever shows them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+__all__ = ["Metrics"]
+
+
+class Metrics:
+    """What this worker has counted since its start; names are the contract's words."""
+
+    def __init__(self) -> None:
+        self.source_messages = 0
+        self.empty_messages = 0
+        self.stations_split = 0
+        self.batches_opened = 0
+        self.batches_closed: Counter[str] = Counter()  # completed_by -> batches
+        self.arrivals: Counter[str] = Counter()  # outcome code -> stations
+        self.late_outcomes = 0
+        self.dead_letters: Counter[str] = Counter()  # reason -> letters
+        self.outbox_recoveries: Counter[str] = Counter()  # "found" | "sent" -> messages
+        self.source_gaps = 0
