@@ -1,0 +1,131 @@
+"""Gathers outcomes that finish within a few milliseconds of each other into frames for the batches' partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app.frames import FRAME_BYTES, FRAME_EVENTS
+from app.messages import encode_events
+from app.results import Outcome
+from app.transport import Clock, OutMessage, Sender
+from tables.events import Arrived, FailureLetter, Source
+
+__all__ = ["OutcomeGatherer"]
+
+GATHER_SECONDS = 0.004
+
+
+@dataclass(slots=True)
+class _Filling:
+    """Outcomes for one partition that have not been sent yet, by batch and source message."""
+
+    groups: dict[tuple[str, Source], Arrived] = field(default_factory=dict)
+    codes: dict[tuple[str, Source], list[str]] = field(default_factory=dict)
+    stored: list[Callable[[], None]] = field(default_factory=list)
+    size: int = 0
+
+
+class OutcomeGatherer:
+    """Sends outcomes to the `batch-events` topic and tells each outcome's owner when it is stored.
+
+    A slow station never delays a fast one: what is there is sent after `GATHER_SECONDS`, or when a frame is full.
+    `on_error` gets what a send raised; the outcomes of that frame then stay unacknowledged.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        *,
+        sender: Sender,
+        clock: Clock,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._topic = topic
+        self._sender = sender
+        self._clock = clock
+        self._on_error = on_error
+        self._filling: dict[int, _Filling] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def add(
+        self,
+        partition: int,
+        batch_id: str,
+        source: Source,
+        station: str,
+        outcome: Outcome,
+        *,
+        letter: FailureLetter | None,
+        stored: Callable[[], None],
+    ) -> None:
+        """Take one outcome; `stored` is called when the broker has confirmed it."""
+        filling = self._filling.get(partition)
+        if filling is None:
+            filling = self._filling[partition] = _Filling()
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
+        key = (batch_id, source)
+        group = filling.groups.get(key)
+        if group is None:
+            group = filling.groups[key] = Arrived(batch_id, source, 0.0, [], "", [], {})
+            filling.codes[key] = []
+        if letter is not None:
+            group.letters[len(group.stations)] = letter
+            filling.size += len(letter.value)
+        group.stations.append(station)
+        group.values.append(outcome.value)
+        filling.codes[key].append(outcome.code)
+        filling.stored.append(stored)
+        filling.size += len(station) + len(outcome.value or "")
+        if len(filling.stored) >= FRAME_EVENTS or filling.size >= FRAME_BYTES:
+            self._send([self._frame(partition, self._filling.pop(partition))], filling.stored)
+
+    def flush(self) -> None:
+        """Send what there is."""
+        self._timer = None
+        filling, self._filling = self._filling, {}
+        stored = [callback for one in filling.values() for callback in one.stored]
+        if stored:
+            self._send([self._frame(partition, one) for partition, one in filling.items()], stored)
+
+    async def cancel(self) -> None:
+        """Drop what has not been sent and wait until what is on its way has been confirmed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._filling.clear()
+        while self._sending:
+            await asyncio.wait(self._sending)
+
+    def _frame(self, partition: int, filling: _Filling) -> OutMessage:
+        at = self._clock()
+        events = [
+            Arrived(
+                group.batch_id,
+                group.source,
+                at,
+                group.stations,
+                "".join(filling.codes[key]),
+                group.values,
+                group.letters,
+            )
+            for key, group in filling.groups.items()
+        ]
+        return OutMessage(self._topic, encode_events(events), partition=partition)
+
+    def _send(self, frames: list[OutMessage], stored: list[Callable[[], None]]) -> None:
+        task = asyncio.get_running_loop().create_task(self._send_and_tell(frames, stored))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send_and_tell(self, frames: list[OutMessage], stored: list[Callable[[], None]]) -> None:
+        try:
+            await self._sender.send(frames)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be acknowledged, and the owner decides
+            self._on_error(error)
+            return
+        for callback in stored:
+            callback()

@@ -1,0 +1,104 @@
+"""The output message of a batch: the payload of CONTRACT 6, its parts and headers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tables.events import Decision
+
+__all__ = ["Part", "headers_of", "meta_of", "parts_of", "payload_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One message of an output that may be split into several: its number from 1, and its bytes."""
+
+    number: int
+    count: int
+    value: bytes
+
+
+def meta_of(decision: Decision, *, part: int = 1, parts: int = 1, status: str | None = None) -> dict[str, Any]:
+    """The `meta` object. `status` overrides the decision's."""
+    return {
+        "status": status or decision.status,
+        "completed_by": decision.completed_by,
+        "revision": decision.revision,
+        "expected_count": len(decision.expected),
+        "arrived_count": decision.arrived_count,
+        "missing": decision.missing,
+        "failed": [{"station_id": station_id, "error": error} for station_id, error in decision.failed],
+        "empty": decision.empty,
+        "opened_at": decision.opened_at,
+        "deadline": decision.deadline,
+        "closed_at": decision.closed_at,
+        "part": part,
+        "parts": parts,
+    }
+
+
+def payload_of(
+    decision: Decision, module: str, *, results: Sequence[str] | None = None, meta: dict[str, Any] | None
+) -> bytes:
+    """Bytes of the default payload. `results` (JSON texts) are those of a part; None: all. `meta` None leaves it out.
+
+    The results are moved as text: they were made JSON where they were computed and are not parsed again.
+    """
+    texts = decision.results if results is None else results
+    head = orjson.dumps({"batch_id": decision.batch_id, "module": module, "timestamp": decision.closed_at})
+    body = b'%b,"stations":[%b],"station_count":%d' % (head[:-1], ",".join(texts).encode(), len(texts))
+    if meta is None:
+        return body + b"}"
+    return b'%b,"meta":%b}' % (body, orjson.dumps(meta))
+
+
+def parts_of(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> list[Part]:
+    """The messages of the default payload, each at most `max_bytes` long as far as its `meta` leaves room."""
+    meta = meta_of(decision) if with_meta else None
+    whole = payload_of(decision, module, meta=meta)
+    if len(whole) <= max_bytes:
+        return [Part(1, 1, whole)]
+    # Room for the part's own numbers in `meta`, and for a `station_count` of any length.
+    frame = len(payload_of(decision, module, results=(), meta=meta)) + 32
+    chunks = _cut(decision.results, max_bytes - frame)
+    return [
+        Part(
+            number,
+            len(chunks),
+            payload_of(
+                decision,
+                module,
+                results=chunk,
+                meta=meta_of(decision, part=number, parts=len(chunks)) if with_meta else None,
+            ),
+        )
+        for number, chunk in enumerate(chunks, 1)
+    ]
+
+
+def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[str, bytes]]:
+    """Kafka headers of an output message."""
+    return [
+        ("completed-by", decision.completed_by.encode()),
+        ("revision", str(decision.revision).encode()),
+        ("part", str(part).encode()),
+        ("parts", str(parts).encode()),
+    ]
+
+
+def _cut(results: Sequence[str], room: int) -> list[list[str]]:
+    """Results in order, as many together as fit into `room` bytes, at least one."""
+    chunks: list[list[str]] = [[]]
+    size = 0
+    for text in results:
+        length = len(text.encode()) + 1
+        if chunks[-1] and size + length > room:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(text)
+        size += length
+    return chunks

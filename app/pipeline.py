@@ -1,0 +1,167 @@
+"""The pipeline put together from settings, on top of any transport: the worker's and the test driver's are the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.aggregator import Aggregator, AggregatorConfig, StateStore
+from app.callbacks import Call, CallbackRunner, ModuleInput
+from app.dead_letters import DeadLetters
+from app.handler import ResultHandler
+from app.log import BatchLog
+from app.metrics import Metrics
+from app.module_input import Alignment
+from app.outcomes import OutcomeGatherer
+from app.partitions import Partitioner
+from app.publisher import OutputId, Publisher, PublisherConfig
+from app.results import Outcome
+from app.settings import Settings
+from app.splitter import Splitter, SplitterConfig
+from app.stations import StationAgent
+from app.transport import Clock, Sender
+
+__all__ = ["Pipeline", "UserFunctions", "build_pipeline"]
+
+
+@dataclass(frozen=True, slots=True)
+class UserFunctions:
+    """The user's own functions, found already."""
+
+    callback: Callable[..., Any]
+    result_handler: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The parts of one worker."""
+
+    splitter: Splitter
+    stations: StationAgent
+    aggregator: Aggregator
+    publisher: Publisher
+    handler: ResultHandler | None
+    metrics: Metrics
+
+    async def start(self) -> None:
+        """Get ready to take events."""
+        await self.stations.runner.start()
+
+    async def cancel(self) -> None:
+        """Give everything in flight up, unacknowledged: the partitions are being taken away, or the worker stops."""
+        await self.stations.cancel()
+        await self.publisher.cancel()
+        self.aggregator.drop_all()
+
+    async def stop(self) -> None:
+        """End for good, within about a second even when a user's function hangs."""
+        await self.cancel()
+        await self.stations.runner.stop()
+        if self.handler is not None:
+            self.handler.close()
+
+
+def build_pipeline(
+    settings: Settings,
+    functions: UserFunctions,
+    *,
+    sender: Sender,
+    store: StateStore,
+    clock: Clock,
+    output_partitions: int,
+    find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
+    on_error: Callable[[BaseException], None],
+) -> Pipeline:
+    """Wire the parts together. `on_error` gets what must stop the worker: nothing is acknowledged after it."""
+    metrics = Metrics()
+    log = BatchLog(logging.getLogger("app.batches"), settings.log_language, clock)
+    dead_letters = DeadLetters(settings.dead_letter_topic)
+    partitioner = Partitioner(settings.partitions)
+    handler = None
+    if functions.result_handler is not None:
+        handler = ResultHandler(
+            functions.result_handler,
+            name=settings.result_handler or "result_handler",
+            sender=sender,
+            timeout=settings.handler_timeout,
+            retries=settings.handler_retries,
+        )
+    publisher = Publisher(
+        PublisherConfig(
+            settings.output_topic,
+            output_partitions,
+            settings.module,
+            settings.output_meta,
+            settings.max_message_bytes,
+        ),
+        sender=sender,
+        save=store.save,
+        handler=handler,
+        dead_letters=dead_letters,
+        find_outputs=find_outputs,
+        on_error=on_error,
+        log=log,
+        metrics=metrics,
+    )
+
+    def make_runner(
+        module_input: Callable[[Call], ModuleInput], on_outcome: Callable[[Call, Outcome], None]
+    ) -> CallbackRunner:
+        return CallbackRunner(
+            functions.callback,
+            module_input=module_input,
+            on_outcome=on_outcome,
+            clock=clock,
+            concurrency=settings.concurrency,
+            station_timeout=settings.station_timeout,
+            overtime_max=settings.overtime_max,
+            max_result_bytes=settings.max_message_bytes,
+        )
+
+    return Pipeline(
+        splitter=Splitter(
+            SplitterConfig(
+                settings.station_events_topic,
+                settings.batch_events_topic,
+                settings.envelope_keys,
+                settings.timezone,
+                settings.batch_timeout,
+                settings.max_batch_age,
+            ),
+            sender=sender,
+            dead_letters=dead_letters,
+            partitioner=partitioner,
+            clock=clock,
+            log=log,
+            metrics=metrics,
+        ),
+        stations=StationAgent(
+            make_runner=make_runner,
+            gatherer=OutcomeGatherer(settings.batch_events_topic, sender=sender, clock=clock, on_error=on_error),
+            alignment=Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size),
+            partitioner=partitioner,
+            sender=sender,
+            dead_letters=dead_letters,
+        ),
+        aggregator=Aggregator(
+            AggregatorConfig(
+                settings.batch_events_topic,
+                settings.late_topic,
+                settings.max_batch_age,
+                settings.closed_ttl,
+                settings.closed_max,
+            ),
+            store=store,
+            sender=sender,
+            publisher=publisher,
+            dead_letters=dead_letters,
+            clock=clock,
+            log=log,
+            metrics=metrics,
+        ),
+        publisher=publisher,
+        handler=handler,
+        metrics=metrics,
+    )

@@ -1,0 +1,226 @@
+"""The outbox: from a stored decision to the output message, once.
+
+A decision is stored before it comes here. With a result handler of the user's: call it, store its answer, publish that.
+Then publish, then store that it is out. After a crash the new owner goes on from the last stored step, and looks in the
+output's partition whether the message is there before it sends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from app.dead_letters import DeadLetters, Reason
+from app.handler import ResultHandler
+from app.log import BatchLog
+from app.metrics import Metrics
+from app.output import headers_of, meta_of, parts_of, payload_of
+from app.partitions import partition_of
+from app.transport import OutMessage, Sender
+from tables.events import Decision
+from tables.records import Destination, Prepared
+
+__all__ = ["OutputId", "Publisher", "PublisherConfig", "Release"]
+
+OutputId = tuple[bytes, int, int]  # key, revision, part: what tells one output message from every other
+
+SETTLE_SECONDS = 3.0  # what publications without a handler get to finish when partitions are taken away
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherConfig:
+    """What goes into an output, and where to. Sizes in bytes."""
+
+    output_topic: str
+    output_partitions: int
+    module: str
+    with_meta: bool
+    max_message_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Release:
+    """A decision on its way out; the two functions change the stored state and give the messages that make it so."""
+
+    decision: Decision
+    destination: Destination
+    store_prepared: Callable[[Prepared], list[OutMessage]]
+    store_published: Callable[[], list[OutMessage]]
+    prepared: Prepared | None = None
+
+
+class Publisher:
+    """Publishes decisions outside of the partitions' loops.
+
+    `find_outputs(topic, partition, since)` answers which output messages stand in a partition from that time (Unix
+    seconds) on. `save` makes a change of the stored state durable. `on_error` gets what a publication raised; its
+    decision is then still stored and not lost.
+    """
+
+    def __init__(
+        self,
+        config: PublisherConfig,
+        *,
+        sender: Sender,
+        save: Callable[[Sequence[OutMessage]], Awaitable[None]],
+        handler: ResultHandler | None,
+        dead_letters: DeadLetters,
+        find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
+        on_error: Callable[[BaseException], None],
+        log: BatchLog,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._sender = sender
+        self._save = save
+        self._handler = handler
+        self._dead_letters = dead_letters
+        self._find_outputs = find_outputs
+        self._on_error = on_error
+        self._log = log
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> int:
+        """Publications that are under way."""
+        return len(self._tasks)
+
+    def destination(self, batch_id: str) -> Destination:
+        """Where the output of a batch goes."""
+        config = self._config
+        return Destination(config.output_topic, partition_of(batch_id.encode(), config.output_partitions))
+
+    def release(self, releases: Sequence[Release]) -> None:
+        """Publish decisions that have just been stored."""
+        if self._handler is None:
+            self._start(self._publish_all(releases))
+        else:
+            for release in releases:
+                self._start(self._handle(release))
+
+    def recover(self, releases: Sequence[Release]) -> None:
+        """Go on with decisions that a predecessor has stored and perhaps published."""
+        by_destination: dict[Destination, list[Release]] = {}
+        for release in releases:
+            by_destination.setdefault(release.destination, []).append(release)
+        for destination, group in by_destination.items():
+            self._start(self._recover(destination, group))
+
+    async def cancel(self) -> None:
+        """Stop at once with handlers, and within SETTLE_SECONDS with the rest; the next owner goes on from there."""
+        if self._tasks and self._handler is None:
+            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    async def _recover(self, destination: Destination, releases: Sequence[Release]) -> None:
+        since = min(release.decision.closed_at for release in releases)
+        found = await self._find_outputs(destination.topic, destination.partition, since)
+        ready = [release for release in releases if release.prepared is not None or self._handler is None]
+        await self._publish_all(ready, found)
+        self.release([release for release in releases if release not in ready])
+
+    async def _handle(self, release: Release) -> None:
+        if self._handler is None:
+            message = "there is no result handler to call"
+            raise RuntimeError(message)
+        release.prepared = await self._handler(release.decision)
+        await self._save(release.store_prepared(release.prepared))
+        await self._publish_all([release])
+
+    async def _publish_all(self, releases: Sequence[Release], found: set[OutputId] | None = None) -> None:
+        if not releases:
+            return
+        outputs = [self._outputs(release) for release in releases]
+        messages = [message for one in outputs for message in one]
+        if found is not None:
+            missing = [message for message in messages if _output_id(message) not in found]
+            self._metrics.outbox_recoveries["found"] += len(messages) - len(missing)
+            self._metrics.outbox_recoveries["sent"] += len(missing)
+            messages = missing
+        await self._sender.send(messages)
+        for release, own in zip(releases, outputs, strict=True):
+            if own:
+                self._log.published(release.decision.batch_id, len(release.decision.results))
+        await self._save([message for release in releases for message in release.store_published()])
+
+    def _outputs(self, release: Release) -> list[OutMessage]:
+        """The messages of one decision; they are the same whenever they are made."""
+        decision, prepared = release.decision, release.prepared
+        if prepared is None:
+            config = self._config
+            parts = parts_of(decision, config.module, with_meta=config.with_meta, max_bytes=config.max_message_bytes)
+            return [self._output(release, part.value, part.number, part.count) for part in parts]
+        if prepared.error is not None:
+            return [self._handler_letter(decision, prepared.error)]
+        if prepared.value is None:
+            return []
+        value = prepared.value.encode()
+        if len(value) > self._config.max_message_bytes:
+            return [self._too_large_letter(decision, value)]
+        return [self._output(release, value, 1, 1)]
+
+    def _output(self, release: Release, value: bytes, part: int, parts: int) -> OutMessage:
+        decision = release.decision
+        return OutMessage(
+            release.destination.topic,
+            value,
+            key=decision.batch_id.encode(),
+            partition=release.destination.partition,
+            headers=headers_of(decision, part, parts),
+            timestamp=decision.closed_at,
+        )
+
+    def _handler_letter(self, decision: Decision, error: str) -> OutMessage:
+        self._count_letter(Reason.HANDLER_FAILED, error, decision)
+        return self._dead_letters.letter(
+            Reason.HANDLER_FAILED,
+            error,
+            value=payload_of(decision, self._config.module, meta=meta_of(decision)),
+            key=decision.batch_id.encode(),
+            failed_at=decision.closed_at,
+            batch_id=decision.batch_id,
+        )
+
+    def _too_large_letter(self, decision: Decision, value: bytes) -> OutMessage:
+        error = (
+            f"the result handler's payload for batch {decision.batch_id} has {len(value)} bytes, more than the "
+            f"{self._config.max_message_bytes} of AGG_MAX_MESSAGE_BYTES"
+        )
+        self._count_letter(Reason.TOO_LARGE, error, decision)
+        return self._dead_letters.letter(
+            Reason.TOO_LARGE,
+            error,
+            value=value,
+            key=decision.batch_id.encode(),
+            failed_at=decision.closed_at,
+            batch_id=decision.batch_id,
+        )
+
+    def _count_letter(self, reason: Reason, error: str, decision: Decision) -> None:
+        self._metrics.dead_letters[reason] += 1
+        self._log.dead_letter(reason, error.rstrip().rpartition("\n")[2], batch_id=decision.batch_id)
+
+    # -- tasks -------------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is, the decision is stored, and the owner decides
+            self._on_error(error)
+
+
+def _output_id(message: OutMessage) -> OutputId:
+    headers = dict(message.headers)
+    return message.key or b"", int(headers.get("revision", b"0")), int(headers.get("part", b"0"))

@@ -1,0 +1,159 @@
+"""The splitter: a source message becomes one `open` on the batch's log and station events, packed into frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from app.dead_letters import DeadLetters, Reason
+from app.frames import StationPacker, event_frames
+from app.log import BatchLog
+from app.messages import StationGroup, encode_group, encode_station
+from app.metrics import Metrics
+from app.partitions import Partitioner
+from app.realtime import BadMessage, Record, SourceBatch, batch_id, parse_message, read_overrides
+from app.transport import Clock, InMessage, OutMessage, Sender
+from tables.events import Open, Source
+
+__all__ = ["Splitter", "SplitterConfig"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitterConfig:
+    """What the splitter goes by. Times in seconds."""
+
+    station_events_topic: str
+    batch_events_topic: str
+    envelope_keys: tuple[str, ...]
+    timezone: ZoneInfo
+    batch_timeout: float
+    max_batch_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A source message that has become a batch, or a supplement of one."""
+
+    event: Open
+    stations: dict[str, list[Record]]
+    key: bytes | None
+
+
+class Splitter:
+    """Splits source messages; when `handle` returns, all that was made of them is stored."""
+
+    def __init__(
+        self,
+        config: SplitterConfig,
+        *,
+        sender: Sender,
+        dead_letters: DeadLetters,
+        partitioner: Partitioner,
+        clock: Clock,
+        log: BatchLog,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._sender = sender
+        self._dead_letters = dead_letters
+        self._partition_of = partitioner
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+
+    async def handle(self, messages: Sequence[InMessage]) -> None:
+        """Split messages in their order: dead letters, then every `open`, and only then the station events.
+
+        No outcome can stand in a batch's log before its `open`, because that is confirmed before the station events
+        are sent.
+        """
+        letters: list[OutMessage] = []
+        splits: list[_Split] = []
+        for message in messages:
+            split = self._split(message, letters)
+            if split is not None:
+                splits.append(split)
+        await self._sender.send([*letters, *self._opens(splits)])
+        await self._sender.send(self._station_frames(splits))
+        self._metrics.source_messages += len(messages)
+
+    def _split(self, message: InMessage, letters: list[OutMessage]) -> _Split | None:
+        config = self._config
+        source = Source(message.topic, message.partition, message.offset)
+        try:
+            batch = parse_message(
+                message.value, topic=message.topic, envelope_keys=config.envelope_keys, timezone=config.timezone
+            )
+        except BadMessage as error:
+            self._reject(message, str(error), letters)
+            return None
+        for reject in batch.rejects:
+            self._count_letter(Reason.BAD_RECORD, reject.error, source)
+            letters.append(
+                self._dead_letters.letter(
+                    Reason.BAD_RECORD,
+                    reject.error,
+                    value=reject.record,
+                    key=message.key,
+                    failed_at=message.timestamp,
+                    source=source,
+                )
+            )
+        if not batch.stations:
+            if not batch.rejects:
+                self._metrics.empty_messages += 1
+                logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source)
+            return None
+        return self._to_split(message, source, batch, letters)
+
+    def _to_split(
+        self, message: InMessage, source: Source, batch: SourceBatch, letters: list[OutMessage]
+    ) -> _Split | None:
+        overrides = read_overrides(message.headers, max_age=self._config.max_batch_age)
+        for problem in overrides.problems:
+            logger.warning("%s[%d]@%d: %s; the default is used", *source, problem)
+        name = overrides.batch_id
+        if name is None and batch.timestamp is not None:
+            name = batch_id(message.topic, batch.timestamp)
+        if name is None:
+            error = "no record has a usable sendTime and there is no batch-id header, so the message has no batch id"
+            self._reject(message, error, letters)
+            return None
+        opened_at = self._clock()
+        timeout = self._config.batch_timeout if overrides.timeout is None else overrides.timeout
+        event = Open(name, source, opened_at, opened_at + timeout, tuple(batch.stations))
+        self._metrics.stations_split += len(event.stations)
+        return _Split(event, batch.stations, message.key)
+
+    def _reject(self, message: InMessage, error: str, letters: list[OutMessage]) -> None:
+        self._count_letter(Reason.BAD_MESSAGE, error, Source(message.topic, message.partition, message.offset))
+        letters.append(self._dead_letters.of_message(message, error))
+
+    def _count_letter(self, reason: Reason, error: str, source: Source) -> None:
+        self._metrics.dead_letters[reason] += 1
+        self._log.dead_letter(reason, error, topic=source.topic, partition=source.partition, offset=source.offset)
+
+    def _opens(self, splits: Sequence[_Split]) -> list[OutMessage]:
+        by_partition: dict[int, list[Open]] = {}
+        for split in splits:
+            by_partition.setdefault(self._partition_of(split.event.batch_id), []).append(split.event)
+        return [
+            frame
+            for partition, events in by_partition.items()
+            for frame in event_frames(self._config.batch_events_topic, partition, events)
+        ]
+
+    def _station_frames(self, splits: Sequence[_Split]) -> list[OutMessage]:
+        packer = StationPacker(self._config.station_events_topic)
+        for split in splits:
+            event = split.event
+            head = encode_group(
+                StationGroup(event.batch_id, event.source, event.opened_at, event.deadline, split.key, ())
+            )
+            for station_id, records in split.stations.items():
+                packer.add(self._partition_of(station_id), head, encode_station(station_id, records))
+        return packer.take()

@@ -1,0 +1,147 @@
+"""The station agent: station events go in, the user's callback runs for each, outcomes go to the batches' log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from app.callbacks import Call, CallbackRunner, ModuleInput
+from app.dead_letters import DeadLetters
+from app.messages import FrameError, Record, StationGroup, decode_stations
+from app.module_input import Alignment, align
+from app.outcomes import OutcomeGatherer
+from app.partitions import Partitioner
+from app.results import Outcome
+from app.transport import InMessage, Sender
+from tables.codes import Code
+from tables.events import FailureLetter
+
+__all__ = ["StationAgent"]
+
+MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class _Frame:
+    """A frame that has been taken in: acknowledged when the outcome of its last station is stored."""
+
+    __slots__ = ("_done", "_left")
+
+    def __init__(self, left: int, done: Callable[[], None]) -> None:
+        self._left = left
+        self._done = done
+
+    def stored(self) -> None:
+        """One more of its outcomes is stored."""
+        self._left -= 1
+        if not self._left:
+            self._done()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a call needs to know about where it comes from."""
+
+    group: StationGroup
+    records: list[Record]
+    frame: _Frame
+    batch_partition: int
+
+
+class StationAgent:
+    """Feeds the callback runner and hands its outcomes on. One per worker, over all partitions that it owns."""
+
+    def __init__(
+        self,
+        *,
+        make_runner: Callable[[Callable[[Call], ModuleInput], Callable[[Call, Outcome], None]], CallbackRunner],
+        gatherer: OutcomeGatherer,
+        alignment: Alignment,
+        partitioner: Partitioner,
+        sender: Sender,
+        dead_letters: DeadLetters,
+    ) -> None:
+        self.runner = make_runner(self._module_input, self._on_outcome)
+        self._gatherer = gatherer
+        self._alignment = alignment
+        self._partition_of = partitioner
+        self._sender = sender
+        self._dead_letters = dead_letters
+        self._stations = 0
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def handle(self, message: InMessage, done: Callable[[], None]) -> None:
+        """Start the callbacks of a frame; `done` is called when all their outcomes are stored.
+
+        Returns when there is room for another frame, not when this one is done.
+        """
+        try:
+            groups = decode_stations(message.value)
+        except FrameError as error:
+            await self._sender.send([self._dead_letters.of_message(message, str(error))])
+            done()
+            return
+        await self._room.wait()
+        count = sum(len(group.stations) for group in groups)
+        if not count:
+            done()
+            return
+        frame = _Frame(count, lambda: self._finish(message.size, done))
+        self._grow(count, message.size)
+        for group in groups:
+            partition = self._partition_of(group.batch_id)
+            for station_id, records in group.stations:
+                job = _Job(group, records, frame, partition)
+                self.runner.submit(Call(station_id, group.deadline, job))
+
+    async def cancel(self) -> None:
+        """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
+        await self.runner.cancel_all()
+        await self._gatherer.cancel()
+        self._stations = self._bytes = 0
+        self._room.set()
+
+    def _grow(self, stations: int, size: int) -> None:
+        self._stations += stations
+        self._bytes += size
+        if self._stations >= MAX_STATIONS or self._bytes >= MAX_BYTES:
+            self._room.clear()
+
+    def _shrink(self) -> None:
+        if self._stations < MAX_STATIONS // 2 and self._bytes < MAX_BYTES:
+            self._room.set()
+
+    def _finish(self, size: int, done: Callable[[], None]) -> None:
+        self._bytes -= size
+        self._shrink()
+        done()
+
+    def _module_input(self, call: Call) -> ModuleInput:
+        job: _Job = call.context
+        return {job.group.source.topic: align(job.records, self._alignment)}
+
+    def _on_outcome(self, call: Call, outcome: Outcome) -> None:
+        job: _Job = call.context
+        group = job.group
+        letter = self._letter(job, outcome) if outcome.code == Code.FAILED else None
+        self._gatherer.add(
+            job.batch_partition,
+            group.batch_id,
+            group.source,
+            call.station_id,
+            outcome,
+            letter=letter,
+            stored=job.frame.stored,
+        )
+        self._stations -= 1
+        self._shrink()
+
+    @staticmethod
+    def _letter(job: _Job, outcome: Outcome) -> FailureLetter:
+        value = orjson.dumps({job.group.source.topic: job.records}).decode()
+        return FailureLetter(value, job.group.key, outcome.traceback or outcome.value or "")
