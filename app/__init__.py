@@ -1,0 +1,34 @@
+"""Station batch aggregator: one message in with all charging stations of a batch, one merged message out.
+
+`app.app` is the Faust application that `faust -A app worker` finds. It is built when it is first asked for (PEP 562):
+importing a pure module of this package builds nothing and reads no environment.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.worker import AggregatorApp
+
+    app: AggregatorApp
+
+__all__ = ["app"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    # Imported here, where the application is wanted, and not with any pure module of the package.
+    from app.application import create_app  # noqa: PLC0415
+    from app.settings import SettingsError, load_settings  # noqa: PLC0415
+
+    try:
+        application = create_app(load_settings())
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from error
+    globals()["app"] = application
+    return application

@@ -1,0 +1,79 @@
+"""The composition root: from settings to the application, with its topics, agents and timer wired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mode import loop as event_loop
+
+from app.kafka import worker_credentials
+from app.log import logging_config
+from app.settings import Settings
+from app.topics import message_bytes
+from app.worker import TICK_SECONDS, AggregatorApp
+
+__all__ = ["create_app"]
+
+SESSION_TIMEOUT = 10.0
+HEARTBEAT = 2.0
+COMMIT_INTERVAL = 1.0
+BUFFERED_MESSAGES = 1_000  # in a stream; the bytes are bounded by the consumer
+FETCH_BYTES = 4 * 1024 * 1024  # of a partition at once; a larger message comes alone
+METADATA_AGE = 30.0
+
+
+def create_app(settings: Settings) -> AggregatorApp:
+    """Build the application. It connects to nothing before it is started."""
+    event_loop.use("uvloop")
+    app = AggregatorApp(
+        settings,
+        broker=settings.broker,
+        broker_credentials=worker_credentials(settings),
+        broker_session_timeout=SESSION_TIMEOUT,
+        broker_heartbeat_interval=HEARTBEAT,
+        broker_commit_interval=COMMIT_INTERVAL,
+        broker_request_timeout=max(40.0, settings.broker_patience),
+        consumer_max_fetch_size=FETCH_BYTES,
+        consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=int(METADATA_AGE * 1000),
+        producer_acks=-1,
+        producer_max_batch_size=1024 * 1024,
+        producer_max_request_size=message_bytes(settings),
+        # How long aiokafka tries to deliver what it has taken: a broker that is away for less is waited for.
+        producer_request_timeout=max(1.0, settings.broker_patience),
+        stream_buffer_maxsize=BUFFERED_MESSAGES,
+        stream_wait_empty=True,
+        stream_recovery_delay=0.0,
+        store="memory://",
+        topic_partitions=settings.partitions,
+        topic_replication_factor=settings.replication_factor,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        web_enabled=False,
+        logging_config=logging_config(settings.log_format),
+    )
+    _wire(app, settings)
+    return app
+
+
+def _wire(app: AggregatorApp, settings: Settings) -> None:
+    def topic(*names: str) -> Any:
+        return app.topic(
+            *names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=False
+        )
+
+    @app.agent(topic(*settings.source_topics), name="splitter")
+    async def split(stream: Any) -> None:
+        await app.source_intake.feed(stream.noack().events())
+
+    @app.agent(topic(settings.station_events_topic), name="stations")
+    async def run_stations(stream: Any) -> None:
+        await app.station_intake.feed(stream.noack().events())
+
+    @app.agent(topic(settings.batch_events_topic), name="aggregator")
+    async def aggregate(stream: Any) -> None:
+        await app.batch_intake.feed(stream.noack().events())
+
+    app.timer(TICK_SECONDS)(app.tick)
+    complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
+    complete.connect(app.take_over, weak=False)

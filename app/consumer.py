@@ -1,0 +1,211 @@
+"""The Kafka consumer under Faust, made so that nothing is lost.
+
+Faust's own consumer can commit what was never processed: it takes a hole in what it reads for acknowledged, and a
+restart with a backlog makes such holes. This subclass of its driver (installed by `AggregatorApp._new_transport`)
+commits a contiguous run only, gives every partition a base before it is read, and takes care that nothing is delivered
+between the end of a recovery and the seek that follows it. What was found by running it: docs/faust.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage, Message
+
+from app.choices import Start
+from app.offsets import OffsetLedger
+
+if TYPE_CHECKING:
+    from app.worker import AggregatorApp
+
+__all__ = ["AggregatorConsumer", "AggregatorTransport"]
+
+logger = logging.getLogger(__name__)
+
+FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
+MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
+THROTTLED_SLEEP = 0.01
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread of the aiokafka consumer, with a short fetch wait and an eye on the heartbeat."""
+
+    last_heartbeat = 0.0  # time.monotonic() of the last one that the coordinator has answered well
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer and listen to its heartbeat."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
+
+        async def do_heartbeat() -> bool:
+            started = time.monotonic()
+            alive = await beat()
+            if alive:
+                self.last_heartbeat = started
+            return alive
+
+        coordinator._do_heartbeat = do_heartbeat
+
+
+class AggregatorConsumer(driver.Consumer):
+    """Commits only what is contiguously done."""
+
+    app: AggregatorApp
+    _thread: _ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ledger: OffsetLedger[TP] = OffsetLedger()
+        self._in_flight: Counter[str] = Counter()  # topic -> bytes
+        self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def heartbeat_age(self) -> float:
+        """Seconds since the group's coordinator last answered that we are a member."""
+        return time.monotonic() - self._thread.last_heartbeat
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """Partitions of a topic as the group's metadata has it; None when that is not known."""
+        return self._thread.topic_partitions(topic)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def perform_seek(self) -> None:
+        """Seek every partition to its base: what is committed, or where reading begins when nothing is.
+
+        Both gates are closed first; recovery opens them again afterwards. In Faust they are open here, and what is
+        delivered between the seek and the clearing of the queues is gone.
+        """
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        committed = await super().seek_to_committed()
+        ours = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        earliest = await self.earliest_offsets(*ours) if ours else {}
+        fresh: dict[TP, int] = {}
+        for tp in ours:
+            offset = committed.get(tp)
+            first = earliest.get(tp) or 0
+            if offset is None or offset < 0:
+                base = fresh[tp] = await self._first_base(tp, first)
+            else:
+                base = max(offset, first)
+                if base != offset:
+                    logger.warning("%s[%d]: offsets %d to %d are gone from the broker", *tp, offset, base)
+            await self._seek(tp, base)
+            self._read_offset[tp] = base - 1
+            self._committed_offset[tp] = base
+            self._next[tp] = base
+            self.ledger.rebase(tp, base)
+        self._in_flight.clear()
+        self._unacked_messages.clear()
+        # A worker that dies before its first commit must not begin somewhere else the next time.
+        if fresh and self.app.settings.start is Start.LATEST:
+            await self._commit(fresh)
+        self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
+
+    async def _first_base(self, tp: TP, earliest: int) -> int:
+        if self.app.settings.start is Start.LATEST and tp.topic in self.app.settings.source_topics:
+            latest = await self.highwaters(tp)
+            return latest.get(tp) or 0
+        return earliest
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        if active_partitions is not None:
+            active_partitions = {tp for tp in active_partitions if self._in_flight[tp.topic] < MAX_BYTES_IN_FLIGHT}
+            if not active_partitions:
+                await asyncio.sleep(THROTTLED_SLEEP)
+                return {}
+        return await super()._getmany(active_partitions, timeout)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if not self._is_changelog_tp(tp):
+            self._in_flight[tp.topic] += len(record.value or b"")
+            expected = self._next.get(tp, record.offset)
+            if record.offset > expected:
+                self._on_hole(tp, expected, record.offset)
+            self._next[tp] = record.offset + 1
+        return super()._to_message(tp, record)
+
+    def _on_hole(self, tp: TP, start: int, stop: int) -> None:
+        """Offsets were not delivered. On a plant's topic that is lawful (compaction, transactions); ours have none."""
+        if tp.topic in self.app.settings.source_topics:
+            self.app.count_gap(stop - start)
+            self.ledger.skip(tp, start, stop)
+        else:
+            logger.error(
+                "%s[%d]: offsets %d to %d were not delivered; they stay uncommitted and are read again",
+                *tp,
+                start,
+                stop - 1,
+            )
+
+    def is_behind(self, tp: TP) -> bool:
+        """Whether there is something in the partition that is not done: delivered, or still on the broker."""
+        done = self.ledger.committable(tp) or 0
+        if tp.topic in self.app.settings.source_topics:
+            return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
+        return done < (self.highwater(tp) or 0)
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """A stream's buffer has room again. A partition that is paused for a recovery stays paused."""
+        if tp not in self._paused_partitions:
+            super().on_buffer_drop(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust would take the hole for acknowledged; see `_on_hole`."""
+
+    # -- acknowledging -----------------------------------------------------------------------------------------------
+
+    def track_message(self, message: Message) -> None:
+        """Faust waits for what it tracks when partitions are revoked; `wait_empty` below has its own way."""
+        self._on_message_in(message.tp, message.offset, message)
+
+    def ack(self, message: Message) -> bool:
+        """All that was made of a message is stored."""
+        if message.acked or message.generation_id != self.app.consumer_generation_id:
+            return False
+        message.acked = True
+        self._in_flight[message.topic] -= len(message.value or b"")
+        self.ledger.done(message.tp, message.offset)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in self.ledger.partitions() if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.ledger.committable(tp)
+
+    async def wait_empty(self) -> None:
+        """Give up what is in flight, bounded in time, and commit what is done.
+
+        Called when partitions are revoked and when the worker stops. Faust would wait here without end for every
+        message that has been delivered, a station that hangs among them.
+        """
+        await self.app.give_up_work()
+        await self.commit_and_end_transactions()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget the partitions after their last commit."""
+        await super().on_partitions_revoked(revoked)
+        self.ledger.forget(revoked)
+
+
+class AggregatorTransport(driver.Transport):
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = AggregatorConsumer

@@ -1,0 +1,243 @@
+"""The worker: Faust's application with our consumer, our tables and our web server, around the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final, NoReturn, cast
+
+import faust
+from faust.types import TP
+
+from app.consumer import AggregatorConsumer, AggregatorTransport
+from app.functions import FunctionError, load_function
+from app.intake import ChunkIntake, EventIntake
+from app.kafka import KafkaSender, SendError, find_outputs
+from app.log import Line, say
+from app.pipeline import Pipeline, UserFunctions, build_pipeline
+from app.settings import Settings
+from app.state import TableState
+from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, topic_specs
+from app.watchdog import Watchdog
+from app.web.server import PortTaken, WebServer, create_web
+from tables.batches import make_tables
+from tables.working_set import WorkingSet
+
+__all__ = ["EXIT_BROKER", "EXIT_BUG", "EXIT_SETTINGS", "AggregatorApp"]
+
+logger = logging.getLogger(__name__)
+
+EXIT_BROKER: Final = 1  # the broker is away or refuses us, or a topic is not as it has to be
+EXIT_SETTINGS: Final = 2
+EXIT_BUG: Final = 70  # something that should never happen: nothing was acknowledged, a supervisor may restart us
+
+TICK_SECONDS = 0.05
+SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are taken away
+FENCE_PAUSE = 0.05
+
+
+class AggregatorApp(faust.App):
+    """The application that `faust -A app worker` runs. Made by `create_app`, which wires agents and timers to it."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        super().__init__(settings.app_id, **options)
+        self.settings = settings
+        self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
+        self.source_intake = ChunkIntake(self._split, self.fail)
+        self.station_intake = EventIntake(self._run_stations, self.fail)
+        self.batch_intake = ChunkIntake(self._aggregate, self.fail)
+        self._functions: UserFunctions | None = None
+        self._pipeline: Pipeline | None = None
+        self._web: WebServer | None = None
+        self._owner_since: int | None = None  # the group's generation whose tables have been recovered
+
+    # -- set up ------------------------------------------------------------------------------------------------------
+
+    def Worker(self, **options: Any) -> Any:  # noqa: N802 - Faust's name
+        """Make the worker, unless what a worker needs is not there."""
+        self._functions = self.load_functions()
+        return super().Worker(**options)
+
+    def load_functions(self) -> UserFunctions:
+        """Find the user's functions; ends the process with exit code 2 when a setting does not lead to one."""
+        settings = self.settings
+        if settings.callback is None:
+            sys.stderr.write("AGG_CALLBACK is not set: name your model as package.module:function\n")
+            raise SystemExit(EXIT_SETTINGS)
+        try:
+            handler = settings.result_handler and load_function(settings.result_handler, "AGG_RESULT_HANDLER")
+            return UserFunctions(load_function(settings.callback, "AGG_CALLBACK"), handler or None)
+        except FunctionError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(EXIT_SETTINGS) from error
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The parts of this worker; there once it has started."""
+        if self._pipeline is None:
+            message = "the worker has not started"
+            raise RuntimeError(message)
+        return self._pipeline
+
+    async def on_first_start(self) -> None:
+        """Before anything reads or sends: web, topics, pipeline."""
+        if self._functions is None:
+            self._functions = self.load_functions()
+        await super().on_first_start()
+        await self._start_web()
+        topics = await self._ensure_topics()
+        await self.producer.start()
+        await self._pin([spec.name for spec in topic_specs(self.settings)])
+        sender = KafkaSender(lambda: self.producer, self._fence, self.settings.broker_patience)
+        self._pipeline = build_pipeline(
+            self.settings,
+            self._functions,
+            sender=sender,
+            store=TableState(self.state_tables, sender),
+            clock=time.time,
+            output_partitions=topics[self.settings.output_topic],
+            find_outputs=partial(find_outputs, self.settings),
+            on_error=self.fail,
+        )
+        await self._pipeline.start()
+        self.add_future(Watchdog(self).run())
+
+    async def _pin(self, topics: list[str]) -> None:
+        """Have the producer know our topics for good: one that it had to ask for could be created by asking."""
+        producer: Any = self.producer
+        await producer._producer.client.set_topics(topics)
+
+    async def _start_web(self) -> None:
+        self._web = WebServer(create_web(self), host=self.settings.web_host, port=self.settings.web_port)
+        try:
+            await self._web.start()
+        except PortTaken as error:
+            stop_at_once(EXIT_BROKER, str(error))
+
+    async def _ensure_topics(self) -> dict[str, int]:
+        try:
+            return await ensure_topics(self.settings, patience=self.settings.broker_patience)
+        except (BrokerError, TopicError) as error:
+            stop_at_once(EXIT_BROKER, str(error))
+
+    def _new_transport(self) -> AggregatorTransport:
+        return AggregatorTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Nothing of ours is kept on disk: the state is in Kafka."""
+
+    # -- the streams' work -------------------------------------------------------------------------------------------
+
+    async def _split(self, messages: Any) -> None:
+        await self.pipeline.splitter.handle(messages)
+
+    async def _run_stations(self, message: Any, done: Any) -> None:
+        await self.pipeline.stations.handle(message, done)
+
+    async def _aggregate(self, messages: Any) -> None:
+        await self.pipeline.aggregator.handle(messages)
+
+    async def tick(self) -> None:
+        """Deadlines and forgetting, on the partitions that are ours and recovered."""
+        if not self.ready():
+            return
+        try:
+            await self.pipeline.aggregator.tick()
+        except Exception as error:  # noqa: BLE001 - a timer that raises would end the worker with a success
+            self.fail(error)
+
+    # -- ownership ---------------------------------------------------------------------------------------------------
+
+    async def take_over(self, *_: Any, **__: Any) -> None:
+        """The tables of a new assignment have been recovered: go on from there."""
+        tables: Any = self.tables
+        recovering: int = tables.recovery._generation_id  # whose recovery has just ended
+        if recovering != self.consumer_generation_id:
+            return
+        topic = self.settings.batch_events_topic
+        partitions = sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == topic)
+        self.pipeline.aggregator.recover(partitions)
+        self._owner_since = recovering
+        logger.info("%s", say(self.settings.log_language, Line.WORKER_READY, partitions=partitions or "{}"))
+
+    async def give_up_work(self) -> None:
+        """Partitions are being taken away, or the worker stops: end or drop what is in flight, within seconds."""
+        self._owner_since = None
+        if self._pipeline is None:
+            return
+        await asyncio.gather(
+            self.source_intake.cancel(SETTLE_SECONDS),
+            self.station_intake.cancel(0.0),
+            self.batch_intake.cancel(SETTLE_SECONDS),
+        )
+        await self._pipeline.cancel()
+
+    async def _fence(self) -> None:
+        """Hold back what a worker wants to send while the group has not heard of it: it may own nothing any more."""
+        # The heartbeat beats in another thread's loop: there is no event to wait for.
+        while self._owner_since is not None and self.reader.heartbeat_age() > self.conf.broker_session_timeout:  # noqa: ASYNC110
+            await asyncio.sleep(FENCE_PAUSE)
+
+    @property
+    def reader(self) -> AggregatorConsumer:
+        """The consumer, by its own type."""
+        return cast(AggregatorConsumer, self.consumer)
+
+    def count_gap(self, offsets: int) -> None:
+        """Offsets of a plant's topic that hold no message."""
+        self.pipeline.metrics.source_gaps += offsets
+
+    # -- what the web shows ------------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where this worker's web pages are."""
+        return self._web.url if self._web else ""
+
+    def live(self) -> bool:
+        """Whether the process works at all."""
+        return not self.should_stop
+
+    def ready(self) -> bool:
+        """Whether the worker is in the group, with the tables of its assignment recovered."""
+        return self._owner_since is not None and self._owner_since == self.consumer_generation_id
+
+    def working_sets(self) -> Mapping[int, WorkingSet]:
+        """The batches of each partition that is ours."""
+        return self._pipeline.aggregator.sets if self._pipeline else {}
+
+    def owned(self) -> set[TP]:
+        """The partitions that this worker reads."""
+        return set(self.consumer.assignment())
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    async def on_stop(self) -> None:
+        """Stop reading, end what is in flight, close."""
+        await super().on_stop()
+        if self._pipeline is not None:
+            await self._pipeline.stop()
+        if self._web is not None:
+            await self._web.stop()
+
+    def fail(self, error: BaseException) -> None:
+        """Something must stop the worker: at once, so that nothing unfinished is acknowledged."""
+        if isinstance(error, SendError):
+            stop_at_once(EXIT_BROKER, str(error))
+        text = "".join(traceback.format_exception(error))
+        stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}\n{text}")
+
+
+def stop_at_once(code: int, message: str) -> NoReturn:
+    """End the process now: no commit, no clean-up that could acknowledge anything."""
+    logger.critical("%s", message)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
