@@ -1,0 +1,291 @@
+"""Runs the user's callback once for each call: side by side, in order for each station, and within its time limits.
+
+A callback that ends without waiting for anything costs no task, no timer and no future. One task at a time, the
+*leader*, takes the calls that are ready and runs each callback within itself. When a callback suspends, its task stays
+behind with it, and another becomes the leader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from time import perf_counter
+from types import CoroutineType
+from typing import Any
+
+from app.functions import is_async
+from app.results import EMPTY, Outcome, encode_result, failed, out_of_time, skipped
+from app.slots import Suspended, stack_of
+from app.threads import ThreadPool
+from app.time_limits import Call, Run, TimeLimits
+
+__all__ = ["Call", "CallbackRunner", "ModuleInput"]
+
+ModuleInput = dict[str, Any]
+
+_BURST = 0.005  # seconds of work, as the processor sees them, after which the event loop gets its turn
+_BURST_CALLS = 256  # the same for a clock that stands still
+_CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up before the runner goes on without them
+_KILL_GRACE = 0.25
+
+
+_LATE = skipped("the deadline had passed before the callback started")
+
+
+class CallbackRunner:
+    """Turns calls into outcomes: exactly one for each, on the event loop, unless `cancel_all` comes first."""
+
+    def __init__(
+        self,
+        callback: Callable[..., Any],
+        *,
+        module_input: Callable[[Call], ModuleInput],
+        on_outcome: Callable[[Call, Outcome], None],
+        clock: Callable[[], float],
+        concurrency: int = 64,
+        station_timeout: float = 30.0,
+        overtime_max: int = 64,
+        max_result_bytes: int = 16 * 1024 * 1024,
+        threads: int | None = None,
+    ) -> None:
+        """A runner that is not started.
+
+        Args:
+            callback: `callback(station_id, module_input)`: an `async def` runs on the loop, a `def` in threads.
+            module_input: makes the second argument, right before the callback starts.
+            on_outcome: gets each call with its outcome; it must neither block nor raise.
+            clock: Unix seconds.
+            concurrency: callbacks at once, those in overtime not counted.
+            station_timeout: seconds from the start of a callback after which it is cancelled and its station failed.
+            overtime_max: callbacks that may run on after their batch's deadline; beyond, the oldest is cancelled.
+            max_result_bytes: results whose JSON is longer make their station failed.
+            threads: `def` callbacks at once, if fewer than `concurrency`.
+        """
+        in_loop = is_async(callback)
+        self._places = concurrency if in_loop else min(concurrency, threads or concurrency)
+        self._pool = ThreadPool("callback", keep=self._places)
+        self._function: Callable[..., Awaitable[Any]] = callback if in_loop else _in_threads(callback, self._pool)
+        self._module_input = module_input
+        self._on_outcome = on_outcome
+        self._clock = clock
+        self._max_bytes = max_result_bytes
+
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._surroundings = contextvars.copy_context()
+        self._pending = 0
+        self._ready: deque[Call] = deque()
+        # The stations that have a call which is ready or running, each with its calls that must wait for that one.
+        self._lanes: dict[str, deque[Call] | None] = {}
+        self._leader: asyncio.Task[None] | None = None
+        self._limits = TimeLimits(
+            clock=clock,
+            station_timeout=station_timeout,
+            overtime_max=overtime_max,
+            give_up=self._give_up,
+            places_free=self._wake,
+        )
+        self._running, self._overtime = self._limits.running, self._limits.overtime
+        self._tasks: dict[asyncio.Task[None], Run | None] = {}  # with the callback that has suspended in it
+
+    @property
+    def pending(self) -> int:
+        """Calls that have no outcome yet, queued or running."""
+        return self._pending
+
+    @property
+    def running(self) -> int:
+        """Callbacks that have started and have no outcome yet, those in overtime too."""
+        return len(self._running)
+
+    @property
+    def overtime(self) -> int:
+        """Callbacks that have outlived their batch's deadline and run on."""
+        return len(self._overtime)
+
+    @property
+    def zombies(self) -> int:
+        """Callbacks given up that have not ended: coroutines that ignore their cancellation, hung threads."""
+        return sum(run is not None and not run.live for run in self._tasks.values()) + self._pool.abandoned
+
+    @property
+    def busy_threads(self) -> int:
+        """Threads in which a callback runs whose outcome is still awaited."""
+        return self._pool.busy
+
+    async def start(self) -> None:
+        """Make the runner ready for calls on the loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+        self._surroundings = contextvars.copy_context()
+
+    async def stop(self) -> None:
+        """Cancel everything, let go of all threads; within a second, whatever the callbacks do."""
+        self._loop = None
+        try:
+            await self.cancel_all()
+        finally:
+            for run in self._tasks.values():
+                if run is not None:
+                    run.kill()
+            self._pool.close()
+        await _ended(self._tasks, _KILL_GRACE)
+
+    def submit(self, call: Call) -> None:
+        """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
+        if self._loop is None:
+            message = "the callback runner is not started"
+            raise RuntimeError(message)
+        self._pending += 1
+        station_id = call.station_id
+        if station_id not in self._lanes:
+            self._lanes[station_id] = None
+            self._ready.append(call)
+            if self._leader is None:
+                self._wake()
+        elif (lane := self._lanes[station_id]) is None:
+            self._lanes[station_id] = deque((call,))
+        else:
+            lane.append(call)
+
+    async def cancel_all(self) -> None:
+        """Forget what is queued and cancel what runs: no outcome of a call submitted before this comes after it.
+
+        It waits for the cancelled callbacks to clean up, but not for long; new calls may be submitted meanwhile.
+        """
+        cancelled = {run.task for run in self._running}
+        for run in self._running:
+            run.cancel()
+        self._limits.clear()
+        self._ready.clear()
+        self._lanes.clear()
+        self._pending = 0
+        await _ended(cancelled, _CANCEL_GRACE)
+
+    def _wake(self) -> None:
+        """See to it that there is a leader if there is something to do and a place to do it in."""
+        if self._leader is None and self._ready and self._has_place() and self._loop is not None:
+            # Not in the context of the callback that happens to run now.
+            self._leader = self._loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
+            self._tasks[self._leader] = None
+            self._leader.add_done_callback(self._gone)
+
+    def _has_place(self) -> bool:
+        return len(self._running) - len(self._overtime) < self._places
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        """A task has ended: of itself, by our cancellation, or because the user's code cancelled it."""
+        del self._tasks[task]
+        if self._leader is task:
+            self._leader = None
+            self._wake()
+
+    async def _lead(self) -> None:
+        """Run what is ready. A callback that suspends keeps this task, which then leads again if no other does."""
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
+        ready, settle = self._ready, self._settle
+        since, left = perf_counter(), _BURST_CALLS
+        while self._leader is task and ready and self._has_place() and not task.cancelling():
+            left -= 1
+            if left == 0 or perf_counter() - since > _BURST:
+                await asyncio.sleep(0)
+                since, left = perf_counter(), _BURST_CALLS
+                continue
+            call = ready.popleft()
+            outcome = self._begin(call, task)
+            if isinstance(outcome, Suspended):
+                run = outcome
+                outcome = await self._finish(run)
+                if not run.live:
+                    return
+                self._leave(run)
+                if self._leader is None:
+                    self._leader = task
+                settle(call, outcome)
+                since, left = perf_counter(), _BURST_CALLS
+            else:
+                settle(call, outcome)
+        if self._leader is task:
+            self._leader = None
+            self._wake()
+
+    def _begin(self, call: Call, task: asyncio.Task[None]) -> Outcome | Run:
+        """Take the callback's first step, for most the only one; if it suspends, another task is made the leader."""
+        if call.deadline is not None and self._clock() > call.deadline:
+            return _LATE
+        started = self._loop.time() if self._loop is not None else 0.0
+        try:
+            awaitable = self._function(call.station_id, self._module_input(call))
+            coroutine: Coroutine[Any, Any, Any] = awaitable if type(awaitable) is CoroutineType else _awaited(awaitable)
+        except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one station
+            return failed(error)
+        try:
+            waiting = coroutine.send(None)
+        except StopIteration as stop:
+            value = stop.value
+            return EMPTY if value is None else encode_result(call.station_id, value, max_bytes=self._max_bytes)
+        except BaseException as error:  # noqa: BLE001 - as above
+            return failed(error)
+        run = Suspended(call, coroutine, waiting, task, started)
+        self._tasks[task] = run
+        self._limits.add(run)
+        self._leader = None
+        self._wake()
+        return run
+
+    async def _finish(self, run: Run) -> Outcome:
+        """Take the other steps of a callback that has suspended."""
+        try:
+            value = await run
+        except BaseException as error:  # noqa: BLE001 - as above
+            return failed(error)
+        return encode_result(run.call.station_id, value, max_bytes=self._max_bytes) if run.live else EMPTY
+
+    def _leave(self, run: Run) -> None:
+        run.live = False
+        self._limits.remove(run)
+        self._tasks[run.task] = None
+
+    def _settle(self, call: Call, outcome: Outcome) -> None:
+        """Report the outcome, and let the station's next call come up."""
+        self._pending -= 1
+        if lane := self._lanes[call.station_id]:
+            self._ready.append(lane.popleft())
+        else:
+            del self._lanes[call.station_id]
+        try:
+            self._on_outcome(call, outcome)
+        except Exception as error:  # noqa: BLE001 - a bug of ours, not to be taken for the end of other stations
+            message = f"the outcome of station {call.station_id} could not be taken"
+            asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+    def _give_up(self, run: Run, reason: str) -> None:
+        """End a callback that has run out of time. Its outcome doesn't wait for it to listen."""
+        stack = self._pool.stack_of(run.waiting) or stack_of(run.coroutine)
+        self._leave(run)
+        self._tasks[run.task] = run  # a zombie until it has ended
+        run.cancel()
+        self._settle(run.call, out_of_time(reason, stack))
+
+
+def _in_threads(
+    callback: Callable[..., Any], pool: ThreadPool
+) -> Callable[[str, ModuleInput], Coroutine[Any, Any, Any]]:
+    async def call_in_thread(station_id: str, module_input: ModuleInput) -> Any:
+        value = await pool.run(callback, station_id, module_input)
+        return await value if inspect.isawaitable(value) else value
+
+    return call_in_thread
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+async def _ended(tasks: Any, seconds: float) -> None:
+    """Wait until the tasks have ended, but no longer than that many seconds, and never for the own task."""
+    others = [task for task in tasks if task is not asyncio.current_task()]
+    if others:
+        await asyncio.wait(others, timeout=seconds)

@@ -1,0 +1,85 @@
+"""A callback runner on a bench, for its tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from app.callbacks import Call, CallbackRunner, ModuleInput
+from app.results import Outcome
+from tables.codes import Code
+from tests.virtual_time import EPOCH, unix_now
+
+
+class Bench:
+    """A runner and what has come out of it."""
+
+    def __init__(self, callback: Callable[..., Any], **options: Any) -> None:
+        self.outcomes: list[tuple[Call, Outcome]] = []
+        self.times: list[float] = []
+        self.reports: list[dict[str, Any]] = []  # what the loop was told of errors that nobody has caught
+        self._changed = asyncio.Event()
+        options.setdefault("module_input", lambda call: {"of": call.station_id})
+        options.setdefault("clock", unix_now)
+        self.runner = CallbackRunner(callback, on_outcome=self._take, **options)
+
+    def _take(self, call: Call, outcome: Outcome) -> None:
+        self.outcomes.append((call, outcome))
+        self.times.append(asyncio.get_running_loop().time())
+        self._changed.set()
+
+    async def __aenter__(self) -> Bench:
+        asyncio.get_running_loop().set_exception_handler(lambda _, report: self.reports.append(report))
+        await self.runner.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.runner.stop()
+        assert self.reports == []
+
+    def submit(self, *stations: str, deadline: float | None = None) -> None:
+        """Submit calls; the deadline is in seconds of the loop's time."""
+        for station in stations:
+            self.runner.submit(Call(station, None if deadline is None else EPOCH + deadline, None))
+
+    async def until(self, count: int) -> dict[str, Outcome]:
+        """Wait until so many outcomes have come, and return them all by station."""
+        while len(self.outcomes) < count:
+            self._changed.clear()
+            await self._changed.wait()
+        return {call.station_id: outcome for call, outcome in self.outcomes}
+
+    def stations(self) -> list[str]:
+        return [call.station_id for call, _ in self.outcomes]
+
+
+def value_of(outcome: Outcome) -> Any:
+    assert outcome.code is Code.RESULT, outcome
+    assert outcome.value is not None
+    return json.loads(outcome.value)
+
+
+def error_of(outcome: Outcome) -> str:
+    assert outcome.code is Code.FAILED, outcome
+    assert outcome.value is not None
+    return outcome.value
+
+
+async def condition(holds: Callable[[], bool]) -> None:
+    """Let the loop run until threads have made it so."""
+    while not holds():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+
+
+async def echo(station_id: str, module_input: ModuleInput) -> ModuleInput:
+    return module_input
+
+
+async def hang(station_id: str, module_input: ModuleInput) -> None:
+    await asyncio.Event().wait()
+
+
+def leading_tasks() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == "callbacks"]
