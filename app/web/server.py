@@ -1,0 +1,141 @@
+"""The web server of a worker: uvicorn on the worker's own event loop, as a service that Faust starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import uvicorn
+from mode import Service
+from starlette.types import ASGIApp
+
+from app.web.api import WorkerState, create_web
+
+__all__ = ["PortTaken", "WebAddressError", "WebServer", "WorkerState", "create_web"]
+
+_BACKLOG: Final = 128
+_PATIENCE: Final = 0.5  # seconds that answers under way have when the server stops, and again to be torn down
+
+
+class WebAddressError(Exception):
+    """The server can't listen where the settings say; the text names them and tells what to do."""
+
+
+class PortTaken(WebAddressError):  # noqa: N818 - says it
+    """Another program listens on the port."""
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to the worker, which stops this server like its other services."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class WebServer(Service):
+    """Serves an ASGI application on one address.
+
+    The port is taken by `bind`, or by the start if that was not called before.
+    """
+
+    def __init__(self, web: ASGIApp, *, host: str, port: int, **options: Any) -> None:
+        """A server that is not listening yet.
+
+        Args:
+            web: what is served.
+            host: address to listen on; a name is taken as IPv4.
+            port: 0 for a free one.
+            options: of mode.Service.
+        """
+        super().__init__(**options)
+        self._web = web
+        self._host = host
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._server: _Uvicorn | None = None
+        self._serving: asyncio.Future[Any] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; before `bind` the one that was asked for, which may be 0."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached on this machine."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    def bind(self) -> None:
+        """Take the port; connections wait until the server has started. Does nothing when it has been taken.
+
+        Raises:
+            PortTaken: Another program listens on it.
+            WebAddressError: The address is not this machine's, or may not be listened on.
+        """
+        if self._socket is not None:
+            return
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            listening = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            # A port whose last connections linger is free; one with a listener is still refused.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((self._host, self._port))
+            listening.listen(_BACKLOG)
+            listening.setblocking(False)
+        except OSError as error:
+            listening.close()
+            raise self._unusable(error) from error
+        self._socket = listening
+        self._port = listening.getsockname()[1]
+
+    def _unusable(self, error: OSError) -> WebAddressError:
+        if error.errno == errno.EADDRINUSE:
+            return PortTaken(
+                f"AGG_WEB_PORT={self._port}: another program listens on port {self._port} of {self._host}; "
+                "stop it, or set AGG_WEB_PORT to another port (0: any that is free)"
+            )
+        return WebAddressError(
+            f"AGG_WEB_HOST={self._host}, AGG_WEB_PORT={self._port}: can't listen there: {error.strerror or error}; "
+            "set them to an address of this machine and a port that this user may use"
+        )
+
+    async def on_start(self) -> None:
+        """Take the port if need be, and serve."""
+        self.bind()
+        config = uvicorn.Config(
+            self._web,
+            interface="asgi3",
+            loop="none",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",  # of uvicorn's own loggers: its notices speak of a process and of Ctrl-C
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=_BACKLOG,
+        )
+        self._server = _Uvicorn(config)
+        self._serving = self.add_future(self._server.serve(sockets=[self._socket] if self._socket else []))
+
+    async def on_stop(self) -> None:
+        """Stop listening and close all connections; what is still being answered after half a second is cut off."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.wait({self._serving}, timeout=_PATIENCE)
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            await asyncio.wait({self._serving}, timeout=_PATIENCE)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

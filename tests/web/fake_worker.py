@@ -1,0 +1,112 @@
+"""A worker for the web to show: real working sets over records in memory, fed with the events of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tables.events import Arrived, BatchEvent, Effect, Expire, Forget, Open, Position, Released, Source
+from tables.records import Destination, Table, Write
+from tables.working_set import WorkingSet
+
+__all__ = ["FakeWorker", "MemoryRecords"]
+
+MAX_AGE = 60.0
+TIMEOUT = 5.0
+
+
+class MemoryRecords:
+    """The stored records of one partition."""
+
+    def __init__(self) -> None:
+        self.tables: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
+
+    def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
+        return self.tables[table].items()
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        return self.tables[table].get(key)
+
+    def store(self, writes: Iterable[Write]) -> None:
+        for write in writes:
+            if write.value is None:
+                self.tables[write.table].pop(write.key, None)
+            else:
+                self.tables[write.table][write.key] = write.value
+
+
+class FakeWorker:
+    """What `create_web` is given. Each batch has one source message, named like the batch, unless told otherwise."""
+
+    def __init__(self, *partitions: int) -> None:
+        self.url = "http://127.0.0.1:6066"
+        self.is_live = True
+        self.is_ready = True
+        self.records = {partition: MemoryRecords() for partition in partitions or (0,)}
+        self.sets = {partition: WorkingSet(records, max_age=MAX_AGE) for partition, records in self.records.items()}
+        self._offset = 0
+
+    def live(self) -> bool:
+        return self.is_live
+
+    def ready(self) -> bool:
+        return self.is_ready
+
+    def working_sets(self) -> Mapping[int, WorkingSet]:
+        return self.sets
+
+    def apply(self, event: BatchEvent, partition: int = 0) -> list[Effect]:
+        self._offset += 1
+        working_set = self.sets[partition]
+        effects = working_set.apply(event, Position(self._offset, 0))
+        released = {e.decision.batch_id: Destination("OUT", 0) for e in effects if isinstance(e, Released)}
+        self.records[partition].store(working_set.take_writes(released))
+        return effects
+
+    def open(
+        self,
+        batch_id: str,
+        stations: Iterable[str],
+        *,
+        at: float = 100.0,
+        partition: int = 0,
+        message: str | None = None,
+    ) -> None:
+        source = Source(message or batch_id, 0, 0)
+        self.apply(Open(batch_id, source, at, at + TIMEOUT, tuple(stations)), partition)
+
+    def arrive(
+        self,
+        batch_id: str,
+        outcomes: Mapping[str, tuple[str, str | None]],
+        *,
+        at: float = 101.0,
+        partition: int = 0,
+        message: str | None = None,
+    ) -> None:
+        """Outcomes by station: the code and the value."""
+        codes = "".join(code for code, _ in outcomes.values())
+        values = [value for _, value in outcomes.values()]
+        source = Source(message or batch_id, 0, 0)
+        self.apply(Arrived(batch_id, source, at, list(outcomes), codes, values, {}), partition)
+
+    def expire(self, batch_id: str, *, at: float, partition: int = 0) -> None:
+        self.apply(Expire(batch_id, self.sets[partition].open[batch_id].deadline, at), partition)
+
+    def publish(self, batch_id: str, *, partition: int = 0) -> None:
+        self.records[partition].store(self.sets[partition].published(batch_id))
+
+    def forget(self, batch_id: str, *, partition: int = 0) -> None:
+        closed = self.sets[partition].closed[batch_id]
+        self.apply(Forget(batch_id, closed.closed_at, closed.closed_at + 3600), partition)
+
+    def add_closed(self, batch_id: str, *, at: float, partition: int = 0) -> None:
+        """A batch of one station, opened at `at`, and complete and published a second later."""
+        self.open(batch_id, ["A"], at=at, partition=partition)
+        self.arrive(batch_id, {"A": ("r", '{"station_id":"A"}')}, at=at + 1, partition=partition)
+        self.publish(batch_id, partition=partition)
+
+    def restart(self) -> None:
+        """Rebuild everything from the stored records, as a new owner of the partitions does."""
+        self.sets = {partition: WorkingSet(records, max_age=MAX_AGE) for partition, records in self.records.items()}
+        for working_set in self.sets.values():
+            working_set.recover()
