@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer
@@ -205,7 +205,15 @@ class AggregatorConsumer(driver.Consumer):
         self.ledger.forget(revoked)
 
 
+class AggregatorProducer(driver.Producer):
+    """Faust's producer, idempotent: a batch that is sent again after a broker's fault is not appended twice."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"enable_idempotence": True}
+
+
 class AggregatorTransport(driver.Transport):
-    """Faust's aiokafka transport with our consumer."""
+    """Faust's aiokafka transport with our consumer and producer."""
 
     Consumer = AggregatorConsumer
+    Producer = AggregatorProducer

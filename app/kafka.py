@@ -1,29 +1,20 @@
-"""Kafka besides the reading of streams: connection options, confirmed sends, a look into an output partition."""
+"""Kafka besides reading streams and sending: connection options, and a look into an output partition."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-from faust.exceptions import ProducerSendError
 
 from app.publisher import OutputId
 from app.settings import Settings
-from app.transport import OutMessage
 
-__all__ = ["KafkaSender", "SendError", "client_options", "find_outputs", "ssl_context", "worker_credentials"]
+__all__ = ["client_options", "find_outputs", "ssl_context", "worker_credentials"]
 
 CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends
 REQUEST_TIMEOUT = 40.0
-
-
-class SendError(RuntimeError):
-    """The broker did not confirm a message within AGG_BROKER_PATIENCE, or refused it for good."""
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:
@@ -63,62 +54,6 @@ def worker_credentials(settings: Settings) -> Any:
             mechanism=settings.sasl_mechanism.value,
         )
     return faust.SSLCredentials(context) if context else None
-
-
-class KafkaSender:
-    """Sends through the worker's producer.
-
-    `fence` is awaited before messages leave: it holds a worker back that may have lost its partitions meanwhile.
-    """
-
-    def __init__(self, producer: Callable[[], Any], fence: Callable[[], Awaitable[None]], patience: float) -> None:
-        self._producer = producer
-        self._fence = fence
-        self._patience = patience
-
-    async def send(self, messages: Sequence[OutMessage]) -> list[int]:
-        """Append in order, wait until every message is confirmed; returns their offsets.
-
-        Raises:
-            SendError: names topic, partition and key of the first message that was not taken.
-        """
-        if not messages:
-            return []
-        await self._fence()
-        producer = self._producer()
-        pending: list[Awaitable[Any]] = []
-        error: BaseException | None = None
-        for message in messages:
-            try:
-                pending.append(
-                    await producer.send(
-                        message.topic,
-                        message.key,
-                        message.value,
-                        message.partition,
-                        message.timestamp,
-                        list(message.headers) or None,
-                    )
-                )
-            except (KafkaError, ProducerSendError) as raised:
-                error = raised
-                break
-        # Whatever happens, nothing of ours may still be on its way when the caller goes on.
-        offsets: list[int] = []
-        for message, result in zip(messages, await asyncio.gather(*pending, return_exceptions=True), strict=False):
-            if isinstance(result, BaseException):
-                raise self._failure(message, result) from result
-            offsets.append(result.offset)
-        if error is not None:
-            raise self._failure(messages[len(pending)], error) from error
-        return offsets
-
-    def _failure(self, message: OutMessage, error: BaseException) -> SendError:
-        partition = "" if message.partition is None else f"[{message.partition}]"
-        return SendError(
-            f"{message.topic}{partition}: a message of {len(message.value or b'')} bytes with key {message.key!r} was "
-            f"not taken by the broker ({error!r}; AGG_BROKER_PATIENCE is {self._patience:g} s)"
-        )
 
 
 async def find_outputs(settings: Settings, topic: str, partition: int, since: float) -> set[OutputId]:

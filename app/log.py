@@ -292,13 +292,19 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-def logging_config(log_format: LogFormat) -> dict[str, Any] | None:
+# What libraries tell at these levels is of no use to an operator, and making it costs more than the work itself.
+_LIBRARY_LEVELS: Final = {"aiokafka": "WARNING", "faust.tables": "WARNING", "faust.assignor": "WARNING"}
+
+
+def logging_config(log_format: LogFormat) -> dict[str, Any]:
     """What `faust.App(logging_config=...)` takes so that a worker logs in that format.
 
-    Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only both its formatters are replaced.
-    (`loghandlers` would add a second handler, and every line twice.) None keeps Faust's coloured text.
+    Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only the levels of chatty libraries are
+    raised, and for JSON both its formatters are replaced. (`loghandlers` would add a second handler, and every line
+    twice.)
     """
-    if log_format is LogFormat.TEXT:
-        return None
-    formatters = {name: {"()": JsonFormatter} for name in ("default", "colored")}
-    return {"version": 1, "merge": True, "formatters": formatters}
+    config: dict[str, Any] = {"version": 1, "merge": True}
+    config["loggers"] = {name: {"level": level} for name, level in _LIBRARY_LEVELS.items()}
+    if log_format is LogFormat.JSON:
+        config["formatters"] = {name: {"()": JsonFormatter} for name in ("default", "colored")}
+    return config

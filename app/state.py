@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from app.kafka import KafkaSender
+from app.sender import KafkaSender
 from app.transport import OutMessage
 from tables.batches import BatchTable, PartitionRecords
 from tables.records import Table, Write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -13,14 +14,16 @@ from functools import partial
 from typing import Any, Final, NoReturn, cast
 
 import faust
+from faust.app import BootStrategy
 from faust.types import TP
 
 from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.functions import FunctionError, load_function
 from app.intake import ChunkIntake, EventIntake
-from app.kafka import KafkaSender, SendError, find_outputs
+from app.kafka import find_outputs
 from app.log import Line, say
 from app.pipeline import Pipeline, UserFunctions, build_pipeline
+from app.sender import KafkaSender, SendError
 from app.settings import Settings
 from app.state import TableState
 from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, topic_specs
@@ -40,10 +43,19 @@ EXIT_BUG: Final = 70  # something that should never happen: nothing was acknowle
 TICK_SECONDS = 0.05
 SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are taken away
 FENCE_PAUSE = 0.05
+COLLECT_AFTER = 50_000  # objects made and not freed
+
+
+class OwnWebOnly(BootStrategy):
+    """Faust's own web server stays off: `faust worker` turns it on again, whatever `web_enabled` says."""
+
+    enable_web = False
 
 
 class AggregatorApp(faust.App):
     """The application that `faust -A app worker` runs. Made by `create_app`, which wires agents and timers to it."""
+
+    BootStrategy = OwnWebOnly
 
     def __init__(self, settings: Settings, **options: Any) -> None:
         super().__init__(settings.app_id, **options)
@@ -62,7 +74,10 @@ class AggregatorApp(faust.App):
     def Worker(self, **options: Any) -> Any:  # noqa: N802 - Faust's name
         """Make the worker, unless what a worker needs is not there."""
         self._functions = self.load_functions()
-        return super().Worker(**options)
+        worker = super().Worker(**options)
+        # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
+        worker.spinner = None
+        return worker
 
     def load_functions(self) -> UserFunctions:
         """Find the user's functions; ends the process with exit code 2 when a setting does not lead to one."""
@@ -94,7 +109,7 @@ class AggregatorApp(faust.App):
         topics = await self._ensure_topics()
         await self.producer.start()
         await self._pin([spec.name for spec in topic_specs(self.settings)])
-        sender = KafkaSender(lambda: self.producer, self._fence, self.settings.broker_patience)
+        sender = KafkaSender(self._kafka_producer, self._fence, self.settings.broker_patience)
         self._pipeline = build_pipeline(
             self.settings,
             self._functions,
@@ -106,12 +121,17 @@ class AggregatorApp(faust.App):
             on_error=self.fail,
         )
         await self._pipeline.start()
+        _tune_collector()
         self.add_future(Watchdog(self).run())
+
+    def _kafka_producer(self) -> Any:
+        """The aiokafka producer under Faust's."""
+        producer: Any = self.producer
+        return producer._ensure_producer()
 
     async def _pin(self, topics: list[str]) -> None:
         """Have the producer know our topics for good: one that it had to ask for could be created by asking."""
-        producer: Any = self.producer
-        await producer._producer.client.set_topics(topics)
+        await self._kafka_producer().client.set_topics(topics)
 
     async def _start_web(self) -> None:
         self._web = WebServer(create_web(self), host=self.settings.web_host, port=self.settings.web_port)
@@ -241,3 +261,10 @@ def stop_at_once(code: int, message: str) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _tune_collector() -> None:
+    """Look for garbage less often: events and records come in thousands and hold no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
