@@ -6,8 +6,10 @@ from typing import Any
 
 from mode import loop as event_loop
 
+from app.commands import register_commands
 from app.kafka import worker_credentials
 from app.log import logging_config
+from app.recovery import AggregatorTables
 from app.settings import Settings
 from app.topics import message_bytes
 from app.worker import TICK_SECONDS, AggregatorApp
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         stream_buffer_maxsize=BUFFERED_MESSAGES,
         stream_wait_empty=True,
         stream_recovery_delay=0.0,
+        TableManager=AggregatorTables,
         store="memory://",
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
@@ -77,3 +80,4 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
+    register_commands(app)

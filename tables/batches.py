@@ -66,6 +66,10 @@ class PartitionStore(Store[bytes, bytes]):
         if len(partition.own) > UNORDERED_MAX:
             partition.own.clear()
 
+    def loaded(self, number: int, offset: int) -> None:
+        """The changelog has been read up to and including `offset`."""
+        self.partition(number).offset = offset
+
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
@@ -74,7 +78,7 @@ class PartitionStore(Store[bytes, bytes]):
         for event in batch:
             message = event.message
             self.write(message.partition, message.key or b"", message.value)
-            self.partition(message.partition).offset = message.offset
+            self.loaded(message.partition, message.offset)
 
     def persisted_offset(self, tp: TP) -> int | None:
         """The offset up to which nothing has to be replayed."""
