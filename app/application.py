@@ -8,7 +8,7 @@ from mode import loop as event_loop
 
 from app.commands import register_commands
 from app.kafka import worker_credentials
-from app.log import logging_config
+from app.log_format import logging_config
 from app.recovery import AggregatorTables
 from app.settings import Settings
 from app.topics import message_bytes

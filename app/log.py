@@ -1,4 +1,4 @@
-"""Log lines in both languages, and their JSON shape.
+"""Log lines in both languages.
 
 Ids and error texts come from outside. What is not printable in them is escaped, so that nobody can forge a line, and
 what is long is cut. Nothing is formatted for a level that is off.
@@ -6,20 +6,25 @@ what is long is cut. Nothing is formatted for a level that is off.
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from app.choices import Language, LogFormat
+from app.choices import Language
 
-__all__ = ["CATALOGUE", "BatchLog", "JsonFormatter", "Line", "logging_config", "names", "printable", "say"]
+__all__ = [
+    "CATALOGUE",
+    "BatchLog",
+    "Line",
+    "Shown",
+    "names",
+    "printable",
+    "say",
+]
 
 NAMES_SHOWN: Final = 13
 PROGRESS_SECONDS: Final = 1.0
@@ -38,6 +43,7 @@ class Line(StrEnum):
     LATE = "late-result"
     DEAD_LETTER = "dead-letter"
     WORKER_READY = "worker-ready"
+    WEB = "web"
     TOPICS_CREATED = "topics-created"
     BROKER_AWAY = "broker-away"
     BROKER_BACK = "broker-back"
@@ -86,6 +92,11 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.WORKER_READY,
                 "Worker ready, partitions: {partitions}",
                 "worker 已就绪，分区: {partitions}",
+            ),
+            (
+                Line.WEB,
+                "This worker's pages: {url}",
+                "本 worker 的页面: {url}",
             ),
             (
                 Line.TOPICS_CREATED,
@@ -259,52 +270,3 @@ class BatchLog:
 
     def _write(self, level: int, line: Line, extra: Mapping[str, object], **fields: object) -> None:
         self.logger.log(level, say(self.language, line, **fields), extra={"event": str(line), **extra})
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message; event, ids and place where given; a traceback as text."""
-
-    EXTRA: Final = ("event", "batch_id", "station_id", "topic", "partition", "offset")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as a line of JSON without a line break of any kind in it."""
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry: dict[str, object] = {
-            "time": time.replace("+00:00", "Z"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        entry |= {name: value for name in self.EXTRA if (value := record.__dict__.get(name)) is not None}
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            entry["stack"] = self.formatStack(record.stack_info)
-        return _NOT_IN_A_LINE.sub(_escaped, json.dumps(entry, ensure_ascii=False, default=str))
-
-
-# What json leaves as it is, though some readers break lines there (NEL, LS, PS), terminals obey it (C1) or UTF-8 has no
-# bytes for it (surrogates). In JSON text it can only stand within a string, where this escape is valid.
-_NOT_IN_A_LINE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
-
-
-# What libraries tell at these levels is of no use to an operator, and making it costs more than the work itself.
-_LIBRARY_LEVELS: Final = {"aiokafka": "WARNING", "faust.tables": "WARNING", "faust.assignor": "WARNING"}
-
-
-def logging_config(log_format: LogFormat) -> dict[str, Any]:
-    """What `faust.App(logging_config=...)` takes so that a worker logs in that format.
-
-    Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only the levels of chatty libraries are
-    raised, and for JSON both its formatters are replaced. (`loghandlers` would add a second handler, and every line
-    twice.)
-    """
-    config: dict[str, Any] = {"version": 1, "merge": True}
-    config["loggers"] = {name: {"level": level} for name, level in _LIBRARY_LEVELS.items()}
-    if log_format is LogFormat.JSON:
-        config["formatters"] = {name: {"()": JsonFormatter} for name in ("default", "colored")}
-    return config

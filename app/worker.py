@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final, NoReturn, cast
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.app import BootStrategy
 from faust.types import TP
 
@@ -21,14 +22,14 @@ from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.functions import FunctionError, load_function
 from app.intake import ChunkIntake, EventIntake
 from app.kafka import find_outputs
-from app.log import Line, say
+from app.log import Line, Shown, say
 from app.pipeline import Pipeline, UserFunctions, build_pipeline
 from app.sender import KafkaSender, SendError
 from app.settings import Settings
 from app.state import TableState
 from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, topic_specs
 from app.watchdog import Watchdog
-from app.web.server import PortTaken, WebServer, create_web
+from app.web.server import WebAddressError, WebServer, create_web
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
 
@@ -44,6 +45,7 @@ TICK_SECONDS = 0.05
 SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are taken away
 FENCE_PAUSE = 0.05
 COLLECT_AFTER = 50_000  # objects made and not freed
+BROKER_ANSWER_SECONDS = 3.0
 
 
 class OwnWebOnly(BootStrategy):
@@ -134,11 +136,15 @@ class AggregatorApp(faust.App):
         await self._kafka_producer().client.set_topics(topics)
 
     async def _start_web(self) -> None:
-        self._web = WebServer(create_web(self), host=self.settings.web_host, port=self.settings.web_port)
+        settings = self.settings
+        self._web = WebServer(
+            create_web(self), host=settings.web_host, port=settings.web_port, loop=self.loop, beacon=self.beacon
+        )
         try:
             await self._web.start()
-        except PortTaken as error:
+        except WebAddressError as error:
             stop_at_once(EXIT_BROKER, str(error))
+        logger.info("%s", say(settings.log_language, Line.WEB, url=Shown(self._web.url)))
 
     async def _ensure_topics(self) -> dict[str, int]:
         try:
@@ -199,10 +205,22 @@ class AggregatorApp(faust.App):
         await self._pipeline.cancel()
 
     async def _fence(self) -> None:
-        """Hold back what a worker wants to send while the group has not heard of it: it may own nothing any more."""
+        """Hold back what a worker wants to send while the group has not heard of it: it may own nothing any more.
+
+        It goes on when the group still knows it, and is cancelled when its partitions are taken away.
+        """
         # The heartbeat beats in another thread's loop: there is no event to wait for.
-        while self._owner_since is not None and self.reader.heartbeat_age() > self.conf.broker_session_timeout:  # noqa: ASYNC110
+        while self.reader.heartbeat_age() > self.conf.broker_session_timeout:  # noqa: ASYNC110
             await asyncio.sleep(FENCE_PAUSE)
+
+    async def broker_answers(self) -> bool:
+        """Whether a broker answers a question of the producer's within a few seconds."""
+        try:
+            async with asyncio.timeout(BROKER_ANSWER_SECONDS):
+                await self._kafka_producer().client.fetch_all_metadata()
+        except (TimeoutError, KafkaError):
+            return False
+        return True
 
     @property
     def reader(self) -> AggregatorConsumer:
@@ -245,6 +263,15 @@ class AggregatorApp(faust.App):
             await self._pipeline.stop()
         if self._web is not None:
             await self._web.stop()
+
+    def give_up_on_broker(self, away: float) -> NoReturn:
+        """The broker has been away for longer than the user's patience."""
+        servers = ", ".join(self.settings.bootstrap_servers)
+        patience = self.settings.broker_patience
+        stop_at_once(
+            EXIT_BROKER,
+            f"the broker at {servers} has been away for {away:.0f} s, longer than AGG_BROKER_PATIENCE ({patience:g} s)",
+        )
 
     def fail(self, error: BaseException) -> None:
         """Something must stop the worker: at once, so that nothing unfinished is acknowledged."""

@@ -15,7 +15,8 @@ import pytest
 from mode.utils.logging import setup_logging
 
 from app.choices import Language, LogFormat
-from app.log import CATALOGUE, BatchLog, JsonFormatter, Line, logging_config, names, printable, say
+from app.log import CATALOGUE, BatchLog, Line, names, printable, say
+from app.log_format import JsonFormatter, RepeatFilter, logging_config
 
 
 @dataclass
@@ -338,4 +339,17 @@ def test_a_worker_that_is_told_json_logs_nothing_else(
 
 
 def test_text_is_left_to_faust() -> None:
-    assert logging_config(LogFormat.TEXT) is None
+    assert "formatters" not in logging_config(LogFormat.TEXT)
+
+
+def test_the_same_complaint_passes_once_in_ten_seconds() -> None:
+    def passes(at: float, line: int) -> bool:
+        record = logging.LogRecord("aiokafka.conn", logging.ERROR, __file__, line, "node %s is away", (at,), None)
+        record.created = at
+        return repeats.filter(record)
+
+    repeats = RepeatFilter()
+
+    told = [passes(at, line) for at, line in ((0.0, 1), (0.1, 1), (0.2, 2), (9.9, 1), (10.0, 1), (10.1, 1))]
+
+    assert told == [True, False, True, False, True, False]

@@ -162,8 +162,9 @@ def test_the_newest_comes_first_and_ties_go_by_batch_id_whatever_the_partition_o
     worker.open("a", ["A"], at=200.0, partition=1)
     worker.open("old", ["A"], at=100.0, partition=0)
     worker.add_closed("new", at=300.5, partition=1)
-    assert ids(get(worker, "/batches")) == ["new", "a", "b", "c", "old"]
-    assert ids(get(worker, "/batches?status=closed")) == ["new", "b", "c"]
+    worker.add_closed("d", at=200.0, partition=0)
+    assert ids(get(worker, "/batches")) == pages(worker, "limit=1") == ["new", "a", "b", "c", "d", "old"]
+    assert ids(get(worker, "/batches?status=closed")) == ["new", "b", "c", "d"]
     assert ids(get(worker, "/batches?status=open")) == ["a", "old"]
 
 

@@ -1,0 +1,94 @@
+"""How log lines leave the process: Faust's text or JSON, which libraries may speak, and how often.
+
+Wired by `faust.App(logging_config=...)`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from app.choices import LogFormat
+
+__all__ = ["JsonFormatter", "RepeatFilter", "logging_config"]
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message; event, ids and place where given; a traceback as text."""
+
+    EXTRA: Final = ("event", "batch_id", "station_id", "topic", "partition", "offset")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line of JSON without a line break of any kind in it."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry: dict[str, object] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {name: value for name in self.EXTRA if (value := record.__dict__.get(name)) is not None}
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = self.formatStack(record.stack_info)
+        return _NOT_IN_A_LINE.sub(_escaped, json.dumps(entry, ensure_ascii=False, default=str))
+
+
+# What json leaves as it is, though some readers break lines there (NEL, LS, PS), terminals obey it (C1) or UTF-8 has no
+# bytes for it (surrogates). In JSON text it can only stand within a string, where this escape is valid.
+_NOT_IN_A_LINE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+# What libraries tell at these levels is of no use to an operator, and making it costs more than the work itself.
+_LIBRARY_LEVELS: Final = {"aiokafka": "WARNING", "faust.tables": "WARNING", "faust.assignor": "WARNING"}
+# These repeat the same complaint many times a second while a broker is away.
+_FLOODING: Final = (
+    "aiokafka",
+    "aiokafka.cluster",
+    "aiokafka.conn",
+    "aiokafka.consumer.fetcher",
+    "aiokafka.consumer.group_coordinator",
+    "aiokafka.producer.sender",
+)
+_REPEAT_SECONDS: Final = 10.0
+
+
+class RepeatFilter(logging.Filter):
+    """Lets a logger's message pass once in ten seconds, whatever its arguments; a record's own time is the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this record is to be told."""
+        place = (record.name, record.lineno)
+        if record.created - self._passed.get(place, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return False
+        self._passed[place] = record.created
+        return True
+
+
+def logging_config(log_format: LogFormat) -> dict[str, Any]:
+    """What `faust.App(logging_config=...)` takes so that a worker logs in that format.
+
+    Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only the levels of chatty libraries are
+    raised, floods are held back, and for JSON both its formatters are replaced. (`loghandlers` would add a second
+    handler, and every line twice.)
+    """
+    loggers: dict[str, dict[str, Any]] = {name: {"level": level} for name, level in _LIBRARY_LEVELS.items()}
+    for name in _FLOODING:
+        loggers.setdefault(name, {})["filters"] = ["repeats"]
+    config: dict[str, Any] = {"version": 1, "merge": True, "loggers": loggers}
+    config["filters"] = {"repeats": {"()": RepeatFilter}}
+    if log_format is LogFormat.JSON:
+        config["formatters"] = {name: {"()": JsonFormatter} for name in ("default", "colored")}
+    return config
