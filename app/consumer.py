@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
 THROTTLED_SLEEP = 0.01
+PAUSED_SLEEP = 0.02
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -123,6 +124,16 @@ class AggregatorConsumer(driver.Consumer):
             latest = await self.highwaters(tp)
             return latest.get(tp) or 0
         return earliest
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """Wait for records. Faust sleeps for a second when every partition is paused, and so begins late after that."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an asyncio.Event does, mode forgets it
+        active_partitions = self._get_active_partitions()
+        if not active_partitions:
+            await self.sleep(PAUSED_SLEEP)
+            return {}, active_partitions
+        return await self._getmany(active_partitions, timeout), active_partitions
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
         if active_partitions is not None:

@@ -1,0 +1,1 @@
+"""The benchmark: `python -m tests.bench`. Prints tables; asserts nothing, because machines differ."""
