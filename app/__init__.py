@@ -7,6 +7,7 @@ importing a pure module of this package builds nothing and reads no environment.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
+    # `faust` has the folder that one stands in on the path only while it imports this package: too short a time for
+    # what is imported below, and for the user's functions.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
     # Imported here, where the application is wanted, and not with any pure module of the package.
     from app.application import create_app  # noqa: PLC0415
     from app.settings import SettingsError, load_settings  # noqa: PLC0415

@@ -10,6 +10,7 @@ from app.commands import register_commands
 from app.kafka import worker_credentials
 from app.log_format import logging_config
 from app.recovery import AggregatorTables
+from app.sender import BATCH_BYTES
 from app.settings import Settings
 from app.topics import message_bytes
 from app.worker import TICK_SECONDS, AggregatorApp
@@ -39,7 +40,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=int(METADATA_AGE * 1000),
         producer_acks=-1,
-        producer_max_batch_size=1024 * 1024,
+        producer_max_batch_size=BATCH_BYTES,
         producer_max_request_size=message_bytes(settings),
         # How long aiokafka tries to deliver what it has taken: a broker that is away for less is waited for.
         producer_request_timeout=max(1.0, settings.broker_patience),

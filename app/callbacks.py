@@ -115,6 +115,11 @@ class CallbackRunner:
         """Threads in which a callback runs whose outcome is still awaited."""
         return self._pool.busy
 
+    @property
+    def thread_calls(self) -> frozenset[object]:
+        """Those callbacks, an object for each, to tell one from another."""
+        return self._pool.calls
+
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now."""
         self._loop = asyncio.get_running_loop()

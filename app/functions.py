@@ -115,6 +115,11 @@ class ThreadCaller:
         """Calls that run in a thread now and are awaited."""
         return self._pool.busy
 
+    @property
+    def calls(self) -> frozenset[object]:
+        """Those calls, an object for each, to tell one from another."""
+        return self._pool.calls
+
     async def call(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:  # noqa: ASYNC109 - part of the call
         """Call the function in a thread; if it returns an awaitable, await that here.
 

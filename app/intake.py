@@ -35,9 +35,14 @@ def in_message(event: Event) -> InMessage:
 
 
 class Intake(ABC):
-    """A queue of events that one task works off."""
+    """A queue of events that one task works off.
 
-    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+    `is_current` tells whether an event belongs to the assignment that this worker has now: one that was on its way when
+    the partitions were taken away is another worker's.
+    """
+
+    def __init__(self, is_current: Callable[[Event], bool], on_error: Callable[[BaseException], None]) -> None:
+        self._is_current = is_current
         self._on_error = on_error
         self._events: deque[Event] = deque()
         self._filled = asyncio.Event()
@@ -49,6 +54,8 @@ class Intake(ABC):
     async def feed(self, events: AsyncIterator[Event]) -> None:
         """Put a stream's events into the queue, for as long as the stream lasts."""
         async for event in events:
+            if not self._is_current(event):
+                continue
             self._events.append(event)
             self._filled.set()
             if self._task is None:
@@ -99,9 +106,10 @@ class EventIntake(Intake):
     def __init__(
         self,
         handle: Callable[[InMessage, Callable[[], None]], Awaitable[None]],
+        is_current: Callable[[Event], bool],
         on_error: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(on_error)
+        super().__init__(is_current, on_error)
         self._handle = handle
 
     async def _work(self) -> None:
@@ -115,9 +123,10 @@ class ChunkIntake(Intake):
     def __init__(
         self,
         handle: Callable[[Sequence[InMessage]], Awaitable[None]],
+        is_current: Callable[[Event], bool],
         on_error: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(on_error)
+        super().__init__(is_current, on_error)
         self._handle = handle
 
     async def _work(self) -> None:

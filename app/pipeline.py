@@ -71,10 +71,16 @@ def build_pipeline(
     store: StateStore,
     clock: Clock,
     output_partitions: int,
+    largest_output: int | None = None,
     find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
     on_error: Callable[[BaseException], None],
 ) -> Pipeline:
-    """Wire the parts together. `on_error` gets what must stop the worker: nothing is acknowledged after it."""
+    """Wire the parts together.
+
+    `largest_output` is the output topic's own limit in bytes, where it is below AGG_MAX_MESSAGE_BYTES. `on_error` gets
+    what must stop the worker: nothing is acknowledged after it.
+    """
+    largest = min(settings.max_message_bytes, largest_output or settings.max_message_bytes)
     metrics = Metrics()
     log = BatchLog(logging.getLogger("app.batches"), settings.log_language, clock)
     dead_letters = DeadLetters(settings.dead_letter_topic)
@@ -94,7 +100,7 @@ def build_pipeline(
             output_partitions,
             settings.module,
             settings.output_meta,
-            settings.max_message_bytes,
+            largest,
         ),
         sender=sender,
         save=store.save,
@@ -117,7 +123,7 @@ def build_pipeline(
             concurrency=settings.concurrency,
             station_timeout=settings.station_timeout,
             overtime_max=settings.overtime_max,
-            max_result_bytes=settings.max_message_bytes,
+            max_result_bytes=largest,
         )
 
     return Pipeline(

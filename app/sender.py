@@ -13,12 +13,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from app.partitions import partition_of
 from app.transport import OutMessage
 
-__all__ = ["KafkaSender", "SendError"]
+__all__ = ["BATCH_BYTES", "KafkaSender", "SendError", "TooLargeError"]
+
+BATCH_BYTES = 1024 * 1024  # of records that travel together
 
 # Batches for one broker travel in one request, and brokers refuse requests of 100 MiB and more.
 MAX_BYTES_IN_FLIGHT = 48 * 1024 * 1024
@@ -26,6 +28,10 @@ MAX_BYTES_IN_FLIGHT = 48 * 1024 * 1024
 
 class SendError(RuntimeError):
     """The broker did not confirm a message within AGG_BROKER_PATIENCE, or refused it for good."""
+
+
+class TooLargeError(SendError):
+    """The broker takes no message of this size on that topic."""
 
 
 class _Ticket:
@@ -61,9 +67,14 @@ class KafkaSender:
         self._fence = fence
         self._patience = patience
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._one_by_one: set[str] = set()
         self._bytes = 0
         self._room = asyncio.Event()
         self._room.set()
+
+    def send_one_by_one(self, topic: str) -> None:
+        """Put no two messages of this topic together: its limit, which is for what travels together, is too low."""
+        self._one_by_one.add(topic)
 
     async def send(self, messages: Sequence[OutMessage]) -> list[int]:
         """Append in order (for each partition), wait until every message is confirmed; returns their offsets.
@@ -121,40 +132,31 @@ class KafkaSender:
 
     async def _send_batch(self, tp: tuple[str, int], lane: _Lane) -> None:
         await self._room.wait()
-        producer = self._producer()
-        batch = producer.create_batch()
-        taken: list[tuple[_Ticket, int]] = []  # how many of a ticket's messages are in the batch
-        for ticket in lane.tickets:
-            if ticket.confirmed.cancelled():
-                continue
-            count = 0
-            for message in ticket.messages[len(ticket.offsets) :]:
-                if not _append(batch, message):
-                    break
-                count += 1
-            taken.append((ticket, count))
-            if batch.closed():
-                break
+        batch = self._producer().create_batch()
+        taken = _fill(batch, lane, most=1 if tp[0] in self._one_by_one else None)
         size = batch.size()
         self._count(size)
         try:
-            base = await self._submit(producer, batch, tp)
+            base = await self._submit(batch, tp)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            for ticket, _ in taken:
-                lane.tickets.remove(ticket)
-                if not ticket.confirmed.done():
-                    ticket.confirmed.set_exception(self._failure(ticket.messages[len(ticket.offsets)], error))
+            self._refuse(lane, taken, error)
         else:
             self._settle(lane, taken, base)
         finally:
             self._count(-size)
 
-    async def _submit(self, producer: Any, batch: Any, tp: tuple[str, int]) -> int:
+    def _refuse(self, lane: _Lane, taken: list[tuple[_Ticket, int]], error: Exception) -> None:
+        for ticket, _ in taken:
+            lane.tickets.remove(ticket)
+            if not ticket.confirmed.done():
+                ticket.confirmed.set_exception(self._failure(ticket.messages[len(ticket.offsets)], error))
+
+    async def _submit(self, batch: Any, tp: tuple[str, int]) -> int:
         topic, partition = tp
         batch.close()
         async with asyncio.timeout(self._patience or None):
             # An idempotent producer tries for ever, so it is here that patience ends.
-            confirmed = await producer.send_batch(batch, topic, partition=partition)
+            confirmed = await self._producer().send_batch(batch, topic, partition=partition)
             base: int = (await confirmed).offset
         return base
 
@@ -176,10 +178,28 @@ class KafkaSender:
 
     def _failure(self, message: OutMessage, error: BaseException) -> SendError:
         partition = "" if message.partition is None else f"[{message.partition}]"
-        return SendError(
+        kind = TooLargeError if isinstance(error, MessageSizeTooLargeError) else SendError
+        return kind(
             f"{message.topic}{partition}: a message of {len(message.value or b'')} bytes with key {message.key!r} was "
             f"not taken by the broker ({error!r}; AGG_BROKER_PATIENCE is {self._patience:g} s)"
         )
+
+
+def _fill(batch: Any, lane: _Lane, *, most: int | None) -> list[tuple[_Ticket, int]]:
+    """Put what waits into a batch, at most so many; returns how many of each ticket's messages are in it."""
+    taken: list[tuple[_Ticket, int]] = []
+    for ticket in lane.tickets:
+        if ticket.confirmed.cancelled():
+            continue
+        count = 0
+        for message in ticket.messages[len(ticket.offsets) :]:
+            if batch.record_count() == most or not _append(batch, message):
+                break
+            count += 1
+        if not count:
+            break
+        taken.append((ticket, count))
+    return taken
 
 
 def _append(batch: Any, message: OutMessage) -> bool:

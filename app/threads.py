@@ -52,6 +52,11 @@ class ThreadPool:
         return 0 if self._crew is None else self._crew.busy
 
     @property
+    def calls(self) -> frozenset[object]:
+        """Those calls, an object for each, to tell one from another."""
+        return frozenset() if self._crew is None else self._crew.calls
+
+    @property
     def abandoned(self) -> int:
         """Threads that run something which nobody awaits any more."""
         return 0 if self._crew is None else self._crew.abandoned
@@ -109,6 +114,10 @@ class _Crew:
     @property
     def busy(self) -> int:
         return len(self._awaited)
+
+    @property
+    def calls(self) -> frozenset[object]:
+        return frozenset(self._awaited)
 
     @property
     def abandoned(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from app.kafka import client_options
@@ -32,6 +33,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024
+LARGEST = "max.message.bytes"
 OUTPUT_HEADROOM = 1024 * 1024  # a part may exceed AGG_MAX_MESSAGE_BYTES by its headers and its meta
 CONNECT_PAUSE = 0.5
 
@@ -200,3 +202,24 @@ def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
         remedy = "set AGG_PARTITIONS to what they have, or take another AGG_APP_ID"
         message = f"{'; '.join(wrong)}; {remedy}"
         raise TopicError(message)
+
+
+async def output_limit(settings: Settings) -> int | None:
+    """`max.message.bytes` of the output topic, which may be the user's own; None when the broker does not tell."""
+    admin = await _connect(settings, settings.broker_patience)
+    try:
+        return (await largest_messages(admin, [settings.output_topic])).get(settings.output_topic)
+    finally:
+        await admin.close()
+
+
+async def largest_messages(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """`max.message.bytes` of topics, as far as the broker tells."""
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {LARGEST: None}) for name in names]
+    found: dict[str, int] = {}
+    for response in await admin.describe_configs(wanted) if wanted else ():
+        for error, _message, _type, name, entries in response.resources:
+            if not error:
+                values = {key: value for key, value, *_ in entries}
+                found[name] = int(values[LARGEST])
+    return found

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import sys
 import time
 import traceback
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import faust
 from aiokafka.errors import KafkaError
@@ -19,33 +18,31 @@ from faust.app import BootStrategy
 from faust.types import TP
 
 from app.consumer import AggregatorConsumer, AggregatorTransport
+from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, stop_at_once
 from app.functions import FunctionError, load_function
 from app.intake import ChunkIntake, EventIntake
 from app.kafka import find_outputs
 from app.log import Line, Shown, say
 from app.pipeline import Pipeline, UserFunctions, build_pipeline
-from app.sender import KafkaSender, SendError
+from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings
 from app.state import TableState
-from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, topic_specs
+from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, output_limit, topic_specs
 from app.watchdog import Watchdog
 from app.web.server import WebAddressError, WebServer, create_web
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
 
-__all__ = ["EXIT_BROKER", "EXIT_BUG", "EXIT_SETTINGS", "AggregatorApp"]
+__all__ = ["AggregatorApp"]
 
 logger = logging.getLogger(__name__)
-
-EXIT_BROKER: Final = 1  # the broker is away or refuses us, or a topic is not as it has to be
-EXIT_SETTINGS: Final = 2
-EXIT_BUG: Final = 70  # something that should never happen: nothing was acknowledged, a supervisor may restart us
 
 TICK_SECONDS = 0.05
 SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are taken away
 FENCE_PAUSE = 0.05
 COLLECT_AFTER = 50_000  # objects made and not freed
 BROKER_ANSWER_SECONDS = 3.0
+RECORD_OVERHEAD = 1024  # bytes of a record besides its value: key, headers, its batch
 
 
 class OwnWebOnly(BootStrategy):
@@ -63,9 +60,9 @@ class AggregatorApp(faust.App):
         super().__init__(settings.app_id, **options)
         self.settings = settings
         self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
-        self.source_intake = ChunkIntake(self._split, self.fail)
-        self.station_intake = EventIntake(self._run_stations, self.fail)
-        self.batch_intake = ChunkIntake(self._aggregate, self.fail)
+        self.source_intake = ChunkIntake(self._split, self._is_current, self.fail)
+        self.station_intake = EventIntake(self._run_stations, self._is_current, self.fail)
+        self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
         self._functions: UserFunctions | None = None
         self._pipeline: Pipeline | None = None
         self._web: WebServer | None = None
@@ -108,17 +105,20 @@ class AggregatorApp(faust.App):
             self._functions = self.load_functions()
         await super().on_first_start()
         await self._start_web()
-        topics = await self._ensure_topics()
+        partitions, largest = await self._prepare_topics()
         await self.producer.start()
         await self._pin([spec.name for spec in topic_specs(self.settings)])
         sender = KafkaSender(self._kafka_producer, self._fence, self.settings.broker_patience)
+        if largest < BATCH_BYTES:
+            sender.send_one_by_one(self.settings.output_topic)
         self._pipeline = build_pipeline(
             self.settings,
             self._functions,
             sender=sender,
             store=TableState(self.state_tables, sender),
             clock=time.time,
-            output_partitions=topics[self.settings.output_topic],
+            output_partitions=partitions,
+            largest_output=largest,
             find_outputs=partial(find_outputs, self.settings),
             on_error=self.fail,
         )
@@ -146,17 +146,33 @@ class AggregatorApp(faust.App):
             stop_at_once(EXIT_BROKER, str(error))
         logger.info("%s", say(settings.log_language, Line.WEB, url=Shown(self._web.url)))
 
-    async def _ensure_topics(self) -> dict[str, int]:
+    async def _prepare_topics(self) -> tuple[int, int]:
+        """Create and verify; returns the output topic's partitions, and the largest message for it in bytes."""
+        settings = self.settings
         try:
-            return await ensure_topics(self.settings, patience=self.settings.broker_patience)
+            topics = await ensure_topics(settings, patience=settings.broker_patience)
+            limit = await output_limit(settings)
         except (BrokerError, TopicError) as error:
             stop_at_once(EXIT_BROKER, str(error))
+        largest = settings.max_message_bytes
+        if limit is not None and limit < largest:
+            logger.warning(
+                "%s takes messages of %d bytes, less than AGG_MAX_MESSAGE_BYTES (%d): outputs are cut to that",
+                settings.output_topic,
+                limit,
+                largest,
+            )
+            largest = limit - RECORD_OVERHEAD
+        return topics[settings.output_topic], largest
 
     def _new_transport(self) -> AggregatorTransport:
         return AggregatorTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """Nothing of ours is kept on disk: the state is in Kafka."""
+
+    def _is_current(self, event: Any) -> bool:
+        return bool(event.message.generation_id == self._owner_since)
 
     # -- the streams' work -------------------------------------------------------------------------------------------
 
@@ -279,15 +295,6 @@ class AggregatorApp(faust.App):
             stop_at_once(EXIT_BROKER, str(error))
         text = "".join(traceback.format_exception(error))
         stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}\n{text}")
-
-
-def stop_at_once(code: int, message: str) -> NoReturn:
-    """End the process now: no commit, no clean-up that could acknowledge anything."""
-    logger.critical("%s", message)
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _tune_collector() -> None:

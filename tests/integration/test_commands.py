@@ -1,0 +1,284 @@
+"""`faust -A app send` and `check` as a user runs them, and the demo, on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from app.devbroker import DevBroker
+from app.devbroker.config import free_port, port_is_free
+from app.settings import Settings, load_settings
+from app.topics import ensure_topics
+
+pytestmark = pytest.mark.kafka
+
+REPOSITORY = Path(__file__).parents[2]
+LINES = [b'{"stationId": "A", "sendTime": "2025-11-04 09:00:00"}', b'[{"stationId": "B", "sendTime": 1762246800}]']
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+def environment(broker: str, **settings: str) -> dict[str, str]:
+    """No settings but these; the repository is found whatever the folder."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("AGG_")}
+    given = {f"AGG_{key}": value for key, value in settings.items()}
+    return clean | {"PYTHONPATH": str(REPOSITORY), "AGG_BROKER": broker} | given
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"commands-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def run(kafka_broker: DevBroker, topic: str, tmp_path: Path) -> Run:
+    """Run `faust -A app ...`, with a source topic and app id of the test's own."""
+
+    def run(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
+        own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
+        command = [sys.executable, "-m", "faust", "-A", "app", *arguments]
+        env = environment(**({"broker": kafka_broker.url} | own | settings))
+        return subprocess.run(command, env=env, cwd=tmp_path, input=stdin, capture_output=True, timeout=60, check=False)
+
+    return run
+
+
+def on_cluster(broker: DevBroker, work: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
+    async def connected() -> Any:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+        await admin.start()
+        try:
+            return await work(admin)
+        finally:
+            await admin.close()
+
+    return asyncio.run(connected())
+
+
+def create(broker: DevBroker, name: str, partitions: int = 1, **config: str) -> None:
+    new = NewTopic(name, partitions, 1, topic_configs={key.replace("_", "."): value for key, value in config.items()})
+    on_cluster(broker, lambda admin: admin.create_topics([new]))
+
+
+def topics_of(broker: DevBroker) -> list[str]:
+    names: list[str] = on_cluster(broker, lambda admin: admin.list_topics())
+    return names
+
+
+def messages_of(broker: DevBroker, topic: str) -> list[Any]:
+    """What is in partition 0."""
+
+    async def read() -> list[Any]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            partition = TopicPartition(topic, 0)
+            consumer.assign([partition])
+            end = (await consumer.end_offsets([partition]))[partition]
+            return [await consumer.getone() for _ in range(end)]
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+def test_commands_are_listed_without_any_setting(tmp_path: Path) -> None:
+    env = {key: value for key, value in environment("").items() if not key.startswith("AGG_")}
+    command = [sys.executable, "-m", "faust", "-A", "app", "--help"]
+    listed = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, check=True).stdout.decode()
+
+    assert "Send source messages, one a line of FILE." in listed
+    assert "Verify settings, functions, broker and topics." in listed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_send_sends_each_line_in_order_with_key_and_headers(
+    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path
+) -> None:
+    create(kafka_broker, topic)
+    (tmp_path / "lines").write_bytes(b"\n".join([LINES[0], b"", b"  ", LINES[1] + b"\r"]))
+
+    done = run("send", "lines", "--key", "k", "--header", "batch-timeout=2.5", "--header", "batch-id=a=b")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"2 messages sent to {topic}\n".encode(), b"")
+    messages = messages_of(kafka_broker, topic)
+    assert [message.value for message in messages] == LINES
+    assert {message.key for message in messages} == {b"k"}
+    assert messages[0].headers == (("batch-timeout", b"2.5"), ("batch-id", b"a=b"))
+
+
+def test_send_reads_standard_input_to_a_topic_that_is_named(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+    create(kafka_broker, f"{topic}-other")
+
+    done = run("send", "-", "--topic", f"{topic}-other", stdin=LINES[0])
+
+    assert (done.returncode, done.stdout) == (0, f"1 message sent to {topic}-other\n".encode())
+    assert [message.value for message in messages_of(kafka_broker, f"{topic}-other")] == LINES[:1]
+
+
+def test_send_names_the_lines_that_are_no_source_message_and_sends_the_rest(
+    run: Run, kafka_broker: DevBroker, topic: str
+) -> None:
+    create(kafka_broker, topic)
+
+    done = run("send", "-", stdin=b"\n".join([LINES[0], b'{"stationId":', LINES[1], b"7"]))
+
+    assert done.returncode == 1
+    assert done.stdout == f"2 messages sent to {topic}\n".encode()
+    first, second, count = done.stderr.decode().splitlines()
+    assert first.startswith("line 2: not sent: not JSON")
+    assert second.startswith("line 4: not sent: none of the four forms: a number")
+    assert count == "2 lines not sent"
+    assert len(messages_of(kafka_broker, topic)) == 2
+
+
+def test_send_sends_any_line_when_it_is_told_to(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+    create(kafka_broker, topic)
+
+    assert run("send", "-", "--unchecked", stdin=b"no JSON").returncode == 0
+    assert [message.value for message in messages_of(kafka_broker, topic)] == [b"no JSON"]
+
+
+def test_send_names_a_line_that_the_broker_refuses(
+    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path
+) -> None:
+    create(kafka_broker, topic, max_message_bytes="1000")
+    large = orjson.dumps([{"stationId": "A" * 2000}])
+    (tmp_path / "lines").write_bytes(b"\n".join([LINES[0], large]))
+
+    # One at a time, as from standard input: together they would be one request, and refused together.
+    done = run("send", "-", stdin=(tmp_path / "lines").read_bytes())
+
+    assert done.returncode == 1
+    assert done.stdout == f"1 message sent to {topic}\n".encode()
+    assert b"line 2: not sent: " in done.stderr
+    assert b"MessageSizeTooLarge" in done.stderr
+
+
+def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+    done = run("send", "-", stdin=LINES[0])
+
+    assert (done.returncode, done.stdout) == (1, f"0 messages sent to {topic}\n".encode())
+    assert f"there is no topic {topic}" in done.stderr.decode()
+    assert topic not in topics_of(kafka_broker)
+
+    assert run("send", "-", "--create", "--key", "k", stdin=LINES[0], PARTITIONS="1").returncode == 0
+    assert [message.value for message in messages_of(kafka_broker, topic)] == LINES[:1]
+
+
+@pytest.mark.parametrize("command", [["send", "-"], ["check"]])
+def test_broker_that_is_away_is_said_once_and_without_a_traceback(run: Run, command: list[str]) -> None:
+    away = f"127.0.0.1:{free_port()}"
+
+    done = run(*command, stdin=LINES[0], broker=f"kafka://{away}")
+
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 1
+    assert said.count(f"no broker answers at {away}: start it, or set AGG_BROKER") == 1
+    assert "Traceback" not in said
+
+
+def test_header_without_a_value_is_a_usage_error(run: Run) -> None:
+    done = run("send", "-", "--header", "batch-timeout")
+    assert done.returncode == 2
+    assert "'batch-timeout' is not of the form NAME=VALUE" in done.stderr.decode()
+
+
+def test_check_is_content_with_what_a_worker_made(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+    create(kafka_broker, topic, 5)
+    asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=10.0))
+
+    done = run("check", CALLBACK="app.demo.model:callback")
+
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == b""
+    assert f"{topic}" in done.stdout.decode()
+    assert "source topic: 5 partitions" in done.stdout.decode()
+    assert done.stdout.decode().endswith("All is well.\n")
+
+
+def test_check_names_all_that_is_wrong_and_creates_nothing(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+    create(kafka_broker, f"app-{topic}-late", 3)
+    create(kafka_broker, f"out-{topic}", 3, max_message_bytes="1000")
+    before = topics_of(kafka_broker)
+
+    done = run("check", CALLBACK="no_such_module:callback")
+
+    wrong = [line for line in done.stdout.decode().splitlines() if line.startswith("WRONG")]
+    assert done.returncode == 1
+    assert [line.split()[1] for line in wrong] == ["AGG_CALLBACK", topic, f"app-{topic}-late", f"out-{topic}"]
+    assert done.stdout.decode().endswith("4 wrong\n")
+    assert sorted(topics_of(kafka_broker)) == sorted(before)
+
+
+def own_settings(broker: DevBroker, topic: str) -> Settings:
+    return load_settings(
+        {
+            "AGG_BROKER": broker.url,
+            "AGG_SOURCE_TOPICS": topic,
+            "AGG_APP_ID": f"app-{topic}",
+            "AGG_OUTPUT_TOPIC": f"out-{topic}",
+            "AGG_PARTITIONS": "2",
+        },
+        env_file=None,
+    )
+
+
+def demo_environment(broker: DevBroker, topic: str, folder: Path, **more: str) -> dict[str, str]:
+    own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
+    env = environment(broker.url, **own, BATCH_TIMEOUT="2", **more)
+    return env | {"ONCE": "1", "DEVBROKER_CACHE": str(folder), "PYTHONUNBUFFERED": "1"}
+
+
+def test_demo_ends_with_each_batch_out_once(kafka_broker: DevBroker, topic: str, tmp_path: Path) -> None:
+    env = demo_environment(kafka_broker, topic, tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "app.demo"], env=env, cwd=tmp_path, capture_output=True, timeout=120, check=False
+    )
+
+    said = done.stdout.decode()
+    assert done.returncode == 0, said + done.stderr.decode()
+    batches = [line for line in said.splitlines() if "  batch  " in line]
+    assert len({line.split()[2] for line in batches}) == len(batches) == 12
+    assert sum("failed: PKC07" in line for line in batches) == 2
+    assert any("partial" in line and "missing: DUN05" in line for line in batches)
+    assert all("empty: DUN11 DUN24 DUN26" in line for line in batches)
+    assert "12 batches sent, 12 came out" in said
+    assert "late result" in said
+    assert "dead letter" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_demo_that_is_ended_leaves_no_worker_behind(
+    kafka_broker: DevBroker, topic: str, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    port = free_port()
+    env = demo_environment(kafka_broker, topic, tmp_path, WEB_PORT=str(port))
+    command = [sys.executable, "-m", "app.demo"]
+
+    with subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
+        assert demo.stdout is not None
+        assert any(b"  batch  " in line for line in demo.stdout)
+        assert not port_is_free(port)
+        demo.send_signal(number)
+        _, complaints = demo.communicate(timeout=60)
+
+    assert demo.returncode == code
+    assert complaints == b""
+    ended_by = time.monotonic() + 20
+    while not port_is_free(port):
+        assert time.monotonic() < ended_by
