@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from typing import Final, NoReturn
 
-__all__ = ["EXIT_BROKER", "EXIT_BUG", "EXIT_SETTINGS", "stop_at_once"]
+__all__ = ["EXIT_BROKER", "EXIT_BUG", "EXIT_SETTINGS", "leave_within", "stop_at_once"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,3 +24,18 @@ def stop_at_once(code: int, message: str) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def leave_within(seconds: float, code: int) -> None:
+    """End the process after so many seconds if it has not ended by itself: what is not finished is not acknowledged."""
+
+    def leave() -> None:
+        logger.warning(
+            "the worker has not stopped within %g s; it ends now, nothing unfinished was acknowledged", seconds
+        )
+        logging.shutdown()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True  # it must not keep a process that has ended
+    timer.start()

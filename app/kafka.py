@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from app.publisher import OutputId
 from app.settings import Settings
 
-__all__ = ["client_options", "find_outputs", "ssl_context", "worker_credentials"]
+__all__ = ["client_options", "find_outputs", "reading", "ssl_context", "worker_credentials"]
 
 CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends
-REQUEST_TIMEOUT = 40.0
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:
@@ -56,30 +60,52 @@ def worker_credentials(settings: Settings) -> Any:
     return faust.SSLCredentials(context) if context else None
 
 
-async def find_outputs(settings: Settings, topic: str, partition: int, since: float) -> set[OutputId]:
-    """Which output messages stand in a partition from `since` (Unix seconds) up to its end now."""
+@asynccontextmanager
+async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of no group, for a look into partitions; closed whatever happens."""
     consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        request_timeout_ms=int(REQUEST_TIMEOUT * 1000),
+        **client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", **options
     )
     await consumer.start()
     try:
-        tp = TopicPartition(topic, partition)
+        yield consumer
+    finally:
+        try:
+            await consumer.stop()
+        except asyncio.CancelledError:
+            # It cancels itself when the broker has gone; that is not us being cancelled.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+
+
+async def find_outputs(settings: Settings, topic: str, partition: int, since: float) -> set[OutputId]:
+    """Which output messages stand in a partition from `since` (Unix seconds) up to its end now.
+
+    A broker that is away is waited for, up to AGG_BROKER_PATIENCE.
+    """
+    patiently = AsyncRetrying(
+        retry=retry_if_exception_type(KafkaError),
+        stop=stop_after_delay(settings.broker_patience),
+        wait=wait_exponential(multiplier=0.1, max=2.0),
+        reraise=True,
+    )
+    return await patiently(_find_outputs, settings, TopicPartition(topic, partition), since)
+
+
+async def _find_outputs(settings: Settings, tp: TopicPartition, since: float) -> set[OutputId]:
+    found: set[OutputId] = set()
+    async with reading(settings) as consumer:
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
         start = (await consumer.offsets_for_times({tp: int((since - CLOCK_SLACK) * 1000)}))[tp]
         if start is None:
-            return set()
+            return found
         consumer.seek(tp, start.offset)
-        found: set[OutputId] = set()
         while await consumer.position(tp) < end:
             for record in (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ()):
                 headers = dict(record.headers)
                 revision, part = headers.get("revision", b""), headers.get("part", b"")
                 if revision.isdigit() and part.isdigit():
                     found.add((record.key or b"", int(revision), int(part)))
-        return found
-    finally:
-        await consumer.stop()
+    return found

@@ -14,7 +14,7 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
-from app.kafka import client_options
+from app.kafka import reading
 from tables.batches import BatchTable
 
 if TYPE_CHECKING:
@@ -46,15 +46,8 @@ class BulkRecovery(Recovery):
         ends = {tp: end for tp in tps if (end := self.active_highwaters[tp]) is not None and end > offsets[tp]}
         if not ends:
             return
-        app = cast("AggregatorApp", self.app)
-        reader = AIOKafkaConsumer(
-            **client_options(app.settings),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=FETCH_BYTES,
-        )
-        await reader.start()
-        try:
+        settings = cast("AggregatorApp", self.app).settings
+        async with reading(settings, max_partition_fetch_bytes=FETCH_BYTES) as reader:
             reader.assign([TopicPartition(*tp) for tp in ends])
             for tp in ends:
                 reader.seek(TopicPartition(*tp), offsets[tp] + 1)
@@ -65,8 +58,6 @@ class BulkRecovery(Recovery):
                         offsets[tp] = max(offsets[tp], end)
                         reader.pause(TopicPartition(*tp))
                         del ends[tp]
-        finally:
-            await reader.stop()
 
     async def _read_some(self, reader: AIOKafkaConsumer, offsets: Counter[TP]) -> None:
         for topic_partition, records in (await reader.getmany(timeout_ms=WAIT_MS, max_records=RECORDS_AT_ONCE)).items():

@@ -18,7 +18,7 @@ from faust.app import BootStrategy
 from faust.types import TP
 
 from app.consumer import AggregatorConsumer, AggregatorTransport
-from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, stop_at_once
+from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.functions import FunctionError, load_function
 from app.intake import ChunkIntake, EventIntake
 from app.kafka import find_outputs
@@ -42,6 +42,7 @@ SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are ta
 FENCE_PAUSE = 0.05
 COLLECT_AFTER = 50_000  # objects made and not freed
 BROKER_ANSWER_SECONDS = 3.0
+STOP_SECONDS = 4.5
 RECORD_OVERHEAD = 1024  # bytes of a record besides its value: key, headers, its batch
 
 
@@ -273,7 +274,8 @@ class AggregatorApp(faust.App):
     # -- the end -----------------------------------------------------------------------------------------------------
 
     async def on_stop(self) -> None:
-        """Stop reading, end what is in flight, close."""
+        """Stop reading, end what is in flight, close; with a broker that is away this would never end by itself."""
+        leave_within(STOP_SECONDS, EXIT_BROKER if self.crashed else 0)
         await super().on_stop()
         if self._pipeline is not None:
             await self._pipeline.stop()
@@ -291,7 +293,7 @@ class AggregatorApp(faust.App):
 
     def fail(self, error: BaseException) -> None:
         """Something must stop the worker: at once, so that nothing unfinished is acknowledged."""
-        if isinstance(error, SendError):
+        if isinstance(error, (SendError, KafkaError)):
             stop_at_once(EXIT_BROKER, str(error))
         text = "".join(traceback.format_exception(error))
         stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}\n{text}")
