@@ -9,12 +9,14 @@ that is the `tuple` after what is dumped.)
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from tables.codes import Code
 from tables.events import Arrived, BatchEvent, Expire, FailureLetter, Forget, Open, Source
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+CODES = frozenset(Code)
 
 Record = dict[str, Any]
 
@@ -72,10 +75,8 @@ def encode_stations(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
 
 def decode_stations(value: bytes | None) -> list[StationGroup]:
     """Read back a frame of station events."""
-    return [
-        StationGroup(batch_id, Source(*source), opened_at, deadline, _key(key), stations)
-        for batch_id, source, opened_at, deadline, key, stations in _load(value, "groups")
-    ]
+    with _reading():
+        return [_station_group(group) for group in _load(value, "groups")]
 
 
 def encode_events(events: Iterable[BatchEvent]) -> bytes:
@@ -85,23 +86,62 @@ def encode_events(events: Iterable[BatchEvent]) -> bytes:
 
 def decode_events(value: bytes | None) -> list[BatchEvent]:
     """Read back a frame of batch events."""
-    events: list[BatchEvent] = []
-    for kind, batch_id, *rest in _load(value, "events"):
-        if kind == "arrived":
-            source, at, stations, codes, values, letters = rest
-            read = {int(index): FailureLetter(text, _key(key), error) for index, (text, key, error) in letters.items()}
-            events.append(Arrived(batch_id, Source(*source), at, stations, codes, values, read))
-        elif kind == "open":
-            source, opened_at, deadline, stations = rest
-            events.append(Open(batch_id, Source(*source), opened_at, deadline, tuple(stations)))
-        elif kind == "expire":
-            events.append(Expire(batch_id, *rest))
-        elif kind == "forget":
-            events.append(Forget(batch_id, *rest))
-        else:
-            message = f"unknown kind of batch event {kind!r}"
-            raise FrameError(message)
-    return events
+    with _reading():
+        return [_event(*event) for event in _load(value, "events")]
+
+
+def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
+    _check([batch_id], str)
+    if kind == "arrived":
+        return _arrived(batch_id, rest)
+    if kind == "open":
+        source, opened_at, deadline, stations = rest
+        _check([opened_at, deadline], float, int)
+        _check(stations, str)
+        return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations))
+    if kind not in ("expire", "forget"):
+        message = f"unknown kind of batch event {kind!r}"
+        raise FrameError(message)
+    about, at = rest
+    _check([about, at], float, int)
+    return Expire(batch_id, about, at) if kind == "expire" else Forget(batch_id, about, at)
+
+
+def _arrived(batch_id: str, fields: Sequence[Any]) -> Arrived:
+    source, at, stations, codes, values, letters = fields
+    _check([at], float, int)
+    _check([codes], str)
+    _check(stations, str)
+    _check(values, str, type(None))
+    if not len(stations) == len(codes) == len(values) or not CODES.issuperset(codes):
+        message = "the lists of an arrival do not run in parallel"
+        raise ValueError(message)
+    read = {int(index): FailureLetter(text, _key(key), error) for index, (text, key, error) in letters.items()}
+    for letter in read.values():
+        _check([letter.value, letter.error], str)
+    return Arrived(batch_id, _source(*source), at, stations, codes, values, read)
+
+
+def _station_group(fields: Sequence[Any]) -> StationGroup:
+    batch_id, source, opened_at, deadline, key, stations = fields
+    _check([batch_id], str)
+    _check([opened_at, deadline], float, int)
+    _check([station_id for station_id, _ in stations], str)
+    _check([records for _, records in stations], list)
+    return StationGroup(batch_id, _source(*source), opened_at, deadline, _key(key), stations)
+
+
+def _source(topic: str, partition: int, offset: int) -> Source:
+    _check([topic], str)
+    _check([partition, offset], int)
+    return Source(topic, partition, offset)
+
+
+def _check(values: list[Any], *types: type) -> None:
+    """One pass at C speed over the types of many values: what passes here can't raise in the state machine."""
+    if not isinstance(values, list) or not set(map(type, values)).issubset(types):
+        message = f"expected a list of {' or '.join(one.__name__ for one in types)}"
+        raise TypeError(message)
 
 
 def _event_list(event: BatchEvent) -> list[Any]:
@@ -128,15 +168,23 @@ def _key(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text)
 
 
-def _load(value: bytes | None, field: str) -> list[Any]:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever is not as we write it is a FrameError."""
     try:
-        frame = orjson.loads(value or b"")
-        version = frame["v"]
-        events: list[Any] = frame[field]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        yield
+    except FrameError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         message = f"not a frame of this application: {error!r}"
         raise FrameError(message) from error
+
+
+def _load(value: bytes | None, field: str) -> list[Any]:
+    frame = orjson.loads(value or b"")
+    version = frame["v"]
     if version != FORMAT_VERSION:
         message = f"the frame has format version {version}; this program reads {FORMAT_VERSION}"
         raise FrameError(message)
+    events: list[Any] = frame[field]
     return events

@@ -10,21 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tables.codes import Code, CompletedBy, State, Status
-from tables.events import (
-    Arrived,
-    Decision,
-    Effect,
-    Expire,
-    FailedStation,
-    Late,
-    Open,
-    Opened,
-    Position,
-    Released,
-    Source,
-)
+from tables.effects import all_late, failure, late
+from tables.events import Arrived, Decision, Effect, Expire, Open, Opened, Position, Released, Source
 
-__all__ = ["ABSENT", "Batch", "Group", "SourceState", "unknown_batch"]
+__all__ = ["ABSENT", "Batch", "Group", "SourceState"]
 
 ABSENT = "-"  # stands in a codes string for a station that has no outcome
 
@@ -46,8 +35,9 @@ class Group:
 class SourceState:
     """One source message of a batch: what it named, and what has become of it.
 
-    `codes` is frozen when the batch closes: a letter for each of `stations`, ABSENT for none; what comes after is in
-    `outcomes` only. `late` says that the message itself came after the batch had closed.
+    `position` is its opening's, and says which message is the newer one. `codes` is frozen when the batch closes: a
+    letter for each of `stations`, ABSENT for none; what comes after is in `outcomes` only. `late` says that the message
+    itself came after the batch had closed.
     """
 
     source: Source
@@ -76,8 +66,10 @@ class Batch:
         "fresh_groups",
         "fresh_late",
         "fresh_sources",
+        "newest",
         "opened_at",
         "pending",
+        "skipped",
         "sources",
         "state",
     )
@@ -91,6 +83,10 @@ class Batch:
         # Station -> the latest message that names it. A dict keeps the place of the first naming when a later message
         # takes a station over, which is the order of the output.
         self.expected: dict[str, SourceState] = {}
+        # Station -> the latest message whose outcome for it is there; kept only once there are several messages.
+        self.newest: dict[str, SourceState] = {}
+        # What stays missing if the batch closes at its deadline, and has failed if it lives on past it.
+        self.skipped: list[tuple[SourceState, str]] = []
         self.pending = 0
         self.decision: Decision | None = None
         self.fresh_sources: list[SourceState] = []
@@ -114,7 +110,7 @@ class Batch:
         """Take in outcomes, one after the other; the first in the log wins for a message and station."""
         source = self.sources.get(event.source)
         if source is None:
-            return _all_late(event, "unknown-message", self)
+            return all_late(event, "unknown-message", self.decision)
         effects: list[Effect] = []
         start = 0
         if self.state is State.OPEN:
@@ -133,11 +129,13 @@ class Batch:
 
     def add_source(self, event: Open, position: Position, *, max_age: float) -> SourceState:
         """Record a message without looking at any rule; recovery rebuilds a batch by this too."""
-        late = self.state is not State.OPEN
-        source = SourceState(event.source, event.opened_at, event.deadline, event.stations, position, late)
+        came_late = self.state is not State.OPEN
+        source = SourceState(event.source, event.opened_at, event.deadline, event.stations, position, came_late)
+        if len(self.sources) == 1:
+            self._begin_to_compare()
         self.sources[event.source] = source
         self.fresh_sources.append(source)
-        if late:
+        if came_late:
             return source
         if not self.expected:
             self.expected = dict.fromkeys(event.stations, source)
@@ -150,35 +148,57 @@ class Batch:
                 if named_by is None or _has_arrived(named_by, station):
                     self.pending += 1
                 self.expected[station] = source
-            self.deadline = max(self.deadline, min(event.deadline, self.opened_at + max_age))
-            self._fail_skipped()
+            deadline = min(event.deadline, self.opened_at + max_age)
+            if deadline > self.deadline:
+                self.deadline = deadline
+                self._fail_skipped()
         return source
+
+    def _begin_to_compare(self) -> None:
+        """A second message has come: from now on `newest` is kept."""
+        for source in self.sources.values():
+            for station, (code, _) in source.outcomes.items():
+                if code != Code.SKIPPED:
+                    self.newest[station] = source
+
+    def _note(self, source: SourceState, station: str) -> None:
+        newest = self.newest.get(station)
+        if newest is None or newest.position < source.position:
+            self.newest[station] = source
 
     def _fail_skipped(self) -> None:
         """A station that was skipped for an earlier deadline can't come any more once the batch lives on past it."""
-        for source in self.sources.values():
+        due: list[tuple[SourceState, str]] = []
+        for source, station in self.skipped:
             if source.deadline >= self.deadline:
+                due.append((source, station))
                 continue
-            for station, (code, value) in source.outcomes.items():
-                if code == Code.SKIPPED:
-                    source.outcomes[station] = (Code.FAILED, value)
-                    if self.expected[station] is source:
-                        self.pending -= 1
+            source.outcomes[station] = (Code.FAILED, source.outcomes[station][1])
+            self._note(source, station)
+            if self.expected.get(station) is source:
+                self.pending -= 1
+        self.skipped = due
 
     def take_group(self, source: SourceState, group: Group) -> None:
         """Record stored outcomes without looking at any rule: for recovery. The first one wins here too."""
         for station, code, value in zip(group.stations, group.codes, group.values, strict=True):
             if station not in source.outcomes:
-                self._take(source, station, code, value)
+                self.take(source, station, code, value)
 
-    def _take(self, source: SourceState, station: str, code: str, value: str | None) -> None:
-        if code == Code.SKIPPED and self.state is State.OPEN:
-            if self.deadline <= source.deadline:
-                source.outcomes[station] = (code, value)  # the batch is due: it stays missing
+    def take(self, source: SourceState, station: str, code: str, value: str | None) -> None:
+        """Record a first outcome without looking at any rule."""
+        is_open = self.state is State.OPEN
+        if code == Code.SKIPPED:
+            if not is_open or self.deadline <= source.deadline:
+                source.outcomes[station] = (code, value)
+                if is_open:
+                    self.skipped.append((source, station))
                 return
             code = Code.FAILED
         source.outcomes[station] = (code, value)
-        if self.state is State.OPEN and self.expected.get(station) is source:
+        if len(self.sources) > 1:
+            self._note(source, station)
+        if is_open and self.expected.get(station) is source:
             self.pending -= 1
 
     def _arrive_in_time(self, source: SourceState, event: Arrived, position: Position, effects: list[Effect]) -> int:
@@ -191,10 +211,10 @@ class Batch:
             if station in outcomes:
                 continue
             taken.append(seen - 1)
-            self._take(source, station, code, value)
+            self.take(source, station, code, value)
             if not self.pending:
                 break
-        effects.extend(_failure(event, index) for index in taken if index in event.letters)
+        effects.extend(failure(event, index) for index in taken if index in event.letters)
         if taken:
             self.fresh_groups.append(_group(event, position, taken))
         if not self.pending:
@@ -210,27 +230,19 @@ class Batch:
             if station in source.outcomes:
                 continue
             taken.append(index)
-            source.outcomes[station] = (event.codes[index], None)
+            # An outcome of a later message that names this station makes this one no news.
+            newest = self.newest.get(station)
+            superseded = newest is not None and newest.position > source.position
+            self.take(source, station, event.codes[index], None)
             if index in event.letters:
-                effects.append(_failure(event, index))
-            if not self._superseded(source, station):
+                effects.append(failure(event, index))
+            if not superseded:
                 reason = "late-message" if source.late else "batch-closed"
-                effects.append(_late(event, index, reason, self))
+                effects.append(late(event, index, reason, self.decision))
         if taken:
             group = _group(event, position, taken)
             # The late topic has the values; here a repeat has to be told from a first, no more.
             self.fresh_late.append(Group(position, group.source, group.stations, group.codes, [None] * len(taken)))
-
-    def _superseded(self, source: SourceState, station: str) -> bool:
-        """Whether a later message that names this station has had its outcome: an older one is then no news."""
-        if len(self.sources) == 1:
-            return False
-        newer = False
-        for other in self.sources.values():
-            if newer and station in other.outcomes:
-                return True
-            newer = newer or other is source
-        return False
 
     # -- closing -----------------------------------------------------------------------------------------------------
 
@@ -242,6 +254,7 @@ class Batch:
     def freeze(self) -> None:
         """Fix the codes of all that came in time; what comes from now on is late."""
         self.state = State.CLOSING
+        self.skipped.clear()
         for source in self.sources.values():
             outcomes = source.outcomes
             none = (ABSENT, None)
@@ -282,21 +295,17 @@ class Batch:
         )
 
     def _older_result(self, station: str) -> tuple[str, str | None]:
-        """The result of the latest message that has one, where the latest that names the station has nothing."""
-        for source in reversed(self.sources.values()):
-            code, value = source.outcomes.get(station) or (ABSENT, None)
-            if code == Code.RESULT:
-                return code, value
-        return ABSENT, None
+        """What an older message's result gives, where the latest that names the station has nothing.
+
+        Only the newest outcome counts: a result that is older than an empty or failed one is never used.
+        """
+        source = self.newest.get(station)
+        outcome = source.outcomes[station] if source else (ABSENT, None)
+        return outcome if outcome[0] == Code.RESULT else (ABSENT, None)
 
     def waiting_for(self) -> Iterable[str]:
         """Stations that have not arrived yet, lazily, in the order of the messages."""
         return (station for station, source in self.expected.items() if not _has_arrived(source, station))
-
-
-def unknown_batch(event: Arrived) -> list[Effect]:
-    """Effects of outcomes whose batch is not known: late, each of them."""
-    return _all_late(event, "unknown-batch", None)
 
 
 def _has_arrived(source: SourceState, station: str) -> bool:
@@ -314,30 +323,3 @@ def _group(event: Arrived, position: Position, taken: list[int]) -> Group:
         "".join([event.codes[index] for index in taken]),
         [event.values[index] for index in taken],
     )
-
-
-def _failure(event: Arrived, index: int) -> FailedStation:
-    return FailedStation(event.batch_id, event.source, event.stations[index], event.at, event.letters[index])
-
-
-def _late(event: Arrived, index: int, reason: str, batch: Batch | None) -> Late:
-    decision = batch.decision if batch else None
-    return Late(
-        batch_id=event.batch_id,
-        station=event.stations[index],
-        code=Code(event.codes[index]),
-        value=event.values[index],
-        reason=reason,
-        revision=decision.revision if decision else None,
-        closed_at=decision.closed_at if decision else None,
-        at=event.at,
-    )
-
-
-def _all_late(event: Arrived, reason: str, batch: Batch | None) -> list[Effect]:
-    effects: list[Effect] = []
-    for index in range(len(event.codes)):
-        if index in event.letters:
-            effects.append(_failure(event, index))
-        effects.append(_late(event, index, reason, batch))
-    return effects

@@ -1,15 +1,19 @@
-"""The records of the tables and their bytes: a batch's header, its source messages, its segments of outcomes.
+"""The records of the table `batches` and their bytes: a batch's header, and what each chunk of the log brought it.
 
-`batches[batch id]`            the header, from the closing of the batch on
-`batch_opens[batch id#source]` one record for each source message: its expected stations in order
-`batch_results[batch id#offset]` the outcomes that one chunk of the log brought, written once
+`batch id`           the header, from the closing of the batch on
+`batch id#offsets`   a segment: the messages and outcomes that one chunk of the log brought, written once
+`batch id#offsets+`  the same of what came after the closing: it outlives what came in time
 
-An id and a result are each written a constant number of times, so the changelogs grow linearly with the stations. All
-records carry a format version. Pure: bytes in, records out.
+All of them stand in one changelog, in the order in which they were written, so that whatever of it a crash leaves is a
+state that the batch was in: no outcome without its message, nothing late without the header. An id and a result are
+each written a constant number of times, so the changelog grows linearly with the stations. All records carry a format
+version. Pure: bytes in, records out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -25,24 +29,24 @@ __all__ = [
     "Destination",
     "Header",
     "Prepared",
+    "Segment",
     "StoredSource",
     "Table",
     "UnreadableRecordError",
     "Write",
     "batch_of_key",
     "decode_header",
-    "decode_open",
     "decode_segment",
     "encode_header",
-    "encode_open",
     "encode_segment",
     "header_of",
-    "late_segment_key",
-    "open_key",
+    "is_late",
+    "is_segment",
     "segment_key",
 ]
 
 FORMAT_VERSION = 1
+LATE = "+"  # ends the keys of what came late
 
 
 class UnreadableRecordError(ValueError):
@@ -50,11 +54,9 @@ class UnreadableRecordError(ValueError):
 
 
 class Table(StrEnum):
-    """The three tables of the aggregator."""
+    """The aggregator's table."""
 
     BATCHES = "batches"
-    OPENS = "batch_opens"
-    RESULTS = "batch_results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,10 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a custom result handler has answered: the bytes to publish, nothing, or a dead letter with its error."""
+    """What a custom result handler has answered: what to publish, nothing, or the error of a dead letter.
+
+    Both are there when the answer was too large: then `value` is only the start of it.
+    """
 
     value: str | None
     error: str | None = None
@@ -84,7 +89,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """A source message in a header: with the codes that its stations had when the batch closed."""
+    """A source message of a batch. `codes` are those that its stations had when the batch closed; "" in a segment."""
 
     source: Source
     opened_at: float
@@ -92,6 +97,14 @@ class StoredSource:
     stations: tuple[str, ...]
     codes: str
     position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one chunk of the log brought to one batch, all of it in time or all of it late."""
+
+    sources: list[StoredSource]
+    groups: list[Group]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,56 +130,50 @@ class Header:
     prepared: Prepared | None = None
 
 
-def open_key(batch_id: str, source: Source) -> bytes:
-    """Key of a source message's record."""
-    return f"{batch_id}#{source.topic}/{source.partition}/{source.offset}".encode()
+def segment_key(batch_id: str, sources: Sequence[SourceState], groups: Sequence[Group], *, late: bool) -> bytes:
+    """Key of a segment, by the offsets of its first and its last event that concern the batch.
+
+    Both, because two owners may cut the log differently, and neither's record may take the place of one of the other's
+    that holds more.
+    """
+    offsets = [one.position.offset for ends in (sources, groups) if ends for one in (ends[0], ends[-1])]
+    first, last = min(offsets), max(offsets)
+    return f"{batch_id}#{first:020d}-{last - first}{LATE if late else ''}".encode()
 
 
-def segment_key(batch_id: str, offset: int) -> bytes:
-    """Key of the outcomes of a chunk, by the offset of its first event that concerns the batch."""
-    return f"{batch_id}#{offset:020d}".encode()
+def is_segment(key: bytes) -> bool:
+    """Whether a record is a segment; `#` can't stand in a batch id."""
+    return b"#" in key
 
 
-def late_segment_key(batch_id: str, offset: int) -> bytes:
-    """Key of outcomes that came after the closing: they outlive those that came in time."""
-    return f"{batch_id}#{offset:020d}+".encode()
+def is_late(key: bytes) -> bool:
+    """Whether a record is of something that came after its batch had closed."""
+    return key.endswith(LATE.encode())
 
 
 def batch_of_key(key: bytes) -> str:
-    """Batch id of any table's key; `#` can't stand in a batch id."""
+    """Batch id of a key."""
     return key.partition(b"#")[0].decode()
 
 
-def encode_open(batch_id: str, source: SourceState) -> bytes:
-    """Bytes of one source message's record."""
-    return orjson.dumps(
-        {
-            "v": FORMAT_VERSION,
-            "id": batch_id,
-            "source": source.source,
-            "opened_at": source.opened_at,
-            "deadline": source.deadline,
-            "position": source.position,
-            "stations": source.stations,
-        },
-        tuple,
-    )
+def encode_segment(sources: Sequence[SourceState], groups: Sequence[Group]) -> bytes:
+    """Bytes of a segment."""
+    record = {
+        "v": FORMAT_VERSION,
+        "sources": [_source_list(source) for source in sources],
+        "groups": [_group_list(group) for group in groups],
+    }
+    return orjson.dumps(record, tuple)
 
 
-def decode_open(key: bytes, value: bytes) -> StoredSource:
-    """Read back `encode_open`; its `codes` are empty."""
-    record = _load(key, value)
-    return _source(record, "")
-
-
-def encode_segment(groups: list[Group]) -> bytes:
-    """Bytes of the outcomes of one chunk for one batch."""
-    return orjson.dumps({"v": FORMAT_VERSION, "groups": [_group_list(group) for group in groups]}, tuple)
-
-
-def decode_segment(key: bytes, value: bytes) -> list[Group]:
+def decode_segment(key: bytes, value: bytes) -> Segment:
     """Read back `encode_segment`."""
-    return [_load_group(group) for group in _load(key, value)["groups"]]
+    with _reading(key):
+        record = _load(key, value)
+        return Segment(
+            [_load_source(source) for source in record["sources"]],
+            [_load_group(group) for group in record["groups"]],
+        )
 
 
 def encode_header(header: Header) -> bytes:
@@ -182,17 +189,7 @@ def encode_header(header: Header) -> bytes:
         "deadline": header.deadline,
         "closed_at": header.closed_at,
         "counts": [header.expected_count, header.arrived_count, header.failed_count, header.empty_count],
-        "sources": [
-            {
-                "source": source.source,
-                "opened_at": source.opened_at,
-                "deadline": source.deadline,
-                "position": source.position,
-                "stations": source.stations,
-                "codes": source.codes,
-            }
-            for source in header.sources
-        ],
+        "sources": [_source_list(source) for source in header.sources],
         "errors": header.errors,
         "destination": [header.destination.topic, header.destination.partition],
     }
@@ -205,7 +202,11 @@ def encode_header(header: Header) -> bytes:
 
 def decode_header(key: bytes, value: bytes) -> Header:
     """Read back `encode_header`."""
-    record = _load(key, value)
+    with _reading(key):
+        return _header(_load(key, value))
+
+
+def _header(record: dict[str, Any]) -> Header:
     expected, arrived, failed, empty = record["counts"]
     prepared = record.get("prepared")
     return Header(
@@ -221,7 +222,7 @@ def decode_header(key: bytes, value: bytes) -> Header:
         arrived_count=arrived,
         failed_count=failed,
         empty_count=empty,
-        sources=tuple(_source(source, source["codes"]) for source in record["sources"]),
+        sources=tuple(_load_source(source) for source in record["sources"]),
         errors=record["errors"],
         destination=Destination(*record["destination"]),
         tail=tuple(_load_group(group) for group in record.get("tail", ())),
@@ -259,28 +260,37 @@ def header_of(batch: Batch, destination: Destination, tail: list[Group]) -> Head
     )
 
 
-def _load(key: bytes, value: bytes) -> dict[str, Any]:
+@contextmanager
+def _reading(key: bytes) -> Iterator[None]:
+    """Whatever is not as we write it is an UnreadableRecordError."""
     try:
-        record = orjson.loads(value)
-        version = record["v"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        message = f"the record of key {key!r} is not one of ours: {error}"
+        yield
+    except UnreadableRecordError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        message = f"the record of key {key!r} is not one of ours: {error!r}"
         raise UnreadableRecordError(message) from error
+
+
+def _load(key: bytes, value: bytes) -> dict[str, Any]:
+    record = orjson.loads(value)
+    version = record["v"]
     if version != FORMAT_VERSION:
         message = f"the record of key {key!r} has format version {version}; this program reads {FORMAT_VERSION}"
         raise UnreadableRecordError(message)
     return dict(record)
 
 
-def _source(record: dict[str, Any], codes: str) -> StoredSource:
-    return StoredSource(
-        source=Source(*record["source"]),
-        opened_at=record["opened_at"],
-        deadline=record["deadline"],
-        stations=tuple(record["stations"]),
-        codes=codes,
-        position=Position(*record["position"]),
-    )
+def _source_list(source: StoredSource | SourceState) -> list[Any]:
+    return [source.position, source.source, source.opened_at, source.deadline, source.stations, source.codes]
+
+
+def _load_source(record: list[Any]) -> StoredSource:
+    position, source, opened_at, deadline, stations, codes = record
+    if codes and len(codes) != len(stations):
+        message = "lists that run in parallel differ in length"
+        raise ValueError(message)
+    return StoredSource(Source(*source), opened_at, deadline, tuple(stations), codes, Position(*position))
 
 
 def _group_list(group: Group) -> list[Any]:
@@ -289,4 +299,7 @@ def _group_list(group: Group) -> list[Any]:
 
 def _load_group(record: list[Any]) -> Group:
     position, source, stations, codes, values = record
+    if not len(stations) == len(codes) == len(values):
+        message = "lists that run in parallel differ in length"
+        raise ValueError(message)
     return Group(Position(*position), Source(*source), stations, codes, values)

@@ -8,47 +8,33 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from tables.batch import Batch, Group, unknown_batch
+from tables.batch import Batch, Group, SourceState
 from tables.codes import CompletedBy, State, Status
+from tables.effects import unknown_batch
 from tables.events import Arrived, BatchEvent, Effect, Expire, Forget, Open, Position
-from tables.rebuild import rebuild_closed, rebuild_open
+from tables.rebuild import has_all_results, rebuild_closed, rebuild_open
 from tables.records import (
     Destination,
     Header,
     Prepared,
-    StoredSource,
+    Segment,
     Table,
     Write,
-    batch_of_key,
     decode_header,
-    decode_open,
     decode_segment,
     encode_header,
-    encode_open,
     encode_segment,
     header_of,
-    late_segment_key,
-    open_key,
     segment_key,
 )
+from tables.stored import Keys, Records, read_stored
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
 
 LIVE_CLOSED = 32  # closed batches that are kept as objects for a run of late outcomes
-
-
-class Records(Protocol):
-    """The stored records of one partition."""
-
-    def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
-        """All records of a table."""
-
-    def get(self, table: Table, key: bytes) -> bytes | None:
-        """One record, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +63,6 @@ class Unpublished:
     prepared: Prepared | None
 
 
-@dataclass(slots=True)
-class _Keys:
-    """Records that a batch has besides its header: to be deleted when published, and when forgotten."""
-
-    early: list[tuple[Table, bytes]] = field(default_factory=list)
-    late: list[tuple[Table, bytes]] = field(default_factory=list)
-
-    def all(self) -> list[tuple[Table, bytes]]:
-        return [*self.early, *self.late]
-
-
 class WorkingSet:
     """Applies the events of one partition's log. `max_age` (seconds) bounds how far a supplement moves a deadline."""
 
@@ -98,10 +73,10 @@ class WorkingSet:
         self.closing: dict[str, Batch] = {}
         self.closed: OrderedDict[str, ClosedBatch] = OrderedDict()
         self._headers: dict[str, Header] = {}
-        self._keys: dict[str, _Keys] = {}
+        self._keys: dict[str, Keys] = {}
         self._live: OrderedDict[str, Batch] = OrderedDict()
         self._touched: dict[str, Batch] = {}
-        self._deletes: list[Write] = []
+        self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
         self._deadlines: list[tuple[float, str]] = []
         self._forgetting: set[str] = set()
 
@@ -115,9 +90,11 @@ class WorkingSet:
                 return unknown_batch(event)
             effects = batch.arrive(event, position)
         elif isinstance(event, Open):
-            batch = self._find(event.batch_id) or self._new_batch(event)
+            known = self._find(event.batch_id)
+            deadline = known.deadline if known else None
+            batch = known or self._new_batch(event)
             effects = batch.open(event, position, max_age=self._max_age)
-            if batch.state is State.OPEN:
+            if batch.state is State.OPEN and batch.deadline != deadline:
                 heapq.heappush(self._deadlines, (batch.deadline, batch.batch_id))
         elif isinstance(event, Expire):
             batch = self.open.get(event.batch_id)
@@ -142,33 +119,28 @@ class WorkingSet:
     def _closed_object(self, batch_id: str) -> Batch | None:
         if batch_id not in self.closed:
             return None
-        batch = self._live.pop(batch_id, None)
+        # What has been touched and not stored yet is not in the records.
+        batch = self._touched.get(batch_id) or self._live.get(batch_id)
         if batch is None:
-            header, opens, groups = self._read(batch_id)
-            if header is None:
-                message = f"batch {batch_id} is remembered as closed, but its header is not in the table"
-                raise LookupError(message)
-            batch = rebuild_closed(header, opens, groups)
+            batch = rebuild_closed(*self._read(batch_id))
         self._keep_live(batch)
         return batch
 
     def _keep_live(self, batch: Batch) -> None:
         self._live[batch.batch_id] = batch
+        self._live.move_to_end(batch.batch_id)
         while len(self._live) > LIVE_CLOSED:
             self._live.popitem(last=False)
 
-    def _read(self, batch_id: str) -> tuple[Header | None, list[StoredSource], list[Group]]:
-        value = self._records.get(Table.BATCHES, batch_id.encode())
-        header = None if value is None else decode_header(batch_id.encode(), value)
-        opens: list[StoredSource] = []
-        groups: list[Group] = []
-        for table, key in self._keys.get(batch_id, _Keys()).all():
-            value = self._records.get(table, key)
-            if value is not None and table is Table.OPENS:
-                opens.append(decode_open(key, value))
-            elif value is not None:
-                groups.extend(decode_segment(key, value))
-        return header, opens, groups
+    def _read(self, batch_id: str) -> tuple[Header, list[Segment]]:
+        key = batch_id.encode()
+        value = self._records.get(Table.BATCHES, key)
+        if value is None:
+            message = f"batch {batch_id} is remembered as closed, but its header is not in the table"
+            raise LookupError(message)
+        keys = self._keys[batch_id].late
+        segments = [(key, self._records.get(Table.BATCHES, key)) for key in keys]
+        return decode_header(key, value), [decode_segment(key, value) for key, value in segments if value is not None]
 
     def _forget(self, event: Forget) -> None:
         closed = self.closed.get(event.batch_id)
@@ -178,9 +150,9 @@ class WorkingSet:
         self._live.pop(event.batch_id, None)
         self._touched.pop(event.batch_id, None)
         self._forgetting.discard(event.batch_id)
-        self._deletes.append(Write(Table.BATCHES, event.batch_id.encode(), None))
-        keys = self._keys.pop(event.batch_id, _Keys())
-        self._deletes.extend(Write(table, key, None) for table, key in keys.all())
+        # The header last: what a crash leaves of a batch must not look like one that is open.
+        self._owed += [Write(Table.BATCHES, key, None) for key in self._keys.pop(event.batch_id).all()]
+        self._owed.append(Write(Table.BATCHES, event.batch_id.encode(), None))
 
     # -- what is to be stored ----------------------------------------------------------------------------------------
 
@@ -189,28 +161,20 @@ class WorkingSet:
 
         `destination_of` gives where the output of each batch that has been released since then goes.
         """
-        writes, self._deletes = self._deletes, []
+        writes, self._owed = self._owed, []
         for batch in self._touched.values():
-            keys = self._keys.setdefault(batch.batch_id, _Keys())
+            keys = self._keys.setdefault(batch.batch_id, Keys())
+            late = [source for source in batch.fresh_sources if source.late]
+            in_time = [source for source in batch.fresh_sources if not source.late]
             released = destination_of.get(batch.batch_id)
-            for source in batch.fresh_sources:
-                if source.late or released is None:
-                    key = open_key(batch.batch_id, source.source)
-                    (keys.late if source.late else keys.early).append((Table.OPENS, key))
-                    writes.append(Write(Table.OPENS, key, encode_open(batch.batch_id, source)))
             if released is not None:
                 # What this chunk brought goes into the header itself, so that the decision and all that it was made
                 # of become durable in one record.
                 header = self._headers[batch.batch_id] = header_of(batch, released, batch.fresh_groups)
                 writes.append(Write(Table.BATCHES, batch.batch_id.encode(), encode_header(header)))
-            elif batch.fresh_groups:
-                key = segment_key(batch.batch_id, batch.fresh_groups[0].position.offset)
-                keys.early.append((Table.RESULTS, key))
-                writes.append(Write(Table.RESULTS, key, encode_segment(batch.fresh_groups)))
-            if batch.fresh_late:
-                key = late_segment_key(batch.batch_id, batch.fresh_late[0].position.offset)
-                keys.late.append((Table.RESULTS, key))
-                writes.append(Write(Table.RESULTS, key, encode_segment(batch.fresh_late)))
+            else:
+                writes += _segment(batch.batch_id, keys, in_time, batch.fresh_groups, late=False)
+            writes += _segment(batch.batch_id, keys, late, batch.fresh_late, late=True)
             batch.fresh_sources, batch.fresh_groups, batch.fresh_late = [], [], []
         self._touched.clear()
         return writes
@@ -229,13 +193,15 @@ class WorkingSet:
         batch.state = State.CLOSED
         for source in batch.sources.values():
             source.outcomes = {station: (code, None) for station, (code, _) in source.outcomes.items()}
+        if batch.decision is not None:
+            batch.decision = replace(batch.decision, results=())
         self.closed[batch_id] = closed_line(header)
         self._keep_live(batch)
         keys = self._keys[batch_id]
-        early, keys.early = keys.early, []
+        early, keys.early = keys.early, {}
         return [
             Write(Table.BATCHES, batch_id.encode(), encode_header(header)),
-            *(Write(table, key, None) for table, key in early),
+            *(Write(Table.BATCHES, key, None) for key in early),
         ]
 
     # -- time --------------------------------------------------------------------------------------------------------
@@ -265,56 +231,49 @@ class WorkingSet:
 
     def recover(self) -> list[Unpublished]:
         """Rebuild from the stored records; returns the decisions that may not have been published yet."""
-        opens: dict[str, list[StoredSource]] = {}
-        groups: dict[str, list[Group]] = {}
-        for key, value in self._records.items(Table.OPENS):
-            self._remember_key(Table.OPENS, key)
-            opens.setdefault(batch_of_key(key), []).append(decode_open(key, value))
-        closed: list[ClosedBatch] = []
-        decided: dict[str, Header] = {}
-        for key, value in self._records.items(Table.BATCHES):
-            header = decode_header(key, value)
-            decided[header.batch_id] = header
+        stored = read_stored(self._records)
+        self._keys = stored.keys
+        self._owed += stored.leftovers
+        unpublished: list[Unpublished] = []
+        for batch_id, segments in stored.segments.items():
+            if batch_id not in stored.headers:
+                batch = self.open[batch_id] = rebuild_open(batch_id, segments, max_age=self._max_age)
+                heapq.heappush(self._deadlines, (batch.deadline, batch_id))
+        for batch_id, header in stored.headers.items():
+            self._keys.setdefault(batch_id, Keys())
             if header.state is State.CLOSED:
-                closed.append(closed_line(header))
-        for key, value in self._records.items(Table.RESULTS):
-            self._remember_key(Table.RESULTS, key)
-            known = decided.get(batch_of_key(key))
-            if known is None or known.state is not State.CLOSED:
-                groups.setdefault(batch_of_key(key), []).extend(decode_segment(key, value))
-        self.closed = OrderedDict((line.batch_id, line) for line in sorted(closed, key=lambda line: line.closed_at))
-        for batch_id, stored in opens.items():
-            if batch_id not in decided:
-                self._recover_open(batch_id, stored, groups.get(batch_id, []))
-        return [
-            self._recover_closing(header, opens.get(batch_id, []), groups.get(batch_id, []))
-            for batch_id, header in decided.items()
-            if header.state is not State.CLOSED
-        ]
+                self.closed[batch_id] = closed_line(header)
+            elif self._recover_closing(header, stored.segments.get(batch_id, [])):
+                unpublished.append(Unpublished(self.closing[batch_id], header.destination, header.prepared))
+            else:
+                # Results are deleted when the output is out: an owner that was none any more has written this header
+                # after that.
+                self._owed += self.published(batch_id)
+        self.closed = OrderedDict(sorted(self.closed.items(), key=lambda item: item[1].closed_at))
+        return unpublished
 
-    def _recover_open(self, batch_id: str, opens: list[StoredSource], groups: list[Group]) -> None:
-        batch = self.open[batch_id] = rebuild_open(batch_id, opens, groups, max_age=self._max_age)
-        heapq.heappush(self._deadlines, (batch.deadline, batch_id))
-
-    def _recover_closing(self, header: Header, opens: list[StoredSource], groups: list[Group]) -> Unpublished:
-        batch = self.closing[header.batch_id] = rebuild_closed(header, opens, groups)
+    def _recover_closing(self, header: Header, segments: list[Segment]) -> bool:
+        """Take up a decision; whether all that it was made of is still there."""
+        batch = self.closing[header.batch_id] = rebuild_closed(header, segments)
         self._headers[header.batch_id] = header
-        keys = self._keys.setdefault(header.batch_id, _Keys())
-        late = {open_key(header.batch_id, source.source) for source in batch.sources.values() if source.late}
-        keys.late.extend((table, key) for table, key in keys.early if key in late)
-        keys.early = [(table, key) for table, key in keys.early if key not in late]
-        return Unpublished(batch, header.destination, header.prepared)
-
-    def _remember_key(self, table: Table, key: bytes) -> None:
-        keys = self._keys.setdefault(batch_of_key(key), _Keys())
-        late = table is Table.RESULTS and key.endswith(b"+")
-        (keys.late if late else keys.early).append((table, key))
+        return has_all_results(batch)
 
     # -- a look from outside -----------------------------------------------------------------------------------------
 
     def look_up(self, batch_id: str) -> Batch | None:
         """A batch as an object, whatever its state; None when it is not known."""
         return self._find(batch_id)
+
+
+def _segment(
+    batch_id: str, keys: Keys, sources: Sequence[SourceState], groups: Sequence[Group], *, late: bool
+) -> list[Write]:
+    """What a chunk has brought to a batch, as one record; its key is remembered."""
+    if not sources and not groups:
+        return []
+    key = segment_key(batch_id, sources, groups, late=late)
+    keys.add(key)
+    return [Write(Table.BATCHES, key, encode_segment(sources, groups))]
 
 
 def closed_line(header: Header) -> ClosedBatch:

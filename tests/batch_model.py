@@ -1,0 +1,225 @@
+"""The rules of CONTRACT 7 a second time, as plainly as they read and as slowly: what the state machine is compared to.
+
+It also draws logs: any messages, any outcomes after their opens, any repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from random import Random
+
+from tables.events import Arrived, BatchEvent, Effect, Expire, FailedStation, Late, Open, Position, Source
+from tests.builders import Entry, arrived, open_
+
+__all__ = ["BATCHES", "MAX_AGE", "Model", "draw_log", "effect_tuple", "first_outcomes", "frames_of", "is_unknown"]
+
+BATCHES = ("b0", "b1")
+MAX_AGE = 12.0
+END = 1000.0  # later than any deadline
+UNKNOWN = 9  # a message that was never opened
+
+Summary = tuple[object, ...]
+
+
+@dataclass
+class Message:
+    """A source message, and the outcome of each of its stations as code and value."""
+
+    event: Open
+    late: bool
+    outcomes: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+
+    def has(self, station: str, codes: str = "ref") -> bool:
+        """Whether a station has an outcome of one of these kinds."""
+        return self.outcomes.get(station, ("", None))[0] in tuple(codes)
+
+
+@dataclass
+class ModelBatch:
+    """A batch: its messages in the order of the log, late ones too."""
+
+    opened_at: float
+    deadline: float
+    messages: list[Message] = field(default_factory=list)
+    decision: Summary | None = None
+    closed_at: float = 0.0
+
+    def naming(self, station: str) -> list[Message]:
+        """The messages that name a station, those in time only, the latest first."""
+        return [m for m in reversed(self.messages) if station in m.event.stations and not m.late]
+
+    def expected(self) -> list[str]:
+        """The stations in the order in which the messages in time named them."""
+        return list(dict.fromkeys(s for m in self.messages if not m.late for s in m.event.stations))
+
+
+class Model:
+    """Applies a log; `effects` has them as tuples, `decisions` one for each batch."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, ModelBatch] = {}
+        self.effects: list[tuple[object, ...]] = []
+
+    def apply(self, event: BatchEvent) -> None:
+        """One event of the log."""
+        batch = self.batches.get(event.batch_id)
+        if isinstance(event, Open):
+            self._open(batch, event)
+        elif isinstance(event, Arrived):
+            for index, station in enumerate(event.stations):
+                self._arrive(batch, event, index, station)
+        elif isinstance(event, Expire) and batch and batch.decision is None and event.deadline >= batch.deadline:
+            self._close(batch, "timeout", event.at)
+
+    def _open(self, batch: ModelBatch | None, event: Open) -> None:
+        if batch is None:
+            batch = self.batches[event.batch_id] = ModelBatch(event.opened_at, event.deadline)
+        if any(message.event.source == event.source for message in batch.messages):
+            return
+        batch.messages.append(Message(event, late=batch.decision is not None))
+        if batch.decision is None:
+            batch.deadline = max(batch.deadline, min(event.deadline, batch.opened_at + MAX_AGE))
+            for message in batch.messages:
+                for station, (code, value) in message.outcomes.items():
+                    if code == "s" and message.event.deadline < batch.deadline:
+                        message.outcomes[station] = ("f", value)
+
+    def _arrive(self, batch: ModelBatch | None, event: Arrived, index: int, station: str) -> None:
+        code, value = event.codes[index], event.values[index]
+        message = next((m for m in batch.messages if m.event.source == event.source), None) if batch else None
+        if batch is None or message is None:
+            self._failed(event, index, station)
+            self._late(event, index, "unknown-message" if batch else "unknown-batch", batch)
+            return
+        if station in message.outcomes:
+            return
+        self._failed(event, index, station)
+        if batch.decision is None:
+            if code == "s" and batch.deadline > message.event.deadline:
+                code = "f"
+            message.outcomes[station] = (code, value)
+            if all(batch.naming(expected)[0].has(expected) for expected in batch.expected()):
+                self._close(batch, "all", event.at)
+        else:
+            message.outcomes[station] = (code, value)
+            newer = batch.messages[batch.messages.index(message) + 1 :]
+            if not any(other.has(station) for other in newer):
+                self._late(event, index, "late-message" if message.late else "batch-closed", batch)
+
+    def _close(self, batch: ModelBatch, completed_by: str, at: float) -> None:
+        lists: dict[str, list[object]] = {"r": [], "e": [], "f": [], "-": []}
+        for station in batch.expected():
+            latest, *older = batch.naming(station)
+            if latest.has(station):
+                code, value = latest.outcomes[station]
+            else:
+                best = next((message for message in older if message.has(station)), None)
+                code, value = best.outcomes[station] if best and best.has(station, "r") else ("-", None)
+            lists[code].append({"r": value, "f": (station, value)}.get(code, station))
+        batch.closed_at = at
+        batch.decision = (completed_by, at, batch.deadline, *(tuple(lists[code]) for code in "ref-"))
+
+    def _failed(self, event: Arrived, index: int, station: str) -> None:
+        if index in event.letters:
+            self.effects.append(("failed", event.batch_id, event.source, station, event.at))
+
+    def _late(self, event: Arrived, index: int, reason: str, batch: ModelBatch | None) -> None:
+        closed_at = batch.closed_at if batch and batch.decision else None
+        value = event.values[index]
+        self.effects.append(("late", event.batch_id, event.stations[index], value, reason, closed_at, event.at))
+
+    @property
+    def decisions(self) -> dict[str, Summary]:
+        """What each batch that is closed has decided."""
+        return {batch_id: batch.decision for batch_id, batch in self.batches.items() if batch.decision}
+
+
+def effect_tuple(effect: Effect) -> tuple[object, ...] | None:
+    """A state machine's effect as the model writes it; None for those that it writes otherwise."""
+    if isinstance(effect, FailedStation):
+        return "failed", effect.batch_id, effect.source, effect.station, effect.at
+    if isinstance(effect, Late):
+        late = effect
+        return "late", late.batch_id, late.station, late.value, late.reason, late.closed_at, late.at
+    return None
+
+
+# -- logs ------------------------------------------------------------------------------------------------------------
+
+
+def _messages(random: Random) -> list[list[BatchEvent]]:
+    """For each source message its open and then its outcomes, each station's exactly once."""
+    messages: list[list[BatchEvent]] = []
+    for number in range(random.randint(1, 4)):
+        batch = random.choice(BATCHES[: random.randint(1, 2)])
+        stations = random.sample("ABCD", random.randint(1, 4))
+        at, timeout = float(random.randint(100, 106)), random.randint(1, 9)
+        events: list[BatchEvent] = [open_(stations, message=number, at=at, timeout=timeout, batch=batch)]
+        random.shuffle(stations)
+        while stations:
+            size = random.randint(1, len(stations))
+            codes = "".join(random.choices("rrrefs", k=size))
+            when = random.randint(100, 120) + number / 8  # tells late outcomes of two messages apart
+            events.append(arrived(stations[:size], codes, message=number, at=when, batch=batch))
+            stations = stations[size:]
+        messages.append(events)
+    return messages
+
+
+def _again(random: Random, event: BatchEvent) -> BatchEvent:
+    """The same event as it may come again: split again, or called again with another outcome."""
+    if isinstance(event, Open):
+        shift = random.choice([0.0, 3.0])
+        return Open(event.batch_id, event.source, event.opened_at + shift, event.deadline + shift, event.stations)
+    if isinstance(event, Arrived) and random.random() < 0.5:
+        codes = "".join(random.sample(event.codes, len(event.codes)))
+        return arrived(event.stations, codes, message=event.source.offset, at=event.at + 1, batch=event.batch_id)
+    return event
+
+
+def draw_log(random: Random) -> list[Entry]:
+    """A log: messages interleaved, repeats and expiries put in anywhere, frames of one to three events."""
+    streams = _messages(random)
+    events: list[BatchEvent] = []
+    while any(streams):
+        events.append(random.choice([stream for stream in streams if stream]).pop(0))
+        if random.random() < 0.25:
+            events.append(_again(random, random.choice(events)))
+        if random.random() < 0.15:
+            deadline = float(random.randint(101, 118))
+            events.append(Expire(random.choice(events).batch_id, deadline, deadline + 0.5))
+    if random.random() < 0.2:
+        events.append(arrived("A", "f", message=UNKNOWN, batch="b1"))
+    events += [Expire(batch, END, END) for batch in BATCHES]
+    entries: list[Entry] = []
+    offset, ordinal = random.randint(0, 5), 0
+    for event in events:
+        entries.append((Position(offset, ordinal), event))
+        ordinal += 1
+        if ordinal > 2 or random.random() < 0.5:
+            offset, ordinal = offset + random.randint(1, 2), 0
+    return entries
+
+
+def frames_of(log: Sequence[Entry]) -> list[list[Entry]]:
+    """The log's messages: a chunk never cuts one."""
+    return [list(group) for _, group in groupby(log, key=lambda entry: entry[0].offset)]
+
+
+def first_outcomes(entries: Sequence[Entry]) -> dict[tuple[str, Source, str], tuple[str, str | None]]:
+    """The first outcome in the log of each station of each message, by batch, message and station."""
+    found: dict[tuple[str, Source, str], tuple[str, str | None]] = {}
+    for _, event in entries:
+        if isinstance(event, Arrived) and event.source.offset != UNKNOWN:
+            for station, code, value in zip(event.stations, event.codes, event.values, strict=True):
+                found.setdefault((event.batch_id, event.source, station), (code, value))
+    return found
+
+
+def is_unknown(effect: Effect) -> bool:
+    """Whether it is of something that the state does not know, and whose repeats can't be told from the first."""
+    if isinstance(effect, FailedStation):
+        return effect.source.offset == UNKNOWN
+    return isinstance(effect, Late) and effect.reason.startswith("unknown")

@@ -1,0 +1,160 @@
+"""The internal messages: what is written is read back, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.messages import (
+    FrameError,
+    StationGroup,
+    decode_events,
+    decode_stations,
+    encode_events,
+    encode_group,
+    encode_station,
+    encode_stations,
+)
+from tables.events import Arrived, BatchEvent, Expire, FailureLetter, Forget, Open, Source
+from tests.builders import arrived, expire, open_
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+kafka_keys = st.none() | st.binary(max_size=12)
+times = st.floats(0, 4e9)
+sources = st.builds(Source, texts, st.integers(0, 500), st.integers(0, 2**63 - 1))
+letters = st.builds(FailureLetter, texts, kafka_keys, texts)
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
+records = st.dictionaries(texts, scalars | texts | st.lists(scalars, max_size=3), max_size=3)
+QUICK = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> Arrived:
+    """Draw outcomes of any stations."""
+    stations = draw(st.lists(texts, max_size=5))
+    size = len(stations)
+    codes = draw(st.text("refs", min_size=size, max_size=size))
+    values = draw(st.lists(st.none() | texts, min_size=size, max_size=size))
+    failed = draw(st.dictionaries(st.integers(0, max(0, size - 1)), letters, max_size=2)) if size else {}
+    return Arrived(draw(texts), draw(sources), draw(times), stations, codes, values, failed)
+
+
+events = (
+    arrivals()
+    | st.builds(Open, texts, sources, times, times, st.lists(texts, max_size=5).map(tuple))
+    | st.builds(Expire, texts, times, times)
+    | st.builds(Forget, texts, times, times)
+)
+groups = st.builds(
+    StationGroup, texts, sources, times, times, kafka_keys, st.lists(st.tuples(texts, st.lists(records, max_size=3)))
+)
+
+
+@QUICK
+@given(st.lists(events, max_size=5))
+def test_batch_events_are_read_back_as_they_were_written(written: list[BatchEvent]) -> None:
+    assert decode_events(encode_events(written)) == written
+
+
+@QUICK
+@given(st.lists(groups, max_size=3))
+def test_station_events_are_read_back_as_they_were_written(written: list[StationGroup]) -> None:
+    frame = encode_stations(
+        (encode_group(group), [encode_station(*station) for station in group.stations]) for group in written
+    )
+    read = decode_stations(frame)
+    assert [(group.batch_id, group.source, group.opened_at, group.deadline, group.key) for group in read] == [
+        (group.batch_id, group.source, group.opened_at, group.deadline, group.key) for group in written
+    ]
+    assert [[tuple(station) for station in group.stations] for group in read] == [group.stations for group in written]
+
+
+decoders: list[Callable[[bytes | None], Any]] = [decode_events, decode_stations]
+
+
+@pytest.mark.parametrize("decode", decoders)
+@given(
+    value=st.none()
+    | st.binary(max_size=30)
+    | st.recursive(scalars | texts, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=5).map(
+        orjson.dumps
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_foreign_bytes_are_no_frame_and_nothing_else(
+    decode: Callable[[bytes | None], Any], value: bytes | None
+) -> None:
+    with pytest.raises(FrameError, match="not a frame of this application"):
+        decode(value)
+
+
+def broken(event: BatchEvent, index: int, value: object) -> bytes:
+    """A frame with one event of which one field is something else."""
+    frame = orjson.loads(encode_events([event]))
+    frame["events"][0][index] = value
+    return orjson.dumps(frame)
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], {}, [1], [[]], ["A", 1]])
+@pytest.mark.parametrize(
+    ("event", "index"),
+    [(arrived("ABC", "rfe"), index) for index in range(8)]
+    + [(open_("AB"), index) for index in range(6)]
+    + [(expire(), index) for index in range(4)],
+)
+def test_a_frame_with_anything_at_a_wrong_place_is_refused(event: BatchEvent, index: int, value: object) -> None:
+    right = orjson.loads(encode_events([event]))["events"][0][index]
+    if isinstance(right, str) and index == 1:
+        lawful = isinstance(value, str)
+    elif isinstance(right, float):
+        lawful = isinstance(value, int)
+    else:
+        lawful = (isinstance(event, Open) and index == 5 and value == []) or (index == 7 and value == {})
+    if not lawful:
+        with pytest.raises(FrameError):
+            decode_events(broken(event, index, value))
+
+
+def test_lists_that_do_not_run_in_parallel_are_refused() -> None:
+    for index, value in ((4, ["A"]), (5, "r"), (5, "rx"), (6, ["1"])):
+        with pytest.raises(FrameError, match="parallel"):
+            decode_events(broken(arrived("AB"), index, value))
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        None,
+        [],
+        ["b", ["t", 0, 1], 1.0, 2.0, None],
+        ["b", ["t", 0], 1.0, 2.0, None, []],
+        ["b", ["t", 0, 1], "1", 2.0, None, []],
+        ["b", ["t", 0, 1], 1.0, 2.0, 5, []],
+        ["b", ["t", 0, 1], 1.0, 2.0, "a", []],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, ["A"]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [["A"]]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [[1, []]]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [["A", {}]]],
+    ],
+)
+def test_station_events_of_another_shape_are_refused(group: object) -> None:
+    with pytest.raises(FrameError):
+        decode_stations(orjson.dumps({"v": 1, "groups": [group]}))
+
+
+def test_an_unknown_kind_of_event_is_named() -> None:
+    with pytest.raises(FrameError, match="unknown kind of batch event 'extend'"):
+        decode_events(b'{"v":1,"events":[["extend","b",1.0]]}')
+
+
+@pytest.mark.parametrize("decode", decoders)
+def test_a_newer_version_is_named(decode: Callable[[bytes | None], Any]) -> None:
+    with pytest.raises(FrameError, match="format version 2; this program reads 1"):
+        decode(b'{"v":2}')

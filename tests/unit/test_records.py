@@ -1,0 +1,159 @@
+"""The stored records: what is written is read back, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tables.batch import Batch, Group, SourceState
+from tables.codes import CompletedBy, State, Status
+from tables.events import Position, Source
+from tables.records import (
+    Destination,
+    Header,
+    Prepared,
+    Segment,
+    StoredSource,
+    UnreadableRecordError,
+    batch_of_key,
+    decode_header,
+    decode_segment,
+    encode_header,
+    encode_segment,
+    header_of,
+    is_late,
+    is_segment,
+    segment_key,
+)
+from tests.builders import DESTINATION
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+offsets = st.integers(0, 2**63 - 1)
+times = st.floats(0, 4e9)
+batch_ids = st.from_regex(r"[A-Za-z0-9._:-]{1,40}", fullmatch=True)
+sources = st.builds(Source, texts, st.integers(0, 500), offsets)
+positions = st.builds(Position, offsets, st.integers(0, 1000))
+QUICK = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> Group:
+    """Draw outcomes of any stations."""
+    stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
+    codes = draw(st.text("refs", min_size=len(stations), max_size=len(stations)))
+    values = draw(st.lists(st.none() | texts, min_size=len(stations), max_size=len(stations)))
+    return Group(draw(positions), draw(sources), stations, codes, values)
+
+
+@st.composite
+def stored_sources(draw: st.DrawFn) -> StoredSource:
+    """Draw a source message of a closed batch."""
+    stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
+    codes = draw(st.text("refs-", min_size=len(stations), max_size=len(stations)))
+    return StoredSource(draw(sources), draw(times), draw(times), tuple(stations), codes, draw(positions))
+
+
+headers = st.builds(
+    Header,
+    batch_ids,
+    st.sampled_from(State),
+    st.sampled_from(Status),
+    st.sampled_from(CompletedBy),
+    st.integers(1, 99),
+    *[times] * 3,
+    *[st.integers(0, 10_000)] * 4,
+    st.lists(stored_sources(), max_size=3).map(tuple),
+    st.dictionaries(texts, texts, max_size=3),
+    st.builds(Destination, texts, st.integers(0, 500)),
+    st.lists(groups(), max_size=3).map(tuple),
+    st.none() | st.builds(Prepared, st.none() | texts, st.none() | texts),
+)
+
+
+def state_of(source: StoredSource) -> SourceState:
+    return SourceState(source.source, source.opened_at, source.deadline, source.stations, source.position)
+
+
+@QUICK
+@given(headers)
+def test_a_header_is_read_back_as_it_was_written(header: Header) -> None:
+    assert decode_header(b"key", encode_header(header)) == header
+
+
+@QUICK
+@given(st.lists(stored_sources(), max_size=3), st.lists(groups(), max_size=3))
+def test_a_segment_is_read_back_as_it_was_written(opened: list[StoredSource], came: list[Group]) -> None:
+    segment = decode_segment(b"key", encode_segment([state_of(source) for source in opened], came))
+    assert segment.groups == came
+    assert segment.sources == [replace(source, codes="") for source in opened]
+
+
+@QUICK
+@given(batch_ids, st.lists(groups(), min_size=1, max_size=3), st.booleans())
+def test_a_segments_key_tells_batch_place_and_lateness(batch_id: str, came: list[Group], late: bool) -> None:
+    key = segment_key(batch_id, [], came, late=late)
+    assert (batch_of_key(key), is_segment(key), is_late(key)) == (batch_id, True, late)
+    assert (batch_of_key(batch_id.encode()), is_segment(batch_id.encode())) == (batch_id, False)
+
+
+def test_segments_of_chunks_that_begin_together_and_end_apart_have_their_own_keys() -> None:
+    one, two, three = (Group(Position(offset, 0), Source("t", 0, 1), ["A"], "r", ["1"]) for offset in (7, 8, 9))
+    source = SourceState(Source("t", 0, 1), 1.0, 2.0, ("A",), Position(6, 0))
+    cuts: list[tuple[list[SourceState], list[Group]]] = [
+        ([source], []),
+        ([source], [one]),
+        ([], [one]),
+        ([], [one, two]),
+        ([], [one, two, three]),
+        ([], [two, three]),
+    ]
+    assert len({segment_key("b", *cut, late=late) for cut in cuts for late in (False, True)}) == 12
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=30)
+    | st.recursive(st.none() | st.integers() | texts, st.lists, max_leaves=5).map(repr).map(str.encode)
+)
+def test_foreign_bytes_are_unreadable_and_nothing_else(value: bytes) -> None:
+    with pytest.raises(UnreadableRecordError, match="key b'some#key' is not one of ours"):
+        decode_header(b"some#key", value)
+    with pytest.raises(UnreadableRecordError, match="key b'some#key' is not one of ours"):
+        decode_segment(b"some#key", value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"v":1}',
+        b'{"v":1,"sources":1,"groups":[]}',
+        b'{"v":1,"sources":[],"groups":[[1]]}',
+        b'{"v":1,"sources":[],"groups":[[[1,2],["t",0,1],["A"],"rr",["1"]]]}',
+        b'{"v":1,"sources":[[[1,2],["t",0,1],1.0,2.0,["A"],"rr"]],"groups":[]}',
+        b'{"v":1,"sources":[[[1,2],["t",0],1.0,2.0,["A"],""]],"groups":[]}',
+        b'{"v":1,"id":"b","state":"nowhere"}',
+    ],
+)
+def test_records_of_another_shape_are_unreadable(value: bytes) -> None:
+    with pytest.raises(UnreadableRecordError):
+        decode_header(b"b", value)
+    with pytest.raises(UnreadableRecordError):
+        decode_segment(b"b#1", value)
+
+
+def test_a_newer_version_is_named() -> None:
+    for decode in (decode_header, decode_segment):
+        with pytest.raises(UnreadableRecordError, match=r"key b'b' has format version 2; this program reads 1"):
+            decode(b"b", b'{"v":2}')
+
+
+def test_a_batch_without_a_decision_has_no_header() -> None:
+    with pytest.raises(ValueError, match="batch b has no decision yet"):
+        header_of(Batch("b", 1.0), DESTINATION, [])
+
+
+def test_an_empty_segment_is_read_back_as_one() -> None:
+    assert decode_segment(b"b#1", encode_segment([], [])) == Segment([], [])
