@@ -7,7 +7,7 @@ from enum import StrEnum
 from app.transport import InMessage, OutMessage
 from tables.events import Source
 
-__all__ = ["ERROR_BYTES", "DeadLetters", "Reason"]
+__all__ = ["ERROR_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason"]
 
 ERROR_BYTES = 8 * 1024
 TOO_LARGE_BYTES = 64 * 1024

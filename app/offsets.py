@@ -15,11 +15,21 @@ TP = TypeVar("TP", bound=Hashable)
 class _Partition:
     base: int  # everything below is done
     done: set[int] = field(default_factory=set)
+    holes: dict[int, int] = field(default_factory=dict)  # start -> stop; a compacted topic's may be millions wide
 
     def advance(self) -> None:
-        while self.base in self.done:
-            self.done.discard(self.base)
-            self.base += 1
+        while True:
+            if self.base in self.done:
+                self.done.discard(self.base)
+                self.base += 1
+            elif not self.holes or not self._pass_hole():
+                return
+
+    def _pass_hole(self) -> bool:
+        stops = [stop for start, stop in self.holes.items() if start <= self.base]
+        self.holes = {start: stop for start, stop in self.holes.items() if start > self.base}
+        before, self.base = self.base, max([self.base, *stops])
+        return self.base > before
 
 
 class OffsetLedger(Generic[TP]):
@@ -39,13 +49,16 @@ class OffsetLedger(Generic[TP]):
 
     def done(self, tp: TP, offset: int) -> None:
         """An offset is finished: all that was made of it is stored."""
-        self.skip(tp, offset, offset + 1)
+        partition = self._partitions.get(tp)
+        if partition is not None and offset >= partition.base:
+            partition.done.add(offset)
+            partition.advance()
 
     def skip(self, tp: TP, start: int, stop: int) -> None:
         """Offsets from `start` up to `stop`, exclusive, hold nothing to do."""
         partition = self._partitions.get(tp)
-        if partition is not None:
-            partition.done.update(range(max(start, partition.base), stop))
+        if partition is not None and stop > max(start, partition.base):
+            partition.holes[start] = max(stop, partition.holes.get(start, 0))
             partition.advance()
 
     def committable(self, tp: TP) -> int | None:
