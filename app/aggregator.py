@@ -7,9 +7,12 @@ chunk be acknowledged. Publishing is the outbox's work (app/publisher.py), from 
 
 from __future__ import annotations
 
+import heapq
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import orjson
@@ -27,7 +30,9 @@ from tables.events import BatchEvent, Decision, Effect, FailedStation, Late, Ope
 from tables.records import Destination, Write
 from tables.working_set import Records, WorkingSet
 
-__all__ = ["Aggregator", "AggregatorConfig", "StateStore"]
+__all__ = ["TICK_SECONDS", "Aggregator", "AggregatorConfig", "StateStore"]
+
+TICK_SECONDS = 0.05  # between two looks for deadlines
 
 logger = logging.getLogger(__name__)
 
@@ -243,11 +248,23 @@ class Aggregator:
             await self._sender.send(frames)
 
     def _timely_events(self, now: float) -> list[OutMessage]:
-        too_many = sum(len(working_set.closed) for working_set in self.sets.values()) - self._config.closed_max
-        share = max(0, too_many) // max(1, len(self.sets)) + 1 if too_many > 0 else 0
+        beyond = self._beyond_the_limit()
         frames: list[OutMessage] = []
         for partition, working_set in self.sets.items():
             events: list[BatchEvent] = [*working_set.due(now)]
-            events += working_set.forgettable(now, ttl=self._config.closed_ttl, beyond=share)
+            events += working_set.forgettable(now, ttl=self._config.closed_ttl, beyond=beyond[partition])
             frames += event_frames(self._config.batch_events_topic, partition, events)
         return frames
+
+    def _beyond_the_limit(self) -> Counter[int]:
+        """How many of each partition's oldest closed batches are too many for this worker."""
+        too_many = sum(len(working_set.closed) for working_set in self.sets.values()) - self._config.closed_max
+        if too_many <= 0:
+            return Counter()
+        by_age = heapq.merge(
+            *(
+                [(closed.closed_at, partition) for closed in islice(working_set.closed.values(), too_many)]
+                for partition, working_set in self.sets.items()
+            )
+        )
+        return Counter(partition for _, partition in islice(by_age, too_many))

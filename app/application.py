@@ -6,6 +6,7 @@ from typing import Any
 
 from mode import loop as event_loop
 
+from app.aggregator import TICK_SECONDS
 from app.commands import register_commands
 from app.kafka import worker_credentials
 from app.log_format import logging_config
@@ -13,7 +14,7 @@ from app.recovery import AggregatorTables
 from app.sender import BATCH_BYTES
 from app.settings import Settings
 from app.topics import message_bytes
-from app.worker import TICK_SECONDS, AggregatorApp
+from app.worker import AggregatorApp
 
 __all__ = ["create_app"]
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import ModuleType
 from typing import Any
 
 from app.results import failed
 from app.threads import ThreadPool
 
-__all__ = ["FunctionError", "ThreadCaller", "accepts_context", "is_async", "load_function"]
+__all__ = [
+    "FunctionError",
+    "OutOfTimeError",
+    "ThreadCaller",
+    "accepts_context",
+    "is_async",
+    "load_function",
+    "time_limit",
+]
 
 _CONTEXT_POSITION = 3
 
@@ -97,6 +106,38 @@ def accepts_context(function: Callable[..., Any]) -> bool:
     return sum(parameter.kind in positional for parameter in parameters) >= _CONTEXT_POSITION
 
 
+class OutOfTimeError(TimeoutError):
+    """A call did not end within its time limit. A TimeoutError of the function's own is not one."""
+
+
+@contextlib.asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[None]:
+    """End what stands in it after so many seconds, and contain what must not get out of a user's function.
+
+    Raises:
+        OutOfTimeError: the time is up.
+        RuntimeError: it raised SystemExit, KeyboardInterrupt, a cancellation of its own or the like.
+        Exception: what it raised.
+    """
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise OutOfTimeError from error
+        raise
+    except Exception:
+        raise
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, GeneratorExit) or (
+            isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+        ):
+            raise
+        raise _contained_error(error) from error
+
+
 class ThreadCaller:
     """Calls `def` functions in a few daemon threads of its own, each call with a time limit."""
 
@@ -129,11 +170,11 @@ class ThreadCaller:
             timeout: seconds from the start of the call.
 
         Raises:
-            TimeoutError: it has not returned by then; its thread is abandoned and replaced.
+            OutOfTimeError: it has not returned by then; its thread is abandoned and replaced.
             RuntimeError: it raised SystemExit, KeyboardInterrupt or the like, which must not end the worker.
             Exception: what the function raised.
         """
-        async with self._places, asyncio.timeout(timeout):
+        async with self._places, time_limit(timeout):
             value = await self._pool.run(_contained, function, args)
             return await value if inspect.isawaitable(value) else value
 
@@ -148,5 +189,8 @@ def _contained(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     except Exception:
         raise
     except BaseException as error:
-        message = f"the function raised {failed(error).value}"
-        raise RuntimeError(message) from error
+        raise _contained_error(error) from error
+
+
+def _contained_error(error: BaseException) -> RuntimeError:
+    return RuntimeError(f"the function raised {failed(error).value}, which must not end the worker")

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential
 
-from app.functions import ThreadCaller, accepts_context, is_async
+from app.functions import OutOfTimeError, ThreadCaller, accepts_context, is_async, time_limit
 from app.output import meta_of
 from app.results import failed, json_bytes
 from app.transport import OutMessage, Sender
@@ -80,24 +80,17 @@ class ResultHandler:
             arguments.append(HandlerContext(meta, self._sender))
         try:
             if self._async:
-                payload = await self._call_async(arguments)
+                async with time_limit(self._timeout):
+                    payload = await self._handler(*arguments)
             else:
                 payload = await self.threads.call(self._handler, *arguments, timeout=self._timeout)
-        except TimeoutError as error:
+        except OutOfTimeError as error:
             message = (
                 f"{self._name} did not finish within {self._timeout:g} s for batch {decision.batch_id} "
                 "(AGG_HANDLER_TIMEOUT)"
             )
             raise TimeoutError(message) from error
         return None if payload is None else json_bytes(payload).decode()
-
-    async def _call_async(self, arguments: list[Any]) -> object:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._handler(*arguments)
-        except (SystemExit, KeyboardInterrupt) as error:
-            message = f"{self._name} raised {type(error).__name__}, which must not end the worker"
-            raise RuntimeError(message) from error
 
     def close(self) -> None:
         """Let its threads end."""

@@ -150,6 +150,8 @@ def build_pipeline(
             partitioner=partitioner,
             sender=sender,
             dead_letters=dead_letters,
+            log=log,
+            metrics=metrics,
         ),
         aggregator=Aggregator(
             AggregatorConfig(

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from app.dead_letters import DeadLetters, Reason
+from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
 from app.handler import ResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
@@ -130,7 +130,7 @@ class Publisher:
         if self._handler is None:
             message = "there is no result handler to call"
             raise RuntimeError(message)
-        release.prepared = await self._handler(release.decision)
+        release.prepared = self._bounded(release.decision, await self._handler(release.decision))
         await self._save(release.store_prepared(release.prepared))
         await self._publish_all([release])
 
@@ -146,7 +146,7 @@ class Publisher:
             messages = missing
         await self._sender.send(messages)
         for release, own in zip(releases, outputs, strict=True):
-            if own:
+            if any(message.topic == release.destination.topic for message in own):  # and no dead letter
                 self._log.published(release.decision.batch_id, len(release.decision.results))
         await self._save([message for release in releases for message in release.store_published()])
 
@@ -158,13 +158,23 @@ class Publisher:
             parts = parts_of(decision, config.module, with_meta=config.with_meta, max_bytes=config.max_message_bytes)
             return [self._output(release, part.value, part.number, part.count) for part in parts]
         if prepared.error is not None:
-            return [self._handler_letter(decision, prepared.error)]
+            if prepared.value is None:
+                return [self._handler_letter(decision, prepared.error)]
+            return [self._too_large_letter(decision, prepared.value.encode(), prepared.error)]
         if prepared.value is None:
             return []
-        value = prepared.value.encode()
-        if len(value) > self._config.max_message_bytes:
-            return [self._too_large_letter(decision, value)]
-        return [self._output(release, value, 1, 1)]
+        return [self._output(release, prepared.value.encode(), 1, 1)]
+
+    def _bounded(self, decision: Decision, prepared: Prepared) -> Prepared:
+        """What is over the limit for messages would not get into the table either: of that only the start is kept."""
+        size = len((prepared.value or "").encode())
+        if prepared.value is None or size <= self._config.max_message_bytes:
+            return prepared
+        error = (
+            f"the result handler's payload for batch {decision.batch_id} has {size} bytes, more than the "
+            f"{self._config.max_message_bytes} of AGG_MAX_MESSAGE_BYTES"
+        )
+        return Prepared(prepared.value[:TOO_LARGE_BYTES], error)
 
     def _output(self, release: Release, value: bytes, part: int, parts: int) -> OutMessage:
         decision = release.decision
@@ -188,11 +198,7 @@ class Publisher:
             batch_id=decision.batch_id,
         )
 
-    def _too_large_letter(self, decision: Decision, value: bytes) -> OutMessage:
-        error = (
-            f"the result handler's payload for batch {decision.batch_id} has {len(value)} bytes, more than the "
-            f"{self._config.max_message_bytes} of AGG_MAX_MESSAGE_BYTES"
-        )
+    def _too_large_letter(self, decision: Decision, value: bytes, error: str) -> OutMessage:
         self._count_letter(Reason.TOO_LARGE, error, decision)
         return self._dead_letters.letter(
             Reason.TOO_LARGE,

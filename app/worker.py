@@ -37,7 +37,6 @@ __all__ = ["AggregatorApp"]
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.05
 SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are taken away
 FENCE_PAUSE = 0.05
 COLLECT_AFTER = 50_000  # objects made and not freed
@@ -260,8 +259,9 @@ class AggregatorApp(faust.App):
         return not self.should_stop
 
     def ready(self) -> bool:
-        """Whether the worker is in the group, with the tables of its assignment recovered."""
-        return self._owner_since is not None and self._owner_since == self.consumer_generation_id
+        """Whether the worker is in the group, its tables are recovered, and it is settled where it reads from."""
+        since = self._owner_since
+        return since is not None and since == self.consumer_generation_id and self.reader.has_bases(since)
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of each partition that is ours."""

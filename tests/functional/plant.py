@@ -1,0 +1,70 @@
+"""What the plants send, and models for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from app.testing import Message
+
+__all__ = [
+    "BATCH",
+    "START",
+    "TIME",
+    "TOPIC",
+    "ModuleInput",
+    "Record",
+    "answering",
+    "message",
+    "record",
+    "slow",
+    "steps",
+]
+
+TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
+TIME = "2025-11-14 10:00:00"
+START = 1763085600.0  # that time, and the clock's at the start of every driver
+BATCH = f"{TOPIC}_1763085600"
+
+Record = dict[str, Any]
+ModuleInput = dict[str, Any]
+Model = Callable[[str, ModuleInput], Awaitable[Any]]
+
+
+def record(station_id: str, time: object = TIME, **fields: Any) -> Record:
+    """One record of a station."""
+    return {"stationId": station_id, "sendTime": time, **fields}
+
+
+def message(*stations: str, time: object = TIME) -> dict[str, list[Record]]:
+    """A source message with one record of each station."""
+    return {TOPIC: [record(station, time) for station in stations]}
+
+
+def answering(results: Mapping[str, Any]) -> Model:
+    """A model that returns at once what stands here for the station; an exception is raised."""
+
+    async def model(station_id: str, module_input: ModuleInput) -> Any:
+        result = results[station_id]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return model
+
+
+def slow(seconds: Mapping[str, float]) -> Model:
+    """A model that takes its time with some stations, and returns `{"of": station_id}`."""
+
+    async def model(station_id: str, module_input: ModuleInput) -> Any:
+        if station_id in seconds:
+            await asyncio.sleep(seconds[station_id])
+        return {"of": station_id}
+
+    return model
+
+
+def steps(messages: list[Message]) -> list[tuple[str | None, str | None]]:
+    """What tells dead letters and late records from one another: reason and station."""
+    return [(message.headers.get("reason"), message.headers.get("station-id")) for message in messages]

@@ -1,0 +1,101 @@
+"""The log lines of a batch, word for word."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from app.testing import TopologyTestDriver
+from tests.functional.plant import BATCH, answering, message, slow
+
+
+def lines(caplog: pytest.LogCaptureFixture, logger: str = "app.batches") -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == logger]
+
+
+def test_a_batch_that_completes_is_told_in_chinese_as_the_contract_says(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with TopologyTestDriver(slow({"B": 1.5, "C": 3.0}), log_language="zh") as driver:
+        driver.send(message("A", "B", "C"))
+        driver.advance(4.0)
+    assert lines(caplog) == [
+        ("INFO", f"初始化批次 {BATCH}，预期场站: {{'A', 'B', 'C'}}"),
+        ("INFO", f"批次 {BATCH} 进度: 1/3，待完成: {{'B', 'C'}}"),
+        ("INFO", f"批次 {BATCH} 进度: 2/3，待完成: {{'C'}}"),
+        ("INFO", f"批次 {BATCH} 完成，场站: {{'A', 'B', 'C'}}"),
+        ("INFO", f"批次 {BATCH} 结果已上传，包含 3 个场站"),
+    ]
+
+
+def test_a_batch_that_times_out_is_told_in_chinese_as_the_contract_says(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with TopologyTestDriver(slow({"C": 60.0}), log_language="zh", batch_timeout=5) as driver:
+        driver.send(message("A", "B", "C"))
+        driver.advance(6.0)
+    assert lines(caplog) == [
+        ("INFO", f"初始化批次 {BATCH}，预期场站: {{'A', 'B', 'C'}}"),
+        ("INFO", f"批次 {BATCH} 进度: 2/3，待完成: {{'C'}}"),
+        ("WARNING", f"批次 {BATCH} 超时，已完成 2/3，缺失场站: {{'C'}}"),
+        ("INFO", f"批次 {BATCH} 结果已上传，包含 2 个场站"),
+    ]
+
+
+def test_a_batch_is_told_in_english_by_default(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with TopologyTestDriver(slow({"B": 7.0}), batch_timeout=5) as driver:
+        driver.send(message("A", "B"))
+        driver.advance(8.0)
+        driver.send(message("A", time="2025-11-14 10:00:01"))
+    assert lines(caplog) == [
+        ("INFO", f"Batch {BATCH} opened, expected stations: {{'A', 'B'}}"),
+        ("INFO", f"Batch {BATCH} progress: 1/2, pending: {{'B'}}"),
+        ("WARNING", f"Batch {BATCH} timed out with 1/2, missing stations: {{'B'}}"),
+        ("INFO", f"Batch {BATCH} published with 1 stations"),
+        ("WARNING", f"Batch {BATCH} late result of station B, status: result, reason: batch-closed"),
+        ("INFO", f"Batch {BATCH[:-1]}1 opened, expected stations: {{'A'}}"),
+        ("INFO", f"Batch {BATCH[:-1]}1 complete, stations: {{'A'}}"),
+        ("INFO", f"Batch {BATCH[:-1]}1 published with 1 stations"),
+    ]
+
+
+def test_progress_is_told_once_a_second_at_most(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with TopologyTestDriver(slow({f"S{number}": number / 10 for number in range(50)})) as driver:
+        driver.send(message(*[f"S{number}" for number in range(50)]))
+        driver.advance(5.1)
+    progress = [line for _, line in lines(caplog) if "progress" in line]
+    assert 4 <= len(progress) <= 6
+
+
+def test_long_station_sets_are_cut(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with TopologyTestDriver(slow({})) as driver:
+        driver.send(message(*[f"S{number}" for number in range(1000)]))
+    opened = lines(caplog)[0][1]
+    assert opened.endswith("'S12', … +987}")
+
+
+def test_a_dead_letter_is_told_with_its_reason_and_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    with TopologyTestDriver(answering({"A": ValueError("no data")})) as driver:
+        driver.send(b"bad")
+        driver.send(message("A"))
+    told = [line for level, line in lines(caplog) if level == "WARNING"]
+    assert told[0].startswith("Dead letter (bad-message): not JSON: ")
+    assert told[0].endswith("[topic=SCHEDULE-STATION-REALTIME-DATA, partition=0, offset=0]")
+    assert told[1] == (
+        "Dead letter (station-failed): ValueError: no data [topic=SCHEDULE-STATION-REALTIME-DATA, partition=1, "
+        f"offset=0, batch_id={BATCH}, station_id=A]"
+    )
+
+
+def test_a_batch_whose_handler_failed_is_not_told_to_be_published(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def handler(batch_id: str, batch_results_list: list[object]) -> None:
+        raise OSError
+
+    with TopologyTestDriver(slow({}), handler, handler_retries=0) as driver:
+        driver.send(message("A"))
+        assert len(driver.dead_letters) == 1
+    assert not any("published" in line for _, line in lines(caplog))

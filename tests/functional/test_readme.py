@@ -1,0 +1,100 @@
+"""The Python of both READMEs, run as a reader would: files in a folder, and pytest."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.testing import TopologyTestDriver
+
+ROOT = Path(__file__).parents[2]
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def files_of(readme: str) -> dict[str, str]:
+    """Every Python block that begins with the name of a file."""
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(# (\w+\.py)\n.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return {name: block for block, name in blocks}
+
+
+def source_message(readme: str) -> str:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    found = re.search(r'^\{"realTimeData": .*\}$', text, re.MULTILINE)
+    assert found is not None
+    return found[0]
+
+
+def load(folder: Path, readme: str, name: str) -> Any:
+    path = folder / name
+    path.write_text(files_of(readme)[name], encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_test_of_the_readme_passes(readme: str, tmp_path: Path) -> None:
+    for name, text in files_of(readme).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_load.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_callback_makes_of_the_message_what_the_readme_says(readme: str, tmp_path: Path) -> None:
+    with TopologyTestDriver(load(tmp_path, readme, "load.py").callback) as driver:
+        driver.send(source_message(readme))
+        (output,) = driver.outputs
+    assert output.key == "SCHEDULE-STATION-REALTIME-DATA_1763085600"
+    assert output.value["stations"] == [{"station_id": "A", "last_kw": 37.02, "mean_kw": 33.76}]
+    assert output.value["meta"]["empty"] == ["B"]
+    assert [failed["station_id"] for failed in output.value["meta"]["failed"]] == ["C"]
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_handlers_make_the_payload_of_what_they_get(readme: str, tmp_path: Path) -> None:
+    handlers = load(tmp_path, readme, "handlers.py")
+
+    async def model(station_id: str, module_input: dict[str, Any]) -> dict[str, Any]:
+        if station_id == "slow":
+            await asyncio.sleep(60)
+        return {"last_kw": 2.5}
+
+    message = [{"stationId": station, "sendTime": "2025-11-14 10:00:00"} for station in ("A", "B", "slow")]
+    with TopologyTestDriver(model, handlers.result_handler) as driver:
+        driver.send(message)
+        driver.advance(5.1)
+        assert driver.outputs[0].value["loads"] == {"A": 2.5, "B": 2.5}
+    with TopologyTestDriver(model, handlers.with_context) as driver:
+        driver.send(message)
+        driver.advance(5.1)
+        assert [result["station_id"] for result in driver.outputs[0].value["results"]] == ["A", "B"]
+        (total,) = driver.messages("PLANT-TOTALS")
+        assert total.value == {"kw": 5.0, "missing": ["slow"]}
+
+
+def test_both_languages_show_the_same_code_but_for_its_comments() -> None:
+    english, chinese = ({name: code_of(text) for name, text in files_of(readme).items()} for readme in READMES)
+    assert english == chinese
+    assert sorted(english) == ["handlers.py", "load.py", "test_load.py"]
+    assert json.loads(source_message(READMES[0])) == json.loads(source_message(READMES[1]))
+
+
+def code_of(text: str) -> str:
+    return re.sub(r'\s*("""|#).*', "", text)
