@@ -217,10 +217,11 @@ class Aggregator:
         return OutMessage(self._config.late_topic, orjson.dumps(record), key=late.batch_id.encode(), headers=headers)
 
     def _failure_letter(self, failed: FailedStation) -> OutMessage:
-        self._metrics.dead_letters[Reason.STATION_FAILED] += 1
         letter = failed.letter
+        reason = Reason.TOO_LARGE if letter.too_large else Reason.STATION_FAILED
+        self._metrics.dead_letters[reason] += 1
         self._log.dead_letter(
-            Reason.STATION_FAILED,
+            reason,
             letter.error.rstrip().rpartition("\n")[2],
             topic=failed.source.topic,
             partition=failed.source.partition,
@@ -229,7 +230,7 @@ class Aggregator:
             station_id=failed.station,
         )
         return self._dead_letters.letter(
-            Reason.STATION_FAILED,
+            reason,
             letter.error,
             value=letter.value.encode(),
             key=letter.key,

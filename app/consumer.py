@@ -72,6 +72,7 @@ class AggregatorConsumer(driver.Consumer):
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._in_flight: Counter[str] = Counter()  # topic -> bytes
         self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
+        self._based: int | None = None  # the group's generation whose partitions have their bases
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -84,6 +85,10 @@ class AggregatorConsumer(driver.Consumer):
         """Partitions of a topic as the group's metadata has it; None when that is not known."""
         return self._thread.topic_partitions(topic)
 
+    def has_bases(self, generation: int) -> bool:
+        """Whether it is settled where each partition of this generation's assignment is read from."""
+        return generation == self._based or not self.assignment()
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     async def perform_seek(self) -> None:
@@ -92,6 +97,7 @@ class AggregatorConsumer(driver.Consumer):
         Both gates are closed first; recovery opens them again afterwards. In Faust they are open here, and what is
         delivered between the seek and the clearing of the queues is gone.
         """
+        generation = self.app.consumer_generation_id
         self.stop_flow()
         self.app.flow_control.suspend()
         committed = await super().seek_to_committed()
@@ -117,6 +123,7 @@ class AggregatorConsumer(driver.Consumer):
         # A worker that dies before its first commit must not begin somewhere else the next time.
         if fresh and self.app.settings.start is Start.LATEST:
             await self._commit(fresh)
+        self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
 
     async def _first_base(self, tp: TP, earliest: int) -> int:

@@ -11,6 +11,7 @@ __all__ = ["ERROR_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason"]
 
 ERROR_BYTES = 8 * 1024
 TOO_LARGE_BYTES = 64 * 1024
+LETTER_BYTES = 60 * 1024 * 1024  # what the topic takes is 64 MiB, headers and all
 
 
 class Reason(StrEnum):
@@ -46,6 +47,9 @@ class DeadLetters:
         station_id: str | None = None,
     ) -> OutMessage:
         """One letter; headers that are not known are left out."""
+        if value is not None and len(value) > LETTER_BYTES:
+            error = f"{error}\nthe {reason.value} letter would have {len(value)} bytes, more than {LETTER_BYTES}"
+            reason = Reason.TOO_LARGE
         known: dict[str, object | None] = {
             "reason": reason.value,
             "error": _cut(error),

@@ -116,7 +116,10 @@ def _arrived(batch_id: str, fields: Sequence[Any]) -> Arrived:
     if not len(stations) == len(codes) == len(values) or not CODES.issuperset(codes):
         message = "the lists of an arrival do not run in parallel"
         raise ValueError(message)
-    read = {int(index): FailureLetter(text, _key(key), error) for index, (text, key, error) in letters.items()}
+    read = {
+        int(index): FailureLetter(text, _key(key), error, bool(too_large))
+        for index, (text, key, error, too_large) in letters.items()
+    }
     for letter in read.values():
         _check([letter.value, letter.error], str)
     return Arrived(batch_id, _source(*source), at, stations, codes, values, read)
@@ -147,7 +150,8 @@ def _check(values: list[Any], *types: type) -> None:
 def _event_list(event: BatchEvent) -> list[Any]:
     if isinstance(event, Arrived):
         letters = {
-            str(index): (letter.value, _text(letter.key), letter.error) for index, letter in event.letters.items()
+            str(index): (letter.value, _text(letter.key), letter.error, letter.too_large)
+            for index, letter in event.letters.items()
         }
         return [
             "arrived", event.batch_id, event.source, event.at, event.stations, event.codes, event.values, letters,

@@ -15,6 +15,7 @@ from tables.events import Arrived, FailureLetter, Source
 __all__ = ["OutcomeGatherer"]
 
 GATHER_SECONDS = 0.004
+SETTLE_SECONDS = 3.0  # what outcomes on their way get to be confirmed when partitions are taken away
 
 
 @dataclass(slots=True)
@@ -92,11 +93,19 @@ class OutcomeGatherer:
             self._send([self._frame(partition, one) for partition, one in filling.items()], stored)
 
     async def cancel(self) -> None:
-        """Drop what has not been sent and wait until what is on its way has been confirmed."""
+        """Drop what has not been sent, and give what is on its way SETTLE_SECONDS to be confirmed.
+
+        What is then still not confirmed is given up: a worker that the group has forgotten is held back from sending,
+        and would wait here for a membership that it can't get before this returns.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._filling.clear()
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=SETTLE_SECONDS)
+        for task in self._sending:
+            task.cancel()
         while self._sending:
             await asyncio.wait(self._sending)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from tables.codes import Status
 from tables.events import Decision
 
 __all__ = ["Part", "headers_of", "meta_of", "parts_of", "payload_of"]
@@ -22,8 +23,18 @@ class Part:
     value: bytes
 
 
-def meta_of(decision: Decision, *, part: int = 1, parts: int = 1, status: str | None = None) -> dict[str, Any]:
-    """The `meta` object. `status` overrides the decision's."""
+ERROR_LENGTHS = (500, 100, 20, 0)  # characters of a failed station's error, the fewer the less room there is
+
+
+def meta_of(
+    decision: Decision,
+    *,
+    part: int = 1,
+    parts: int = 1,
+    error_length: int = ERROR_LENGTHS[0],
+    status: Status | None = None,
+) -> dict[str, Any]:
+    """The `meta` object, with error texts cut to so many characters. `status` overrides the decision's."""
     return {
         "status": status or decision.status,
         "completed_by": decision.completed_by,
@@ -31,7 +42,7 @@ def meta_of(decision: Decision, *, part: int = 1, parts: int = 1, status: str | 
         "expected_count": len(decision.expected),
         "arrived_count": decision.arrived_count,
         "missing": decision.missing,
-        "failed": [{"station_id": station_id, "error": error} for station_id, error in decision.failed],
+        "failed": [{"station_id": station_id, "error": error[:error_length]} for station_id, error in decision.failed],
         "empty": decision.empty,
         "opened_at": decision.opened_at,
         "deadline": decision.deadline,
@@ -58,26 +69,31 @@ def payload_of(
 
 def parts_of(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> list[Part]:
     """The messages of the default payload, each at most `max_bytes` long as far as its `meta` leaves room."""
-    meta = meta_of(decision) if with_meta else None
-    whole = payload_of(decision, module, meta=meta)
+    whole = payload_of(decision, module, meta=meta_of(decision) if with_meta else None)
     if len(whole) <= max_bytes:
         return [Part(1, 1, whole)]
-    # Room for the part's own numbers in `meta`, and for a `station_count` of any length.
-    frame = len(payload_of(decision, module, results=(), meta=meta)) + 32
+    length, frame = _frame(decision, module, with_meta=with_meta, max_bytes=max_bytes)
     chunks = _cut(decision.results, max_bytes - frame)
-    return [
-        Part(
-            number,
-            len(chunks),
-            payload_of(
-                decision,
-                module,
-                results=chunk,
-                meta=meta_of(decision, part=number, parts=len(chunks)) if with_meta else None,
-            ),
-        )
-        for number, chunk in enumerate(chunks, 1)
-    ]
+    parts: list[Part] = []
+    for number, chunk in enumerate(chunks, 1):
+        meta = meta_of(decision, part=number, parts=len(chunks), error_length=length) if with_meta else None
+        parts.append(Part(number, len(chunks), payload_of(decision, module, results=chunk, meta=meta)))
+    return parts
+
+
+def _frame(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> tuple[int, int]:
+    """How long error texts may be so that `meta` takes at most half of a part, and the bytes around a part's results.
+
+    Every part carries the whole `meta`. Thousands of failed stations with long errors would leave no room for results.
+    """
+    length, size = 0, 0
+    for length in ERROR_LENGTHS:
+        meta = meta_of(decision, error_length=length) if with_meta else None
+        # Room for the part's own numbers in `meta`, and for a `station_count` of any length.
+        size = len(payload_of(decision, module, results=(), meta=meta)) + 32
+        if size <= max_bytes // 2:
+            break
+    return length, size
 
 
 def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[str, bytes]]:

@@ -18,6 +18,7 @@ from app.metrics import Metrics
 from app.output import headers_of, meta_of, parts_of, payload_of
 from app.partitions import partition_of
 from app.transport import OutMessage, Sender
+from tables.codes import Status
 from tables.events import Decision
 from tables.records import Destination, Prepared
 
@@ -192,7 +193,7 @@ class Publisher:
         return self._dead_letters.letter(
             Reason.HANDLER_FAILED,
             error,
-            value=payload_of(decision, self._config.module, meta=meta_of(decision)),
+            value=payload_of(decision, self._config.module, meta=meta_of(decision, status=Status.DISCARDED)),
             key=decision.batch_id.encode(),
             failed_at=decision.closed_at,
             batch_id=decision.batch_id,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
-from app.dead_letters import DeadLetters, Reason
+from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
 from app.log import BatchLog
 from app.messages import FrameError, Record, StationGroup, decode_stations
 from app.metrics import Metrics
@@ -25,6 +25,7 @@ __all__ = ["StationAgent"]
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
+LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
 
 
 class _Frame:
@@ -158,4 +159,8 @@ class StationAgent:
     @staticmethod
     def _letter(job: _Job, outcome: Outcome) -> FailureLetter:
         value = orjson.dumps({job.group.source.topic: job.records}).decode()
-        return FailureLetter(value, job.group.key, outcome.traceback or outcome.value or "")
+        error = outcome.traceback or outcome.value or ""
+        if len(value) > LETTER_CHARACTERS:
+            error = f"{error}\nthe station's records have {len(value)} characters; only the start of them is kept here"
+            return FailureLetter(value[:TOO_LARGE_BYTES], job.group.key, error, too_large=True)
+        return FailureLetter(value, job.group.key, error)

@@ -29,6 +29,7 @@ class Status(StrEnum):
     OPEN = "open"
     COMPLETE = "complete"
     PARTIAL = "partial"
+    DISCARDED = "discarded"  # not published: its payload is in the dead-letter topic
 
 
 class State(StrEnum):

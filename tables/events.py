@@ -64,12 +64,13 @@ class FailureLetter:
     """What the dead-letter topic gets for a failed station, made where it failed so that a repeat is identical.
 
     `value` is a source message with that station's records, `key` the source message's; `error` ends with the
-    traceback.
+    traceback. `too_large` says that `value` is only the start of them.
     """
 
     value: str
     key: bytes | None
     error: str
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,9 +128,7 @@ def ensure_kafka(
         with _only_one(home.parent / "install.lock", report):
             return _installed(home) or _install(home, fetch or fetch_jars, report)
     except OSError as error:
-        msg = (
-            f"could not write Kafka's jars to {home}: {error}. Set DEVBROKER_CACHE to a folder that can be written."
-        )
+        msg = f"could not write Kafka's jars to {home}: {error}. Set DEVBROKER_CACHE to a folder that can be written."
         raise DevBrokerError(msg) from error
 
 

@@ -143,7 +143,7 @@ def test_a_handler_that_fails_for_good_leaves_the_default_payload_as_a_dead_lett
         assert calls == [(BATCH, [{"station_id": "A", "x": 1}, {"station_id": "B", "x": 2}])] * 4
         assert letter.key == BATCH
         assert letter.value["stations"] == [{"station_id": "A", "x": 1}, {"station_id": "B", "x": 2}]
-        assert letter.value["meta"]["status"] == "complete"
+        assert letter.value["meta"]["status"] == "discarded"
         assert letter.headers.pop("error").rstrip().endswith("OSError: the upload failed")
         assert letter.headers == {
             "reason": "handler-failed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -60,7 +61,7 @@ def test_missing_stations_are_named_and_counted() -> None:
 
 
 def test_a_status_may_be_given_instead_of_the_decisions() -> None:
-    assert meta_of(decision_of(()), status="discarded")["status"] == "discarded"
+    assert meta_of(decision_of(()), status=Status.DISCARDED)["status"] == "discarded"
 
 
 def test_a_batch_without_any_result_has_an_empty_list() -> None:
@@ -109,3 +110,15 @@ def test_an_output_is_split_only_when_it_is_over_the_limit(over: int) -> None:
     parts = parts_of(decision, "m", with_meta=True, max_bytes=len(whole) - over)
     assert (len(parts) == 1) == (over == 0)
     assert (parts[0].value == whole) == (over == 0)
+
+
+def test_error_texts_are_cut_when_meta_would_leave_no_room_for_results() -> None:
+    failed = tuple((f"S{number}", "ValueError: " + "x" * 480) for number in range(200))
+    decision = replace(
+        decision_of(tuple(f'{{"station_id":"R{number}","result":1}}' for number in range(50))), failed=failed
+    )
+    parts = parts_of(decision, "m", with_meta=True, max_bytes=20_000)
+    assert all(len(part.value) <= 20_000 for part in parts)
+    metas = [json.loads(part.value)["meta"] for part in parts]
+    assert all([one["station_id"] for one in meta["failed"]] == [name for name, _ in failed] for meta in metas)
+    assert sum(json.loads(part.value)["station_count"] for part in parts) == 50
