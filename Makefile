@@ -1,0 +1,79 @@
+# `make` lists what there is. Needs Python 3.11+ and make; everything else is fetched into VENV and the user's cache.
+
+VENV ?= .venv
+ARGS ?=
+ONCE ?=
+FAULTS := $(addprefix tests/integration/test_,backlog.py broker_faults.py crashes.py)
+READMES := README.md README.zh-CN.md
+UV := uv==0.13.9
+
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup run test check bench chaos format settings lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the environment in VENV; the other targets do it when they need it
+
+run: $(READY) ## Start Kafka and a worker, replay the sample data; ONCE=1 ends when all of it has come out
+	@ONCE=$(ONCE) $(PY) -m app.demo
+
+test: $(READY) ## Run all tests, those on a real Kafka too; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
+	@$(PY) -m pytest $(ARGS)
+
+check: $(READY) ## What CI runs: format, lint, types, the READMEs' settings tables, then all tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m app.settings_table --check $(READMES)
+	$(MAKE) --no-print-directory test
+
+bench: $(READY) ## Measure throughput and latency, print a table
+	@$(PY) -m tests.bench $(ARGS)
+
+chaos: $(READY) ## The fault tests alone: workers and the broker killed under load; ARGS= goes to pytest
+	@$(PY) -m pytest -v --durations=0 $(FAULTS) $(ARGS)
+
+format: $(READY) ## Format the code and fix what the linter can fix
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+settings: $(READY) ## Write the table of settings into the READMEs
+	$(PY) -m app.settings_table --write $(READMES)
+
+lock: ## Lock the dependencies of pyproject.toml in requirements.lock; ARGS=--upgrade takes the newest
+	@$(find_python); tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	"$$python" -m venv "$$tools" && "$$tools/bin/python" -m pip install -q --disable-pip-version-check $(UV) && \
+	UV_CUSTOM_COMPILE_COMMAND="make lock" "$$tools/bin/uv" pip compile -q --universal --python-version 3.11 \
+		--all-extras --generate-hashes $(ARGS) pyproject.toml -o requirements.lock
+
+clean: ## Remove the environment and everything that tools have left in this folder
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Sets $python to PYTHON, or to the first Python on PATH that is new enough.
+define find_python
+	for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "Python 3.11 or newer is needed; found: $$($(or $(PYTHON),python3) --version 2>&1). Name one: make PYTHON=..." >&2; \
+		exit 1; \
+	fi
+endef
+
+$(READY): requirements.lock pyproject.toml
+	@$(find_python); \
+	if [ ! -x "$(PY)" ]; then \
+		echo "Making $(VENV) with $$("$$python" --version) ..."; \
+		"$$python" -m venv "$(VENV)" || exit; \
+	fi
+	@echo "Installing requirements.lock (the first time a minute or two) ..."
+	@"$(PY)" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@"$(PY)" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch "$@"
