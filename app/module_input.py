@@ -22,7 +22,7 @@ Columns = dict[str, list[Any]]
 MAX_POINTS = 100_000
 """The most points that a window without a size may come to: one wrong time among the records must not fill memory."""
 
-_POWER = "Power"  # A field with this in its name holds numbers.
+_POWER = "outputPower"  # A field whose name begins so holds numbers; `gunPowerMode` may well be text.
 _NO_SCALARS = frozenset({*STATION_ID_KEYS, *TIME_KEYS, "gunPower"})
 _NO_SCALARS_BESIDE_GUNS = _NO_SCALARS | {"hostCode"}
 
@@ -79,7 +79,7 @@ def align(records: Sequence[Record], alignment: Alignment) -> Columns:
         alignment: Timezone, fill and window.
 
     Raises:
-        AlignmentError: See `app.guns.gun_columns`; a scalar field with `Power` in its name is not a number; a field has
+        AlignmentError: See `app.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a number; a field has
             the name of a gun column; some records have a usable time and others not (app.realtime rejects those); the
             window comes to more than `MAX_POINTS`.
     """
@@ -112,7 +112,7 @@ def _align_one(record: Record, alignment: Alignment) -> Columns | None:
             columns[name] = [value]
         elif value is None:
             columns[name] = [gap_alone(alignment.fill)]
-        elif _POWER in name:
+        elif name.startswith(_POWER):
             return None
         else:
             columns[name] = [value]
@@ -175,7 +175,7 @@ def _window(timed: list[Moment], step: int, alignment: Alignment) -> list[str]:
 
 def _scalar_column(name: str, records: Sequence[Record], timeline: Timeline) -> list[Any]:
     given = [record.get(name) for record in records]
-    if _POWER in name:
+    if name.startswith(_POWER):
         _check_power(name, given, timeline)
     values: list[Any] = [None] * len(timeline.points)
     for row, value in zip(timeline.rows, given, strict=True):

@@ -270,10 +270,10 @@ def test_where_the_clock_is_set_back_the_points_still_ascend_without_repeats() -
         ({"gunPower": {"sendTime": []}}, "gunPower.sendTime at 2025-11-04 09:00:00: a gun list cannot have the name"),
         ({"gunPower": {"gunNo": [], "p": []}, "p": 1}, "p is a field of a record and the name of a gun column"),
         ({"gunPower": {}, "gunNo": 2}, "gunNo is a field of a record and the name of a gun column"),
-        ({"maxPower": "a" * 99}, f"maxPower at 2025-11-04 09:00:00 is '{'a' * 59}…, not a number"),
-        ({"isPowerOn": True}, "isPowerOn at 2025-11-04 09:00:00 is True, not a number"),
-        ({"Power": [1]}, "Power at 2025-11-04 09:00:00 is a list of 1, not a number"),
-        ({"Power": "1", "sendTime": None}, "Power in record 1, which has no time, is '1', not a number"),
+        ({"outputPowerMax": "a" * 99}, f"outputPowerMax at 2025-11-04 09:00:00 is '{'a' * 59}…, not a number"),
+        ({"outputPowerOn": True}, "outputPowerOn at 2025-11-04 09:00:00 is True, not a number"),
+        ({"outputPower": [1]}, "outputPower at 2025-11-04 09:00:00 is a list of 1, not a number"),
+        ({"outputPower": "1", "sendTime": None}, "outputPower in record 1, which has no time, is '1', not a number"),
     ],
 )
 def test_what_cannot_be_aligned_is_an_error_that_names_the_field_the_time_and_the_value(
@@ -285,8 +285,12 @@ def test_what_cannot_be_aligned_is_an_error_that_names_the_field_the_time_and_th
 
 
 def test_an_error_names_the_time_of_the_record_that_is_wrong() -> None:
-    records = [record(7, {"gunNo": ["1"], "p": [1]}, Power=1), record(8, Power="x"), record(8, Power=2)]
-    with pytest.raises(AlignmentError, match=r"^Power at 2025-11-04 08:00:00 is 'x', not a number$"):
+    records = [
+        record(7, {"gunNo": ["1"], "p": [1]}, outputPower=1),
+        record(8, outputPower="x"),
+        record(8, outputPower=2),
+    ]
+    with pytest.raises(AlignmentError, match=r"^outputPower at 2025-11-04 08:00:00 is 'x', not a number$"):
         align(records, ZERO)
 
 
@@ -308,3 +312,8 @@ def test_columns_share_no_list_with_the_records() -> None:
         columns["gunNo"].append("2")
         columns["p"][-1].append(9.9)
     assert records == [record(9, {"gunNo": ["1"], "p": [1.0]})]
+
+
+def test_a_text_field_that_only_speaks_of_power_is_a_column_like_any_other() -> None:
+    columns = align([record(9, gunPowerMode="eco", isPowerOn=True)], ZERO)
+    assert (columns["gunPowerMode"], columns["isPowerOn"]) == (["eco"], [True])
