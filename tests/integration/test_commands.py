@@ -269,16 +269,20 @@ def test_demo_that_is_ended_leaves_no_worker_behind(
     port = free_port()
     env = demo_environment(kafka_broker, topic, tmp_path, WEB_PORT=str(port))
     command = [sys.executable, "-m", "app.demo"]
+    complaints = tmp_path / "complaints"
 
-    with subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
+    with (
+        complaints.open("wb") as stderr,
+        subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=stderr) as demo,
+    ):
         assert demo.stdout is not None
-        assert any(b"  batch  " in line for line in demo.stdout)
+        assert any(b"  batch  " in line for line in demo.stdout), complaints.read_text()
         assert not port_is_free(port)
         demo.send_signal(number)
-        _, complaints = demo.communicate(timeout=60)
+        demo.communicate(timeout=60)
 
     assert demo.returncode == code
-    assert complaints == b""
+    assert complaints.read_text() == ""
     ended_by = time.monotonic() + 20
     while not port_is_free(port):
         assert time.monotonic() < ended_by
