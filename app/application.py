@@ -14,7 +14,7 @@ from app.recovery import AggregatorTables
 from app.sender import BATCH_BYTES
 from app.settings import Settings
 from app.topics import message_bytes
-from app.worker import AggregatorApp
+from app.worker import AggregatorApp, AggregatorWorker
 
 __all__ = ["create_app"]
 
@@ -49,6 +49,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         stream_wait_empty=True,
         stream_recovery_delay=0.0,
         TableManager=AggregatorTables,
+        Worker=AggregatorWorker,
         store="memory://",
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         table_standby_replicas=0,
         web_enabled=False,
         web_host=settings.web_host,  # for the worker's banner: the pages are our own server's
-        web_port=settings.web_port,
+        web_port=settings.web_port or None,
         logging_config=logging_config(settings.log_format),
     )
     _wire(app, settings)

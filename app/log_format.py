@@ -48,7 +48,12 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 # What libraries tell at these levels is of no use to an operator, and making it costs more than the work itself.
-_LIBRARY_LEVELS: Final = {"aiokafka": "WARNING", "faust.tables": "WARNING", "faust.assignor": "WARNING"}
+_LIBRARY_LEVELS: Final = {
+    "aiokafka": "WARNING",
+    "app.recovery": "WARNING",  # Faust's recovery under our name: a table of offsets at each rebalance
+    "faust.assignor": "WARNING",
+    "faust.tables": "WARNING",
+}
 # These repeat the same complaint many times a second while a broker is away.
 _FLOODING: Final = (
     "aiokafka",

@@ -79,8 +79,8 @@ def align(records: Sequence[Record], alignment: Alignment) -> Columns:
         alignment: Timezone, fill and window.
 
     Raises:
-        AlignmentError: See `app.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a
-            number; a field has the name of a gun column; some records have a usable time and others not (app.realtime rejects
+        AlignmentError: See `app.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a number;
+            a field has the name of a gun column; some records have a usable time and others not (app.realtime rejects
             those); the window comes to more than `MAX_POINTS`.
     """
     if len(records) == 1 and alignment.window_size is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from app.kafka import client_options
@@ -136,6 +137,10 @@ async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
             await admin.start()
         except KafkaConnectionError as error:
             await admin.close()
+            refusal = await _refusal(settings)
+            if refusal is not None:
+                message = f"the broker at {servers} refuses the connection: {refusal!r}"
+                raise BrokerError(message) from refusal
             if loop.time() >= give_up_at:
                 message = (
                     f"no broker answers at {servers} ({error}); start it, or set AGG_BROKER "
@@ -156,6 +161,21 @@ async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
                 waited = loop.time() - started
                 logger.info("%s", say(settings.log_language, Line.BROKER_BACK, broker=servers, away=waited))
             return admin
+
+
+async def _refusal(settings: Settings) -> KafkaError | None:
+    """Why a broker that is there does not let us in: the client only says that it can't be reached."""
+    options = client_options(settings)
+    for server in options.pop("bootstrap_servers"):
+        host, _, port = server.rpartition(":")
+        try:
+            connection = await create_conn(host, int(port), **options)
+        except (KafkaConnectionError, OSError, TimeoutError):
+            continue
+        except KafkaError as error:
+            return error
+        connection.close()
+    return None
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:

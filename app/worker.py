@@ -33,7 +33,7 @@ from app.web.server import WebAddressError, WebServer, create_web
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
 
-__all__ = ["AggregatorApp"]
+__all__ = ["AggregatorApp", "AggregatorWorker"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,16 @@ class OwnWebOnly(BootStrategy):
     """Faust's own web server stays off: `faust worker` turns it on again, whatever `web_enabled` says."""
 
     enable_web = False
+
+
+class AggregatorWorker(faust.Worker):
+    """What `faust worker` starts: it knows what is missing before it says anything."""
+
+    def __init__(self, app: Any, *services: Any, **options: Any) -> None:
+        app.prepare()
+        super().__init__(app, *services, **options)
+        # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
+        self.spinner = None
 
 
 class AggregatorApp(faust.App):
@@ -70,13 +80,9 @@ class AggregatorApp(faust.App):
 
     # -- set up ------------------------------------------------------------------------------------------------------
 
-    def Worker(self, **options: Any) -> Any:  # noqa: N802 - Faust's name
-        """Make the worker, unless what a worker needs is not there."""
+    def prepare(self) -> None:
+        """Find what a worker needs, before anything starts."""
         self._functions = self.load_functions()
-        worker = super().Worker(**options)
-        # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
-        worker.spinner = None
-        return worker
 
     def load_functions(self) -> UserFunctions:
         """Find the user's functions; ends the process with exit code 2 when a setting does not lead to one."""
@@ -101,8 +107,7 @@ class AggregatorApp(faust.App):
 
     async def on_first_start(self) -> None:
         """Before anything reads or sends: web, topics, pipeline."""
-        if self._functions is None:
-            self._functions = self.load_functions()
+        functions = self._functions or self.load_functions()
         await super().on_first_start()
         await self._start_web()
         partitions, largest = await self._prepare_topics()
@@ -113,7 +118,7 @@ class AggregatorApp(faust.App):
             sender.send_one_by_one(self.settings.output_topic)
         self._pipeline = build_pipeline(
             self.settings,
-            self._functions,
+            functions,
             sender=sender,
             store=TableState(self.state_tables, sender),
             clock=time.time,
