@@ -1,7 +1,8 @@
 """The yardstick: the same work by hand, in one process with nothing durable.
 
-Reads the source topic, runs the callback for each station, sends one merged message a batch. No tables, no
-acknowledgements, no deadline, no second worker: what is left when every promise is taken away.
+Reads the source topic, parses and aligns as the application does (with its own functions), runs the callback for each
+station, sends one merged message a batch. No tables, no acknowledgements, no deadline, no time limits, no second
+worker: what is left when every promise is taken away.
 """
 
 from __future__ import annotations
@@ -9,11 +10,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from zoneinfo import ZoneInfo
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from app.module_input import Alignment, align
+from app.realtime import batch_id, parse_message
+from app.results import encode_result
 from tests.bench.model import callback
+
+ALIGNMENT = Alignment(ZoneInfo("Asia/Shanghai"))
+MAX_BYTES = 16 * 1024 * 1024
 
 
 async def merge(servers: str, source: str, output: str, batches: int) -> None:
@@ -34,7 +42,7 @@ async def merge(servers: str, source: str, output: str, batches: int) -> None:
         while done < batches:
             for records in (await consumer.getmany(timeout_ms=200, max_records=500)).values():
                 for record in records:
-                    key, value = await _merged(record.value)
+                    key, value = await _merged(source, record.value)
                     pending.append(await producer.send(output, value, key=key))
                     done += 1
         await asyncio.gather(*pending)
@@ -48,25 +56,17 @@ async def _partitions(producer: AIOKafkaProducer, topic: str) -> set[int]:
     return found
 
 
-async def _merged(value: bytes) -> tuple[bytes, bytes]:
+async def _merged(topic: str, value: bytes) -> tuple[bytes, bytes]:
     opened_at = time.time()
-    stations: dict[str, list[dict[str, object]]] = {}
-    for record in orjson.loads(value):
-        stations.setdefault(record["stationId"], []).append(record)
-    batch_id = f"batch_{records_time(stations)}"
-    results = []
-    for station_id, records in stations.items():
-        columns = {name: [record[name] for record in records] for name in records[0] if name != "stationId"}
-        result = await callback(station_id, {"source": columns})
-        results.append({"station_id": station_id, **result})
-    payload = {"batch_id": batch_id, "timestamp": time.time(), "stations": results, "station_count": len(results)}
-    payload["meta"] = {"opened_at": opened_at, "expected_count": len(stations)}
-    return batch_id.encode(), orjson.dumps(payload)
-
-
-def records_time(stations: dict[str, list[dict[str, object]]]) -> str:
-    """The latest sendTime, as text."""
-    return max(str(record["sendTime"]) for records in stations.values() for record in records)
+    batch = parse_message(value, topic=topic, envelope_keys=(), timezone=ALIGNMENT.timezone)
+    name = batch_id(topic, batch.timestamp or 0)
+    results: list[str] = []
+    for station_id, records in batch.stations.items():
+        result = await callback(station_id, {topic: align(records, ALIGNMENT)})
+        results.append(encode_result(station_id, result, max_bytes=MAX_BYTES).value or "null")
+    head = orjson.dumps({"batch_id": name, "timestamp": time.time(), "station_count": len(results)})
+    meta = orjson.dumps({"opened_at": opened_at, "expected_count": len(batch.stations)})
+    return name.encode(), b'%b,"stations":[%b],"meta":%b}' % (head[:-1], ",".join(results).encode(), meta)
 
 
 if __name__ == "__main__":
