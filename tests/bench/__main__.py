@@ -24,6 +24,7 @@ SIZES = (10, 100, 1_000, 5_000)
 LATENCY_RATE = 20.0
 LATENCY_STATIONS = 100
 WARM_UP_SECONDS = 2.0
+WARM_UP_BATCHES = int(WARM_UP_SECONDS * LATENCY_RATE)
 IDLE_BATCHES = 5
 PORT = 16901
 
@@ -197,11 +198,11 @@ async def run(sizes: list[int], total: int, seconds: float) -> None:
             console.print(f"{stations:,} stations a batch: {row.rate:,.0f} stations/s")
         console.print(table)
         delays = await bench.latency(WARM_UP_SECONDS + seconds)
-        warm = sorted(delays[int(WARM_UP_SECONDS * LATENCY_RATE) :])
+        cold, warm = delays[:WARM_UP_BATCHES], sorted(delays[WARM_UP_BATCHES:])
         console.print(
             f"Latency, {LATENCY_RATE:g} batches/s of {LATENCY_STATIONS}: p50 {statistics.median(warm) * 1e3:.0f} ms, "
             f"p99 {warm[int(len(warm) * 0.99)] * 1e3:.0f} ms, worst {warm[-1] * 1e3:.0f} ms ({len(warm)} batches); "
-            f"worst of the first {WARM_UP_SECONDS:g} s of a new application {max(delays[: int(WARM_UP_SECONDS * LATENCY_RATE)]) * 1e3:.0f} ms"
+            f"worst of the first {WARM_UP_SECONDS:g} s of a new application {max(cold) * 1e3:.0f} ms"
         )
         late = await bench.idle()
         console.print(f"Output after the deadline on an idle topic: worst {max(late) * 1e3:.0f} ms of {len(late)}")
