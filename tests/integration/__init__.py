@@ -1,0 +1,1 @@
+"""The application on a real Kafka, as its users run it."""

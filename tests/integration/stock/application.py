@@ -1,0 +1,61 @@
+"""A small Faust application: counts the messages of a topic in a table, and sends each on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+from faust.transport.drivers.aiokafka import Transport
+
+from app.choices import Start
+from app.consumer import AggregatorTransport
+from tests.integration.stock import OURS
+
+__all__ = ["app"]
+
+SECONDS_EACH = 0.002
+
+
+class StockApp(faust.App):
+    """Faust as it is, but for the consumer when that is asked for."""
+
+    # What our consumer asks of its application.
+    settings = SimpleNamespace(start=Start.EARLIEST, source_topics=(os.environ["AGG_SOURCE_TOPICS"],))
+
+    def _new_transport(self) -> Transport:
+        transport = AggregatorTransport if OURS in os.environ else Transport
+        return transport(self.conf.broker_consumer, self)
+
+    async def give_up_work(self) -> None:
+        """Nothing is in flight but what the stream has."""
+
+    def count_gap(self, offsets: int) -> None:
+        """The source has none."""
+
+
+app = StockApp(
+    os.environ["AGG_APP_ID"],
+    broker=os.environ["AGG_BROKER"],
+    store="memory://",
+    topic_partitions=1,
+    topic_disable_leader=True,
+    web_enabled=False,
+    broker_commit_interval=0.2,
+    stream_recovery_delay=0.0,
+)
+source = app.topic(os.environ["AGG_SOURCE_TOPICS"], key_type=bytes, value_type=bytes, value_serializer="raw")
+output = app.topic(os.environ["AGG_OUTPUT_TOPIC"], value_type=bytes, value_serializer="raw")
+counts = app.Table("counts", default=int, partitions=1)
+
+
+@app.agent(source)
+async def pass_on(stream: Any) -> None:
+    """Count a message, send it on, and acknowledge it when the broker has it."""
+    async for event in stream.noack().events():
+        counts["all"] += 1
+        await (await output.send(value=event.value))
+        event.ack()
+        await asyncio.sleep(SECONDS_EACH)

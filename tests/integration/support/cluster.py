@@ -1,0 +1,240 @@
+"""One test's share of the session's Kafka: topics and app id of its own, workers, what is sent and what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+from aiokafka.errors import for_code
+
+from app.devbroker import DevBroker
+from app.devbroker.config import free_port
+from tests.integration.support.background import Background
+from tests.integration.support.data import SentBatch, batch_of
+from tests.integration.support.reading import Collector, Received, admin_client, committed_offsets, end_offsets
+from tests.integration.support.reconcile import Report, reconcile
+from tests.integration.support.waiting import PATIENCE, wait_for
+from tests.integration.support.worker import FAUST_APP, Program, WorkerProcess
+
+__all__ = ["Cluster"]
+
+LARGEST = 64 * 1024 * 1024
+BAD_SIGNS = ("Traceback (most", "never retrieved", "were not delivered", "nclosed", "this is a bug")
+
+
+class Cluster:
+    """Settings are given without their prefix: `batch_timeout="2"`."""
+
+    def __init__(self, broker: DevBroker, folder: Path, *, partitions: int = 4, source_partitions: int = 4) -> None:
+        name = uuid.uuid4().hex[:10]
+        self.broker = broker
+        self.folder = folder
+        self.app_id = f"app-{name}"
+        self.source = f"source-{name}"
+        self.output = f"out-{name}"
+        self.late = f"{self.app_id}-late"
+        self.dead_letters = f"{self.app_id}-dead-letter"
+        self.settings = {
+            "broker": broker.url,
+            "app_id": self.app_id,
+            "source_topics": self.source,
+            "output_topic": self.output,
+            "partitions": str(partitions),
+            "callback": "tests.integration.support.model:callback",
+        }
+        self.sent: dict[str, SentBatch] = {}
+        self.workers: list[WorkerProcess] = []
+        self._loop = Background()
+        self._producer: AIOKafkaProducer | None = None
+        self._collector = Collector(broker.bootstrap, [self.output, self.late, self.dead_letters])
+        self.create_topic(self.source, source_partitions, max_message_bytes=str(LARGEST))
+        self._collecting = self._loop.start(self._collector.run())
+
+    # -- topics and messages -----------------------------------------------------------------------------------------
+
+    def create_topic(self, name: str, partitions: int = 1, **config: str) -> None:
+        """Create a topic; configuration keys with `_` for their dots."""
+        own = {key.replace("_", "."): value for key, value in config.items()}
+
+        async def create() -> None:
+            async with admin_client(self.broker.bootstrap) as admin:
+                response = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=own)])
+                for _, code, *text in response.topic_errors:
+                    if code:
+                        raise for_code(code)(text)
+
+        self._loop.run(create())
+
+    def batch(
+        self, number: int, stations: Sequence[str], *, window: int = 1, headers: dict[str, str] | None = None
+    ) -> SentBatch:
+        """A batch for the source topic."""
+        return batch_of(self.source, number, stations, window=window, headers=headers)
+
+    def send(self, *batches: SentBatch) -> None:
+        """Send batches, spread over the source's partitions, and wait until the broker has them. They are due out."""
+        for batch in batches:
+            assert batch.batch_id not in self.sent, "one message for each batch"
+            self.sent[batch.batch_id] = batch
+        self._loop.run(self._send([(self.source, None, batch.value, batch.headers) for batch in batches]))
+
+    def send_steadily(self, batches: Sequence[SentBatch], pause: float) -> Future[None]:
+        """Send batches one after the other in the background, `pause` seconds apart: a load."""
+        self.sent.update({batch.batch_id: batch for batch in batches})
+
+        async def send() -> None:
+            for batch in batches:
+                await self._send([(self.source, None, batch.value, batch.headers)])
+                await asyncio.sleep(pause)
+
+        return self._loop.submit(send())
+
+    def send_in_transaction(self, *batches: SentBatch, commit: bool) -> None:
+        """Send batches in one transaction.
+
+        What is aborted stands in the topic all the same, and is read: `isolation.level` is `read_uncommitted`.
+        """
+        self.sent.update({batch.batch_id: batch for batch in batches})
+
+        async def send() -> None:
+            async with AIOKafkaProducer(
+                bootstrap_servers=self.broker.bootstrap, transactional_id=uuid.uuid4().hex
+            ) as producer:
+                await producer.begin_transaction()
+                for batch in batches:
+                    await producer.send_and_wait(self.source, batch.value, partition=0)
+                await (producer.commit_transaction() if commit else producer.abort_transaction())
+
+        self._loop.run(send())
+
+    def send_raw(self, topic: str, *values: bytes | None, key: bytes | None = None) -> None:
+        """Send anything anywhere."""
+        self._loop.run(self._send([(topic, key, value, ()) for value in values]))
+
+    async def _send(
+        self, messages: Sequence[tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]]
+    ) -> None:
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(
+                bootstrap_servers=self.broker.bootstrap, enable_idempotence=True, max_request_size=LARGEST
+            )
+            await self._producer.start()
+        producer = self._producer
+        confirmed = [
+            await producer.send(topic, value, key=key, headers=list(headers)) for topic, key, value, headers in messages
+        ]
+        await asyncio.gather(*confirmed)
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        program: Program = FAUST_APP,
+    ) -> WorkerProcess:
+        """Start a worker; see `WorkerProcess.wait_ready`."""
+        own = self.settings | {"web_port": str(free_port())} | dict(settings or {})
+        variables = {f"AGG_{key.upper()}": value for key, value in own.items()} | dict(environment or {})
+        name = f"worker-{len(self.workers) + 1}"
+        worker = WorkerProcess(self.folder, name, variables, int(own["web_port"]), program)
+        self.workers.append(worker)
+        return worker
+
+    def logs(self) -> str:
+        """The ends of all logs."""
+        return "\n".join(worker.tail() for worker in self.workers)
+
+    # -- what comes out ----------------------------------------------------------------------------------------------
+
+    def outputs(self) -> list[Received]:
+        """What has come out so far."""
+        return self._collector.of(self.output)
+
+    def out(self) -> set[str]:
+        """The batches that have come out so far."""
+        return {message.name for message in self.outputs()}
+
+    def late_records(self) -> list[Received]:
+        """The late topic so far."""
+        return self._collector.of(self.late)
+
+    def letters(self) -> list[Received]:
+        """The dead-letter topic so far."""
+        return self._collector.of(self.dead_letters)
+
+    def wait_out(self, batches: Sequence[SentBatch] | None = None, within: float = PATIENCE) -> None:
+        """Wait until these batches, or all, have come out."""
+        due = set(self.sent) if batches is None else {batch.batch_id for batch in batches}
+        wait_for(
+            lambda: due <= self.out(),
+            lambda: f"{len(due - self.out())} of {len(due)} batches are not out\n{self.logs()}",
+            within,
+        )
+
+    def wait_out_count(self, count: int, within: float = PATIENCE) -> None:
+        """Wait until so many batches have come out."""
+        wait_for(lambda: len(self.out()) >= count, lambda: f"{len(self.out())} of {count} out\n{self.logs()}", within)
+
+    def behind(self, topics: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
+        """Partitions of these topics, or of all that are read, not acknowledged to their end: (committed, end)."""
+        topics = topics or [self.source, f"{self.app_id}-station-events", f"{self.app_id}-batch-events"]
+        ends = self._loop.run(end_offsets(self.broker.bootstrap, topics))
+        done = self._loop.run(committed_offsets(self.broker.bootstrap, self.app_id))
+        return {
+            f"{tp.topic}[{tp.partition}]": (done.get(tp, 0), end) for tp, end in ends.items() if done.get(tp, 0) < end
+        }
+
+    def wait_settled(self, within: float = PATIENCE) -> None:
+        """Wait until everything that has been read or made is acknowledged."""
+        wait_for(lambda: not self.behind(), lambda: f"still behind: {self.behind()}\n{self.logs()}", within)
+
+    def read_to_end(self) -> None:
+        """Wait until all that stands in the output, late and dead-letter topics has been read."""
+        ends = self._loop.run(end_offsets(self.broker.bootstrap, [self.output, self.late, self.dead_letters]))
+        wait_for(lambda: self._collector.has_read(ends), "the outputs are read to their end")
+
+    def finish(self, *, within: float = PATIENCE, copies_allowed: bool = False, clean_logs: bool = True) -> Report:
+        """Wait until all is out and acknowledged, stop the workers, and reconcile what came out with what was sent."""
+        self.wait_out(within=within)
+        self.wait_settled(within)
+        for worker in self.workers:
+            if worker.running:
+                worker.terminate()
+        self.read_to_end()
+        if clean_logs:
+            self.assert_clean_logs()
+        return reconcile(
+            self.sent.values(),
+            outputs=self.outputs(),
+            late=self.late_records(),
+            dead_letters=[one for one in self.letters() if one.header("reason") == "station-failed"],
+            copies_allowed=copies_allowed,
+        )
+
+    def assert_clean_logs(self) -> None:
+        """No worker has said anything that a bug makes it say."""
+        for worker in self.workers:
+            signs = [sign for sign in BAD_SIGNS if sign in worker.log]
+            assert not signs, f"{signs}\n{worker.tail()}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything that is left."""
+        for worker in self.workers:
+            worker.kill()
+        self._loop.cancel(self._collecting)
+        if self._producer is not None:
+            self._loop.run(self._producer.stop())
+        self._loop.close()

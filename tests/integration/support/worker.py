@@ -1,0 +1,129 @@
+"""A worker as a user starts it: a process, its log, its signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.integration.support.waiting import wait_for
+
+__all__ = ["FAUST_APP", "REPOSITORY", "Program", "WorkerProcess"]
+
+REPOSITORY = Path(__file__).parents[3]
+READY_WITHIN = 45.0  # seconds; a predecessor that was killed stays in the group for 10
+TAIL_BYTES = 6_000
+
+
+@dataclass(frozen=True)
+class Program:
+    """Which Faust runs which application."""
+
+    runner: tuple[str, ...] = ("-m", "faust")
+    app: str = "app"
+
+
+FAUST_APP = Program()
+
+
+class WorkerProcess:
+    """`faust -A app worker` with its settings, in a folder of the test's."""
+
+    def __init__(
+        self, folder: Path, name: str, environment: Mapping[str, str], web_port: int, program: Program = FAUST_APP
+    ) -> None:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("AGG_", "MODEL_"))}
+        own = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        self.name = name
+        self.log_path = folder / f"{name}.log"
+        self.url = f"http://127.0.0.1:{web_port}"
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program.runner, "-A", program.app, "worker", "-l", "info"],
+                cwd=folder,
+                env=clean | own | dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that what it starts ends with it
+            )
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self.process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """All that it has said."""
+        return self.log_path.read_text(errors="replace")
+
+    def tail(self) -> str:
+        """The end of its log, with its name, for messages of failed assertions."""
+        state = "running" if self.running else f"exit code {self.process.returncode}"
+        return f"--- {self.name} ({state}):\n{self.log[-TAIL_BYTES:]}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether `/readyz` says so."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:  # noqa: S310 - our own worker
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def ask(self, path: str) -> Any:
+        """Ask its web API; returns what it answers, parsed."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:  # noqa: S310 - our own worker
+            return json.load(answer)
+
+    def wait_ready(self, within: float = READY_WITHIN) -> WorkerProcess:
+        """Wait until it is in the group and its assignment recovered."""
+        wait_for(lambda: self.ready or not self.running, lambda: f"ready\n{self.tail()}", within)
+        assert self.running, f"ended before it was ready\n{self.tail()}"
+        return self
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def wait_exit(self, within: float) -> int:
+        """Wait for its end; returns the exit code."""
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            message = f"did not end within {within:g} s\n{self.tail()}"
+            raise AssertionError(message) from None
+
+    def terminate(self, within: float = 15.0) -> float:
+        """SIGTERM; returns how many seconds it took. It has to end with exit code 0."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.wait_exit(within)
+        assert code == 0, f"exit code {code}\n{self.tail()}"
+        return time.monotonic() - started
+
+    def kill(self) -> None:
+        """SIGKILL, and whatever it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def pause(self) -> None:
+        """SIGSTOP: it is there, and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)

@@ -1,0 +1,71 @@
+"""Restarts while a backlog is worked off and tables recover: the case in which Faust's own consumer loses work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.devbroker import DevBroker
+from tests.integration.stock import OURS, SLOW_SEEK, STOCK_APP
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FINE, stations_of
+from tests.integration.support.model import DELAY
+from tests.integration.support.waiting import wait_for
+from tests.integration.support.worker import Program, WorkerProcess
+
+pytestmark = pytest.mark.kafka
+
+BACKLOG = 1_000  # messages
+
+
+def test_twenty_thousand_stations_survive_restart_after_restart(cluster: Cluster) -> None:
+    def start() -> None:
+        settings = {"batch_timeout": "300", "max_batch_age": "300"}
+        cluster.start(settings, {DELAY: "0.08"}, Program(SLOW_SEEK)).wait_ready()
+
+    cluster.send(*(cluster.batch(number, stations_of(FINE, range(100))) for number in range(200)))
+    for end in ("kill", "terminate", "kill"):
+        start()
+        cluster.wait_out_count(len(cluster.out()) + 15)
+        assert len(cluster.out()) < 200, "work was unfinished"
+        getattr(cluster.workers[-1], end)()
+    start()
+
+    report = cluster.finish()
+    assert str(report) == "200 complete, 0 partial, 0 copies, 0 late"
+
+
+def lost_messages(cluster: Cluster, environment: dict[str, str]) -> set[int]:
+    """Restart the small application of `stock` within a backlog, to which more is added: what never comes out?"""
+
+    def start() -> WorkerProcess:
+        return cluster.start(environment=environment, program=Program(SLOW_SEEK, STOCK_APP))
+
+    for topic in (cluster.output, cluster.late, cluster.dead_letters):
+        cluster.create_topic(topic)
+    values = [b"%d" % number for number in range(2 * BACKLOG)]
+    cluster.send_raw(cluster.source, *values[:BACKLOG])
+    worker = start()
+    wait_for(lambda: len(cluster.outputs()) > BACKLOG // 10, lambda: f"some are out\n{worker.tail()}")
+    worker.terminate()
+    worker = start()
+    wait_for(lambda: "Worker ready" in worker.log, lambda: f"recovered\n{worker.tail()}")
+    cluster.send_raw(cluster.source, *values[BACKLOG:])
+    wait_for(lambda: not cluster.behind([cluster.source]), lambda: f"all acknowledged\n{worker.tail()}")
+    worker.terminate()
+    cluster.read_to_end()
+    out = {message.value for message in cluster.outputs()}
+    return {int(value) for value in values if value not in out}
+
+
+def test_fausts_own_consumer_acknowledges_messages_of_a_backlog_that_nobody_got(
+    kafka_broker: DevBroker, tmp_path: Path
+) -> None:
+    with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
+        assert len(lost_messages(cluster, {})) > BACKLOG // 10
+
+
+def test_our_consumer_acknowledges_none_of_them_before_it_is_done(kafka_broker: DevBroker, tmp_path: Path) -> None:
+    with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
+        assert lost_messages(cluster, {OURS: "yes"}) == set()

@@ -1,0 +1,67 @@
+"""What a worker can't start with: it says so, without a traceback, and ends with the exit code of its cause."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+import pytest
+
+from app.devbroker.config import free_port
+from tests.integration.support.cluster import Cluster
+
+pytestmark = pytest.mark.kafka
+
+BROKER, SETTINGS = 1, 2  # exit codes
+
+
+def refused(cluster: Cluster, settings: Mapping[str, str] | None = None) -> tuple[int, str]:
+    worker = cluster.start(settings)
+    code = worker.wait_exit(20.0)
+    cluster.assert_clean_logs()
+    return code, worker.log
+
+
+def test_an_internal_topic_with_another_partition_count_is_named(cluster: Cluster) -> None:
+    cluster.create_topic(f"{cluster.app_id}-batch-events", 3)
+    code, said = refused(cluster)
+    assert code == BROKER
+    assert f"topic {cluster.app_id}-batch-events has 3 partitions, but AGG_PARTITIONS is 4" in said
+
+
+def test_a_broker_that_is_away_for_longer_than_the_patience_is_named(cluster: Cluster) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    code, said = refused(cluster, {"broker": f"kafka://{away}", "broker_patience": "1"})
+    assert code == BROKER
+    assert f"no broker answers at {away}" in said
+
+
+def test_a_taken_web_port_is_named_with_its_setting(cluster: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, said = refused(cluster, {"web_port": str(port)})
+    assert code == BROKER
+    assert "AGG_WEB_PORT" in said
+    assert str(port) in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"batch_timeout": "soon"}, "AGG_BATCH_TIMEOUT"),
+        ({"batch_timeot": "5"}, "AGG_BATCH_TIMEOT"),
+        ({"callback": ""}, "AGG_CALLBACK"),
+        ({"callback": "tests.integration.support.model:no_such_function"}, "AGG_CALLBACK"),
+    ],
+)
+def test_a_bad_setting_is_named(cluster: Cluster, settings: dict[str, str], named: str) -> None:
+    code, said = refused(cluster, settings)
+    assert code == SETTINGS
+    assert named in said
+
+
+def test_a_worker_without_a_callback_says_what_to_set(cluster: Cluster) -> None:
+    del cluster.settings["callback"]
+    code, said = refused(cluster)
+    assert code == SETTINGS
+    assert "AGG_CALLBACK is not set" in said

@@ -1,0 +1,50 @@
+"""SIGTERM: soon, quietly, and with nothing lost, whatever the user's functions are doing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FINE, GATED, stations_of
+from tests.integration.support.model import DELAY, GATE
+from tests.integration.support.waiting import wait_for
+
+pytestmark = pytest.mark.kafka
+
+LONGEST = 5.0  # seconds
+
+
+@pytest.mark.parametrize("function", ["callback", "blocking"], ids=["async def", "def"])
+def test_sigterm_ends_a_worker_with_a_hung_callback_and_the_next_one_does_its_work(
+    cluster: Cluster, function: str
+) -> None:
+    gate = cluster.folder / "gate"
+    settings = {"batch_timeout": "55", "callback": f"tests.integration.support.model:{function}"}
+    stations = [*stations_of(FINE, range(5)), *stations_of(GATED, range(5))]
+    worker = cluster.start(settings, {GATE: str(gate)}).wait_ready()
+    cluster.send(*(cluster.batch(number, stations) for number in range(10)))
+    wait_for(
+        lambda: [row["arrived_count"] for row in worker.ask("/batches?local=true")["batches"]] == [5] * 10,
+        lambda: f"all hang\n{worker.tail()}",
+    )
+
+    assert worker.terminate() < LONGEST
+    cluster.assert_clean_logs()
+    assert cluster.out() == set()
+
+    gate.touch()
+    cluster.start(settings, {GATE: str(gate)}).wait_ready()
+    assert str(cluster.finish()) == "10 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_sigterm_in_the_middle_of_a_load_ends_a_worker_soon_and_loses_nothing(cluster: Cluster) -> None:
+    stations = stations_of(FINE, range(50))
+    load = cluster.send_steadily([cluster.batch(number, stations) for number in range(300)], pause=0.02)
+    for _ in range(2):
+        worker = cluster.start({"batch_timeout": "55"}, {DELAY: "0.05"}).wait_ready()
+        cluster.wait_out_count(len(cluster.out()) + 20)
+        assert worker.terminate() < LONGEST
+        assert len(cluster.out()) < 300
+    cluster.start({"batch_timeout": "55"}).wait_ready()
+    load.result(60)
+    assert str(cluster.finish()) == "300 complete, 0 partial, 0 copies, 0 late"
