@@ -3,7 +3,6 @@
 VENV ?= .venv
 ARGS ?=
 ONCE ?=
-FAULTS := $(addprefix tests/integration/test_,backlog.py broker_faults.py crashes.py)
 READMES := README.md README.zh-CN.md
 UV := uv==0.13.9
 
@@ -36,8 +35,8 @@ check: $(READY) ## What CI runs: format, lint, types, the READMEs' settings tabl
 bench: $(READY) ## Measure throughput and latency, print a table
 	@$(PY) -m tests.bench $(ARGS)
 
-chaos: $(READY) ## The fault tests alone: workers and the broker killed under load; ARGS= goes to pytest
-	@$(PY) -m pytest -v --durations=0 $(FAULTS) $(ARGS)
+chaos: $(READY) ## The fault tests alone, with a table: workers and the broker killed under load; ARGS= goes to pytest
+	@$(PY) -m tests.chaos $(ARGS)
 
 format: $(READY) ## Format the code and fix what the linter can fix
 	$(PY) -m ruff check --fix .

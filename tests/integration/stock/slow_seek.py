@@ -27,8 +27,8 @@ def slowed(work: Callable[[Any], Awaitable[Any]], seconds: float) -> Any:
 
 
 if __name__ == "__main__":
-    # Faust's own consumer loses what comes between its seek and its noting of the offset that it has read to. Ours seeks
-    # in its own way, and would lose what comes between that and the clearing of the queues.
+    # Faust's own consumer loses what comes between its seek and its noting of the offset that it has read to. Ours
+    # seeks in its own way, and would lose what comes between that and the clearing of the queues.
     ThreadDelegateConsumer.seek_to_committed = slowed(ThreadDelegateConsumer.seek_to_committed, WITHIN)  # type: ignore[method-assign]
     AggregatorConsumer.perform_seek = slowed(AggregatorConsumer.perform_seek, BEHIND)  # type: ignore[method-assign]
     cli()

@@ -1,0 +1,41 @@
+"""Runs the fault tests of `tests/integration` and prints what was done to the application and what came of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+FOLDER = Path(__file__).resolve().parents[1] / "integration"
+FAULTS = ("test_crashes.py", "test_broker_faults.py", "test_backlog.py", "test_result_handler.py", "test_shutdown.py")
+
+
+class Outcomes:
+    """Collects each test's outcome and duration; a pytest plugin."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, float]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a test that has run, or could not be set up."""
+        if report.when == "call" or report.outcome != "passed":
+            name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+            self.rows.append((name, report.outcome, report.duration))
+
+
+def main() -> int:
+    """Run and print; pytest's exit code."""
+    outcomes = Outcomes()
+    code = pytest.main([*(str(FOLDER / name) for name in FAULTS), "-q", *sys.argv[1:]], plugins=[outcomes])
+    table = Table("what is done, and what must come of it", "result", "seconds")
+    for name, outcome, seconds in outcomes.rows:
+        table.add_row(name, outcome, f"{seconds:.1f}")
+    Console(width=max(110, Console().width)).print(table)
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
