@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class AggregatorConfig:
     max_batch_age: float
     closed_ttl: float
     closed_max: int
+    forget_grace: float  # after a recovery: what was read and not acknowledged before it comes again first
 
 
 @dataclass(slots=True)
@@ -96,12 +98,14 @@ class Aggregator:
         self._log = log
         self._metrics = metrics
         self.sets: dict[int, WorkingSet] = {}
+        self._recovered_at = -math.inf
 
     # -- partitions --------------------------------------------------------------------------------------------------
 
     def recover(self, partitions: Iterable[int]) -> None:
         """Take over partitions whose tables have been recovered, and go on with the outboxes that were left."""
         releases: list[Release] = []
+        self._recovered_at = self._clock()
         for partition in sorted(partitions):
             working_set = WorkingSet(self._store.records(partition), max_age=self._config.max_batch_age)
             self.sets[partition] = working_set
@@ -250,10 +254,13 @@ class Aggregator:
 
     def _timely_events(self, now: float) -> list[OutMessage]:
         beyond = self._beyond_the_limit()
+        # A batch that aged out while nobody ran may still be about to get its messages again: forgotten, it would open
+        # a second time.
+        held = self._recovered_at if now < self._recovered_at + self._config.forget_grace else -math.inf
         frames: list[OutMessage] = []
         for partition, working_set in self.sets.items():
             events: list[BatchEvent] = [*working_set.due(now)]
-            events += working_set.forgettable(now, ttl=self._config.closed_ttl, beyond=beyond[partition])
+            events += working_set.forgettable(now, ttl=self._config.closed_ttl, beyond=beyond[partition], held=held)
             frames += event_frames(self._config.batch_events_topic, partition, events)
         return frames
 

@@ -12,6 +12,7 @@ from mode.utils.imports import cwd_in_path
 
 from app.functions import FunctionError, load_function
 from app.kafka import client_options
+from app.output import RECORD_OVERHEAD
 from app.settings import Settings
 from app.topics import LARGEST, TopicSpec, largest_messages, topic_specs
 
@@ -116,9 +117,9 @@ def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
             f"{_count(topic.partitions, 'partition')}, but AGG_PARTITIONS is {spec.partitions}; set that to what the "
             "topics have, or take another AGG_APP_ID"
         )
-    needed = settings.max_message_bytes if is_output else int(spec.config[LARGEST])
+    needed = settings.max_message_bytes + RECORD_OVERHEAD if is_output else int(spec.config[LARGEST])
     if topic.largest is not None and topic.largest < needed:
-        reason = "AGG_MAX_MESSAGE_BYTES is" if is_output else "a worker needs"
+        reason = "AGG_MAX_MESSAGE_BYTES needs" if is_output else "a worker needs"
         remedy = ", or lower the setting" if is_output else ""
         problems.append(f"{LARGEST} is {topic.largest}, but {reason} {needed}; raise the topic's{remedy}")
     if problems:

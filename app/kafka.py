@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from app.publisher import OutputId
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 
 __all__ = ["client_options", "find_outputs", "reading", "ssl_context", "worker_credentials"]
 
@@ -22,12 +22,23 @@ CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamp
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context that the settings ask for, or None."""
+    """The TLS context that the settings ask for, or None.
+
+    Raises:
+        SettingsError: a file is there, but it holds nothing that can be used.
+    """
     if not settings.security_protocol.encrypted:
         return None
-    context = ssl.create_default_context(cafile=str(settings.ssl_cafile) if settings.ssl_cafile else None)
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ssl_cafile) if settings.ssl_cafile else None)
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"AGG_SSL_CAFILE={settings.ssl_cafile}: no usable certificates: {error}"]) from error
     if settings.ssl_certfile:
-        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+        try:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+        except (OSError, ValueError) as error:
+            files = f"AGG_SSL_CERTFILE={settings.ssl_certfile}, AGG_SSL_KEYFILE={settings.ssl_keyfile}"
+            raise SettingsError([f"{files}: no usable certificate with its key: {error}"]) from error
     return context
 
 

@@ -11,7 +11,7 @@ import orjson
 from tables.codes import Status
 from tables.events import Decision
 
-__all__ = ["Part", "headers_of", "meta_of", "parts_of", "payload_of"]
+__all__ = ["OUTPUT_HEADROOM", "RECORD_OVERHEAD", "Part", "headers_of", "meta_of", "parts_of", "payload_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Part:
     value: bytes
 
 
+OUTPUT_HEADROOM = 1024 * 1024  # bytes by which a part may exceed AGG_MAX_MESSAGE_BYTES for its headers and its meta
+RECORD_OVERHEAD = 1024  # bytes of a record besides its value: key, headers, its batch
 ERROR_LENGTHS = (500, 100, 20, 0)  # characters of a failed station's error, the fewer the less room there is
 
 
@@ -82,16 +84,19 @@ def parts_of(decision: Decision, module: str, *, with_meta: bool, max_bytes: int
 
 
 def _frame(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> tuple[int, int]:
-    """How long error texts may be so that `meta` takes at most half of a part, and the bytes around a part's results.
+    """How long error texts may be, and the bytes around a part's results.
+
+    `meta` should take at most half of a part, and leave room for the longest result.
 
     Every part carries the whole `meta`. Thousands of failed stations with long errors would leave no room for results.
     """
     length, size = 0, 0
+    longest = max((len(text.encode()) + 1 for text in decision.results), default=0)
     for length in ERROR_LENGTHS:
         meta = meta_of(decision, error_length=length) if with_meta else None
         # Room for the part's own numbers in `meta`, and for a `station_count` of any length.
         size = len(payload_of(decision, module, results=(), meta=meta)) + 32
-        if size <= max_bytes // 2:
+        if size <= max_bytes - max(longest, max_bytes // 2):
             break
     return length, size
 

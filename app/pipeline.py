@@ -15,6 +15,7 @@ from app.log import BatchLog
 from app.metrics import Metrics
 from app.module_input import Alignment
 from app.outcomes import OutcomeGatherer
+from app.output import OUTPUT_HEADROOM, RECORD_OVERHEAD
 from app.partitions import Partitioner
 from app.publisher import OutputId, Publisher, PublisherConfig
 from app.results import Outcome
@@ -24,6 +25,9 @@ from app.stations import StationAgent
 from app.transport import Clock, Sender
 
 __all__ = ["Pipeline", "UserFunctions", "build_pipeline"]
+
+
+FORGET_GRACE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +75,16 @@ def build_pipeline(
     store: StateStore,
     clock: Clock,
     output_partitions: int,
-    largest_output: int | None = None,
+    output_limit: int | None = None,
     find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
     on_error: Callable[[BaseException], None],
 ) -> Pipeline:
     """Wire the parts together.
 
-    `largest_output` is the output topic's own limit in bytes, where it is below AGG_MAX_MESSAGE_BYTES. `on_error` gets
-    what must stop the worker: nothing is acknowledged after it.
+    `output_limit` is the largest value that the output topic takes, in bytes; None when that is not known. `on_error`
+    gets what must stop the worker: nothing is acknowledged after it.
     """
-    largest = min(settings.max_message_bytes, largest_output or settings.max_message_bytes)
+    largest = min(settings.max_message_bytes, output_limit or settings.max_message_bytes)
     metrics = Metrics()
     log = BatchLog(logging.getLogger("app.batches"), settings.log_language, clock)
     dead_letters = DeadLetters(settings.dead_letter_topic)
@@ -101,6 +105,7 @@ def build_pipeline(
             settings.module,
             settings.output_meta,
             largest,
+            output_limit or settings.max_message_bytes + OUTPUT_HEADROOM - RECORD_OVERHEAD,
         ),
         sender=sender,
         save=store.save,
@@ -160,6 +165,7 @@ def build_pipeline(
                 settings.max_batch_age,
                 settings.closed_ttl,
                 settings.closed_max,
+                settings.max_batch_age + settings.station_timeout + FORGET_GRACE,
             ),
             store=store,
             sender=sender,

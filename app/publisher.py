@@ -15,7 +15,7 @@ from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
 from app.handler import ResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
-from app.output import headers_of, meta_of, parts_of, payload_of
+from app.output import Part, headers_of, meta_of, parts_of, payload_of
 from app.partitions import partition_of
 from app.transport import OutMessage, Sender
 from tables.codes import Status
@@ -38,6 +38,7 @@ class PublisherConfig:
     module: str
     with_meta: bool
     max_message_bytes: int
+    output_limit: int  # what the output topic takes; a part may be over max_message_bytes for its meta, not over this
 
 
 @dataclass(slots=True, eq=False)
@@ -157,7 +158,12 @@ class Publisher:
         if prepared is None:
             config = self._config
             parts = parts_of(decision, config.module, with_meta=config.with_meta, max_bytes=config.max_message_bytes)
-            return [self._output(release, part.value, part.number, part.count) for part in parts]
+            return [
+                self._output(release, part.value, part.number, part.count)
+                if len(part.value) <= config.output_limit
+                else self._too_large_letter(decision, part.value, self._part_error(decision, part))
+                for part in parts
+            ]
         if prepared.error is not None:
             if prepared.value is None:
                 return [self._handler_letter(decision, prepared.error)]
@@ -208,6 +214,12 @@ class Publisher:
             key=decision.batch_id.encode(),
             failed_at=decision.closed_at,
             batch_id=decision.batch_id,
+        )
+
+    def _part_error(self, decision: Decision, part: Part) -> str:
+        return (
+            f"part {part.number} of {part.count} of batch {decision.batch_id} has {len(part.value)} bytes, more than "
+            f"the {self._config.output_limit} that {self._config.output_topic} takes"
         )
 
     def _count_letter(self, reason: Reason, error: str, decision: Decision) -> None:

@@ -53,6 +53,8 @@ class Reject:
     record: bytes
     """The record as JSON."""
     error: str
+    station_id: str | None = None
+    """Where it is known: a record that only lacks a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def _text(value: bytes | None) -> str:
 def _problem(header: str, headers: dict[str, bytes | None], wanted: str) -> str:
     value = headers[header]
     found = "no value" if value is None else repr(value[:_VALUE_SHOWN])[1:] + ("…" if len(value) > _VALUE_SHOWN else "")
-    return f"header {header}: {found} is not {wanted}; the default is used"
+    return f"header {header}: {found} is not {wanted}"
 
 
 def _load(value: bytes | None) -> Any:
@@ -221,7 +223,7 @@ def _divide(records: list[Any], timezone: ZoneInfo, id_keys: Sequence[str]) -> S
     for station, count in untimed.items():
         if count < len(stations[station]):
             stations[station], without = _part_by_time(stations[station], timezone)
-            rejects.extend(Reject(orjson.dumps(record), _why_no_time(record, station)) for record in without)
+            rejects.extend(Reject(orjson.dumps(one), _why_no_time(one, station), station) for one in without)
     return SourceBatch(math.floor(latest) if latest > -math.inf else None, stations, tuple(rejects))
 
 

@@ -13,13 +13,15 @@ from app.log import BatchLog
 from app.messages import StationGroup, encode_group, encode_station
 from app.metrics import Metrics
 from app.partitions import Partitioner
-from app.realtime import BadMessage, Record, SourceBatch, batch_id, parse_message, read_overrides
+from app.realtime import BadMessage, Record, Reject, batch_id, parse_message, read_overrides
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.events import Open, Source
 
 __all__ = ["Splitter", "SplitterConfig"]
 
 logger = logging.getLogger(__name__)
+
+NO_BATCH_ID = "no record has a usable sendTime and there is no batch-id header, so the message has no batch id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,43 +93,39 @@ class Splitter:
         except BadMessage as error:
             self._reject(message, str(error), letters)
             return None
-        for reject in batch.rejects:
-            self._count_letter(Reason.BAD_RECORD, reject.error, source)
-            letters.append(
-                self._dead_letters.letter(
-                    Reason.BAD_RECORD,
-                    reject.error,
-                    value=reject.record,
-                    key=message.key,
-                    failed_at=message.timestamp,
-                    source=source,
-                )
-            )
-        if not batch.stations:
-            if not batch.rejects:
-                self._metrics.empty_messages += 1
-                logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source)
-            return None
-        return self._to_split(message, source, batch, letters)
-
-    def _to_split(
-        self, message: InMessage, source: Source, batch: SourceBatch, letters: list[OutMessage]
-    ) -> _Split | None:
-        overrides = read_overrides(message.headers, max_age=self._config.max_batch_age)
+        overrides = read_overrides(message.headers, max_age=config.max_batch_age)
         for problem in overrides.problems:
             logger.warning("%s[%d]@%d: %s; the default is used", *source, problem)
         name = overrides.batch_id
         if name is None and batch.timestamp is not None:
             name = batch_id(message.topic, batch.timestamp)
+        letters.extend(self._record_letter(message, source, reject, name) for reject in batch.rejects)
+        if not batch.stations:
+            if not batch.rejects:
+                self._metrics.empty_messages += 1
+                logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source)
+            return None
         if name is None:
-            error = "no record has a usable sendTime and there is no batch-id header, so the message has no batch id"
-            self._reject(message, error, letters)
+            self._reject(message, NO_BATCH_ID, letters)
             return None
         opened_at = self._clock()
-        timeout = self._config.batch_timeout if overrides.timeout is None else overrides.timeout
+        timeout = config.batch_timeout if overrides.timeout is None else overrides.timeout
         event = Open(name, source, opened_at, opened_at + timeout, tuple(batch.stations))
         self._metrics.stations_split += len(event.stations)
         return _Split(event, batch.stations, message.key)
+
+    def _record_letter(self, message: InMessage, source: Source, reject: Reject, name: str | None) -> OutMessage:
+        self._count_letter(Reason.BAD_RECORD, reject.error, source)
+        return self._dead_letters.letter(
+            Reason.BAD_RECORD,
+            reject.error,
+            value=reject.record,
+            key=message.key,
+            failed_at=message.timestamp,
+            source=source,
+            batch_id=name,
+            station_id=reject.station_id,
+        )
 
     def _reject(self, message: InMessage, error: str, letters: list[OutMessage]) -> None:
         self._count_letter(Reason.BAD_MESSAGE, error, Source(message.topic, message.partition, message.offset))

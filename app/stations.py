@@ -79,6 +79,7 @@ class StationAgent:
         self._metrics = metrics
         self._stations = 0
         self._bytes = 0
+        self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
         self._room = asyncio.Event()
         self._room.set()
 
@@ -154,6 +155,7 @@ class StationAgent:
             stored=job.frame.stored,
         )
         self._stations -= 1
+        self.settled += 1
         self._shrink()
 
     @staticmethod

@@ -27,6 +27,7 @@ _LATEST = 253_402_300_799 - 86_400
 _TEXT_LIMIT = 64  # The longest ISO 8601 text has under 40 characters; what is longer must not fill the cache.
 _CACHED = 8192  # Distinct times at hand at once: a message has at most some hundreds.
 
+_BASIC_DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")  # no seconds of 1970
 _NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{0,16})?")
 # `fromisoformat` takes any character between date and time; ISO 8601 has the T, and the plants' own form a space.
 _ISO = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(?:-?[0-9])?)(?:[T ][0-9:.,Z+-]+)?")
@@ -88,7 +89,7 @@ def format_time(seconds: int, timezone: ZoneInfo) -> str:
 @lru_cache(_CACHED)
 def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
     text = text.strip()
-    if _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) and not _BASIC_DATE.fullmatch(text):
         number = float(text)
         return _moment_of_number(number, timezone) if number < _NUMBERS_TO else None
     if not _ISO.fullmatch(text):

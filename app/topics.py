@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 
 from app.kafka import client_options
 from app.log import Line, Shown, say
+from app.output import OUTPUT_HEADROOM
 from app.settings import Settings
 from tables.records import Table
 
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024
 LARGEST = "max.message.bytes"
-OUTPUT_HEADROOM = 1024 * 1024  # a part may exceed AGG_MAX_MESSAGE_BYTES by its headers and its meta
 CONNECT_PAUSE = 0.5
 
 

@@ -39,7 +39,7 @@ class Watchdog:
         self._app = app
         settings = app.settings
         self._patience = patience_of(station_timeout=settings.station_timeout, broker_patience=settings.broker_patience)
-        self._moved: dict[TP, tuple[int, float]] = {}
+        self._moved: dict[TP, tuple[tuple[int | None, int], float]] = {}
         self._away_since: float | None = None
 
     async def run(self) -> None:
@@ -51,7 +51,7 @@ class Watchdog:
                 self._moved.clear()
                 continue
             for tp in self.stuck(time.monotonic()):
-                place = f"{tp.topic}[{tp.partition}]@{self._moved[tp][0]}"
+                place = f"{tp.topic}[{tp.partition}]@{self._moved[tp][0][0]}"
                 self._app.fail(RuntimeError(f"{place} has stood still for {self._patience:g} s"))
 
     async def _look_at_broker(self) -> None:
@@ -84,10 +84,12 @@ class Watchdog:
         consumer = self._app.reader
         stuck: list[TP] = []
         for tp in consumer.ledger.partitions():
-            done = consumer.ledger.committable(tp)
+            # A frame of slow stations is done with the last of them; until then each outcome is a movement.
+            settled = self._app.settled if tp.topic == self._app.settings.station_events_topic else 0
+            place = (consumer.ledger.committable(tp), settled)
             last, since = self._moved.get(tp, (None, now))
-            if done != last or not consumer.is_behind(tp):
-                self._moved[tp] = (done or 0, now)
+            if place != last or not consumer.is_behind(tp):
+                self._moved[tp] = (place, now)
             elif now - since > self._patience:
                 stuck.append(tp)
         return stuck

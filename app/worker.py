@@ -23,6 +23,7 @@ from app.functions import FunctionError, load_function
 from app.intake import ChunkIntake, EventIntake
 from app.kafka import find_outputs
 from app.log import Line, Shown, say
+from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, UserFunctions, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings
@@ -42,7 +43,6 @@ FENCE_PAUSE = 0.05
 COLLECT_AFTER = 50_000  # objects made and not freed
 BROKER_ANSWER_SECONDS = 3.0
 STOP_SECONDS = 4.5
-RECORD_OVERHEAD = 1024  # bytes of a record besides its value: key, headers, its batch
 
 
 class OwnWebOnly(BootStrategy):
@@ -114,7 +114,7 @@ class AggregatorApp(faust.App):
         await self.producer.start()
         await self._pin([spec.name for spec in topic_specs(self.settings)])
         sender = KafkaSender(self._kafka_producer, self._fence, self.settings.broker_patience)
-        if largest < BATCH_BYTES:
+        if largest is not None and largest < BATCH_BYTES:
             sender.send_one_by_one(self.settings.output_topic)
         self._pipeline = build_pipeline(
             self.settings,
@@ -123,7 +123,7 @@ class AggregatorApp(faust.App):
             store=TableState(self.state_tables, sender),
             clock=time.time,
             output_partitions=partitions,
-            largest_output=largest,
+            output_limit=largest,
             find_outputs=partial(find_outputs, self.settings),
             on_error=self.fail,
         )
@@ -151,24 +151,24 @@ class AggregatorApp(faust.App):
             stop_at_once(EXIT_BROKER, str(error))
         logger.info("%s", say(settings.log_language, Line.WEB, url=Shown(self._web.url)))
 
-    async def _prepare_topics(self) -> tuple[int, int]:
-        """Create and verify; returns the output topic's partitions, and the largest message for it in bytes."""
+    async def _prepare_topics(self) -> tuple[int, int | None]:
+        """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes."""
         settings = self.settings
         try:
             topics = await ensure_topics(settings, patience=settings.broker_patience)
             limit = await output_limit(settings)
         except (BrokerError, TopicError) as error:
             stop_at_once(EXIT_BROKER, str(error))
-        largest = settings.max_message_bytes
-        if limit is not None and limit < largest:
+        if limit is None:
+            return topics[settings.output_topic], None
+        if limit - RECORD_OVERHEAD < settings.max_message_bytes:
             logger.warning(
-                "%s takes messages of %d bytes, less than AGG_MAX_MESSAGE_BYTES (%d): outputs are cut to that",
+                "%s takes messages of %d bytes, too few for AGG_MAX_MESSAGE_BYTES (%d): outputs are cut to that",
                 settings.output_topic,
                 limit,
-                largest,
+                settings.max_message_bytes,
             )
-            largest = limit - RECORD_OVERHEAD
-        return topics[settings.output_topic], largest
+        return topics[settings.output_topic], limit - RECORD_OVERHEAD
 
     def _new_transport(self) -> AggregatorTransport:
         return AggregatorTransport(self.conf.broker_consumer, self)
@@ -271,6 +271,11 @@ class AggregatorApp(faust.App):
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of each partition that is ours."""
         return self._pipeline.aggregator.sets if self._pipeline else {}
+
+    @property
+    def settled(self) -> int:
+        """Outcomes of callbacks since the start."""
+        return self.pipeline.stations.settled
 
     def owned(self) -> set[TP]:
         """The partitions that this worker reads."""

@@ -7,6 +7,7 @@ something late comes, and a few of these stay, because late outcomes come in run
 from __future__ import annotations
 
 import heapq
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from tables.stored import Keys, Records, read_stored
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
 
-LIVE_CLOSED = 32  # closed batches that are kept as objects for a run of late outcomes
+LIVE_STATIONS = 50_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class WorkingSet:
         self._headers: dict[str, Header] = {}
         self._keys: dict[str, Keys] = {}
         self._live: OrderedDict[str, Batch] = OrderedDict()
+        self._live_stations = 0
         self._touched: dict[str, Batch] = {}
         self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
         self._deadlines: list[tuple[float, str]] = []
@@ -127,10 +129,17 @@ class WorkingSet:
         return batch
 
     def _keep_live(self, batch: Batch) -> None:
-        self._live[batch.batch_id] = batch
+        if batch.batch_id not in self._live:
+            self._live[batch.batch_id] = batch
+            self._live_stations += len(batch.expected)
         self._live.move_to_end(batch.batch_id)
-        while len(self._live) > LIVE_CLOSED:
-            self._live.popitem(last=False)
+        while self._live_stations > LIVE_STATIONS and len(self._live) > 1:
+            self._drop_live(next(iter(self._live)))
+
+    def _drop_live(self, batch_id: str) -> None:
+        batch = self._live.pop(batch_id, None)
+        if batch is not None:
+            self._live_stations -= len(batch.expected)
 
     def _read(self, batch_id: str) -> tuple[Header, list[Segment]]:
         key = batch_id.encode()
@@ -147,7 +156,7 @@ class WorkingSet:
         if closed is None or closed.closed_at != event.closed_at:
             return
         del self.closed[event.batch_id]
-        self._live.pop(event.batch_id, None)
+        self._drop_live(event.batch_id)
         self._touched.pop(event.batch_id, None)
         self._forgetting.discard(event.batch_id)
         # The header last: what a crash leaves of a batch must not look like one that is open.
@@ -216,12 +225,17 @@ class WorkingSet:
                 events.append(Expire(batch_id, batch.deadline, now))
         return events
 
-    def forgettable(self, now: float, *, ttl: float, beyond: int = 0) -> list[Forget]:
-        """A `forget` event for each batch closed for `ttl` seconds, and for the `beyond` oldest whatever their age."""
+    def forgettable(self, now: float, *, ttl: float, beyond: int = 0, held: float = -math.inf) -> list[Forget]:
+        """A `forget` event for each batch closed for `ttl` seconds, and for the `beyond` oldest whatever their age.
+
+        What closed at `held` or before stays for now, however old it is.
+        """
         events: list[Forget] = []
         for age_rank, closed in enumerate(self.closed.values()):
             if age_rank >= beyond and closed.closed_at + ttl > now:
                 break
+            if age_rank >= beyond and closed.closed_at <= held:
+                continue
             if closed.batch_id not in self._forgetting:
                 self._forgetting.add(closed.batch_id)
                 events.append(Forget(closed.batch_id, closed.closed_at, now))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tables import working_set
 from tables.codes import Code, State, Status
 from tables.events import BatchEvent, Expire, Forget, Late, Position
 from tables.records import Prepared, Table, UnreadableRecordError, Write
-from tables.working_set import LIVE_CLOSED, WorkingSet
+from tables.working_set import WorkingSet
 from tests.builders import (
     DESTINATION,
     MemoryRecords,
@@ -176,17 +177,24 @@ def test_a_recovered_set_remembers_the_same_in_the_order_of_closing(owner: Owner
     assert owner.set.closed["b1"].status is Status.COMPLETE
 
 
-def test_memory_for_closed_batches_is_bounded(owner: Owner) -> None:
-    close(owner, *(f"b{n}" for n in range(LIVE_CLOSED + 20)))
-    assert len(owner.set._live) == LIVE_CLOSED
+@pytest.fixture
+def few_live(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Keep the objects of 32 stations only."""
+    monkeypatch.setattr(working_set, "LIVE_STATIONS", 32)
+    return 32
+
+
+def test_memory_for_closed_batches_is_bounded_by_their_stations(owner: Owner, few_live: int) -> None:
+    close(owner, *(f"b{n}" for n in range(few_live + 20)))
+    assert sum(len(batch.expected) for batch in owner.set._live.values()) <= few_live
     batch = owner.batch("b50")
     assert batch.decision is not None
     assert batch.decision.results == ()
     assert [outcome for source in batch.sources.values() for outcome in source.outcomes.values()] == [("r", None)]
 
 
-def test_late_outcomes_of_many_closed_batches_in_one_chunk_are_each_told_once(owner: Owner) -> None:
-    batches = [f"b{n}" for n in range(LIVE_CLOSED + 20)]
+def test_late_outcomes_of_many_closed_batches_in_one_chunk_are_each_told_once(owner: Owner, few_live: int) -> None:
+    batches = [f"b{n}" for n in range(few_live + 20)]
     for batch in batches:
         owner.feed(open_("A", batch=batch), expire(105, batch=batch))
         owner.publish(batch)
@@ -194,6 +202,13 @@ def test_late_outcomes_of_many_closed_batches_in_one_chunk_are_each_told_once(ow
     assert len(of_type(Late, owner.feed(*late, *late))) == len(batches)
     assert owner.feed(*late) == []
     assert owner.restarted().feed(*late) == []
+
+
+def test_a_batch_that_aged_out_while_nobody_ran_is_not_forgotten_before_the_grace_is_over(owner: Owner) -> None:
+    close(owner, "b1", at=101)
+    after = owner.restarted().set
+    assert after.forgettable(9999, ttl=60, held=500) == []
+    assert [event.batch_id for event in after.forgettable(9999, ttl=60)] == ["b1"]
 
 
 # -- recovery --------------------------------------------------------------------------------------------------------
