@@ -38,7 +38,7 @@ __all__ = [
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-# Kafka allows a topic 249 characters; what Faust and we append to the id (`-batch_results-changelog`) must fit.
+# Kafka allows a topic 249 characters; what Faust and we append to the id (`-batches-changelog`) must fit.
 _APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _MODULE: Final = re.compile(r"[A-Za-z0-9_.-]{1,180}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
