@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from app.dead_letters import DeadLetters, Reason
+from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
 from app.frames import StationPacker, event_frames
 from app.log import BatchLog
 from app.messages import StationGroup, encode_group, encode_station
@@ -15,12 +15,14 @@ from app.metrics import Metrics
 from app.partitions import Partitioner
 from app.realtime import BadMessage, Record, Reject, batch_id, parse_message, read_overrides
 from app.transport import Clock, InMessage, OutMessage, Sender
-from tables.events import Open, Source
+from tables.codes import Code
+from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source
 
 __all__ = ["Splitter", "SplitterConfig"]
 
 logger = logging.getLogger(__name__)
 
+STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 NO_BATCH_ID = "no record has a usable sendTime and there is no batch-id header, so the message has no batch id"
 
 
@@ -147,11 +149,31 @@ class Splitter:
 
     def _station_frames(self, splits: Sequence[_Split]) -> list[OutMessage]:
         packer = StationPacker(self._config.station_events_topic)
+        refused: dict[int, list[BatchEvent]] = {}
         for split in splits:
             event = split.event
             head = encode_group(
                 StationGroup(event.batch_id, event.source, event.opened_at, event.deadline, split.key, ())
             )
             for station_id, records in split.stations.items():
-                packer.add(self._partition_of(station_id), head, encode_station(station_id, records))
-        return packer.take()
+                station = encode_station(station_id, records)
+                if len(station) <= STATION_BYTES:
+                    packer.add(self._partition_of(station_id), head, station)
+                else:
+                    partition = self._partition_of(event.batch_id)
+                    refused.setdefault(partition, []).append(self._refused(split, station_id, station))
+        frames = packer.take()
+        for partition, events in refused.items():
+            frames += event_frames(self._config.batch_events_topic, partition, events)
+        return frames
+
+    def _refused(self, split: _Split, station_id: str, station: bytes) -> Arrived:
+        """A station whose records no internal message can carry has failed, before any callback."""
+        error = (
+            f"ValueError: the records of station {station_id} are {len(station)} bytes of JSON, more than the "
+            f"{STATION_BYTES} that a station may have in one message"
+        )
+        value = station[:TOO_LARGE_BYTES].decode(errors="ignore")
+        letter = FailureLetter(value, split.key, error, too_large=True)
+        event = split.event
+        return Arrived(event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter})

@@ -35,6 +35,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024
+INTERNAL_HEADROOM = 16 * 1024 * 1024  # for what else of a chunk is in the same message
 LARGEST = "max.message.bytes"
 CONNECT_PAUSE = 0.5
 
@@ -59,8 +60,11 @@ class TopicSpec:
 
 
 def message_bytes(settings: Settings) -> int:
-    """The largest message on a topic of ours, in bytes."""
-    return max(INTERNAL_MESSAGE_BYTES, settings.max_message_bytes + OUTPUT_HEADROOM)
+    """The largest message on a topic of ours, in bytes.
+
+    A result or a payload travels and is stored as text inside JSON, which can double it.
+    """
+    return max(INTERNAL_MESSAGE_BYTES, 2 * settings.max_message_bytes + INTERNAL_HEADROOM)
 
 
 def changelog_topic(app_id: str, table: Table) -> str:
