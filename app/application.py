@@ -20,6 +20,9 @@ __all__ = ["create_app"]
 
 SESSION_TIMEOUT = 10.0
 HEARTBEAT = 2.0
+REQUEST_TIMEOUT = (
+    30.0  # a request that a dying broker took may never be answered; a join waits for a dead member's session
+)
 COMMIT_INTERVAL = 1.0
 BUFFERED_MESSAGES = 1_000  # in a stream; the bytes are bounded by the consumer
 FETCH_BYTES = 4 * 1024 * 1024  # of a partition at once; a larger message comes alone
@@ -36,7 +39,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         broker_session_timeout=SESSION_TIMEOUT,
         broker_heartbeat_interval=HEARTBEAT,
         broker_commit_interval=COMMIT_INTERVAL,
-        broker_request_timeout=max(40.0, settings.broker_patience),
+        broker_request_timeout=REQUEST_TIMEOUT,
         consumer_max_fetch_size=FETCH_BYTES,
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=int(METADATA_AGE * 1000),

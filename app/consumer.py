@@ -20,6 +20,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
 from app.choices import Start
+from app.kafka import survive_lost_connections
 from app.offsets import OffsetLedger
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start the consumer and listen to its heartbeat."""
         await super().on_start()
+        survive_lost_connections(self._ensure_consumer()._client)
         coordinator = self._ensure_consumer()._coordinator
         beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from app.publisher import OutputId
 from app.settings import Settings, SettingsError
 
-__all__ = ["client_options", "find_outputs", "reading", "ssl_context", "worker_credentials"]
+__all__ = ["client_options", "find_outputs", "reading", "ssl_context", "survive_lost_connections", "worker_credentials"]
 
 CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends
 
@@ -55,6 +55,28 @@ def client_options(settings: Settings) -> dict[str, Any]:
         options["sasl_plain_username"] = settings.sasl_username
         options["sasl_plain_password"] = password.get_secret_value() if password else None
     return options
+
+
+def survive_lost_connections(client: Any) -> None:
+    """Have an aiokafka client say that a connection was lost, where it says that the caller was cancelled.
+
+    When a connection closes, aiokafka cancels the requests that were under way on it. Its heartbeat, its coordination
+    and its sender take that for their own end and stop for ever: after a restart of the broker a consumer reads on and
+    is no member any more.
+    """
+    send = client.send
+
+    async def send_or_lose(*args: Any, **options: Any) -> Any:
+        try:
+            return await send(*args, **options)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            message = "the connection was closed while the request was under way"
+            raise KafkaConnectionError(message) from error
+
+    client.send = send_or_lose
 
 
 def worker_credentials(settings: Settings) -> Any:

@@ -21,7 +21,7 @@ from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.functions import FunctionError, load_function
 from app.intake import ChunkIntake, EventIntake
-from app.kafka import find_outputs
+from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, say
 from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, UserFunctions, build_pipeline
@@ -112,6 +112,7 @@ class AggregatorApp(faust.App):
         await self._start_web()
         partitions, largest = await self._prepare_topics()
         await self.producer.start()
+        survive_lost_connections(self._kafka_producer().client)
         await self._pin([spec.name for spec in topic_specs(self.settings)])
         sender = KafkaSender(self._kafka_producer, self._fence, self.settings.broker_patience)
         if largest is not None and largest < BATCH_BYTES:
