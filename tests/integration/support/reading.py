@@ -70,12 +70,14 @@ class Collector:
     async def run(self) -> None:
         """Read."""
         await self._topics_are_there()
-        async with AIOKafkaConsumer(
+        consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=LARGEST,
             fetch_max_wait_ms=20,
-        ) as consumer:
+        )
+        try:
+            await consumer.start()
             consumer.assign(
                 [
                     TopicPartition(topic, partition)
@@ -87,6 +89,8 @@ class Collector:
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
                     self._records[tp.topic] += [_received(record) for record in records]
                     self._read[tp] = records[-1].offset + 1
+        finally:
+            await consumer.stop()  # also when it is cancelled while it starts
 
     async def _topics_are_there(self) -> None:
         async with admin_client(self._bootstrap) as admin:
