@@ -83,10 +83,6 @@ class AggregatorConsumer(driver.Consumer):
         """Seconds since the group's coordinator last answered that we are a member."""
         return time.monotonic() - self._thread.last_heartbeat
 
-    def topic_partitions(self, topic: str) -> int | None:
-        """Partitions of a topic as the group's metadata has it; None when that is not known."""
-        return self._thread.topic_partitions(topic)
-
     def has_bases(self, generation: int) -> bool:
         """Whether it is settled where each partition of this generation's assignment is read from."""
         return generation == self._based or not self.assignment()

@@ -16,7 +16,6 @@ class Metrics:
         self.stations_split = 0
         self.batches_opened = 0
         self.batches_closed: Counter[str] = Counter()  # completed_by -> batches
-        self.arrivals: Counter[str] = Counter()  # outcome code -> stations
         self.late_outcomes = 0
         self.dead_letters: Counter[str] = Counter()  # reason -> letters
         self.outbox_recoveries: Counter[str] = Counter()  # "found" | "sent" -> messages

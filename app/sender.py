@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 
 from app.partitions import partition_of
 from app.transport import OutMessage
 
-__all__ = ["BATCH_BYTES", "KafkaSender", "SendError", "TooLargeError"]
+__all__ = ["BATCH_BYTES", "KafkaSender", "SendError"]
 
 BATCH_BYTES = 1024 * 1024  # of records that travel together
 
@@ -28,10 +28,6 @@ MAX_BYTES_IN_FLIGHT = 48 * 1024 * 1024
 
 class SendError(RuntimeError):
     """The broker did not confirm a message within AGG_BROKER_PATIENCE, or refused it for good."""
-
-
-class TooLargeError(SendError):
-    """The broker takes no message of this size on that topic."""
 
 
 class _Ticket:
@@ -178,8 +174,7 @@ class KafkaSender:
 
     def _failure(self, message: OutMessage, error: BaseException) -> SendError:
         partition = "" if message.partition is None else f"[{message.partition}]"
-        kind = TooLargeError if isinstance(error, MessageSizeTooLargeError) else SendError
-        return kind(
+        return SendError(
             f"{message.topic}{partition}: a message of {len(message.value or b'')} bytes with key {message.key!r} was "
             f"not taken by the broker ({error!r}; AGG_BROKER_PATIENCE is {self._patience:g} s)"
         )

@@ -15,7 +15,6 @@ from typing import Any, NoReturn, cast
 import faust
 from aiokafka.errors import KafkaError
 from faust.app import BootStrategy
-from faust.types import TP
 
 from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
@@ -277,10 +276,6 @@ class AggregatorApp(faust.App):
     def settled(self) -> int:
         """Outcomes of callbacks since the start."""
         return self.pipeline.stations.settled
-
-    def owned(self) -> set[TP]:
-        """The partitions that this worker reads."""
-        return set(self.consumer.assignment())
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
