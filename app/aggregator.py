@@ -158,14 +158,6 @@ class Aggregator:
         try:
             return decode_events(message.value)
         except FrameError as error:
-            self._metrics.dead_letters[Reason.BAD_MESSAGE] += 1
-            self._log.dead_letter(
-                Reason.BAD_MESSAGE,
-                str(error),
-                topic=message.topic,
-                partition=message.partition,
-                offset=message.offset,
-            )
             chunk.outgoing.append(self._dead_letters.of_message(message, str(error)))
             return []
 
@@ -223,16 +215,6 @@ class Aggregator:
     def _failure_letter(self, failed: FailedStation) -> OutMessage:
         letter = failed.letter
         reason = Reason.TOO_LARGE if letter.too_large else Reason.STATION_FAILED
-        self._metrics.dead_letters[reason] += 1
-        self._log.dead_letter(
-            reason,
-            letter.error.rstrip().rpartition("\n")[2],
-            topic=failed.source.topic,
-            partition=failed.source.partition,
-            offset=failed.source.offset,
-            batch_id=failed.batch_id,
-            station_id=failed.station,
-        )
         return self._dead_letters.letter(
             reason,
             letter.error,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from app.log import BatchLog
+from app.metrics import Metrics
 from app.transport import InMessage, OutMessage
 from tables.events import Source
 
@@ -25,14 +27,16 @@ class Reason(StrEnum):
 
 
 class DeadLetters:
-    """Makes dead letters for one topic.
+    """Makes dead letters for one topic, and tells of them.
 
     `failed-at` is a time from the log (of the message, the outcome or the closing), never the time of the attempt, so
     that a letter that a crash makes go out again is identical.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, *, log: BatchLog, metrics: Metrics) -> None:
         self._topic = topic
+        self._log = log
+        self._metrics = metrics
 
     def letter(
         self,
@@ -46,10 +50,11 @@ class DeadLetters:
         batch_id: str | None = None,
         station_id: str | None = None,
     ) -> OutMessage:
-        """One letter; headers that are not known are left out."""
+        """One letter, told in the log and counted; headers that are not known are left out."""
         if value is not None and len(value) > LETTER_BYTES:
             error = f"{error}\nthe {reason.value} letter would have {len(value)} bytes, more than {LETTER_BYTES}"
             reason = Reason.TOO_LARGE
+        self._tell(reason, error, source, batch_id, station_id)
         known: dict[str, object | None] = {
             "reason": reason.value,
             "error": _cut(error),
@@ -64,6 +69,20 @@ class DeadLetters:
         if reason is Reason.TOO_LARGE and value is not None:
             value = value[:TOO_LARGE_BYTES]
         return OutMessage(self._topic, value, key=key, headers=headers)
+
+    def _tell(
+        self, reason: Reason, error: str, source: Source | None, batch_id: str | None, station_id: str | None
+    ) -> None:
+        self._metrics.dead_letters[reason] += 1
+        self._log.dead_letter(
+            reason,
+            error.rstrip().rpartition("\n")[2],  # of a traceback, the line that says what happened
+            topic=source.topic if source else None,
+            partition=source.partition if source else None,
+            offset=source.offset if source else None,
+            batch_id=batch_id,
+            station_id=station_id,
+        )
 
     def of_message(self, message: InMessage, error: str) -> OutMessage:
         """A message that could not be read: its bytes and its key as they came."""

@@ -87,7 +87,7 @@ def build_pipeline(
     largest = min(settings.max_message_bytes, output_limit or settings.max_message_bytes)
     metrics = Metrics()
     log = BatchLog(logging.getLogger("app.batches"), settings.log_language, clock)
-    dead_letters = DeadLetters(settings.dead_letter_topic)
+    dead_letters = DeadLetters(settings.dead_letter_topic, log=log, metrics=metrics)
     partitioner = Partitioner(settings.partitions)
     handler = None
     if functions.result_handler is not None:
@@ -145,7 +145,6 @@ def build_pipeline(
             dead_letters=dead_letters,
             partitioner=partitioner,
             clock=clock,
-            log=log,
             metrics=metrics,
         ),
         stations=StationAgent(
@@ -155,8 +154,6 @@ def build_pipeline(
             partitioner=partitioner,
             sender=sender,
             dead_letters=dead_letters,
-            log=log,
-            metrics=metrics,
         ),
         aggregator=Aggregator(
             AggregatorConfig(

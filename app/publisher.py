@@ -195,7 +195,6 @@ class Publisher:
         )
 
     def _handler_letter(self, decision: Decision, error: str) -> OutMessage:
-        self._count_letter(Reason.HANDLER_FAILED, error, decision)
         return self._dead_letters.letter(
             Reason.HANDLER_FAILED,
             error,
@@ -206,7 +205,6 @@ class Publisher:
         )
 
     def _too_large_letter(self, decision: Decision, value: bytes, error: str) -> OutMessage:
-        self._count_letter(Reason.TOO_LARGE, error, decision)
         return self._dead_letters.letter(
             Reason.TOO_LARGE,
             error,
@@ -221,10 +219,6 @@ class Publisher:
             f"part {part.number} of {part.count} of batch {decision.batch_id} has {len(part.value)} bytes, more than "
             f"the {self._config.output_limit} that {self._config.output_topic} takes"
         )
-
-    def _count_letter(self, reason: Reason, error: str, decision: Decision) -> None:
-        self._metrics.dead_letters[reason] += 1
-        self._log.dead_letter(reason, error.rstrip().rpartition("\n")[2], batch_id=decision.batch_id)
 
     # -- tasks -------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
 from app.frames import StationPacker, event_frames
-from app.log import BatchLog
 from app.messages import StationGroup, encode_group, encode_station
 from app.metrics import Metrics
 from app.partitions import Partitioner
@@ -58,7 +57,6 @@ class Splitter:
         dead_letters: DeadLetters,
         partitioner: Partitioner,
         clock: Clock,
-        log: BatchLog,
         metrics: Metrics,
     ) -> None:
         self._config = config
@@ -66,7 +64,6 @@ class Splitter:
         self._dead_letters = dead_letters
         self._partition_of = partitioner
         self._clock = clock
-        self._log = log
         self._metrics = metrics
 
     async def handle(self, messages: Sequence[InMessage]) -> None:
@@ -93,7 +90,7 @@ class Splitter:
                 message.value, topic=message.topic, envelope_keys=config.envelope_keys, timezone=config.timezone
             )
         except BadMessage as error:
-            self._reject(message, str(error), letters)
+            letters.append(self._dead_letters.of_message(message, str(error)))
             return None
         overrides = read_overrides(message.headers, max_age=config.max_batch_age)
         for problem in overrides.problems:
@@ -108,7 +105,7 @@ class Splitter:
                 logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source)
             return None
         if name is None:
-            self._reject(message, NO_BATCH_ID, letters)
+            letters.append(self._dead_letters.of_message(message, NO_BATCH_ID))
             return None
         opened_at = self._clock()
         timeout = config.batch_timeout if overrides.timeout is None else overrides.timeout
@@ -117,7 +114,6 @@ class Splitter:
         return _Split(event, batch.stations, message.key)
 
     def _record_letter(self, message: InMessage, source: Source, reject: Reject, name: str | None) -> OutMessage:
-        self._count_letter(Reason.BAD_RECORD, reject.error, source)
         return self._dead_letters.letter(
             Reason.BAD_RECORD,
             reject.error,
@@ -128,14 +124,6 @@ class Splitter:
             batch_id=name,
             station_id=reject.station_id,
         )
-
-    def _reject(self, message: InMessage, error: str, letters: list[OutMessage]) -> None:
-        self._count_letter(Reason.BAD_MESSAGE, error, Source(message.topic, message.partition, message.offset))
-        letters.append(self._dead_letters.of_message(message, error))
-
-    def _count_letter(self, reason: Reason, error: str, source: Source) -> None:
-        self._metrics.dead_letters[reason] += 1
-        self._log.dead_letter(reason, error, topic=source.topic, partition=source.partition, offset=source.offset)
 
     def _opens(self, splits: Sequence[_Split]) -> list[OutMessage]:
         by_partition: dict[int, list[Open]] = {}

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import orjson
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
-from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
-from app.log import BatchLog
+from app.dead_letters import TOO_LARGE_BYTES, DeadLetters
 from app.messages import FrameError, Record, StationGroup, decode_stations
-from app.metrics import Metrics
 from app.module_input import Alignment, align
 from app.outcomes import OutcomeGatherer
 from app.partitions import Partitioner
@@ -66,8 +64,6 @@ class StationAgent:
         partitioner: Partitioner,
         sender: Sender,
         dead_letters: DeadLetters,
-        log: BatchLog,
-        metrics: Metrics,
     ) -> None:
         self.runner = make_runner(self._module_input, self._on_outcome)
         self._gatherer = gatherer
@@ -75,8 +71,6 @@ class StationAgent:
         self._partition_of = partitioner
         self._sender = sender
         self._dead_letters = dead_letters
-        self._log = log
-        self._metrics = metrics
         self._stations = 0
         self._bytes = 0
         self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
@@ -91,14 +85,6 @@ class StationAgent:
         try:
             groups = decode_stations(message.value)
         except FrameError as error:
-            self._metrics.dead_letters[Reason.BAD_MESSAGE] += 1
-            self._log.dead_letter(
-                Reason.BAD_MESSAGE,
-                str(error),
-                topic=message.topic,
-                partition=message.partition,
-                offset=message.offset,
-            )
             await self._sender.send([self._dead_letters.of_message(message, str(error))])
             done()
             return

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.choices import Language
 from app.dead_letters import ERROR_BYTES, DeadLetters, Reason
+from app.log import BatchLog
+from app.metrics import Metrics
 from app.transport import InMessage, OutMessage
 from tables.events import Source
 
-LETTERS = DeadLetters("app-dead-letter")
+LETTERS = DeadLetters(
+    "app-dead-letter",
+    log=BatchLog(logging.getLogger(__name__), Language.EN, lambda: 0.0),
+    metrics=Metrics(),
+)
 
 
 def headers(letter: OutMessage) -> dict[str, str]:
