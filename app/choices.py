@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Fill", "Language", "LogFormat", "SaslMechanism", "SecurityProtocol", "Start"]
+__all__ = [
+    "Executor",
+    "Fill",
+    "Language",
+    "LatePolicy",
+    "LogFormat",
+    "SaslMechanism",
+    "SecurityProtocol",
+    "Start",
+    "TimeoutMode",
+]
 
 
 class Fill(StrEnum):
@@ -14,6 +24,29 @@ class Fill(StrEnum):
     MISSING = "missing"
     FORWARD = "forward"
     LINEAR = "linear"
+
+
+class Executor(StrEnum):
+    """Where callbacks run (`AGG_EXECUTOR`)."""
+
+    AUTO = "auto"  # `async def` on the event loop, `def` in threads
+    THREAD = "thread"
+    PROCESS = "process"
+
+
+class LatePolicy(StrEnum):
+    """What becomes of outcomes that come after their batch has closed (`AGG_LATE_POLICY`)."""
+
+    TOPIC = "topic"
+    REVISE = "revise"
+    DROP = "drop"
+
+
+class TimeoutMode(StrEnum):
+    """Where a batch's timeout comes from (`AGG_TIMEOUT_MODE`)."""
+
+    FIXED = "fixed"
+    ADAPTIVE = "adaptive"
 
 
 class Start(StrEnum):

@@ -20,19 +20,24 @@ __all__ = [
     "Count",
     "ExistingFile",
     "FunctionPath",
+    "Host",
     "KafkaUrls",
-    "LoopbackHost",
     "ModuleName",
     "Names",
     "OptionalCount",
+    "OptionalShare",
+    "OptionalTopicNames",
+    "OptionalUrl",
     "OptionalWholeSeconds",
     "Port",
     "Seconds",
     "SecondsOrZero",
+    "Share",
     "TopicName",
     "TopicNames",
     "Unit",
     "WholeNumber",
+    "is_loopback",
 ]
 
 _YEAR: Final = 366 * 24 * 3600
@@ -81,18 +86,37 @@ def _function_path(path: str) -> str:
     return path
 
 
-def _loopback(host: str) -> str:
+def _is_address(host: str) -> bool:
     try:
-        loopback = host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
-        loopback = False
-    if not loopback:
-        message = (
-            "must be loopback (127.0.0.0/8, ::1 or localhost) in this version: any other host needs AGG_WEB_TOKEN, "
-            "which comes with a later version"
-        )
+        return False
+    return True
+
+
+def _host(host: str) -> str:
+    if not _is_address(host) and not _HOST.fullmatch(host):
+        message = "must be an IP address or the name of a host"
         raise ValueError(message)
     return host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of the same machine reach a server on this host."""
+    return host.lower() == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _base_url(text: str) -> str:
+    """`http(s)://host[:port]` without an end slash."""
+    try:
+        url = urlsplit(text)
+        good = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        good = False
+    if not good or "@" in url.netloc or url.path.strip("/") or url.query or url.fragment:
+        message = "must be http://host:port or https://host:port"
+        raise ValueError(message)
+    return text.rstrip("/")
 
 
 def _split(value: object) -> object:
@@ -102,10 +126,14 @@ def _split(value: object) -> object:
     return tuple(dict.fromkeys(name for part in value.split(",") if (name := part.strip())))
 
 
-def _topics(names: tuple[str, ...]) -> tuple[str, ...]:
+def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
         message = "must name at least one topic"
         raise ValueError(message)
+    return names
+
+
+def _topics(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         try:
             _topic(name)
@@ -150,13 +178,17 @@ Bytes = Annotated[int, Field(ge=1024, le=2**30), Unit("bytes", "字节")]
 Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
 WholeNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 OptionalCount = Annotated[int | None, Field(gt=0, le=2**31 - 1)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+OptionalShare = Annotated[float | None, Field(gt=0, le=1, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 ModuleName = Annotated[str, AfterValidator(_module)]
 AppId = Annotated[str, AfterValidator(_app_id)]
 TopicName = Annotated[str, AfterValidator(_topic)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-TopicNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_topics)]
+OptionalTopicNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_topics)]
+TopicNames = Annotated[OptionalTopicNames, AfterValidator(_at_least_one)]
 FunctionPath = Annotated[str, AfterValidator(_function_path)]
 KafkaUrls = Annotated[str, AfterValidator(_kafka_urls)]
-LoopbackHost = Annotated[str, AfterValidator(_loopback)]
+Host = Annotated[str, AfterValidator(_host)]
+OptionalUrl = Annotated[str, AfterValidator(_base_url)] | None
 ExistingFile = FilePath

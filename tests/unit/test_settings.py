@@ -8,10 +8,19 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.choices import Fill, Language, LogFormat, SaslMechanism, SecurityProtocol, Start
+from app.choices import (
+    Executor,
+    Fill,
+    Language,
+    LatePolicy,
+    LogFormat,
+    SaslMechanism,
+    SecurityProtocol,
+    Start,
+    TimeoutMode,
+)
 from app.environment import SettingsError
 from app.settings import Settings, load_settings
-from app.settings_table import BEGIN, END, main, settings_table
 
 # Written out from CONTRACT, not derived from the class.
 CONTRACT_DEFAULTS: dict[str, object] = {
@@ -21,11 +30,19 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "fill": Fill.ZERO,
     "window_step": None,
     "window_size": None,
+    "passthrough_topics": (),
+    "context_topics": (),
     "callback": None,
+    "batch_callback": None,
+    "batch_callback_size": 32,
+    "executor": Executor.AUTO,
+    "executor_workers": None,
+    "retries": 0,
     "concurrency": 64,
     "station_timeout": 30.0,
     "overtime_max": 64,
     "result_handler": None,
+    "station_result_handler": None,
     "handler_timeout": 30.0,
     "handler_retries": 3,
     "module": "load_prediction",
@@ -34,6 +51,15 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "max_message_bytes": 16 * 1024 * 1024,
     "batch_timeout": 5.0,
     "max_batch_age": 60.0,
+    "timeout_mode": TimeoutMode.FIXED,
+    "timeout_min": 1.0,
+    "timeout_max": 30.0,
+    "partial_min_ratio": 0.0,
+    "required_stations": (),
+    "release_ratio": None,
+    "late_policy": LatePolicy.TOPIC,
+    "revise_delay": 1.0,
+    "max_open_batches": 10_000,
     "closed_ttl": 3600.0,
     "closed_max": 100_000,
     "partitions": 8,
@@ -53,6 +79,10 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "log_format": LogFormat.TEXT,
     "web_host": "127.0.0.1",
     "web_port": 6066,
+    "web_token": None,
+    "web_advertised_url": None,
+    "metrics_stations": 200,
+    "tracing": False,
 }
 LOGIN = {
     "AGG_SECURITY_PROTOCOL": "SASL_SSL",
@@ -199,7 +229,7 @@ def test_all_problems_are_told_at_once_each_in_a_line(tmp_path: Path) -> None:
     env_file.write_text("AGG_WEB_PORT=70000\nAGG_PARTITION=4\n")
     environ = {"AGG_PARTITIONS": "0", "AGG_MODULE": "a b", "AGG_WINDOW_SIZE": "3", "AGG_BATCH_TIMEOUT": "90"}
     assert problems_of(environ, env_file) == (
-        f"AGG_PARTITION (in {env_file}): unknown key; did you mean AGG_PARTITIONS?",
+        f"AGG_PARTITION (in {env_file}): unknown key; did you mean AGG_PARTITIONS or AGG_PARTIAL_MIN_RATIO?",
         "AGG_WINDOW_SIZE='3': must not be given without AGG_WINDOW_STEP",
         "AGG_MODULE='a b': must be 1 to 180 of A-Z a-z 0-9 _ . - (it ends the names of topics)",
         "AGG_MAX_BATCH_AGE (default 60.0): must be at least AGG_BATCH_TIMEOUT, which is 90",
@@ -227,6 +257,13 @@ def test_all_problems_are_told_at_once_each_in_a_line(tmp_path: Path) -> None:
         ("AGG_CLOSED_TTL", "inf", "must be a finite number"),
         ("AGG_HANDLER_RETRIES", "-1", "must be greater than or equal to 0"),
         ("AGG_OUTPUT_META", "maybe", "must be true or false"),
+        ("AGG_EXECUTOR", "fork", "must be 'auto', 'thread' or 'process'"),
+        ("AGG_LATE_POLICY", "keep", "must be 'topic', 'revise' or 'drop'"),
+        ("AGG_TIMEOUT_MODE", "auto", "must be 'fixed' or 'adaptive'"),
+        ("AGG_PARTIAL_MIN_RATIO", "1.1", "must be less than or equal to 1"),
+        ("AGG_RELEASE_RATIO", "0", "must be greater than 0"),
+        ("AGG_CONTEXT_TOPICS", "a b", "'a b' must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"),
+        ("AGG_WEB_HOST", "a b", "must be an IP address or the name of a host"),
         ("AGG_START", "now", "must be 'earliest' or 'latest'"),
         ("AGG_APP_ID", "a/b", "must be 1 to 200 of A-Z a-z 0-9 . _ - (it begins the names of topics)"),
         ("AGG_SASL_MECHANISM", "GSSAPI", "must be 'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
@@ -267,6 +304,34 @@ def test_a_timeout_over_the_largest_age_names_both() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environ", "problem"),
+    [
+        ({"AGG_TIMEOUT_MAX": "61"}, "AGG_TIMEOUT_MAX='61': must be at most AGG_MAX_BATCH_AGE, which is 60"),
+        (
+            {"AGG_TIMEOUT_MIN": "9", "AGG_TIMEOUT_MAX": "8"},
+            "AGG_TIMEOUT_MAX='8': must be at least AGG_TIMEOUT_MIN, which is 9",
+        ),
+        (
+            {"AGG_PARTIAL_MIN_RATIO": "0.6", "AGG_RELEASE_RATIO": "0.5"},
+            "AGG_RELEASE_RATIO='0.5': must be at least AGG_PARTIAL_MIN_RATIO, which is 0.6",
+        ),
+        (
+            {"AGG_CALLBACK": "a:b", "AGG_BATCH_CALLBACK": "a:c"},
+            "AGG_BATCH_CALLBACK='a:c': must not be given with AGG_CALLBACK: it takes its place",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_told(environ: dict[str, str], problem: str) -> None:
+    assert problems_of(environ) == (problem,)
+
+
+def test_the_bounds_of_the_adaptive_timeout_stay_within_a_short_age() -> None:
+    settings = load(max_batch_age="0.5", batch_timeout="0.5")
+    assert (settings.timeout_min, settings.timeout_max) == (0.5, 0.5)
+    assert load(timeout_min="40").timeout_max == 40
+
+
+@pytest.mark.parametrize(
     ("given", "normalised"),
     [
         ("kafka-1", "kafka://kafka-1:9092"),
@@ -295,12 +360,24 @@ def test_the_web_is_served_on_loopback(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org"])  # noqa: S104
-def test_the_web_is_served_nowhere_else_in_this_version(host: str) -> None:
-    problem = problem_of("AGG_WEB_HOST", host)
-    assert problem.startswith(
-        f"AGG_WEB_HOST={host!r}: must be loopback (127.0.0.0/8, ::1 or localhost) in this version"
-    )
-    assert "needs AGG_WEB_TOKEN, which comes with a later version" in problem
+def test_the_web_is_served_elsewhere_only_with_a_token(host: str) -> None:
+    (said,) = problems_of({"AGG_WEB_HOST": host})
+    assert said == f"AGG_WEB_TOKEN (not set): must be given with AGG_WEB_HOST={host}: only loopback may do without"
+    assert load_settings({"AGG_WEB_HOST": host, "AGG_WEB_TOKEN": "geheim"}, None).web_host == host
+
+
+def test_a_token_fits_into_a_header_and_is_never_shown() -> None:
+    (said,) = problems_of({"AGG_WEB_TOKEN": "ge heim"})
+    assert said == "AGG_WEB_TOKEN=(hidden): must be printable ASCII without blanks: it travels in an HTTP header"
+    assert "geheim" not in repr(load_settings({"AGG_WEB_TOKEN": "geheim"}, None))
+
+
+@pytest.mark.parametrize(
+    "url", ["worker-1:6066", "ftp://a", "http://a/b", "http://u:p@a", "http://a:x", "http://[", "http://a?b"]
+)
+def test_an_advertised_url_is_a_plain_address(url: str) -> None:
+    assert load(web_advertised_url="http://worker-1:6066/").web_advertised_url == "http://worker-1:6066"
+    assert problem_of("AGG_WEB_ADVERTISED_URL", url).endswith("must be http://host:port or https://host:port")
 
 
 @pytest.mark.parametrize(
@@ -311,14 +388,24 @@ def test_the_web_is_served_nowhere_else_in_this_version(host: str) -> None:
             "AGG_OUTPUT_TOPIC='OUT': must not be one of AGG_SOURCE_TOPICS: the application would read its own output",
         ),
         (
+            {"AGG_CONTEXT_TOPICS": "OUT", "AGG_OUTPUT_TOPIC": "OUT"},
+            "AGG_OUTPUT_TOPIC='OUT': must not be one of AGG_CONTEXT_TOPICS: the application would read its own output",
+        ),
+        (
+            {"AGG_SOURCE_TOPICS": "A,B", "AGG_CONTEXT_TOPICS": "W,B"},
+            "AGG_CONTEXT_TOPICS='W,B': must not name a topic of AGG_SOURCE_TOPICS or AGG_PASSTHROUGH_TOPICS: B",
+        ),
+        (
             {"AGG_SOURCE_TOPICS": "x-late", "AGG_APP_ID": "x"},
-            "AGG_APP_ID='x': must not make an internal topic of one that AGG_SOURCE_TOPICS or AGG_OUTPUT_TOPIC names: "
-            "x-late",
+            "AGG_APP_ID='x': must not make an internal topic of one that another setting names: x-late",
+        ),
+        (
+            {"AGG_PASSTHROUGH_TOPICS": "x-late", "AGG_APP_ID": "x"},
+            "AGG_APP_ID='x': must not make an internal topic of one that another setting names: x-late",
         ),
         (
             {"AGG_OUTPUT_TOPIC": "x-batches-changelog", "AGG_APP_ID": "x"},
-            "AGG_APP_ID='x': must not make an internal topic of one that AGG_SOURCE_TOPICS or AGG_OUTPUT_TOPIC names: "
-            "x-batches-changelog",
+            "AGG_APP_ID='x': must not make an internal topic of one that another setting names: x-batches-changelog",
         ),
     ],
 )
@@ -370,43 +457,3 @@ def test_a_secret_is_never_shown() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({"sasl_password": "geheim"})
     assert "geheim" not in str(caught.value)
-
-
-def test_every_setting_is_described_in_both_languages() -> None:
-    for name, field in Settings.model_fields.items():
-        extra = field.json_schema_extra
-        assert field.description, name
-        assert isinstance(extra, dict), name
-        assert extra["zh"], name
-
-
-def test_the_table_has_a_row_for_each_setting() -> None:
-    english, chinese = settings_table(Language.EN).splitlines(), settings_table(Language.ZH).splitlines()
-    assert len(english) == len(chinese) == 2 + len(CONTRACT_DEFAULTS)
-    assert "| `AGG_BATCH_TIMEOUT` | `5` s | From the opening of a batch to its deadline |" in english
-    assert "| `AGG_BATCH_TIMEOUT` | `5` 秒 | 批次从建立到截止的时间 |" in chinese
-    assert (
-        "| `AGG_START` | `earliest` | Where reading begins when nothing is committed yet (`earliest`, `latest`) |"
-        in english
-    )
-
-
-def test_a_stale_table_is_found_and_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    english, chinese = tmp_path / "README.md", tmp_path / "README.zh-CN.md"
-    for file in (english, chinese):
-        file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    files = [str(english), str(chinese)]
-    assert main(["--check", *files]) == 1
-    assert "README.md: the settings table is stale" in capsys.readouterr().err
-    assert main(["--write", *files]) == 0
-    assert main(["--check", *files]) == 0
-    assert english.read_text() == f"before\n{BEGIN}\n{settings_table(Language.EN)}{END}\nafter\n"
-    assert chinese.read_text() == f"before\n{BEGIN}\n{settings_table(Language.ZH)}{END}\nafter\n"
-
-
-@pytest.mark.parametrize("text", ["no markers", f"{END}{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
-def test_a_readme_without_its_markers_is_left_alone(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "README.md"
-    file.write_text(text)
-    assert main(["--write", str(file)]) == 1
-    assert file.read_text() == text

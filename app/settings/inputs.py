@@ -1,0 +1,71 @@
+"""What comes in, and what the callback gets of it."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+from pydantic import ValidationInfo, field_validator
+
+from app.choices import Fill
+from app.setting_values import Names, OptionalCount, OptionalTopicNames, OptionalWholeSeconds, TopicNames
+from app.settings.fields import GivenSettings, setting
+
+__all__ = ["InputSettings"]
+
+
+class InputSettings(GivenSettings):
+    """Source topics and how their records become columns."""
+
+    source_topics: TopicNames = setting(
+        ("SCHEDULE-STATION-REALTIME-DATA",), "Source topics, comma-separated", "源主题，逗号分隔"
+    )
+    envelope_keys: Names = setting(
+        (),
+        "More keys under which a source message may hold its records, comma-separated; tried after the topic's name "
+        "and `realTimeData`",
+        "源消息中存放记录的其他键，逗号分隔；在主题名和 `realTimeData` 之后尝试",
+    )
+    timezone: ZoneInfo = setting(
+        ZoneInfo("Asia/Shanghai"),
+        "Time zone of times that come without one, and of `sendTime` in `module_input`",
+        "未带时区的时间及 `module_input` 中 `sendTime` 的时区",
+    )
+    passthrough_topics: OptionalTopicNames = setting(
+        (),
+        "Topics whose stations are answered one by one, without batches, comma-separated",
+        "逐个场站直接处理、不组成批次的主题，逗号分隔",
+    )
+    context_topics: OptionalTopicNames = setting(
+        (),
+        "Topics whose newest record of each station is given to the callback too, comma-separated",
+        "其各场站最新记录也提供给回调的主题，逗号分隔",
+    )
+
+    fill: Fill = setting(Fill.ZERO, "What stands where no record gave a value", "没有记录给出数值处的填充方式")
+    window_step: OptionalWholeSeconds = setting(
+        None,
+        "Step of the time window: missing time points in it are inserted",
+        "时间窗口的步长：窗口内缺失的时间点会被补上",
+    )
+    window_size: OptionalCount = setting(
+        None,
+        "Time points of the window, back from the latest; needs `AGG_WINDOW_STEP`",
+        "窗口的时间点数，从最新的往前数；需要 `AGG_WINDOW_STEP`",
+    )
+
+    @field_validator("window_size")
+    @classmethod
+    def _window_needs_a_step(cls, size: int | None, info: ValidationInfo) -> int | None:
+        if size is not None and info.data.get("window_step", ...) is None:
+            message = "must not be given without AGG_WINDOW_STEP"
+            raise ValueError(message)
+        return size
+
+    @field_validator("context_topics")
+    @classmethod
+    def _context_is_no_source(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        sources = (*info.data.get("source_topics", ()), *info.data.get("passthrough_topics", ()))
+        if both := [topic for topic in topics if topic in sources]:
+            message = f"must not name a topic of AGG_SOURCE_TOPICS or AGG_PASSTHROUGH_TOPICS: {both[0]}"
+            raise ValueError(message)
+        return topics
