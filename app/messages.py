@@ -95,10 +95,11 @@ def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
     if kind == "arrived":
         return _arrived(batch_id, rest)
     if kind == "open":
-        source, opened_at, deadline, stations = rest
+        source, opened_at, deadline, stations, replayed = rest
         _check([opened_at, deadline], float, int)
         _check(stations, str)
-        return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations))
+        _check([replayed], bool)
+        return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations), replayed)
     if kind not in ("expire", "forget"):
         message = f"unknown kind of batch event {kind!r}"
         raise FrameError(message)
@@ -157,7 +158,9 @@ def _event_list(event: BatchEvent) -> list[Any]:
             "arrived", event.batch_id, event.source, event.at, event.stations, event.codes, event.values, letters,
         ]  # fmt: skip
     if isinstance(event, Open):
-        return ["open", event.batch_id, event.source, event.opened_at, event.deadline, event.stations]
+        return [
+            "open", event.batch_id, event.source, event.opened_at, event.deadline, event.stations, event.replayed,
+        ]  # fmt: skip
     if isinstance(event, Expire):
         return ["expire", event.batch_id, event.deadline, event.at]
     return ["forget", event.batch_id, event.closed_at, event.at]

@@ -109,7 +109,7 @@ class Splitter:
             return None
         opened_at = self._clock()
         timeout = config.batch_timeout if overrides.timeout is None else overrides.timeout
-        event = Open(name, source, opened_at, opened_at + timeout, tuple(batch.stations))
+        event = Open(name, source, opened_at, opened_at + timeout, tuple(batch.stations), overrides.replayed)
         self._metrics.stations_split += len(event.stations)
         return _Split(event, batch.stations, message.key)
 

@@ -93,6 +93,11 @@ class Batch:
         self.fresh_groups: list[Group] = []
         self.fresh_late: list[Group] = []
 
+    @property
+    def first_position(self) -> Position:
+        """Where in the log the batch was opened."""
+        return next(iter(self.sources.values())).position
+
     # -- events ------------------------------------------------------------------------------------------------------
 
     def open(self, event: Open, position: Position, *, max_age: float) -> list[Effect]:
@@ -109,7 +114,9 @@ class Batch:
     def arrive(self, event: Arrived, position: Position) -> list[Effect]:
         """Take in outcomes, one after the other; the first in the log wins for a message and station."""
         source = self.sources.get(event.source)
-        if source is None:
+        # A replayed message may be read twice, and be taken in only the second time: what stands before that in the log
+        # stays without a message, also when it is read again.
+        if source is None or position < source.position:
             return all_late(event, "unknown-message", self.decision)
         effects: list[Effect] = []
         start = 0

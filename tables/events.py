@@ -49,7 +49,8 @@ class Open:
     """A source message has been split: these stations are expected.
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them; `stations` are unique, in the order in
-    which the message names them.
+    which the message names them. `replayed` says that it is a dead letter that was sent again, which never opens a
+    batch.
     """
 
     batch_id: str
@@ -57,6 +58,7 @@ class Open:
     opened_at: float
     deadline: float
     stations: tuple[str, ...]
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

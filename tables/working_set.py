@@ -93,6 +93,9 @@ class WorkingSet:
             effects = batch.arrive(event, position)
         elif isinstance(event, Open):
             known = self._find(event.batch_id)
+            # One that stands before the opening of the batch is read again after a crash: it had no effect then either.
+            if event.replayed and (known is None or position < known.first_position):
+                return []
             deadline = known.deadline if known else None
             batch = known or self._new_batch(event)
             effects = batch.open(event, position, max_age=self._max_age)

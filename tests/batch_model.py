@@ -6,7 +6,7 @@ It also draws logs: any messages, any outcomes after their opens, any repeats.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from random import Random
 
@@ -19,6 +19,7 @@ BATCHES = ("b0", "b1")
 MAX_AGE = 12.0
 END = 1000.0  # later than any deadline
 UNKNOWN = 9  # a message that was never opened
+REPLAYED = 20  # messages from here on are replayed letters: known or not, as their batch is
 
 Summary = tuple[object, ...]
 
@@ -74,6 +75,8 @@ class Model:
             self._close(batch, "timeout", event.at)
 
     def _open(self, batch: ModelBatch | None, event: Open) -> None:
+        if batch is None and event.replayed:
+            return
         if batch is None:
             batch = self.batches[event.batch_id] = ModelBatch(event.opened_at, event.deadline)
         if any(message.event.source == event.source for message in batch.messages):
@@ -149,14 +152,18 @@ def effect_tuple(effect: Effect) -> tuple[object, ...] | None:
 # -- logs ------------------------------------------------------------------------------------------------------------
 
 
-def _messages(random: Random) -> list[list[BatchEvent]]:
+def _messages(random: Random, *, replays: bool) -> list[list[BatchEvent]]:
     """For each source message its open and then its outcomes, each station's exactly once."""
     messages: list[list[BatchEvent]] = []
-    for number in range(random.randint(1, 4)):
+    for index in range(random.randint(1, 4)):
+        replayed = replays and random.random() < 0.25
+        number = index + (REPLAYED if replayed else 0)
         batch = random.choice(BATCHES[: random.randint(1, 2)])
         stations = random.sample("ABCD", random.randint(1, 4))
         at, timeout = float(random.randint(100, 106)), random.randint(1, 9)
-        events: list[BatchEvent] = [open_(stations, message=number, at=at, timeout=timeout, batch=batch)]
+        events: list[BatchEvent] = [
+            open_(stations, message=number, at=at, timeout=timeout, batch=batch, replayed=replayed)
+        ]
         random.shuffle(stations)
         while stations:
             size = random.randint(1, len(stations))
@@ -172,24 +179,28 @@ def _again(random: Random, event: BatchEvent) -> BatchEvent:
     """The same event as it may come again: split again, or called again with another outcome."""
     if isinstance(event, Open):
         shift = random.choice([0.0, 3.0])
-        return Open(event.batch_id, event.source, event.opened_at + shift, event.deadline + shift, event.stations)
+        return replace(event, opened_at=event.opened_at + shift, deadline=event.deadline + shift)
     if isinstance(event, Arrived) and random.random() < 0.5:
         codes = "".join(random.sample(event.codes, len(event.codes)))
         return arrived(event.stations, codes, message=event.source.offset, at=event.at + 1, batch=event.batch_id)
     return event
 
 
-def draw_log(random: Random) -> list[Entry]:
-    """A log: messages interleaved, repeats and expiries put in anywhere, frames of one to three events."""
-    streams = _messages(random)
+def draw_log(random: Random, *, replays: bool = True) -> list[Entry]:
+    """A log: messages interleaved, repeats and expiries put in anywhere, frames of one to three events.
+
+    With `replays` some of the messages are replayed letters.
+    """
+    streams = _messages(random, replays=replays)
     events: list[BatchEvent] = []
     while any(streams):
         events.append(random.choice([stream for stream in streams if stream]).pop(0))
         if random.random() < 0.25:
             events.append(_again(random, random.choice(events)))
-        if random.random() < 0.15:
+        known = [event.batch_id for event in events if isinstance(event, Open) and not event.replayed]
+        if known and random.random() < 0.15:
             deadline = float(random.randint(101, 118))
-            events.append(Expire(random.choice(events).batch_id, deadline, deadline + 0.5))
+            events.append(Expire(random.choice(known), deadline, deadline + 0.5))
     if random.random() < 0.2:
         events.append(arrived("A", "f", message=UNKNOWN, batch="b1"))
     events += [Expire(batch, END, END) for batch in BATCHES]
@@ -221,5 +232,5 @@ def first_outcomes(entries: Sequence[Entry]) -> dict[tuple[str, Source, str], tu
 def is_unknown(effect: Effect) -> bool:
     """Whether it is of something that the state does not know, and whose repeats can't be told from the first."""
     if isinstance(effect, FailedStation):
-        return effect.source.offset == UNKNOWN
+        return effect.source.offset == UNKNOWN or effect.source.offset >= REPLAYED
     return isinstance(effect, Late) and effect.reason.startswith("unknown")

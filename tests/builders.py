@@ -55,10 +55,16 @@ def source(message: int = 0) -> Source:
 
 
 def open_(
-    stations: Iterable[str], *, message: int = 0, at: float = 100.0, timeout: float = 5.0, batch: str = "b"
+    stations: Iterable[str],
+    *,
+    message: int = 0,
+    at: float = 100.0,
+    timeout: float = 5.0,
+    batch: str = "b",
+    replayed: bool = False,
 ) -> Open:
     """A message that names `stations`; ids of one letter may come as one text."""
-    return Open(batch, source(message), at, at + timeout, tuple(stations))
+    return Open(batch, source(message), at, at + timeout, tuple(stations), replayed)
 
 
 def value_of(station: str, code: str, message: int = 0) -> str | None:

@@ -48,7 +48,7 @@ def arrivals(draw: st.DrawFn) -> Arrived:
 
 events = (
     arrivals()
-    | st.builds(Open, texts, sources, times, times, st.lists(texts, max_size=5).map(tuple))
+    | st.builds(Open, texts, sources, times, times, st.lists(texts, max_size=5).map(tuple), st.booleans())
     | st.builds(Expire, texts, times, times)
     | st.builds(Forget, texts, times, times)
 )
