@@ -22,8 +22,8 @@ from app.dead_letters import DeadLetters, Reason
 from app.frames import event_frames
 from app.log import BatchLog
 from app.messages import FrameError, decode_events
-from app.metrics import Metrics
 from app.publisher import Publisher, Release
+from app.statistics import Statistics
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.batch import Batch
 from tables.codes import Code, CompletedBy, State
@@ -87,7 +87,7 @@ class Aggregator:
         dead_letters: DeadLetters,
         clock: Clock,
         log: BatchLog,
-        metrics: Metrics,
+        statistics: Statistics,
     ) -> None:
         self._config = config
         self._store = store
@@ -96,7 +96,8 @@ class Aggregator:
         self._dead_letters = dead_letters
         self._clock = clock
         self._log = log
-        self._metrics = metrics
+        self._statistics = statistics
+        self._metrics = statistics.metrics
         self.sets: dict[int, WorkingSet] = {}
         self._recovered_at = -math.inf
 
@@ -169,7 +170,7 @@ class Aggregator:
             destination = self._publisher.destination(decision.batch_id)
             released[decision.batch_id] = destination
             chunk.releases.append(self._release(partition, decision, destination))
-            self._metrics.batches_closed[decision.completed_by] += 1
+            self._statistics.released(decision)
             if decision.completed_by is CompletedBy.TIMEOUT:
                 self._log.timed_out(decision.batch_id, decision.arrived_count, len(decision.expected), decision.missing)
             else:

@@ -50,6 +50,7 @@ class CallbackRunner:
         overtime_max: int = 64,
         max_result_bytes: int = 16 * 1024 * 1024,
         threads: int | None = None,
+        observe: Callable[[str, float], None] | None = None,
     ) -> None:
         """A runner that is not started.
 
@@ -63,6 +64,7 @@ class CallbackRunner:
             overtime_max: callbacks that may run on after their batch's deadline; beyond, the oldest is cancelled.
             max_result_bytes: results whose JSON is longer make their station failed.
             threads: `def` callbacks at once, if fewer than `concurrency`.
+            observe: gets the station of each callback that has run, and how many seconds it took.
         """
         in_loop = is_async(callback)
         self._places = concurrency if in_loop else min(concurrency, threads or concurrency)
@@ -72,6 +74,7 @@ class CallbackRunner:
         self._on_outcome = on_outcome
         self._clock = clock
         self._max_bytes = max_result_bytes
+        self._observe = observe
 
         self._loop: asyncio.AbstractEventLoop | None = None
         self._surroundings = contextvars.copy_context()
@@ -190,11 +193,12 @@ class CallbackRunner:
         """Run what is ready. A callback that suspends keeps this task, which then leads again if no other does."""
         task = asyncio.current_task()
         assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
-        ready, settle = self._ready, self._settle
+        ready, settle, observe = self._ready, self._settle, self._observe
         since, left = perf_counter(), _BURST_CALLS
         while self._leader is task and ready and self._has_place() and not task.cancelling():
             left -= 1
-            if left == 0 or perf_counter() - since > _BURST:
+            now = perf_counter()
+            if left == 0 or now - since > _BURST:
                 await asyncio.sleep(0)
                 since, left = perf_counter(), _BURST_CALLS
                 continue
@@ -211,6 +215,8 @@ class CallbackRunner:
                 settle(call, outcome)
                 since, left = perf_counter(), _BURST_CALLS
             else:
+                if observe is not None and outcome is not _LATE:
+                    observe(call.station_id, perf_counter() - now)
                 settle(call, outcome)
         if self._leader is task:
             self._leader = None
@@ -251,6 +257,8 @@ class CallbackRunner:
     def _leave(self, run: Run) -> None:
         run.live = False
         self._limits.remove(run)
+        if self._observe is not None and self._loop is not None:
+            self._observe(run.call.station_id, self._loop.time() - run.started)
         self._tasks[run.task] = None
 
     def _settle(self, call: Call, outcome: Outcome) -> None:

@@ -16,6 +16,11 @@ class Metrics:
         self.stations_split = 0
         self.batches_opened = 0
         self.batches_closed: Counter[str] = Counter()  # completed_by -> batches
+        self.discarded = 0  # of these batches
+        self.revisions = 0  # outputs after a batch's first
+        self.arrivals: Counter[str] = (
+            Counter()
+        )  # "result" | "empty" | "failed" | "missing" -> stations of closed batches
         self.late_outcomes = 0
         self.dead_letters: Counter[str] = Counter()  # reason -> letters
         self.outbox_recoveries: Counter[str] = Counter()  # "found" | "sent" -> messages

@@ -22,6 +22,7 @@ from app.results import Outcome
 from app.settings import Settings
 from app.splitter import Splitter, SplitterConfig
 from app.stations import StationAgent
+from app.statistics import Statistics
 from app.transport import Clock, Sender
 
 __all__ = ["Pipeline", "UserFunctions", "build_pipeline"]
@@ -48,6 +49,7 @@ class Pipeline:
     publisher: Publisher
     handler: ResultHandler | None
     metrics: Metrics
+    statistics: Statistics
 
     async def start(self) -> None:
         """Get ready to take events."""
@@ -86,6 +88,7 @@ def build_pipeline(
     """
     largest = min(settings.max_message_bytes, output_limit or settings.max_message_bytes)
     metrics = Metrics()
+    statistics = Statistics(metrics, clock)
     log = BatchLog(logging.getLogger("app.batches"), settings.log_language, clock)
     dead_letters = DeadLetters(settings.dead_letter_topic, log=log, metrics=metrics)
     partitioner = Partitioner(settings.partitions)
@@ -129,6 +132,7 @@ def build_pipeline(
             station_timeout=settings.station_timeout,
             overtime_max=settings.overtime_max,
             max_result_bytes=largest,
+            observe=statistics.callback,
         )
 
     return Pipeline(
@@ -170,9 +174,10 @@ def build_pipeline(
             dead_letters=dead_letters,
             clock=clock,
             log=log,
-            metrics=metrics,
+            statistics=statistics,
         ),
         publisher=publisher,
         handler=handler,
         metrics=metrics,
+        statistics=statistics,
     )

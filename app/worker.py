@@ -27,6 +27,7 @@ from app.pipeline import Pipeline, UserFunctions, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings
 from app.state import TableState
+from app.statistics import Statistics
 from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, output_limit, topic_specs
 from app.watchdog import Watchdog
 from app.web.server import WebAddressError, WebServer, create_web
@@ -271,6 +272,11 @@ class AggregatorApp(faust.App):
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of each partition that is ours."""
         return self._pipeline.aggregator.sets if self._pipeline else {}
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """What this worker has counted since its start; None before its pipeline is there."""
+        return self._pipeline.statistics if self._pipeline else None
 
     @property
     def settled(self) -> int:

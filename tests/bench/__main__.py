@@ -19,6 +19,7 @@ from app.devbroker import DevBroker
 from app.topics import changelog_topic
 from tables.records import Table
 from tests.bench.cluster import Outputs, Process, Worker, bytes_of, create_topics, preload, producing, source_message
+from tests.bench.counting import main as print_counting
 
 SIZES = (10, 100, 1_000, 5_000)
 LATENCY_RATE = 20.0
@@ -197,6 +198,7 @@ async def run(sizes: list[int], total: int, seconds: float) -> None:
             )
             console.print(f"{stations:,} stations a batch: {row.rate:,.0f} stations/s")
         console.print(table)
+        print_counting()
         delays = await bench.latency(WARM_UP_SECONDS + seconds)
         cold, warm = delays[:WARM_UP_BATCHES], sorted(delays[WARM_UP_BATCHES:])
         console.print(
