@@ -26,8 +26,8 @@ from app.publisher import Publisher, Release
 from app.statistics import Statistics
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.batch import Batch
-from tables.codes import Code, CompletedBy, State
-from tables.events import BatchEvent, Decision, Effect, FailedStation, Late, Opened, Position, Released
+from tables.codes import Code, CompletedBy, State, Status
+from tables.events import BatchEvent, Commanded, Decision, Effect, FailedStation, Late, Opened, Position, Released
 from tables.records import Destination, Write
 from tables.working_set import Records, WorkingSet
 
@@ -171,10 +171,7 @@ class Aggregator:
             released[decision.batch_id] = destination
             chunk.releases.append(self._release(partition, decision, destination))
             self._statistics.released(decision)
-            if decision.completed_by is CompletedBy.TIMEOUT:
-                self._log.timed_out(decision.batch_id, decision.arrived_count, len(decision.expected), decision.missing)
-            else:
-                self._log.completed(decision.batch_id, decision.expected)
+            self._tell_closing(decision)
         elif isinstance(effect, Late):
             self._metrics.late_outcomes += 1
             self._log.late(effect.batch_id, effect.station, STATUS_OF[effect.code], effect.reason)
@@ -184,6 +181,19 @@ class Aggregator:
         elif isinstance(effect, Opened):
             self._metrics.batches_opened += 1
             self._log.opened(effect.batch_id, effect.expected)
+        elif isinstance(effect, Commanded):
+            self._log.commanded(effect.command, effect.deadline)
+
+    def _tell_closing(self, decision: Decision) -> None:
+        batch_id, arrived, expected = decision.batch_id, decision.arrived_count, len(decision.expected)
+        if decision.completed_by is CompletedBy.TIMEOUT:
+            self._log.timed_out(batch_id, arrived, expected, decision.missing)
+        elif decision.status is Status.PARTIAL:
+            self._log.released_early(batch_id, decision.completed_by, arrived, expected, decision.missing)
+        elif decision.status is Status.COMPLETE:
+            self._log.completed(batch_id, decision.expected)
+        if decision.status is Status.DISCARDED:
+            self._log.discarded(batch_id, decision.completed_by, arrived, expected)
 
     def _release(self, partition: int, decision: Decision, destination: Destination) -> Release:
         batch_id = decision.batch_id

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     BAD_MESSAGE = "bad-message"
     BAD_RECORD = "bad-record"
     STATION_FAILED = "station-failed"
+    DISCARDED = "discarded"
     HANDLER_FAILED = "handler-failed"
     TOO_LARGE = "too-large"
 

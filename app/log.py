@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
 from app.choices import Language
+from tables.events import Command
 
 __all__ = [
     "CATALOGUE",
@@ -40,6 +42,10 @@ class Line(StrEnum):
     COMPLETED = "batch-completed"
     PUBLISHED = "batch-published"
     TIMED_OUT = "batch-timed-out"
+    RELEASED_EARLY = "batch-released-early"
+    DISCARDED = "batch-discarded"
+    COMMAND = "operator-command"
+    VOID_COMMAND = "operator-command-void"
     LATE = "late-result"
     DEAD_LETTER = "dead-letter"
     WORKER_READY = "worker-ready"
@@ -77,6 +83,27 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.TIMED_OUT,
                 "Batch {batch_id} timed out with {arrived}/{expected}, missing stations: {stations}",
                 "批次 {batch_id} 超时，已完成 {arrived}/{expected}，缺失场站: {stations}",
+            ),
+            (
+                Line.RELEASED_EARLY,
+                "Batch {batch_id} released early ({rule}) with {arrived}/{expected}, missing stations: {stations}",
+                "批次 {batch_id} 提前发布 ({rule})，已完成 {arrived}/{expected}，缺失场站: {stations}",
+            ),
+            (
+                Line.DISCARDED,
+                "Batch {batch_id} discarded ({rule}) with {arrived}/{expected}: not published, see the dead letters",
+                "批次 {batch_id} 已丢弃 ({rule})，已完成 {arrived}/{expected}，未发布，详见死信",
+            ),
+            (
+                Line.COMMAND,
+                "Batch {batch_id}: {action} by operator {by} at {at}, deadline {deadline}",
+                "批次 {batch_id} 由操作员 {by} 于 {at} 执行 {action}，截止时间 {deadline}",
+            ),
+            (
+                Line.VOID_COMMAND,
+                "Batch {batch_id}: {action} by operator {by} at {at} changes nothing: the batch is not open, or can't "
+                "be extended any further",
+                "批次 {batch_id} 操作员 {by} 于 {at} 的 {action} 无效: 批次未打开，或无法继续延长",
             ),
             (
                 Line.LATE,
@@ -156,6 +183,14 @@ def names(ids: Iterable[str], total: int) -> Shown:
     return Shown("{" + ", ".join(quoted + ([f"… +{more}"] if more > 0 else [])) + "}")
 
 
+def _utc(moment: float) -> str:
+    """A point in time (Unix seconds) as people read it; any number has some text."""
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat(sep=" ", timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return str(moment)
+
+
 def _cut(text: str, limit: int) -> str:
     return str(text) if len(text) <= limit else text[:limit] + "…"
 
@@ -212,6 +247,34 @@ class BatchLog:
             self._batch(
                 logging.WARNING, Line.TIMED_OUT, batch_id, arrived=arrived, expected=expected, stations=stations
             )
+
+    def released_early(self, batch_id: str, rule: str, arrived: int, expected: int, missing: Iterable[str]) -> None:
+        """A rule or an operator has closed the batch though stations are missing."""
+        self.forget(batch_id)
+        if self.logger.isEnabledFor(logging.INFO):
+            stations = names(missing, expected - arrived)
+            self._batch(
+                logging.INFO,
+                Line.RELEASED_EARLY,
+                batch_id,
+                rule=rule,
+                arrived=arrived,
+                expected=expected,
+                stations=stations,
+            )
+
+    def discarded(self, batch_id: str, rule: str, arrived: int, expected: int) -> None:
+        """The batch is not published."""
+        self.forget(batch_id)
+        if self.logger.isEnabledFor(logging.WARNING):
+            self._batch(logging.WARNING, Line.DISCARDED, batch_id, rule=rule, arrived=arrived, expected=expected)
+
+    def commanded(self, command: Command, deadline: float | None) -> None:
+        """An operator has asked for something; `deadline` is the batch's (Unix seconds), None: it changed nothing."""
+        line, level = (Line.VOID_COMMAND, logging.WARNING) if deadline is None else (Line.COMMAND, logging.INFO)
+        if self.logger.isEnabledFor(level):
+            fields = {"by": command.by, "at": _utc(command.at), "deadline": deadline and _utc(deadline)}
+            self._batch(level, line, command.batch_id, action=command.action, **fields)
 
     def late(self, batch_id: str, station_id: str, status: str, reason: str) -> None:
         """An outcome came after its batch was closed."""

@@ -16,8 +16,8 @@ from typing import Any
 
 import orjson
 
-from tables.codes import Code
-from tables.events import Arrived, BatchEvent, Expire, FailureLetter, Forget, Open, Source
+from tables.codes import Action, Code
+from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Source
 
 __all__ = [
     "FORMAT_VERSION",
@@ -100,6 +100,11 @@ def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
         _check(stations, str)
         _check([replayed], bool)
         return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations), replayed)
+    if kind == "command":
+        action, at, by, seconds = rest
+        _check([at, seconds], float, int)
+        _check([by], str)
+        return Command(batch_id, Action(action), at, by, seconds)
     if kind not in ("expire", "forget"):
         message = f"unknown kind of batch event {kind!r}"
         raise FrameError(message)
@@ -163,6 +168,8 @@ def _event_list(event: BatchEvent) -> list[Any]:
         ]  # fmt: skip
     if isinstance(event, Expire):
         return ["expire", event.batch_id, event.deadline, event.at]
+    if isinstance(event, Command):
+        return ["command", event.batch_id, event.action, event.at, event.by, event.seconds]
     return ["forget", event.batch_id, event.closed_at, event.at]
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from tables.codes import Status
-from tables.events import Decision
+from tables.events import Decision, Operator
 
 __all__ = ["OUTPUT_HEADROOM", "RECORD_OVERHEAD", "Part", "headers_of", "meta_of", "parts_of", "payload_of"]
 
@@ -34,11 +33,10 @@ def meta_of(
     part: int = 1,
     parts: int = 1,
     error_length: int = ERROR_LENGTHS[0],
-    status: Status | None = None,
 ) -> dict[str, Any]:
-    """The `meta` object, with error texts cut to so many characters. `status` overrides the decision's."""
+    """The `meta` object, with error texts cut to so many characters."""
     return {
-        "status": status or decision.status,
+        "status": decision.status,
         "completed_by": decision.completed_by,
         "revision": decision.revision,
         "expected_count": len(decision.expected),
@@ -49,9 +47,17 @@ def meta_of(
         "opened_at": decision.opened_at,
         "deadline": decision.deadline,
         "closed_at": decision.closed_at,
+        **_operator(decision.operator),
         "part": part,
         "parts": parts,
     }
+
+
+def _operator(operator: Operator | None) -> dict[str, Any]:
+    """The key `operator`, only where one has acted."""
+    if operator is None:
+        return {}
+    return {"operator": {"action": operator.action, "by": operator.by, "at": operator.at}}
 
 
 def payload_of(

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
+from app.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, DeadLetters, Reason
 from app.handler import ResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
-from app.output import Part, headers_of, meta_of, parts_of, payload_of
+from app.output import Part, headers_of, parts_of
 from app.partitions import partition_of
 from app.transport import OutMessage, Sender
-from tables.codes import Status
+from tables.codes import Action, Status
 from tables.events import Decision
 from tables.records import Destination, Prepared
 
@@ -96,10 +96,11 @@ class Publisher:
 
     def release(self, releases: Sequence[Release]) -> None:
         """Publish decisions that have just been stored."""
-        if self._handler is None:
-            self._start(self._publish_all(releases))
-        else:
-            for release in releases:
+        ready = [release for release in releases if self._is_ready(release)]
+        if ready:
+            self._start(self._publish_all(ready))
+        for release in releases:
+            if not self._is_ready(release):
                 self._start(self._handle(release))
 
     def recover(self, releases: Sequence[Release]) -> None:
@@ -124,9 +125,12 @@ class Publisher:
     async def _recover(self, destination: Destination, releases: Sequence[Release]) -> None:
         since = min(release.decision.closed_at for release in releases)
         found = await self._find_outputs(destination.topic, destination.partition, since)
-        ready = [release for release in releases if release.prepared is not None or self._handler is None]
-        await self._publish_all(ready, found)
-        self.release([release for release in releases if release not in ready])
+        await self._publish_all([release for release in releases if self._is_ready(release)], found)
+        self.release([release for release in releases if not self._is_ready(release)])
+
+    def _is_ready(self, release: Release) -> bool:
+        """Whether the user's handler has no say in it any more, or never had."""
+        return self._handler is None or release.prepared is not None or release.decision.status is Status.DISCARDED
 
     async def _handle(self, release: Release) -> None:
         if self._handler is None:
@@ -155,6 +159,8 @@ class Publisher:
     def _outputs(self, release: Release) -> list[OutMessage]:
         """The messages of one decision; they are the same whenever they are made."""
         decision, prepared = release.decision, release.prepared
+        if decision.status is Status.DISCARDED:
+            return self._letters(decision, Reason.DISCARDED, _why_discarded(decision))
         if prepared is None:
             config = self._config
             parts = parts_of(decision, config.module, with_meta=config.with_meta, max_bytes=config.max_message_bytes)
@@ -166,7 +172,7 @@ class Publisher:
             ]
         if prepared.error is not None:
             if prepared.value is None:
-                return [self._handler_letter(decision, prepared.error)]
+                return self._letters(decision, Reason.HANDLER_FAILED, prepared.error)
             return [self._too_large_letter(decision, prepared.value.encode(), prepared.error)]
         if prepared.value is None:
             return []
@@ -194,15 +200,25 @@ class Publisher:
             timestamp=decision.closed_at,
         )
 
-    def _handler_letter(self, decision: Decision, error: str) -> OutMessage:
-        return self._dead_letters.letter(
-            Reason.HANDLER_FAILED,
-            error,
-            value=payload_of(decision, self._config.module, meta=meta_of(decision, status=Status.DISCARDED)),
-            key=decision.batch_id.encode(),
-            failed_at=decision.closed_at,
-            batch_id=decision.batch_id,
+    def _letters(self, decision: Decision, reason: Reason, error: str) -> list[OutMessage]:
+        """A batch's default payload as dead letters: in parts as it would have been published, so that none is lost."""
+        parts = parts_of(
+            replace(decision, status=Status.DISCARDED),
+            self._config.module,
+            with_meta=True,
+            max_bytes=min(self._config.max_message_bytes, LETTER_BYTES),
         )
+        return [
+            self._dead_letters.letter(
+                reason,
+                error,
+                value=part.value,
+                key=decision.batch_id.encode(),
+                failed_at=decision.closed_at,
+                batch_id=decision.batch_id,
+            )
+            for part in parts
+        ]
 
     def _too_large_letter(self, decision: Decision, value: bytes, error: str) -> OutMessage:
         return self._dead_letters.letter(
@@ -232,6 +248,16 @@ class Publisher:
             await work
         except Exception as error:  # noqa: BLE001 - whatever it is, the decision is stored, and the owner decides
             self._on_error(error)
+
+
+def _why_discarded(decision: Decision) -> str:
+    counts = (
+        f"batch {decision.batch_id} was discarded with {decision.arrived_count} of {len(decision.expected)} stations"
+    )
+    operator = decision.operator
+    if operator is not None and operator.action is Action.DISCARD:
+        return f"{counts} by the operator {operator.by}"
+    return counts
 
 
 def _output_id(message: OutMessage) -> OutputId:

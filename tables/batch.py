@@ -9,11 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tables.codes import Code, CompletedBy, State, Status
+from tables.codes import Action, Code, CompletedBy, State, Status
 from tables.effects import all_late, failure, late
-from tables.events import Arrived, Decision, Effect, Expire, Open, Opened, Position, Released, Source
+from tables.events import (
+    Arrived,
+    Command,
+    Commanded,
+    Decision,
+    Effect,
+    Expire,
+    Open,
+    Opened,
+    Operator,
+    Position,
+    Released,
+    Source,
+)
 
-__all__ = ["ABSENT", "Batch", "Group", "SourceState"]
+__all__ = ["ABSENT", "Batch", "Extension", "Group", "SourceState"]
 
 ABSENT = "-"  # stands in a codes string for a station that has no outcome
 
@@ -29,6 +42,17 @@ class Group:
     stations: list[str]
     codes: str
     values: list[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An operator's `extend` that has moved the deadline (Unix seconds) to where it says."""
+
+    position: Position
+    deadline: float
+    at: float
+    by: str
+    seconds: float
 
 
 @dataclass(slots=True, eq=False)
@@ -53,9 +77,9 @@ class SourceState:
 class Batch:
     """One batch: expected stations by message, outcomes by message and station, and the decision once it is closed.
 
-    What has changed and is not stored yet is kept in `fresh_sources`, `fresh_groups` and `fresh_late`, for the
-    owner to take. Outcomes that came in time and those that came late are kept apart because the former are deleted
-    once the batch has been published.
+    What has changed and is not stored yet is kept in `fresh_sources`, `fresh_extensions`, `fresh_groups` and
+    `fresh_late`, for the owner to take. Outcomes that came in time and those that came late are kept apart because the
+    former are deleted once the batch has been published.
     """
 
     __slots__ = (
@@ -63,11 +87,14 @@ class Batch:
         "deadline",
         "decision",
         "expected",
+        "extensions",
+        "fresh_extensions",
         "fresh_groups",
         "fresh_late",
         "fresh_sources",
         "newest",
         "opened_at",
+        "operator",
         "pending",
         "skipped",
         "sources",
@@ -89,6 +116,9 @@ class Batch:
         self.skipped: list[tuple[SourceState, str]] = []
         self.pending = 0
         self.decision: Decision | None = None
+        self.operator: Operator | None = None
+        self.extensions: set[Command] = set()
+        self.fresh_extensions: list[Extension] = []
         self.fresh_sources: list[SourceState] = []
         self.fresh_groups: list[Group] = []
         self.fresh_late: list[Group] = []
@@ -132,6 +162,31 @@ class Batch:
             return []
         return [self._close(CompletedBy.TIMEOUT, event.at)]
 
+    def command(self, event: Command, position: Position, *, max_age: float) -> list[Effect]:
+        """Do what an operator asks for."""
+        is_open = self.state is State.OPEN
+        if event in self.extensions or (not is_open and self.operator == (event.action, event.by, event.at)):
+            return []
+        # What stands before the opening in the log is read again after a crash: it had no effect then either.
+        if not is_open or position < self.first_position:
+            return [Commanded(event, None)]
+        if event.action is Action.EXTEND:
+            return self._extend(event, position, max_age)
+        self.operator = Operator(event.action, event.by, event.at)
+        discarded = event.action is Action.DISCARD
+        effects: list[Effect] = [Commanded(event, self.deadline)]
+        return [*effects, self._close(CompletedBy.OPERATOR, event.at, discarded=discarded)]
+
+    def _extend(self, event: Command, position: Position, max_age: float) -> list[Effect]:
+        deadline = min(self.deadline + event.seconds, self.opened_at + max_age)
+        if deadline <= self.deadline:
+            return [Commanded(event, None)]
+        extension = Extension(position, deadline, event.at, event.by, event.seconds)
+        self.add_extension(extension)
+        self.fresh_extensions.append(extension)
+        effects: list[Effect] = [Commanded(event, deadline)]
+        return effects if self.pending else [*effects, self._close(CompletedBy.ALL, event.at)]
+
     # -- taking in ---------------------------------------------------------------------------------------------------
 
     def add_source(self, event: Open, position: Position, *, max_age: float) -> SourceState:
@@ -155,11 +210,19 @@ class Batch:
                 if named_by is None or _has_arrived(named_by, station):
                     self.pending += 1
                 self.expected[station] = source
-            deadline = min(event.deadline, self.opened_at + max_age)
-            if deadline > self.deadline:
-                self.deadline = deadline
-                self._fail_skipped()
+            self._move_deadline(min(event.deadline, self.opened_at + max_age))
         return source
+
+    def add_extension(self, extension: Extension) -> None:
+        """Move the deadline for an operator, without looking at any rule; recovery does this too."""
+        self.extensions.add(Command(self.batch_id, Action.EXTEND, extension.at, extension.by, extension.seconds))
+        self.operator = Operator(Action.EXTEND, extension.by, extension.at)
+        self._move_deadline(extension.deadline)
+
+    def _move_deadline(self, deadline: float) -> None:
+        if deadline > self.deadline:
+            self.deadline = deadline
+            self._fail_skipped()
 
     def _begin_to_compare(self) -> None:
         """A second message has come: from now on `newest` is kept."""
@@ -253,8 +316,8 @@ class Batch:
 
     # -- closing -----------------------------------------------------------------------------------------------------
 
-    def _close(self, completed_by: CompletedBy, closed_at: float) -> Released:
-        self.decision = self.decide(completed_by, closed_at)
+    def _close(self, completed_by: CompletedBy, closed_at: float, *, discarded: bool = False) -> Released:
+        self.decision = self.decide(completed_by, closed_at, discarded=discarded)
         self.freeze()
         return Released(self.decision)
 
@@ -267,7 +330,7 @@ class Batch:
             none = (ABSENT, None)
             source.codes = "".join([outcomes.get(station, none)[0] for station in source.stations])
 
-    def decide(self, completed_by: CompletedBy, closed_at: float) -> Decision:
+    def decide(self, completed_by: CompletedBy, closed_at: float, *, discarded: bool = False) -> Decision:
         """List what the batch has now: results, missing, failed and empty, in the order of the messages."""
         results: list[str] = []
         missing: list[str] = []
@@ -286,11 +349,12 @@ class Batch:
                 failed.append((station, value or ""))
             else:
                 missing.append(station)
+        status = Status.PARTIAL if missing else Status.COMPLETE
         return Decision(
             batch_id=self.batch_id,
             revision=FIRST_REVISION,
             completed_by=completed_by,
-            status=Status.PARTIAL if missing else Status.COMPLETE,
+            status=Status.DISCARDED if discarded else status,
             opened_at=self.opened_at,
             deadline=self.deadline,
             closed_at=closed_at,
@@ -299,6 +363,7 @@ class Batch:
             missing=tuple(missing),
             failed=tuple(failed),
             empty=tuple(empty),
+            operator=self.operator,
         )
 
     def _older_result(self, station: str) -> tuple[str, str | None]:

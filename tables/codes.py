@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Code", "CompletedBy", "State", "Status"]
+__all__ = ["Action", "Code", "CompletedBy", "State", "Status"]
 
 
 class Code(StrEnum):
@@ -16,11 +16,22 @@ class Code(StrEnum):
     SKIPPED = "s"
 
 
+class Action(StrEnum):
+    """What an operator can do to an open batch."""
+
+    COMPLETE = "complete"  # publish what there is
+    DISCARD = "discard"  # publish nothing
+    EXTEND = "extend"  # move the deadline
+
+
 class CompletedBy(StrEnum):
     """The rule that closed a batch, or that made a later revision of it."""
 
     ALL = "all"
     TIMEOUT = "timeout"
+    RATIO = "ratio"
+    OPERATOR = "operator"
+    REVISION = "revision"
 
 
 class Status(StrEnum):

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tables.codes import Code, CompletedBy, Status
+from tables.codes import Action, Code, CompletedBy, Status
 
 __all__ = [
     "Arrived",
     "BatchEvent",
+    "Command",
+    "Commanded",
     "Decision",
     "Effect",
     "Expire",
@@ -23,6 +25,7 @@ __all__ = [
     "Late",
     "Open",
     "Opened",
+    "Operator",
     "Position",
     "Released",
     "Source",
@@ -110,7 +113,30 @@ class Forget:
     at: float
 
 
-BatchEvent = Open | Arrived | Expire | Forget
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An operator asks for something; void where the batch is not open.
+
+    `at` is when the sender was asked, Unix seconds, `by` who asked it. `seconds` is how far `extend` moves the
+    deadline. Two commands that are equal are one that has come twice.
+    """
+
+    batch_id: str
+    action: Action
+    at: float
+    by: str
+    seconds: float = 0.0
+
+
+BatchEvent = Open | Arrived | Expire | Forget | Command
+
+
+class Operator(NamedTuple):
+    """The last thing that an operator did to a batch: what, who, and when (Unix seconds)."""
+
+    action: Action
+    by: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +158,7 @@ class Decision:
     missing: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     empty: tuple[str, ...]
+    operator: Operator | None = None
 
     @property
     def arrived_count(self) -> int:
@@ -182,4 +209,15 @@ class FailedStation:
     letter: FailureLetter
 
 
-Effect = Opened | Released | Late | FailedStation
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """An operator's command was seen for the first time. `deadline` is the batch's now.
+
+    None: it changed nothing, because the batch is not open, or can't be extended any further.
+    """
+
+    command: Command
+    deadline: float | None
+
+
+Effect = Opened | Released | Late | FailedStation | Commanded

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tables.batch import ABSENT, Batch, Group, SourceState
-from tables.codes import Code
+from tables.batch import ABSENT, Batch, Extension, Group, SourceState
+from tables.codes import Code, Status
 from tables.events import Open, Position
 from tables.records import Header, Segment, StoredSource
 
@@ -17,10 +17,13 @@ __all__ = ["has_all_results", "rebuild_closed", "rebuild_open"]
 
 def rebuild_open(batch_id: str, segments: Iterable[Segment], *, max_age: float) -> Batch:
     """An open batch from its segments, of which one at least holds a source message."""
+    segments = list(segments)
     sources, groups = _in_order(segments)
     batch = Batch(batch_id, sources[0].opened_at)
     for source in sources:
         batch.add_source(_open_event(batch_id, source), source.position, max_age=max_age)
+    for extension in sorted((one for segment in segments for one in segment.extensions), key=_position):
+        batch.add_extension(extension)
     _take_groups(batch, groups)
     _settle(batch)
     return batch
@@ -40,7 +43,8 @@ def rebuild_closed(header: Header, segments: Iterable[Segment]) -> Batch:
                 batch.take(source, station, code, header.errors.get(station) if code == Code.FAILED else None)
     for group in groups:
         _fill_values(batch.sources.get(group.source), group)
-    batch.decision = batch.decide(header.completed_by, header.closed_at)
+    batch.operator = header.operator
+    batch.decision = batch.decide(header.completed_by, header.closed_at, discarded=header.status is Status.DISCARDED)
     batch.freeze()
     batch.state = header.state
     for stored in sources:
@@ -61,7 +65,7 @@ def _in_order(segments: Iterable[Segment]) -> tuple[list[StoredSource], list[Gro
     return sorted(sources, key=_position), sorted(groups, key=_position)
 
 
-def _position(stored: StoredSource | Group) -> Position:
+def _position(stored: StoredSource | Group | Extension) -> Position:
     return stored.position
 
 
@@ -100,3 +104,4 @@ def _settle(batch: Batch) -> None:
     batch.fresh_sources.clear()
     batch.fresh_groups.clear()
     batch.fresh_late.clear()
+    batch.fresh_extensions.clear()

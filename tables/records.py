@@ -14,15 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from tables.batch import Batch, Group, SourceState
-from tables.codes import CompletedBy, State, Status
-from tables.events import Position, Source
+from tables.batch import Batch, Extension, Group, SourceState
+from tables.codes import Action, CompletedBy, State, Status
+from tables.events import Operator, Position, Source
 
 __all__ = [
     "FORMAT_VERSION",
@@ -105,6 +105,7 @@ class Segment:
 
     sources: list[StoredSource]
     groups: list[Group]
+    extensions: list[Extension] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +129,23 @@ class Header:
     destination: Destination
     tail: tuple[Group, ...] = ()
     prepared: Prepared | None = None
+    operator: Operator | None = None
 
 
-def segment_key(batch_id: str, sources: Sequence[SourceState], groups: Sequence[Group], *, late: bool) -> bytes:
+def segment_key(
+    batch_id: str,
+    sources: Sequence[SourceState],
+    groups: Sequence[Group],
+    extensions: Sequence[Extension] = (),
+    *,
+    late: bool,
+) -> bytes:
     """Key of a segment, by the offsets of its first and its last event that concern the batch.
 
     Both, because two owners may cut the log differently, and neither's record may take the place of one of the other's
     that holds more.
     """
-    offsets = [one.position.offset for ends in (sources, groups) if ends for one in (ends[0], ends[-1])]
+    offsets = [one.position.offset for ends in (sources, groups, extensions) if ends for one in (ends[0], ends[-1])]
     first, last = min(offsets), max(offsets)
     return f"{batch_id}#{first:020d}-{last - first}{LATE if late else ''}".encode()
 
@@ -156,13 +165,17 @@ def batch_of_key(key: bytes) -> str:
     return key.partition(b"#")[0].decode()
 
 
-def encode_segment(sources: Sequence[SourceState], groups: Sequence[Group]) -> bytes:
+def encode_segment(
+    sources: Sequence[SourceState], groups: Sequence[Group], extensions: Sequence[Extension] = ()
+) -> bytes:
     """Bytes of a segment."""
-    record = {
+    record: dict[str, Any] = {
         "v": FORMAT_VERSION,
         "sources": [_source_list(source) for source in sources],
         "groups": [_group_list(group) for group in groups],
     }
+    if extensions:
+        record["extensions"] = [(one.position, one.deadline, one.at, one.by, one.seconds) for one in extensions]
     return orjson.dumps(record, tuple)
 
 
@@ -173,6 +186,7 @@ def decode_segment(key: bytes, value: bytes) -> Segment:
         return Segment(
             [_load_source(source) for source in record["sources"]],
             [_load_group(group) for group in record["groups"]],
+            [Extension(Position(*position), *rest) for position, *rest in record.get("extensions", ())],
         )
 
 
@@ -195,6 +209,8 @@ def encode_header(header: Header) -> bytes:
     }
     if header.tail:
         record["tail"] = [_group_list(group) for group in header.tail]
+    if header.operator:
+        record["operator"] = header.operator
     if header.prepared:
         record["prepared"] = [header.prepared.value, header.prepared.error]
     return orjson.dumps(record, tuple)
@@ -208,7 +224,7 @@ def decode_header(key: bytes, value: bytes) -> Header:
 
 def _header(record: dict[str, Any]) -> Header:
     expected, arrived, failed, empty = record["counts"]
-    prepared = record.get("prepared")
+    prepared, operator = record.get("prepared"), record.get("operator")
     return Header(
         batch_id=record["id"],
         state=State(record["state"]),
@@ -227,7 +243,12 @@ def _header(record: dict[str, Any]) -> Header:
         destination=Destination(*record["destination"]),
         tail=tuple(_load_group(group) for group in record.get("tail", ())),
         prepared=Prepared(*prepared) if prepared else None,
+        operator=_operator(*operator) if operator else None,
     )
+
+
+def _operator(action: str, by: str, at: float) -> Operator:
+    return Operator(Action(action), by, at)
 
 
 def header_of(batch: Batch, destination: Destination, tail: list[Group]) -> Header:
@@ -257,6 +278,7 @@ def header_of(batch: Batch, destination: Destination, tail: list[Group]) -> Head
         errors=dict(decision.failed),
         destination=destination,
         tail=tuple(tail),
+        operator=decision.operator,
     )
 
 

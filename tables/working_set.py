@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tables.batch import Batch, Group, SourceState
+from tables.batch import Batch, Extension, Group, SourceState
 from tables.codes import CompletedBy, State, Status
 from tables.effects import unknown_batch
-from tables.events import Arrived, BatchEvent, Effect, Expire, Forget, Open, Position
+from tables.events import Arrived, BatchEvent, Command, Commanded, Effect, Expire, Forget, Open, Position
 from tables.rebuild import has_all_results, rebuild_closed, rebuild_open
 from tables.records import (
     Destination,
@@ -99,13 +99,19 @@ class WorkingSet:
             deadline = known.deadline if known else None
             batch = known or self._new_batch(event)
             effects = batch.open(event, position, max_age=self._max_age)
-            if batch.state is State.OPEN and batch.deadline != deadline:
-                heapq.heappush(self._deadlines, (batch.deadline, batch.batch_id))
+            self._watch_deadline(batch, deadline)
         elif isinstance(event, Expire):
             batch = self.open.get(event.batch_id)
             if batch is None:
                 return []
             effects = batch.expire(event)
+        elif isinstance(event, Command):
+            batch = self._find(event.batch_id)
+            if batch is None:
+                return [Commanded(event, None)]
+            deadline = batch.deadline
+            effects = batch.command(event, position, max_age=self._max_age)
+            self._watch_deadline(batch, deadline)
         else:
             self._forget(event)
             return []
@@ -113,6 +119,10 @@ class WorkingSet:
         if batch.state is State.CLOSING and batch.batch_id in self.open:
             self.closing[batch.batch_id] = self.open.pop(batch.batch_id)
         return effects
+
+    def _watch_deadline(self, batch: Batch, before: float | None) -> None:
+        if batch.state is State.OPEN and batch.deadline != before:
+            heapq.heappush(self._deadlines, (batch.deadline, batch.batch_id))
 
     def _new_batch(self, event: Open) -> Batch:
         batch = self.open[event.batch_id] = Batch(event.batch_id, event.opened_at)
@@ -185,9 +195,11 @@ class WorkingSet:
                 header = self._headers[batch.batch_id] = header_of(batch, released, batch.fresh_groups)
                 writes.append(Write(Table.BATCHES, batch.batch_id.encode(), encode_header(header)))
             else:
-                writes += _segment(batch.batch_id, keys, in_time, batch.fresh_groups, late=False)
-            writes += _segment(batch.batch_id, keys, late, batch.fresh_late, late=True)
-            batch.fresh_sources, batch.fresh_groups, batch.fresh_late = [], [], []
+                writes += _segment(
+                    batch.batch_id, keys, in_time, batch.fresh_groups, batch.fresh_extensions, late=False
+                )
+            writes += _segment(batch.batch_id, keys, late, batch.fresh_late, [], late=True)
+            batch.fresh_sources, batch.fresh_groups, batch.fresh_late, batch.fresh_extensions = [], [], [], []
         self._touched.clear()
         return writes
 
@@ -283,14 +295,20 @@ class WorkingSet:
 
 
 def _segment(
-    batch_id: str, keys: Keys, sources: Sequence[SourceState], groups: Sequence[Group], *, late: bool
+    batch_id: str,
+    keys: Keys,
+    sources: Sequence[SourceState],
+    groups: Sequence[Group],
+    extensions: Sequence[Extension],
+    *,
+    late: bool,
 ) -> list[Write]:
     """What a chunk has brought to a batch, as one record; its key is remembered."""
-    if not sources and not groups:
+    if not sources and not groups and not extensions:
         return []
-    key = segment_key(batch_id, sources, groups, late=late)
+    key = segment_key(batch_id, sources, groups, extensions, late=late)
     keys.add(key)
-    return [Write(Table.BATCHES, key, encode_segment(sources, groups))]
+    return [Write(Table.BATCHES, key, encode_segment(sources, groups, extensions))]
 
 
 def closed_line(header: Header) -> ClosedBatch:

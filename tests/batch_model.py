@@ -10,8 +10,20 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from random import Random
 
-from tables.events import Arrived, BatchEvent, Effect, Expire, FailedStation, Late, Open, Position, Source
-from tests.builders import Entry, arrived, open_
+from tables.events import (
+    Arrived,
+    BatchEvent,
+    Command,
+    Commanded,
+    Effect,
+    Expire,
+    FailedStation,
+    Late,
+    Open,
+    Position,
+    Source,
+)
+from tests.builders import Entry, arrived, command, open_
 
 __all__ = ["BATCHES", "MAX_AGE", "Model", "draw_log", "effect_tuple", "first_outcomes", "frames_of", "is_unknown"]
 
@@ -46,6 +58,11 @@ class ModelBatch:
     messages: list[Message] = field(default_factory=list)
     decision: Summary | None = None
     closed_at: float = 0.0
+    commands: list[Command] = field(default_factory=list)
+
+    def is_complete(self) -> bool:
+        """Whether every station has an outcome of the latest message that names it."""
+        return all(self.naming(station)[0].has(station) for station in self.expected())
 
     def naming(self, station: str) -> list[Message]:
         """The messages that name a station, those in time only, the latest first."""
@@ -73,6 +90,20 @@ class Model:
                 self._arrive(batch, event, index, station)
         elif isinstance(event, Expire) and batch and batch.decision is None and event.deadline >= batch.deadline:
             self._close(batch, "timeout", event.at)
+        elif isinstance(event, Command) and batch and batch.decision is None and event not in batch.commands:
+            self._command(batch, event)
+
+    def _command(self, batch: ModelBatch, event: Command) -> None:
+        if event.action == "extend":
+            deadline = min(batch.deadline + event.seconds, batch.opened_at + MAX_AGE)
+            if deadline > batch.deadline:
+                batch.commands.append(event)
+                self._move_deadline(batch, deadline)
+                if batch.is_complete():
+                    self._close(batch, "all", event.at)
+        else:
+            batch.commands.append(event)
+            self._close(batch, "operator", event.at)
 
     def _open(self, batch: ModelBatch | None, event: Open) -> None:
         if batch is None and event.replayed:
@@ -83,11 +114,14 @@ class Model:
             return
         batch.messages.append(Message(event, late=batch.decision is not None))
         if batch.decision is None:
-            batch.deadline = max(batch.deadline, min(event.deadline, batch.opened_at + MAX_AGE))
-            for message in batch.messages:
-                for station, (code, value) in message.outcomes.items():
-                    if code == "s" and message.event.deadline < batch.deadline:
-                        message.outcomes[station] = ("f", value)
+            self._move_deadline(batch, max(batch.deadline, min(event.deadline, batch.opened_at + MAX_AGE)))
+
+    def _move_deadline(self, batch: ModelBatch, deadline: float) -> None:
+        batch.deadline = deadline
+        for message in batch.messages:
+            for station, (code, value) in message.outcomes.items():
+                if code == "s" and message.event.deadline < batch.deadline:
+                    message.outcomes[station] = ("f", value)
 
     def _arrive(self, batch: ModelBatch | None, event: Arrived, index: int, station: str) -> None:
         code, value = event.codes[index], event.values[index]
@@ -103,7 +137,7 @@ class Model:
             if code == "s" and batch.deadline > message.event.deadline:
                 code = "f"
             message.outcomes[station] = (code, value)
-            if all(batch.naming(expected)[0].has(expected) for expected in batch.expected()):
+            if batch.is_complete():
                 self._close(batch, "all", event.at)
         else:
             message.outcomes[station] = (code, value)
@@ -122,7 +156,12 @@ class Model:
                 code, value = best.outcomes[station] if best and best.has(station, "r") else ("-", None)
             lists[code].append({"r": value, "f": (station, value)}.get(code, station))
         batch.closed_at = at
-        batch.decision = (completed_by, at, batch.deadline, *(tuple(lists[code]) for code in "ref-"))
+        last = batch.commands[-1] if batch.commands else None
+        operator = (last.action.value, last.by, last.at) if last else None
+        status = "partial" if lists["-"] else "complete"
+        status = "discarded" if operator and operator[0] == "discard" else status
+        listed = tuple(tuple(lists[code]) for code in "ref-")
+        batch.decision = (completed_by, status, operator, at, batch.deadline, *listed)
 
     def _failed(self, event: Arrived, index: int, station: str) -> None:
         if index in event.letters:
@@ -201,6 +240,11 @@ def draw_log(random: Random, *, replays: bool = True) -> list[Entry]:
         if known and random.random() < 0.15:
             deadline = float(random.randint(101, 118))
             events.append(Expire(random.choice(known), deadline, deadline + 0.5))
+        if random.random() < 0.12:
+            named = list(BATCHES) if replays else known
+            action = random.choice(["extend", "extend", "complete", "discard"])
+            at, seconds = random.randint(100, 118) + 0.25, float(random.randint(1, 6))
+            events += [command(action, at=at, seconds=seconds, batch=batch) for batch in named[:1]]
     if random.random() < 0.2:
         events.append(arrived("A", "f", message=UNKNOWN, batch="b1"))
     events += [Expire(batch, END, END) for batch in BATCHES]
@@ -233,4 +277,6 @@ def is_unknown(effect: Effect) -> bool:
     """Whether it is of something that the state does not know, and whose repeats can't be told from the first."""
     if isinstance(effect, FailedStation):
         return effect.source.offset == UNKNOWN or effect.source.offset >= REPLAYED
+    if isinstance(effect, Commanded):
+        return effect.deadline is None
     return isinstance(effect, Late) and effect.reason.startswith("unknown")

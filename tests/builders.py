@@ -7,10 +7,11 @@ from typing import TypeVar
 
 from app.output import parts_of
 from tables.batch import Batch
-from tables.codes import Code
+from tables.codes import Action, Code
 from tables.events import (
     Arrived,
     BatchEvent,
+    Command,
     Decision,
     Effect,
     Expire,
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryRecords",
     "Owner",
     "arrived",
+    "command",
     "decisions",
     "expire",
     "late_stations",
@@ -103,6 +105,11 @@ def arrived(
 def expire(deadline: float = 105.0, *, at: float | None = None, batch: str = "b") -> Expire:
     """The deadline has come; noticed a little later."""
     return Expire(batch, deadline, deadline + 0.05 if at is None else at)
+
+
+def command(action: str, *, at: float = 102.0, by: str = "ops", seconds: float = 0.0, batch: str = "b") -> Command:
+    """An operator's wish."""
+    return Command(batch, Action(action), at, by, seconds)
 
 
 def of_type(kind: type[E], effects: Iterable[Effect]) -> list[E]:

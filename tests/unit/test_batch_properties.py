@@ -43,6 +43,8 @@ def summary(decision: Decision) -> tuple[object, ...]:
     """A decision as the model writes it."""
     return (
         decision.completed_by.value,
+        decision.status.value,
+        decision.operator and (decision.operator.action.value, *decision.operator[1:]),
         decision.closed_at,
         decision.deadline,
         decision.results,

@@ -20,8 +20,9 @@ from app.messages import (
     encode_station,
     encode_stations,
 )
-from tables.events import Arrived, BatchEvent, Expire, FailureLetter, Forget, Open, Source
-from tests.builders import arrived, expire, open_
+from tables.codes import Action
+from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Source
+from tests.builders import arrived, command, expire, open_
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 kafka_keys = st.none() | st.binary(max_size=12)
@@ -51,6 +52,7 @@ events = (
     | st.builds(Open, texts, sources, times, times, st.lists(texts, max_size=5).map(tuple), st.booleans())
     | st.builds(Expire, texts, times, times)
     | st.builds(Forget, texts, times, times)
+    | st.builds(Command, texts, st.sampled_from(Action), times, texts, times)
 )
 groups = st.builds(
     StationGroup, texts, sources, times, times, kafka_keys, st.lists(st.tuples(texts, st.lists(records, max_size=3)))
@@ -107,11 +109,12 @@ def broken(event: BatchEvent, index: int, value: object) -> bytes:
     ("event", "index"),
     [(arrived("ABC", "rfe"), index) for index in range(8)]
     + [(open_("AB"), index) for index in range(6)]
-    + [(expire(), index) for index in range(4)],
+    + [(expire(), index) for index in range(4)]
+    + [(command("extend", seconds=1.5), index) for index in range(6)],
 )
 def test_a_frame_with_anything_at_a_wrong_place_is_refused(event: BatchEvent, index: int, value: object) -> None:
     right = orjson.loads(encode_events([event]))["events"][0][index]
-    if isinstance(right, str) and index == 1:
+    if isinstance(right, str) and (index == 1 or (isinstance(event, Command) and index == 4)):
         lawful = isinstance(value, str)
     elif isinstance(right, float):
         lawful = isinstance(value, int)

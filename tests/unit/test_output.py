@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.output import headers_of, meta_of, parts_of, payload_of
-from tables.codes import CompletedBy, Status
-from tables.events import Decision
+from tables.codes import Action, CompletedBy, Status
+from tables.events import Decision, Operator
 
 BATCH = "SCHEDULE-STATION-REALTIME-DATA_1763085600"
 
@@ -60,8 +60,10 @@ def test_missing_stations_are_named_and_counted() -> None:
     assert (meta["expected_count"], meta["arrived_count"]) == (4, 2)
 
 
-def test_a_status_may_be_given_instead_of_the_decisions() -> None:
-    assert meta_of(decision_of(()), status=Status.DISCARDED)["status"] == "discarded"
+def test_an_operator_is_named_only_where_one_has_acted() -> None:
+    assert "operator" not in meta_of(decision_of(()))
+    acted = replace(decision_of(()), operator=Operator(Action.EXTEND, "ops@10.0.0.7", 1763085604.5))
+    assert meta_of(acted)["operator"] == {"action": "extend", "by": "ops@10.0.0.7", "at": 1763085604.5}
 
 
 def test_a_batch_without_any_result_has_an_empty_list() -> None:

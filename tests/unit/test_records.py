@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tables.batch import Batch, Group, SourceState
-from tables.codes import CompletedBy, State, Status
-from tables.events import Position, Source
+from tables.batch import Batch, Extension, Group, SourceState
+from tables.codes import Action, CompletedBy, State, Status
+from tables.events import Operator, Position, Source
 from tables.records import (
     Destination,
     Header,
@@ -70,7 +70,9 @@ headers = st.builds(
     st.builds(Destination, texts, st.integers(0, 500)),
     st.lists(groups(), max_size=3).map(tuple),
     st.none() | st.builds(Prepared, st.none() | texts, st.none() | texts),
+    st.none() | st.builds(Operator, st.sampled_from(Action), texts, times),
 )
+extensions = st.builds(Extension, positions, times, times, texts, times)
 
 
 def state_of(source: StoredSource) -> SourceState:
@@ -84,9 +86,12 @@ def test_a_header_is_read_back_as_it_was_written(header: Header) -> None:
 
 
 @QUICK
-@given(st.lists(stored_sources(), max_size=3), st.lists(groups(), max_size=3))
-def test_a_segment_is_read_back_as_it_was_written(opened: list[StoredSource], came: list[Group]) -> None:
-    segment = decode_segment(b"key", encode_segment([state_of(source) for source in opened], came))
+@given(st.lists(stored_sources(), max_size=3), st.lists(groups(), max_size=3), st.lists(extensions, max_size=2))
+def test_a_segment_is_read_back_as_it_was_written(
+    opened: list[StoredSource], came: list[Group], moved: list[Extension]
+) -> None:
+    segment = decode_segment(b"key", encode_segment([state_of(source) for source in opened], came, moved))
+    assert segment.extensions == moved
     assert segment.groups == came
     assert segment.sources == [replace(source, codes="") for source in opened]
 
