@@ -173,7 +173,7 @@ class Aggregator:
             self._statistics.released(decision)
             self._tell_closing(decision)
         elif isinstance(effect, Late):
-            self._metrics.late_outcomes += 1
+            self._metrics.late_outcomes[effect.reason] += 1
             self._log.late(effect.batch_id, effect.station, STATUS_OF[effect.code], effect.reason)
             chunk.outgoing.append(self._late_message(effect))
         elif isinstance(effect, FailedStation):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
-__all__ = ["Metrics"]
+__all__ = ["Direction", "Metrics"]
+
+Direction = Literal["in", "out"]
 
 
 class Metrics:
@@ -21,7 +24,14 @@ class Metrics:
         self.arrivals: Counter[str] = (
             Counter()
         )  # "result" | "empty" | "failed" | "missing" -> stations of closed batches
-        self.late_outcomes = 0
+        self.late_outcomes: Counter[str] = Counter()  # reason -> outcomes
         self.dead_letters: Counter[str] = Counter()  # reason -> letters
         self.outbox_recoveries: Counter[str] = Counter()  # "found" | "sent" -> messages
         self.source_gaps = 0
+        self.frames: Counter[tuple[str, Direction]] = Counter()  # kind of topic and direction -> Kafka messages
+        self.bytes: Counter[tuple[str, Direction]] = Counter()
+
+    def moved(self, kind: str, direction: Direction, messages: int, size: int) -> None:
+        """So many messages of so many bytes in all have been read from topics of a kind, or written to them."""
+        self.frames[kind, direction] += messages
+        self.bytes[kind, direction] += size

@@ -80,15 +80,16 @@ def build_pipeline(
     output_limit: int | None = None,
     find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
     on_error: Callable[[BaseException], None],
+    statistics: Statistics | None = None,
 ) -> Pipeline:
     """Wire the parts together.
 
     `output_limit` is the largest value that the output topic takes, in bytes; None when that is not known. `on_error`
-    gets what must stop the worker: nothing is acknowledged after it.
+    gets what must stop the worker: nothing is acknowledged after it. `statistics` is where everything is counted.
     """
     largest = min(settings.max_message_bytes, output_limit or settings.max_message_bytes)
-    metrics = Metrics()
-    statistics = Statistics(metrics, clock)
+    statistics = statistics or Statistics(Metrics(), clock)
+    metrics = statistics.metrics
     log = BatchLog(logging.getLogger("app.batches"), settings.log_language, clock)
     dead_letters = DeadLetters(settings.dead_letter_topic, log=log, metrics=metrics)
     partitioner = Partitioner(settings.partitions)

@@ -55,13 +55,22 @@ class KafkaSender:
     """Sends through the worker's producer.
 
     `producer` gives the aiokafka producer. `fence` is awaited before messages are taken: it holds a worker back that
-    may have lost its partitions meanwhile. `patience` is how long the broker may take to confirm, in seconds.
+    may have lost its partitions meanwhile. `patience` is how long the broker may take to confirm, in seconds. `on_sent`
+    gets the topic of each batch of messages that is out, how many they are, and its bytes.
     """
 
-    def __init__(self, producer: Callable[[], Any], fence: Callable[[], Awaitable[None]], patience: float) -> None:
+    def __init__(
+        self,
+        producer: Callable[[], Any],
+        fence: Callable[[], Awaitable[None]],
+        patience: float,
+        *,
+        on_sent: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> None:
         self._producer = producer
         self._fence = fence
         self._patience = patience
+        self._on_sent = on_sent
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._one_by_one: set[str] = set()
         self._bytes = 0
@@ -137,6 +146,7 @@ class KafkaSender:
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             self._refuse(lane, taken, error)
         else:
+            self._on_sent(tp[0], sum(count for _, count in taken), size)
             self._settle(lane, taken, base)
         finally:
             self._count(-size)

@@ -19,9 +19,10 @@ from tables.codes import Status
 from tables.events import Decision
 from tables.working_set import WorkingSet
 
-__all__ = ["MAX_STATIONS", "StationCounters", "Statistics", "oldest_open_age", "open_batches"]
+__all__ = ["MAX_STATIONS", "OUTCOMES", "StationCounters", "Statistics", "oldest_open_age", "open_batches"]
 
 MAX_STATIONS: Final = 50_000  # that have counters of their own; those that come when there are so many have none
+OUTCOMES: Final = ("result", "empty", "failed", "missing")
 MINUTE: Final = 60  # seconds over which the throughput is measured
 
 
@@ -31,6 +32,8 @@ class StationCounters:
 
     expected: int = 0
     misses: int = 0
+    row: int = 0  # the latest misses with no arrival between them ...
+    row_end: int = 0  # ... as of the `expected` at the last of them
     failures: int = 0
     empties: int = 0
     durations: Histogram = field(default_factory=Histogram)
@@ -39,6 +42,17 @@ class StationCounters:
     def arrivals(self) -> int:
         """Batches in which it arrived: with a result, failed or empty."""
         return self.expected - self.misses
+
+    @property
+    def missed_in_a_row(self) -> int:
+        """How many of the latest batches, all of them, it has missed."""
+        return self.row if self.row_end == self.expected else 0
+
+    def miss(self) -> None:
+        """It has missed the batch that was last counted as expecting it."""
+        self.misses += 1
+        self.row = self.row + 1 if self.row_end == self.expected - 1 else 1
+        self.row_end = self.expected
 
 
 class Statistics:
@@ -85,7 +99,7 @@ class Statistics:
                 counters.expected += 1
         for station in decision.missing:
             if (counters := known.get(station)) is not None:
-                counters.misses += 1
+                counters.miss()
         for station, _ in decision.failed:
             if (counters := known.get(station)) is not None:
                 counters.failures += 1

@@ -16,12 +16,15 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.app import BootStrategy
 
+from app.callbacks import CallbackRunner
 from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
+from app.figures import BATCH_EVENTS, SOURCE, STATION_EVENTS, WorkerFigures
 from app.functions import FunctionError, load_function
 from app.intake import ChunkIntake, EventIntake
 from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, say
+from app.metrics import Metrics
 from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, UserFunctions, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
@@ -73,6 +76,8 @@ class AggregatorApp(faust.App):
         self.source_intake = ChunkIntake(self._split, self._is_current, self.fail)
         self.station_intake = EventIntake(self._run_stations, self._is_current, self.fail)
         self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
+        self.statistics = Statistics(Metrics(), time.time)
+        self._figures = WorkerFigures(self)
         self._functions: UserFunctions | None = None
         self._pipeline: Pipeline | None = None
         self._web: WebServer | None = None
@@ -114,7 +119,9 @@ class AggregatorApp(faust.App):
         await self.producer.start()
         survive_lost_connections(self._kafka_producer().client)
         await self._pin([spec.name for spec in topic_specs(self.settings)])
-        sender = KafkaSender(self._kafka_producer, self._fence, self.settings.broker_patience)
+        sender = KafkaSender(
+            self._kafka_producer, self._fence, self.settings.broker_patience, on_sent=self._figures.written
+        )
         if largest is not None and largest < BATCH_BYTES:
             sender.send_one_by_one(self.settings.output_topic)
         self._pipeline = build_pipeline(
@@ -127,6 +134,7 @@ class AggregatorApp(faust.App):
             output_limit=largest,
             find_outputs=partial(find_outputs, self.settings),
             on_error=self.fail,
+            statistics=self.statistics,
         )
         await self._pipeline.start()
         _tune_collector()
@@ -183,12 +191,15 @@ class AggregatorApp(faust.App):
     # -- the streams' work -------------------------------------------------------------------------------------------
 
     async def _split(self, messages: Any) -> None:
+        self._figures.read(SOURCE, messages)
         await self.pipeline.splitter.handle(messages)
 
     async def _run_stations(self, message: Any, done: Any) -> None:
+        self._figures.read(STATION_EVENTS, (message,))
         await self.pipeline.stations.handle(message, done)
 
     async def _aggregate(self, messages: Any) -> None:
+        self._figures.read(BATCH_EVENTS, messages)
         await self.pipeline.aggregator.handle(messages)
 
     async def tick(self) -> None:
@@ -273,10 +284,14 @@ class AggregatorApp(faust.App):
         """The batches of each partition that is ours."""
         return self._pipeline.aggregator.sets if self._pipeline else {}
 
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        """This worker's metrics for Prometheus, and their content type."""
+        return self._figures.expose(accept)
+
     @property
-    def statistics(self) -> Statistics | None:
-        """What this worker has counted since its start; None before its pipeline is there."""
-        return self._pipeline.statistics if self._pipeline else None
+    def runner(self) -> CallbackRunner | None:
+        """What runs the callbacks; None before the start."""
+        return self._pipeline.stations.runner if self._pipeline else None
 
     @property
     def settled(self) -> int:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from app.web.guard import Guard, error_response
 from app.web.listing import Cursor, Shown, decode_cursor, find_batch, list_batches
+from app.web.metrics import metrics_router
 from app.web.views import BatchDetail, BatchList, ErrorAnswer, Health, detail_of
 from tables.working_set import WorkingSet
 
@@ -34,6 +35,9 @@ class WorkerState(Protocol):
 
     def ready(self) -> bool:
         """Whether it is in the group, and its assignment, which may be empty, is recovered."""
+
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        """The metrics, in the format that an `Accept` header asks for, and their content type."""
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of the partitions that are owned and recovered; empty before recovery."""
@@ -60,6 +64,7 @@ def create_web(state: WorkerState) -> FastAPI:
     )
     web.include_router(_health(state))
     web.include_router(_batches(state))
+    web.include_router(metrics_router(state))
     web.add_exception_handler(_Refusal, _refused)
     web.add_exception_handler(RequestValidationError, _bad_input)
     web.add_exception_handler(HTTPException, _not_served)

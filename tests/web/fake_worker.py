@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from app.metrics import Metrics
+from app.prometheus import Now, expose, metrics_registry
+from app.statistics import Statistics
 from tables.events import Arrived, BatchEvent, Effect, Expire, Forget, Open, Position, Released, Source
 from tables.records import Destination, Table, Write
 from tables.working_set import WorkingSet
@@ -43,6 +46,8 @@ class FakeWorker:
         self.is_ready = True
         self.records = {partition: MemoryRecords() for partition in partitions or (0,)}
         self.sets = {partition: WorkingSet(records, max_age=MAX_AGE) for partition, records in self.records.items()}
+        self.statistics = Statistics(Metrics(), lambda: 0.0)
+        self.registry = metrics_registry(self.statistics, Now, most_stations=10, build={})
         self._offset = 0
 
     def live(self) -> bool:
@@ -50,6 +55,9 @@ class FakeWorker:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        return expose(self.registry, accept)
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         return self.sets

@@ -48,7 +48,7 @@ def test_a_batch_that_is_not_known_is_404() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/docs", "/redoc", "/table/", "/router", "/stats", "/stations", "/metrics", "/batches/", "/batches/a/b"],
+    ["/", "/docs", "/redoc", "/table/", "/router", "/stats", "/stations", "/batches/", "/batches/a/b"],
 )
 def test_nothing_else_is_served(path: str) -> None:
     answer = ask(FakeWorker(), path)
@@ -140,7 +140,7 @@ def test_two_hosts_are_refused() -> None:
 
 def test_the_description_names_what_is_served_and_errors_as_they_are() -> None:
     description = get(FakeWorker(), "/openapi.json")
-    assert list(description["paths"]) == ["/healthz", "/readyz", "/batches", "/batches/{batch_id}"]
+    assert list(description["paths"]) == ["/healthz", "/readyz", "/batches", "/batches/{batch_id}", "/metrics"]
     answers = description["paths"]["/batches"]["get"]["responses"]
     assert set(answers) == {"200", "default"}
     schema = answers["default"]["content"]["application/json"]["schema"]

@@ -86,8 +86,13 @@ class WorkerProcess:
 
     def ask(self, path: str) -> Any:
         """Ask its web API; returns what it answers, parsed."""
+        return json.loads(self.read(path))
+
+    def read(self, path: str) -> str:
+        """Ask its web for something that is no JSON."""
         with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:  # noqa: S310 - our own worker
-            return json.load(answer)
+            text: str = answer.read().decode()
+            return text
 
     def wait_ready(self, within: float = READY_WITHIN) -> WorkerProcess:
         """Wait until it is in the group and its assignment recovered."""
