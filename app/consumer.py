@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -39,7 +40,7 @@ PAUSED_SLEEP = 0.02
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread of the aiokafka consumer, with a short fetch wait and an eye on the heartbeat."""
 
-    last_heartbeat = 0.0  # time.monotonic() of the last one that the coordinator has answered well
+    last_heartbeat = -math.inf  # time.monotonic() of the last one that the coordinator has answered well
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -80,7 +81,7 @@ class AggregatorConsumer(driver.Consumer):
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def heartbeat_age(self) -> float:
-        """Seconds since the group's coordinator last answered that we are a member."""
+        """Seconds since the group's coordinator last answered that we are a member; infinite before it ever has."""
         return time.monotonic() - self._thread.last_heartbeat
 
     def has_bases(self, generation: int) -> bool:

@@ -1,13 +1,15 @@
 """Ends a worker that can't go on by itself, so that a supervisor restarts it and the work is done again.
 
-Two things are watched: a partition that stands still although there is more to read, and a broker that has been away
-for longer than the user's patience.
+Three things are watched: a partition that stands still although there is more to read, a broker that has been away for
+longer than the user's patience, and a broker that answers while the group does not: the worker then owns nothing, sends
+nothing, and would wait for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -23,8 +25,14 @@ __all__ = ["Watchdog", "patience_of"]
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+LOOK_LATE = 10.0  # between two looks: it was not the group that did not answer, but we that did not run
 LONGEST_RECOVERY = 120.0
 QUIET_SECONDS = 5.0  # without a heartbeat's answer, before the broker is asked
+
+# In session timeouts, after the first one, in which the group forgets us. A rebalance, in which there are no
+# heartbeats, waits for the session of a dead member at most.
+TROUBLED_AFTER = 2.0
+LOST_AFTER = 5.0
 
 
 def patience_of(*, station_timeout: float, broker_patience: float) -> float:
@@ -33,7 +41,11 @@ def patience_of(*, station_timeout: float, broker_patience: float) -> float:
 
 
 class Watchdog:
-    """Looks every second whether partitions move and the broker answers."""
+    """Looks every second whether partitions move, the broker answers, and the group does.
+
+    Attributes:
+        trouble: what is wrong with this worker, so that it is not alive as users see it; None when all is well.
+    """
 
     def __init__(self, app: AggregatorApp) -> None:
         self._app = app
@@ -41,18 +53,23 @@ class Watchdog:
         self._patience = patience_of(station_timeout=settings.station_timeout, broker_patience=settings.broker_patience)
         self._moved: dict[TP, tuple[tuple[int | None, int], float]] = {}
         self._away_since: float | None = None
+        self._lost_since: float | None = None
+        self._looked = -math.inf
+        self.trouble: str | None = None
 
     async def run(self) -> None:
         """Look until the worker stops."""
         while not self._app.should_stop:
             await asyncio.sleep(LOOK_SECONDS)
             await self._look_at_broker()
+            self.look_at_group(time.monotonic())
             if not self._app.ready() or self._away_since is not None:
                 self._moved.clear()
                 continue
             for tp in self.stuck(time.monotonic()):
                 place = f"{tp.topic}[{tp.partition}]@{self._moved[tp][0][0]}"
-                self._app.fail(RuntimeError(f"{place} has stood still for {self._patience:g} s"))
+                self.trouble = f"{place} has stood still for {self._patience:g} s"
+                self._app.fail(RuntimeError(self.trouble))
 
     async def _look_at_broker(self) -> None:
         if self._away_since is None and self._app.reader.heartbeat_age() < QUIET_SECONDS:
@@ -78,6 +95,28 @@ class Watchdog:
             logger.warning("%s", line)
         elif time.monotonic() - self._away_since > settings.broker_patience:
             self._app.give_up_on_broker(time.monotonic() - self._away_since)
+
+    def look_at_group(self, now: float) -> None:
+        """End a worker whose group does not answer although the broker does. `now` is monotonic, seconds.
+
+        Before the first heartbeat a start has as long as the longest recovery.
+        """
+        session: float = self._app.conf.broker_session_timeout
+        age = self._app.reader.heartbeat_age()
+        before, self._looked = self._looked, now
+        if age <= session or self._away_since is not None:
+            self._lost_since = self.trouble = None
+            return
+        if self._lost_since is None or now - before > LOOK_LATE:
+            self._lost_since = now
+        lost = now - self._lost_since
+        starting = math.isinf(age)
+        if lost <= (LONGEST_RECOVERY if starting else TROUBLED_AFTER * session):
+            return
+        since = "the start" if starting else f"{age:.0f} s"
+        self.trouble = f"the broker answers, but the group has not answered this worker's heartbeats since {since}"
+        if starting or lost > LOST_AFTER * session:
+            self._app.fail(RuntimeError(self.trouble))
 
     def stuck(self, now: float) -> list[TP]:
         """Partitions that have not moved for too long although there is more to read. `now` is monotonic, seconds."""

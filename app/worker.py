@@ -78,6 +78,7 @@ class AggregatorApp(faust.App):
         self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
         self.statistics = Statistics(Metrics(), time.time)
         self._figures = WorkerFigures(self)
+        self._watchdog = Watchdog(self)
         self._functions: UserFunctions | None = None
         self._pipeline: Pipeline | None = None
         self._web: WebServer | None = None
@@ -138,7 +139,7 @@ class AggregatorApp(faust.App):
         )
         await self._pipeline.start()
         _tune_collector()
-        self.add_future(Watchdog(self).run())
+        self.add_future(self._watchdog.run())
 
     def _kafka_producer(self) -> Any:
         """The aiokafka producer under Faust's."""
@@ -243,7 +244,7 @@ class AggregatorApp(faust.App):
         It goes on when the group still knows it, and is cancelled when its partitions are taken away.
         """
         # The heartbeat beats in another thread's loop: there is no event to wait for.
-        while self.reader.heartbeat_age() > self.conf.broker_session_timeout:  # noqa: ASYNC110
+        while self._may_be_forgotten():  # noqa: ASYNC110
             await asyncio.sleep(FENCE_PAUSE)
 
     async def broker_answers(self) -> bool:
@@ -272,13 +273,19 @@ class AggregatorApp(faust.App):
         return self._web.url if self._web else ""
 
     def live(self) -> bool:
-        """Whether the process works at all."""
-        return not self.should_stop
+        """Whether the worker works at all: false when a partition stands still or the group does not answer."""
+        return not self.should_stop and self._watchdog.trouble is None
 
     def ready(self) -> bool:
         """Whether the worker is in the group, its tables are recovered, and it is settled where it reads from."""
         since = self._owner_since
-        return since is not None and since == self.consumer_generation_id and self.reader.has_bases(since)
+        if since is None or since != self.consumer_generation_id:
+            return False
+        return self.reader.has_bases(since) and not self._may_be_forgotten()
+
+    def _may_be_forgotten(self) -> bool:
+        """Whether the group has not heard of us for so long that it may have given our partitions to others."""
+        return self.reader.heartbeat_age() > float(self.conf.broker_session_timeout)
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of each partition that is ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 from faust.types import TP
@@ -23,6 +24,10 @@ class FakeReader:
 
     ledger: OffsetLedger[TP] = field(default_factory=OffsetLedger)
     behind: bool = True
+    age: float = 0.0
+
+    def heartbeat_age(self) -> float:
+        return self.age
 
     def is_behind(self, _: TP) -> bool:
         return self.behind
@@ -35,6 +40,11 @@ class FakeApp:
     reader: FakeReader = field(default_factory=FakeReader)
     settings: Settings = SETTINGS
     settled: int = 0
+    conf: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(broker_session_timeout=10.0))
+    failures: list[BaseException] = field(default_factory=list)
+
+    def fail(self, error: BaseException) -> None:
+        self.failures.append(error)
 
 
 def watched() -> tuple[FakeApp, Watchdog]:
@@ -70,3 +80,53 @@ def test_a_partition_that_is_done_further_is_not_stuck() -> None:
     for tp in (STATIONS, LOG):
         app.reader.ledger.done(tp, 7)
     assert dog.stuck(PATIENCE + 0.1) == []
+
+
+def group_watched(*, age: float) -> tuple[FakeApp, Watchdog]:
+    app, dog = watched()
+    app.reader.age = age
+    return app, dog
+
+
+def look(dog: Watchdog, start: int, stop: int) -> None:
+    """Once a second."""
+    for second in range(start, stop):
+        dog.look_at_group(float(second))
+
+
+def test_a_worker_that_the_group_does_not_answer_is_in_trouble_and_then_ends() -> None:
+    app, dog = group_watched(age=11.0)
+    look(dog, 0, 21)
+    assert dog.trouble is None
+    look(dog, 21, 51)
+    assert dog.trouble is not None
+    assert app.failures == []
+    look(dog, 51, 52)
+    assert "has not answered this worker's heartbeats" in str(app.failures[0])
+
+
+def test_a_heartbeat_that_comes_again_ends_the_trouble() -> None:
+    app, dog = group_watched(age=11.0)
+    look(dog, 0, 40)
+    app.reader.age = 1.0
+    look(dog, 40, 41)
+    assert dog.trouble is None
+    app.reader.age = 11.0
+    look(dog, 41, 60)
+    assert (dog.trouble, app.failures) == (None, [])
+
+
+def test_a_worker_that_was_stopped_itself_gets_its_time_again() -> None:
+    app, dog = group_watched(age=11.0)
+    look(dog, 0, 40)
+    app.reader.age = 500.0  # it was stopped, and goes on
+    look(dog, 500, 549)
+    assert app.failures == []
+
+
+def test_a_start_may_take_longer() -> None:
+    app, dog = group_watched(age=float("inf"))
+    look(dog, 0, 120)
+    assert (dog.trouble, app.failures) == (None, [])
+    look(dog, 120, 125)
+    assert app.failures

@@ -78,8 +78,12 @@ class WorkerProcess:
     @property
     def ready(self) -> bool:
         """Whether `/readyz` says so."""
+        return self.answers("/readyz")
+
+    def answers(self, path: str) -> bool:
+        """Whether it answers this with 200."""
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:  # noqa: S310 - our own worker
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=2) as answer:  # noqa: S310 - our own worker
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
