@@ -10,6 +10,7 @@ from app.aggregator import TICK_SECONDS
 from app.commands import register_commands
 from app.kafka import worker_credentials
 from app.log_format import logging_config
+from app.pieces import FetchedSchema
 from app.recovery import AggregatorTables
 from app.sender import BATCH_BYTES
 from app.settings import Settings
@@ -24,7 +25,7 @@ REQUEST_TIMEOUT = (
     30.0  # a request that a dying broker took may never be answered; a join waits for a dead member's session
 )
 COMMIT_INTERVAL = 1.0
-BUFFERED_MESSAGES = 1_000  # in a stream; the bytes are bounded by the consumer
+BUFFERED_PIECES = 1_000  # in a stream; messages and bytes are bounded by the consumer
 FETCH_BYTES = 4 * 1024 * 1024  # of a partition at once; a larger message comes alone
 METADATA_AGE = 30.0
 
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         producer_max_request_size=message_bytes(settings),
         # How long aiokafka tries to deliver what it has taken: a broker that is away for less is waited for.
         producer_request_timeout=max(1.0, settings.broker_patience),
-        stream_buffer_maxsize=BUFFERED_MESSAGES,
+        stream_buffer_maxsize=BUFFERED_PIECES,
         stream_wait_empty=True,
         stream_recovery_delay=0.0,
         TableManager=AggregatorTables,
@@ -69,21 +70,19 @@ def create_app(settings: Settings) -> AggregatorApp:
 
 def _wire(app: AggregatorApp, settings: Settings) -> None:
     def topic(*names: str) -> Any:
-        return app.topic(
-            *names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=False
-        )
+        return app.topic(*names, schema=FetchedSchema(), internal=False)
 
     @app.agent(topic(*settings.source_topics), name="splitter")
     async def split(stream: Any) -> None:
-        await app.source_intake.feed(stream.noack().events())
+        await app.source_intake.feed(stream.noack())
 
     @app.agent(topic(settings.station_events_topic), name="stations")
     async def run_stations(stream: Any) -> None:
-        await app.station_intake.feed(stream.noack().events())
+        await app.station_intake.feed(stream.noack())
 
     @app.agent(topic(settings.batch_events_topic), name="aggregator")
     async def aggregate(stream: Any) -> None:
-        await app.batch_intake.feed(stream.noack().events())
+        await app.batch_intake.feed(stream.noack())
 
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be

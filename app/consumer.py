@@ -4,6 +4,9 @@ Faust's own consumer can commit what was never processed: it takes a hole in wha
 restart with a backlog makes such holes. This subclass of its driver (installed by `AggregatorApp._new_transport`)
 commits a contiguous run only, gives every partition a base before it is read, and takes care that nothing is delivered
 between the end of a recovery and the seek that follows it. What was found by running it: docs/faust.md.
+
+Faust carries a message at a time to the stream of its agent, which costs more than most messages are worth. Here what
+has been fetched of a partition travels as one message, in pieces of bounded size, and is acknowledged by offset.
 """
 
 from __future__ import annotations
@@ -13,16 +16,20 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
 from app.choices import Start
+from app.intake import Fetched
 from app.kafka import survive_lost_connections
 from app.offsets import OffsetLedger
+from app.pieces import in_message, pieces_of, weight_of
 
 if TYPE_CHECKING:
     from app.worker import AggregatorApp
@@ -73,7 +80,8 @@ class AggregatorConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
-        self._in_flight: Counter[str] = Counter()  # topic -> bytes
+        self._in_flight: dict[TP, dict[int, int]] = {}  # offset -> bytes of what is delivered and not acknowledged
+        self._bytes: Counter[str] = Counter()  # topic -> the sum of that
         self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
         self._based: int | None = None  # the group's generation whose partitions have their bases
 
@@ -118,6 +126,7 @@ class AggregatorConsumer(driver.Consumer):
             self._next[tp] = base
             self.ledger.rebase(tp, base)
         self._in_flight.clear()
+        self._bytes.clear()
         self._unacked_messages.clear()
         # A worker that dies before its first commit must not begin somewhere else the next time.
         if fresh and self.app.settings.start is Start.LATEST:
@@ -142,21 +151,32 @@ class AggregatorConsumer(driver.Consumer):
         return await self._getmany(active_partitions, timeout), active_partitions
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """What has been fetched, by partition: a changelog's records one by one, ours in pieces."""
         if active_partitions is not None:
-            active_partitions = {tp for tp in active_partitions if self._in_flight[tp.topic] < MAX_BYTES_IN_FLIGHT}
+            active_partitions = {tp for tp in active_partitions if self._bytes[tp.topic] < MAX_BYTES_IN_FLIGHT}
             if not active_partitions:
                 await asyncio.sleep(THROTTLED_SLEEP)
                 return {}
-        return await super()._getmany(active_partitions, timeout)
+        fetched = await super()._getmany(active_partitions, timeout)
+        return {tp: records if self._is_changelog_tp(tp) else pieces_of(records) for tp, records in fetched.items()}
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        if not self._is_changelog_tp(tp):
-            self._in_flight[tp.topic] += len(record.value or b"")
-            expected = self._next.get(tp, record.offset)
-            if record.offset > expected:
-                self._on_hole(tp, expected, record.offset)
-            self._next[tp] = record.offset + 1
-        return super()._to_message(tp, record)
+        """What Faust delivers for a changelog's record, or for a piece of a partition of ours."""
+        if self._is_changelog_tp(tp):
+            return super()._to_message(tp, record)
+        piece: Sequence[ConsumerRecord] = record
+        for one in piece:
+            expected = self._next.get(tp, one.offset)
+            if one.offset > expected:
+                self._on_hole(tp, expected, one.offset)
+            self._next[tp] = one.offset + 1
+            self._in_flight.setdefault(tp, {})[one.offset] = weight_of(one)
+            self._bytes[tp.topic] += weight_of(one)
+        generation = self.app.consumer_generation_id
+        fetched = Fetched([in_message(one) for one in piece], generation, partial(self.acknowledge, tp, generation))
+        message: Any = super()._to_message(tp, piece[-1])
+        message.value = fetched
+        return cast(ConsumerMessage, message)
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
         """Offsets were not delivered. On a plant's topic that is lawful (compaction, transactions); ours have none."""
@@ -192,14 +212,14 @@ class AggregatorConsumer(driver.Consumer):
         """Faust waits for what it tracks when partitions are revoked; `wait_empty` below has its own way."""
         self._on_message_in(message.tp, message.offset, message)
 
-    def ack(self, message: Message) -> bool:
-        """All that was made of a message is stored."""
-        if message.acked or message.generation_id != self.app.consumer_generation_id:
-            return False
-        message.acked = True
-        self._in_flight[message.topic] -= len(message.value or b"")
-        self.ledger.done(message.tp, message.offset)
-        return True
+    def acknowledge(self, tp: TP, generation: int, offsets: Iterable[int]) -> None:
+        """All that was made of these messages is stored. `generation` is the one that they were read in."""
+        if generation != self.app.consumer_generation_id:
+            return
+        in_flight = self._in_flight.get(tp, {})
+        for offset in offsets:
+            self._bytes[tp.topic] -= in_flight.pop(offset, 0)
+            self.ledger.done(tp, offset)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (tp for tp in self.ledger.partitions() if topics is None or tp in topics or tp.topic in topics)

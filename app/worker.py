@@ -21,7 +21,7 @@ from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.figures import BATCH_EVENTS, SOURCE, STATION_EVENTS, WorkerFigures
 from app.functions import FunctionError, load_function
-from app.intake import ChunkIntake, EventIntake
+from app.intake import ChunkIntake, Fetched, MessageIntake
 from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, say
 from app.metrics import Metrics
@@ -74,7 +74,7 @@ class AggregatorApp(faust.App):
         self.settings = settings
         self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
         self.source_intake = ChunkIntake(self._split, self._is_current, self.fail)
-        self.station_intake = EventIntake(self._run_stations, self._is_current, self.fail)
+        self.station_intake = MessageIntake(self._run_stations, self._is_current, self.fail)
         self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
         self.statistics = Statistics(Metrics(), time.time)
         self._figures = WorkerFigures(self)
@@ -186,8 +186,8 @@ class AggregatorApp(faust.App):
     def _create_directories(self) -> None:
         """Nothing of ours is kept on disk: the state is in Kafka."""
 
-    def _is_current(self, event: Any) -> bool:
-        return bool(event.message.generation_id == self._owner_since)
+    def _is_current(self, fetched: Fetched) -> bool:
+        return fetched.generation == self._owner_since
 
     # -- the streams' work -------------------------------------------------------------------------------------------
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.aggregator import TICK_SECONDS
-from app.intake import ChunkIntake, EventIntake, Intake
+from app.intake import ChunkIntake, Fetched, Intake, MessageIntake
 from app.offsets import OffsetLedger
 from app.pipeline import UserFunctions, build_pipeline
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.state import MemoryTables
-from app.transport import Clock, InMessage, OutMessage
+from app.transport import Clock, OutMessage
 
 __all__ = ["CrashPoint", "MemoryWorker", "WorkerKilledError"]
+
+
+GENERATION = 1  # of a group that never changes
 
 
 class WorkerKilledError(Exception):
@@ -33,14 +36,6 @@ class CrashPoint:
 
     predicate: Callable[[OutMessage], bool]
     unordered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """A message with its acknowledgement, in the shape that intakes take."""
-
-    message: InMessage
-    ack: Callable[[], None]
 
 
 class _Life:
@@ -107,18 +102,19 @@ class _Reader:
         self._appended = asyncio.Event()
         broker.subscribe(topic, self._appended.set)
 
-    async def events(self) -> AsyncIterator[_Event]:
+    async def stream(self) -> AsyncIterator[Fetched]:
         """The messages that are there, and then those that come."""
         position = 0
         while True:
             self._appended.clear()
             start, position = position, self._broker.end(self._topic)
             for message in self._broker.read(self._topic, start, position, self._first):
-                yield _Event(message, partial(self._acknowledge, message.partition, message.offset))
+                yield Fetched([message], GENERATION, partial(self._acknowledge, message.partition))
             await self._appended.wait()
 
-    def _acknowledge(self, partition: int, offset: int) -> None:
-        self._ledger.done(partition, offset)
+    def _acknowledge(self, partition: int, offsets: Iterable[int]) -> None:
+        for offset in offsets:
+            self._ledger.done(partition, offset)
         committable = self._ledger.committable(partition)
         if committable is not None and not self._life.over:
             self._broker.committed[self._topic, partition] = committable
@@ -191,7 +187,7 @@ class MemoryWorker:
         for topic in settings.source_topics:
             self._read(topic, splitter)
         self._read(
-            settings.station_events_topic, EventIntake(pipeline.stations.handle, self._is_current, self._life.end)
+            settings.station_events_topic, MessageIntake(pipeline.stations.handle, self._is_current, self._life.end)
         )
         self._read(
             settings.batch_events_topic, ChunkIntake(pipeline.aggregator.handle, self._is_current, self._life.end)
@@ -214,13 +210,13 @@ class MemoryWorker:
         calls = self.pipeline.stations.runner.thread_calls
         return calls if handler is None else calls | handler.threads.calls
 
-    def _is_current(self, event: object) -> bool:  # noqa: ARG002 - there is no other worker that could own it
+    def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it
         return self.alive
 
     def _read(self, topic: str, intake: Intake) -> None:
         self._intakes.append(intake)
-        events = _Reader(topic, self._broker, self._life).events()
-        self._keep(asyncio.get_running_loop().create_task(intake.feed(events)))
+        stream = _Reader(topic, self._broker, self._life).stream()
+        self._keep(asyncio.get_running_loop().create_task(intake.feed(stream)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         task.add_done_callback(self._ended)

@@ -12,6 +12,7 @@ from faust.transport.drivers.aiokafka import Transport
 
 from app.choices import Start
 from app.consumer import AggregatorTransport
+from app.pieces import FetchedSchema
 from tests.integration.stock import OURS
 
 __all__ = ["app"]
@@ -46,16 +47,29 @@ app = StockApp(
     broker_commit_interval=0.2,
     stream_recovery_delay=0.0,
 )
-source = app.topic(os.environ["AGG_SOURCE_TOPICS"], key_type=bytes, value_type=bytes, value_serializer="raw")
+source = app.topic(
+    os.environ["AGG_SOURCE_TOPICS"],
+    schema=FetchedSchema() if OURS in os.environ else faust.Schema(value_type=bytes, value_serializer="raw"),
+)
 output = app.topic(os.environ["AGG_OUTPUT_TOPIC"], value_type=bytes, value_serializer="raw")
 counts = app.Table("counts", default=int, partitions=1)
 
 
 @app.agent(source)
 async def pass_on(stream: Any) -> None:
-    """Count a message, send it on, and acknowledge it when the broker has it."""
+    """Count each message, send it on, and acknowledge it when the broker has it."""
     async for event in stream.noack().events():
-        counts["all"] += 1
-        await (await output.send(value=event.value))
-        event.ack()
-        await asyncio.sleep(SECONDS_EACH)
+        if OURS in os.environ:
+            for message in event.value.messages:
+                await count_and_send(message.value)
+                event.value.acknowledge([message.offset])
+        else:
+            await count_and_send(event.value)
+            event.ack()
+
+
+async def count_and_send(value: bytes) -> None:
+    """What is done with each message; when this returns it may be acknowledged."""
+    counts["all"] += 1
+    await (await output.send(value=value))
+    await asyncio.sleep(SECONDS_EACH)
