@@ -1,4 +1,4 @@
-"""Runs the user's callback once for each call: side by side, in order for each station, and within its time limits.
+"""Runs the user's callback for each call: side by side, in order for each station, and within its time limits.
 
 A callback that ends without waiting for anything costs no task, no timer and no future. One task at a time, the
 *leader*, takes the calls that are ready and runs each callback within itself. When a callback suspends, its task stays
@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
-from app.functions import is_async
-from app.results import EMPTY, Outcome, encode_result, failed, out_of_time, skipped
-from app.slots import Suspended, stack_of
-from app.threads import ThreadPool
-from app.time_limits import Call, Run, TimeLimits
+from app.executors import CallbackExecutor
+from app.results import Outcome, encode_result, failed, out_of_time, skipped
+from app.retries import Retries
+from app.slots import Suspended, awaited, ended, stack_of
+from app.time_limits import Call, Run, TimeLimits, Work
 
 __all__ = ["Call", "CallbackRunner", "ModuleInput"]
 
@@ -40,7 +39,7 @@ class CallbackRunner:
 
     def __init__(
         self,
-        callback: Callable[..., Any],
+        executor: CallbackExecutor,
         *,
         module_input: Callable[[Call], ModuleInput],
         on_outcome: Callable[[Call, Outcome], None],
@@ -49,27 +48,28 @@ class CallbackRunner:
         station_timeout: float = 30.0,
         overtime_max: int = 64,
         max_result_bytes: int = 16 * 1024 * 1024,
-        threads: int | None = None,
+        retries: int = 0,
         observe: Callable[[str, float], None] | None = None,
     ) -> None:
         """A runner that is not started.
 
         Args:
-            callback: `callback(station_id, module_input)`: an `async def` runs on the loop, a `def` in threads.
+            executor: what the user's `callback(station_id, module_input)` is called through; the runner closes it.
             module_input: makes the second argument, right before the callback starts.
             on_outcome: gets each call with its outcome; it must neither block nor raise.
             clock: Unix seconds.
-            concurrency: callbacks at once, those in overtime not counted.
-            station_timeout: seconds from the start of a callback after which it is cancelled and its station failed.
+            concurrency: callbacks at once, if the executor is made for so many, those in overtime not counted.
+            station_timeout: seconds from the start of a callback, over all retries, after which it is cancelled and its
+                station failed.
             overtime_max: callbacks that may run on after their batch's deadline; beyond, the oldest is cancelled.
             max_result_bytes: results whose JSON is longer make their station failed.
-            threads: `def` callbacks at once, if fewer than `concurrency`.
+            retries: further calls of a callback that raises. Between two calls it keeps its place.
             observe: gets the station of each callback that has run, and how many seconds it took.
         """
-        in_loop = is_async(callback)
-        self._places = concurrency if in_loop else min(concurrency, threads or concurrency)
-        self._pool = ThreadPool("callback", keep=self._places)
-        self._function: Callable[..., Awaitable[Any]] = callback if in_loop else _in_threads(callback, self._pool)
+        self._places = min(concurrency, executor.places or concurrency)
+        self._executor = executor
+        self._function = executor.function
+        self._retries = Retries(retries, within=station_timeout) if retries else None
         self._module_input = module_input
         self._on_outcome = on_outcome
         self._clock = clock
@@ -77,6 +77,7 @@ class CallbackRunner:
         self._observe = observe
 
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._time: Callable[[], float] = perf_counter  # the loop's, once there is one
         self._surroundings = contextvars.copy_context()
         self._pending = 0
         self._ready: deque[Call] = deque()
@@ -92,6 +93,7 @@ class CallbackRunner:
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
         self._tasks: dict[asyncio.Task[None], Run | None] = {}  # with the callback that has suspended in it
+        self._begun: Work | None = None  # whose callback took its first step last
 
     @property
     def pending(self) -> int:
@@ -111,25 +113,26 @@ class CallbackRunner:
     @property
     def zombies(self) -> int:
         """Callbacks given up that have not ended: coroutines that ignore their cancellation, hung threads."""
-        return sum(run is not None and not run.live for run in self._tasks.values()) + self._pool.abandoned
+        return sum(run is not None and not run.live for run in self._tasks.values()) + self._executor.abandoned
 
     @property
-    def busy_threads(self) -> int:
-        """Threads in which a callback runs whose outcome is still awaited."""
-        return self._pool.busy
+    def busy_workers(self) -> int:
+        """Threads or processes in which a callback runs whose outcome is still awaited."""
+        return self._executor.busy
 
     @property
-    def thread_calls(self) -> frozenset[object]:
+    def worker_calls(self) -> frozenset[object]:
         """Those callbacks, an object for each, to tell one from another."""
-        return self._pool.calls
+        return self._executor.calls
 
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now."""
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._surroundings = contextvars.copy_context()
 
     async def stop(self) -> None:
-        """Cancel everything, let go of all threads; within a second, whatever the callbacks do."""
+        """Cancel everything, let go of all threads and processes; within a second, whatever the callbacks do."""
         self._loop = None
         try:
             await self.cancel_all()
@@ -137,8 +140,8 @@ class CallbackRunner:
             for run in self._tasks.values():
                 if run is not None:
                     run.kill()
-            self._pool.close()
-        await _ended(self._tasks, _KILL_GRACE)
+            self._executor.close()
+        await ended(self._tasks, _KILL_GRACE)
 
     def submit(self, call: Call) -> None:
         """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
@@ -169,7 +172,7 @@ class CallbackRunner:
         self._ready.clear()
         self._lanes.clear()
         self._pending = 0
-        await _ended(cancelled, _CANCEL_GRACE)
+        await ended(cancelled, _CANCEL_GRACE)
 
     def _wake(self) -> None:
         """See to it that there is a leader if there is something to do and a place to do it in."""
@@ -193,7 +196,7 @@ class CallbackRunner:
         """Run what is ready. A callback that suspends keeps this task, which then leads again if no other does."""
         task = asyncio.current_task()
         assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
-        ready, settle, observe = self._ready, self._settle, self._observe
+        ready = self._ready
         since, left = perf_counter(), _BURST_CALLS
         while self._leader is task and ready and self._has_place() and not task.cancelling():
             left -= 1
@@ -202,64 +205,85 @@ class CallbackRunner:
                 await asyncio.sleep(0)
                 since, left = perf_counter(), _BURST_CALLS
                 continue
-            call = ready.popleft()
-            outcome = self._begin(call, task)
-            if isinstance(outcome, Suspended):
-                run = outcome
-                outcome = await self._finish(run)
+            run = self._begin(task, now)
+            if run is not None:
+                outcomes = await self._finish(run)
                 if not run.live:
                     return
                 self._leave(run)
                 if self._leader is None:
                     self._leader = task
-                settle(call, outcome)
+                self._settle_all(run.call, outcomes)
                 since, left = perf_counter(), _BURST_CALLS
-            else:
-                if observe is not None and outcome is not _LATE:
-                    observe(call.station_id, perf_counter() - now)
-                settle(call, outcome)
         if self._leader is task:
             self._leader = None
             self._wake()
 
-    def _begin(self, call: Call, task: asyncio.Task[None]) -> Outcome | Run:
-        """Take the callback's first step, for most the only one; if it suspends, another task is made the leader."""
+    def _begin(self, task: asyncio.Task[None], now: float) -> Run | None:
+        """Take the first step of the next call's callback, for most the only one; returned is what has suspended."""
+        call = self._ready.popleft()
         if call.deadline is not None and self._clock() > call.deadline:
-            return _LATE
-        started = self._loop.time() if self._loop is not None else 0.0
+            self._settle(call, _LATE)
+            return None
+        self._begun = call
+        started = self._time()
+        outcome: Outcome
         try:
-            awaitable = self._function(call.station_id, self._module_input(call))
-            coroutine: Coroutine[Any, Any, Any] = awaitable if type(awaitable) is CoroutineType else _awaited(awaitable)
+            if self._retries is None:
+                awaitable = self._function(call.station_id, self._module_input(call))
+            else:
+                awaitable = self._retries.call(self._function, lambda: (call.station_id, self._module_input(call)))
+            coroutine: Coroutine[Any, Any, Any] = awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one station
-            return failed(error)
+            self._settle(call, failed(error))
+            return None
         try:
             waiting = coroutine.send(None)
         except StopIteration as stop:
-            value = stop.value
-            return EMPTY if value is None else encode_result(call.station_id, value, max_bytes=self._max_bytes)
+            outcome = encode_result(call.station_id, stop.value, max_bytes=self._max_bytes)
         except BaseException as error:  # noqa: BLE001 - as above
-            return failed(error)
-        run = Suspended(call, coroutine, waiting, task, started)
-        self._tasks[task] = run
+            outcome = failed(error)
+        else:
+            return self._suspended(Suspended(call, coroutine, waiting, task, started))
+        if self._observe is not None:
+            self._observe(call.station_id, perf_counter() - now)
+        self._settle(call, outcome)
+        return None
+
+    def _suspended(self, run: Run) -> Run:
+        """Leave its task to a callback that waits for something, and make another one the leader."""
+        self._tasks[run.task] = run
         self._limits.add(run)
         self._leader = None
         self._wake()
         return run
 
-    async def _finish(self, run: Run) -> Outcome:
+    async def _finish(self, run: Run) -> Sequence[Outcome]:
         """Take the other steps of a callback that has suspended."""
         try:
             value = await run
         except BaseException as error:  # noqa: BLE001 - as above
-            return failed(error)
-        return encode_result(run.call.station_id, value, max_bytes=self._max_bytes) if run.live else EMPTY
+            return [failed(error)] * len(run.call.calls)
+        return self._outcomes(run.call, value) if run.live else ()
+
+    def _outcomes(self, work: Work, value: Any) -> Sequence[Outcome]:
+        """What the value that the callback has returned means for each call."""
+        return [encode_result(call.station_id, value, max_bytes=self._max_bytes) for call in work.calls]
 
     def _leave(self, run: Run) -> None:
         run.live = False
         self._limits.remove(run)
-        if self._observe is not None and self._loop is not None:
-            self._observe(run.call.station_id, self._loop.time() - run.started)
+        self._timed(run.call, self._time() - run.started)
         self._tasks[run.task] = None
+
+    def _timed(self, work: Work, seconds: float) -> None:
+        if self._observe is not None:
+            for call in work.calls:
+                self._observe(call.station_id, seconds)
+
+    def _settle_all(self, work: Work, outcomes: Sequence[Outcome]) -> None:
+        for call, outcome in zip(work.calls, outcomes, strict=True):
+            self._settle(call, outcome)
 
     def _settle(self, call: Call, outcome: Outcome) -> None:
         """Report the outcome, and let the station's next call come up."""
@@ -276,29 +300,8 @@ class CallbackRunner:
 
     def _give_up(self, run: Run, reason: str) -> None:
         """End a callback that has run out of time. Its outcome doesn't wait for it to listen."""
-        stack = self._pool.stack_of(run.waiting) or stack_of(run.coroutine)
+        stack = self._executor.give_up(run.waiting) or stack_of(run.coroutine)
         self._leave(run)
         self._tasks[run.task] = run  # a zombie until it has ended
         run.cancel()
-        self._settle(run.call, out_of_time(reason, stack))
-
-
-def _in_threads(
-    callback: Callable[..., Any], pool: ThreadPool
-) -> Callable[[str, ModuleInput], Coroutine[Any, Any, Any]]:
-    async def call_in_thread(station_id: str, module_input: ModuleInput) -> Any:
-        value = await pool.run(callback, station_id, module_input)
-        return await value if inspect.isawaitable(value) else value
-
-    return call_in_thread
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
-
-
-async def _ended(tasks: Any, seconds: float) -> None:
-    """Wait until the tasks have ended, but no longer than that many seconds, and never for the own task."""
-    others = [task for task in tasks if task is not asyncio.current_task()]
-    if others:
-        await asyncio.wait(others, timeout=seconds)
+        self._settle_all(run.call, [out_of_time(reason, stack)] * len(run.call.calls))

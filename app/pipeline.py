@@ -10,6 +10,7 @@ from typing import Any
 from app.aggregator import Aggregator, AggregatorConfig, StateStore
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import DeadLetters
+from app.executors import make_executor
 from app.handler import ResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
@@ -125,7 +126,12 @@ def build_pipeline(
         module_input: Callable[[Call], ModuleInput], on_outcome: Callable[[Call, Outcome], None]
     ) -> CallbackRunner:
         return CallbackRunner(
-            functions.callback,
+            make_executor(
+                functions.callback,
+                settings.executor,
+                concurrency=settings.concurrency,
+                workers=settings.executor_workers,
+            ),
             module_input=module_input,
             on_outcome=on_outcome,
             clock=clock,
@@ -133,6 +139,7 @@ def build_pipeline(
             station_timeout=settings.station_timeout,
             overtime_max=settings.overtime_max,
             max_result_bytes=largest,
+            retries=settings.retries,
             observe=statistics.callback,
         )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Suspended", "stack_of"]
+__all__ = ["Suspended", "awaited", "ended", "stack_of"]
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Suspended(Generic[T]):
     Attributes:
         call: what it is the callback of.
         coroutine: the callback's.
-        waiting: what its first step has yielded to the event loop, to be yielded there in its place.
+        waiting: what it has yielded to the event loop last, mostly the future that it waits for.
         task: the task that it runs in.
         started: the loop's time when it began.
         live: nobody has settled its call yet; what comes of it after that is ignored.
@@ -50,12 +50,11 @@ class Suspended(Generic[T]):
         self.task.cancel()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        waiting = self.waiting
         while True:
             thrown: BaseException | None = None
             sent = None
             try:
-                sent = yield waiting
+                sent = yield self.waiting
             except GeneratorExit:
                 self._close()
                 raise
@@ -65,7 +64,7 @@ class Suspended(Generic[T]):
                     raise
                 thrown = error
             try:
-                waiting = self.coroutine.send(sent) if thrown is None else self.coroutine.throw(thrown)
+                self.waiting = self.coroutine.send(sent) if thrown is None else self.coroutine.throw(thrown)
             except StopIteration as stop:
                 return stop.value
 
@@ -91,3 +90,15 @@ def stack_of(coroutine: Coroutine[Any, Any, Any]) -> str:
             frames.append((frame, frame.f_lineno))
         inner = following
     return "".join(["Waiting at (most recent call last):\n", *traceback.StackSummary.extract(iter(frames)).format()])
+
+
+async def awaited(awaitable: Awaitable[Any]) -> Any:
+    """A coroutine of whatever can be awaited."""
+    return await awaitable
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait until the tasks have ended, but no longer than that many seconds, and never for the own task."""
+    others = [task for task in tasks if task is not asyncio.current_task()]
+    if others:
+        await asyncio.wait(others, timeout=seconds)

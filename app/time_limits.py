@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from app.slots import Suspended
 
-__all__ = ["Call", "Run", "TimeLimits"]
+__all__ = ["Call", "Run", "TimeLimits", "Work"]
 
 _LOOK_EVERY = 0.05  # seconds between two looks: the wall clock may be set, and callbacks come
 _LOOK_SOONEST = 0.001  # what is due within this is due
@@ -29,8 +29,25 @@ class Call:
     deadline: float | None
     context: Any
 
+    @property
+    def calls(self) -> tuple[Call]:
+        """Itself: see `Work`."""
+        return (self,)
 
-Run = Suspended[Call]
+
+class Work(Protocol):
+    """What one run of the callback is for: a call, or many at once."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Unix seconds, from which on it is in overtime; None: never."""
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """The calls that it makes outcomes of."""
+
+
+Run = Suspended[Work]
 
 
 class TimeLimits:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
+from app.executors import make_executor
 from app.results import Outcome
 from tables.codes import Code
 from tests.virtual_time import EPOCH, unix_now
@@ -23,7 +24,9 @@ class Bench:
         self._changed = asyncio.Event()
         options.setdefault("module_input", lambda call: {"of": call.station_id})
         options.setdefault("clock", unix_now)
-        self.runner = CallbackRunner(callback, on_outcome=self._take, **options)
+        own = {name: options.pop(name) for name in ("kind", "workers") if name in options}
+        executor = make_executor(callback, concurrency=options.get("concurrency", 64), **own)
+        self.runner = CallbackRunner(executor, on_outcome=self._take, **options)
 
     def _take(self, call: Call, outcome: Outcome) -> None:
         self.outcomes.append((call, outcome))

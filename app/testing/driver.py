@@ -264,7 +264,7 @@ class TopologyTestDriver:
             crash=crash,
             on_end=self._on_end,
         )
-        self._loop.thread_calls = self._worker.thread_calls
+        self._loop.worker_calls = self._worker.worker_calls
         self._worker.start(self._loop)
         self._settle()
 

@@ -83,7 +83,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping.real_work = self._real_work
         self._jumping.on_idle = self.stop
         self._in_executor: set[asyncio.Future[Any]] = set()
-        self.thread_calls: Callable[[], Set[object]] = frozenset
+        self.worker_calls: Callable[[], Set[object]] = frozenset
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -134,4 +134,4 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             await asyncio.wait(tasks, timeout=1.0)
 
     def _real_work(self) -> Set[object]:
-        return self.thread_calls() | self._in_executor
+        return self.worker_calls() | self._in_executor

@@ -204,10 +204,10 @@ class MemoryWorker:
             await intake.cancel(0.0)
         await self.pipeline.stop()
 
-    def thread_calls(self) -> Set[object]:
-        """The calls of the user's functions that run in threads now."""
+    def worker_calls(self) -> Set[object]:
+        """The calls of the user's functions that run in threads or processes now."""
         handler = self.pipeline.handler
-        calls = self.pipeline.stations.runner.thread_calls
+        calls = self.pipeline.stations.runner.worker_calls
         return calls if handler is None else calls | handler.threads.calls
 
     def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it

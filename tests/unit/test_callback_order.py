@@ -73,7 +73,7 @@ def test_no_more_callbacks_than_places_run_at_once_and_all_places_are_used(in_th
         step(-1)
 
     async def main() -> None:
-        places = {"concurrency": 64, "threads": 5} if in_thread else {"concurrency": 5}
+        places = {"concurrency": 64, "workers": 5} if in_thread else {"concurrency": 5}
         async with Bench(function if in_thread else coroutine, **places) as bench:
             bench.submit(*(str(n) for n in range(50)))
             await bench.until(50)

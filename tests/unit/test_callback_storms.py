@@ -97,7 +97,7 @@ def test_every_call_of_a_def_has_exactly_one_outcome() -> None:
             for n in range(3_000):
                 bench.runner.submit(Call(f"S{n % 50}", None, n))
             await bench.until(3_000)
-            assert bench.runner.busy_threads == 0
+            assert bench.runner.busy_workers == 0
         assert sorted(call.context for call, _ in bench.outcomes) == list(range(3_000))
         assert sum(outcome.code is Code.FAILED for _, outcome in bench.outcomes) == 300
 

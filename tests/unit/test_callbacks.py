@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
+from app.executors import LoopExecutor
 from app.results import Outcome
 from tables.codes import Code
 from tests.callback_bench import Bench, echo, error_of, value_of
@@ -48,7 +49,7 @@ def test_a_def_runs_in_a_thread() -> None:
             bench.submit("A")
             outcomes = await bench.until(1)
             assert value_of(outcomes["A"]) == {"station_id": "A", "main": False, "daemon": True, "of": "A"}
-            assert bench.runner.busy_threads == 0
+            assert bench.runner.busy_workers == 0
 
     asyncio.run(main())
 
@@ -173,7 +174,7 @@ def test_an_outcome_that_can_not_be_taken_is_reported_and_stops_nothing() -> Non
             done.set()
 
         asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
-        runner = CallbackRunner(echo, module_input=lambda _: {}, on_outcome=on_outcome, clock=unix_now)
+        runner = CallbackRunner(LoopExecutor(echo), module_input=lambda _: {}, on_outcome=on_outcome, clock=unix_now)
         await runner.start()
         for station in "AB":
             runner.submit(Call(station, None, None))
