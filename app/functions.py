@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import AsyncIterator, Callable
+from enum import Enum
 from types import ModuleType
 from typing import Any
 
@@ -16,12 +17,13 @@ from app.results import failed
 from app.threads import ThreadPool
 
 __all__ = [
+    "ContextBy",
     "FunctionError",
     "OutOfTimeError",
     "ThreadCaller",
-    "accepts_context",
     "is_async",
     "load_function",
+    "takes_context",
     "time_limit",
 ]
 
@@ -96,14 +98,29 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
-def accepts_context(function: Callable[..., Any]) -> bool:
-    """Whether a result handler has a third positional parameter, its context; `*args` doesn't count as one."""
+class ContextBy(Enum):
+    """How a result handler takes its context."""
+
+    NOTHING = "nothing"
+    POSITION = "position"
+    KEYWORD = "keyword"
+
+
+def takes_context(function: Callable[..., Any]) -> ContextBy:
+    """How a result handler takes its context: by a third positional parameter, or by a keyword-only `context`.
+
+    `*args` and `**kwargs` count as neither, nor does a `context` that a `functools.partial` has bound already.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some built-in functions have no signature
-        return False
+        return ContextBy.NOTHING
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in positional for parameter in parameters) >= _CONTEXT_POSITION
+    if sum(parameter.kind in positional for parameter in parameters) >= _CONTEXT_POSITION:
+        return ContextBy.POSITION
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    keywords = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+    return ContextBy.KEYWORD if "context" in keywords - bound.keys() else ContextBy.NOTHING
 
 
 class OutOfTimeError(TimeoutError):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential
 
-from app.functions import OutOfTimeError, ThreadCaller, accepts_context, is_async, time_limit
+from app.functions import ContextBy, OutOfTimeError, ThreadCaller, is_async, takes_context, time_limit
 from app.output import meta_of
 from app.results import failed, json_bytes
 from app.transport import OutMessage, Sender
@@ -28,7 +29,7 @@ FIRST_BACKOFF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class HandlerContext:
-    """What a result handler with a third parameter gets.
+    """What a result handler with a third parameter, or a keyword-only `context`, gets.
 
     `meta` is the `meta` object of the default payload. `send` publishes a message of the handler's own and returns when
     the broker has confirmed it; `value` may be bytes, text, or anything that JSON can hold.
@@ -51,7 +52,7 @@ class ResultHandler:
         self._sender = sender
         self._timeout = timeout
         self._attempts = retries + 1
-        self._with_context = accepts_context(handler)
+        self._context_by = takes_context(handler)
         self._async = is_async(handler)
         self.threads = ThreadCaller("result-handler")
 
@@ -74,16 +75,19 @@ class ResultHandler:
 
     async def _call(self, decision: Decision) -> str | None:
         results = orjson.loads(b"[%b]" % ",".join(decision.results).encode())
-        arguments: list[Any] = [decision.batch_id, results]
-        if self._with_context:
-            meta = orjson.loads(orjson.dumps(meta_of(decision)))
-            arguments.append(HandlerContext(meta, self._sender))
+        handler, arguments = self._handler, [decision.batch_id, results]
+        if self._context_by is not ContextBy.NOTHING:
+            context = HandlerContext(orjson.loads(orjson.dumps(meta_of(decision))), self._sender)
+            if self._context_by is ContextBy.POSITION:
+                arguments.append(context)
+            else:
+                handler = partial(handler, context=context)
         try:
             if self._async:
                 async with time_limit(self._timeout):
-                    payload = await self._handler(*arguments)
+                    payload = await handler(*arguments)
             else:
-                payload = await self.threads.call(self._handler, *arguments, timeout=self._timeout)
+                payload = await self.threads.call(handler, *arguments, timeout=self._timeout)
         except OutOfTimeError as error:
             message = (
                 f"{self._name} did not finish within {self._timeout:g} s for batch {decision.batch_id} "

@@ -90,6 +90,19 @@ def test_a_handler_with_a_third_parameter_gets_the_meta_of_the_default_payload()
         ]
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["def", "async def"])
+def test_a_handler_with_a_keyword_only_context_gets_it(waits: bool) -> None:
+    def handler(batch_id: str, batch_results_list: Results, *, context: Any = None) -> dict[str, Any]:
+        return {"status": context.meta["status"]}
+
+    async def async_handler(batch_id: str, batch_results_list: Results, *, context: Any) -> dict[str, Any]:
+        return handler(batch_id, batch_results_list, context=context)
+
+    with TopologyTestDriver(AB, async_handler if waits else handler) as driver:
+        driver.send(message("A", "B"))
+        assert driver.outputs[0].value == {"status": "complete"}
+
+
 def test_a_handler_sends_messages_of_its_own_through_its_context() -> None:
     async def handler(batch_id: str, batch_results_list: Results, context: Any) -> None:
         for result in batch_results_list:

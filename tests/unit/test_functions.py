@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.functions import FunctionError, ThreadCaller, accepts_context, is_async, load_function
+from app.functions import ContextBy, FunctionError, ThreadCaller, is_async, load_function, takes_context
 from tests.virtual_time import run_in_virtual_time
 
 USER_MODULE = """
@@ -148,25 +148,31 @@ def three(batch_id: str, results: list[object], context: object) -> None: ...
 async def async_three(batch_id: str, results: list[object], /, context: object = None) -> None: ...
 def many(batch_id: str, results: list[object], *args: object) -> None: ...
 def keyword(batch_id: str, results: list[object], *, context: object = None, **more: object) -> None: ...
+def required_keyword(batch_id: str, results: list[object], *, context: object) -> None: ...
 
 
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (two, False),
-        (three, True),
-        (async_three, True),
-        (many, False),
-        (keyword, False),
-        (Handler().three, True),
-        (Handler().two, False),
-        (functools.partial(three, context=None), False),
-        (print, False),
-        (dict.get, True),
+        (two, ContextBy.NOTHING),
+        (three, ContextBy.POSITION),
+        (async_three, ContextBy.POSITION),
+        (many, ContextBy.NOTHING),
+        (keyword, ContextBy.KEYWORD),
+        (required_keyword, ContextBy.KEYWORD),
+        (functools.partial(keyword, "batch"), ContextBy.KEYWORD),
+        (functools.partial(keyword, context=None), ContextBy.NOTHING),
+        (Handler().three, ContextBy.POSITION),
+        (Handler().two, ContextBy.NOTHING),
+        (functools.partial(three, context=None), ContextBy.NOTHING),
+        (print, ContextBy.NOTHING),
+        (dict.get, ContextBy.POSITION),
     ],
 )
-def test_a_third_positional_parameter_is_the_context(function: Callable[..., Any], expected: bool) -> None:
-    assert accepts_context(function) is expected
+def test_a_third_positional_parameter_or_a_keyword_of_that_name_is_the_context(
+    function: Callable[..., Any], expected: ContextBy
+) -> None:
+    assert takes_context(function) is expected
 
 
 def test_a_function_runs_in_a_daemon_thread_and_its_result_comes_back() -> None:
