@@ -21,17 +21,17 @@ from app.retries import Retries
 from app.slots import Suspended, awaited, ended, stack_of
 from app.time_limits import Call, Run, TimeLimits, Work
 
-__all__ = ["Call", "CallbackRunner", "ModuleInput"]
+__all__ = ["BURST_CALLS", "LATE", "Call", "CallbackRunner", "ModuleInput"]
 
 ModuleInput = dict[str, Any]
 
 _BURST = 0.005  # seconds of work, as the processor sees them, after which the event loop gets its turn
-_BURST_CALLS = 256  # the same for a clock that stands still
+BURST_CALLS = 256  # the same for a clock that stands still
 _CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up before the runner goes on without them
 _KILL_GRACE = 0.25
 
 
-_LATE = skipped("the deadline had passed before the callback started")
+LATE = skipped("the deadline had passed before the callback started")
 
 
 class CallbackRunner:
@@ -197,13 +197,13 @@ class CallbackRunner:
         task = asyncio.current_task()
         assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
         ready = self._ready
-        since, left = perf_counter(), _BURST_CALLS
+        since, left = perf_counter(), BURST_CALLS
         while self._leader is task and ready and self._has_place() and not task.cancelling():
             left -= 1
             now = perf_counter()
             if left == 0 or now - since > _BURST:
                 await asyncio.sleep(0)
-                since, left = perf_counter(), _BURST_CALLS
+                since, left = perf_counter(), BURST_CALLS
                 continue
             run = self._begin(task, now)
             if run is not None:
@@ -214,7 +214,7 @@ class CallbackRunner:
                 if self._leader is None:
                     self._leader = task
                 self._settle_all(run.call, outcomes)
-                since, left = perf_counter(), _BURST_CALLS
+                since, left = perf_counter(), BURST_CALLS
         if self._leader is task:
             self._leader = None
             self._wake()
@@ -223,7 +223,7 @@ class CallbackRunner:
         """Take the first step of the next call's callback, for most the only one; returned is what has suspended."""
         call = self._ready.popleft()
         if call.deadline is not None and self._clock() > call.deadline:
-            self._settle(call, _LATE)
+            self._settle(call, LATE)
             return None
         self._begun = call
         started = self._time()

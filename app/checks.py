@@ -15,6 +15,7 @@ from app.kafka import client_options
 from app.output import RECORD_OVERHEAD
 from app.settings import Settings
 from app.topics import LARGEST, TopicSpec, largest_messages, topic_specs
+from app.user_functions import NO_CALLBACK
 
 __all__ = ["Finding", "Mark", "Topic", "broker_problem", "check_cluster", "check_functions", "check_topics"]
 
@@ -47,10 +48,14 @@ class Topic:
 def check_functions(settings: Settings) -> list[Finding]:
     """Import the user's functions as a worker does."""
     findings = []
-    for key, spec in (("AGG_CALLBACK", settings.callback), ("AGG_RESULT_HANDLER", settings.result_handler)):
+    if settings.callback is None and settings.batch_callback is None:
+        findings.append(Finding(Mark.WRONG, "AGG_CALLBACK", NO_CALLBACK.removeprefix("AGG_CALLBACK is ")))
+    for key, spec in (
+        ("AGG_CALLBACK", settings.callback),
+        ("AGG_BATCH_CALLBACK", settings.batch_callback),
+        ("AGG_RESULT_HANDLER", settings.result_handler),
+    ):
         if spec is None:
-            if key == "AGG_CALLBACK":
-                findings.append(Finding(Mark.NOTE, key, "not set; a worker needs it: package.module:function"))
             continue
         try:
             with cwd_in_path():

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from faust.cli.base import AppCommand, argument, option
 
 from app.checks import Finding, Mark, broker_problem, check_cluster, check_functions
+from app.exits import EXIT_SETTINGS
 from app.sending import LineSender, NoTopic, Sent
 
 if TYPE_CHECKING:
@@ -95,11 +96,13 @@ def register_commands(app: AggregatorApp) -> None:
     def check(self: PlainCommand) -> int:  # noqa: ARG001
         """Verify settings, functions, broker and topics.
 
-        Looks, and creates nothing. The exit code is 0 when a worker could work with what there is, else 1.
+        Looks, and creates nothing. The exit code is 0 when a worker could work with what there is, else the one that
+        a worker would end with: 2 for a setting, 1 for the broker and its topics.
         """
+        functions = check_functions(settings)
         findings = [
             Finding(Mark.OK, "settings", f"app id {settings.app_id}, module {settings.module}"),
-            *check_functions(settings),
+            *functions,
             *asyncio.run(check_cluster(settings)),
         ]
         width = max(len(finding.what) for finding in findings)
@@ -108,6 +111,8 @@ def register_commands(app: AggregatorApp) -> None:
             click.echo(f"{mark}  {finding.what:{width}}  {finding.text}")
         wrong = sum(finding.mark is Mark.WRONG for finding in findings)
         click.echo(f"{wrong} wrong" if wrong else "All is well.")
+        if any(finding.mark is Mark.WRONG for finding in functions):
+            return EXIT_SETTINGS
         return FAILED if wrong else 0
 
 

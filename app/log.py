@@ -53,6 +53,7 @@ class Line(StrEnum):
     TOPICS_CREATED = "topics-created"
     BROKER_AWAY = "broker-away"
     BROKER_BACK = "broker-back"
+    NOT_ASKED = "results-not-asked-for"
 
 
 CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
@@ -139,6 +140,11 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.BROKER_BACK,
                 "Kafka at {broker} is back after {away:.1f} s",
                 "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
+            ),
+            (
+                Line.NOT_ASKED,
+                "{name} has returned results of stations that it was not called for, ignored: {stations}",
+                "{name} 返回了未请求场站的结果，已忽略: {stations}",
             ),
         )
     }

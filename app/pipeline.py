@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from app.aggregator import Aggregator, AggregatorConfig, StateStore
+from app.callback_log import CallbackLog
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import DeadLetters
-from app.executors import make_executor
 from app.handler import ResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
@@ -20,24 +19,17 @@ from app.output import OUTPUT_HEADROOM, RECORD_OVERHEAD
 from app.partitions import Partitioner
 from app.publisher import OutputId, Publisher, PublisherConfig
 from app.results import Outcome
+from app.runners import make_runner
 from app.settings import Settings
 from app.splitter import Splitter, SplitterConfig
 from app.stations import StationAgent
 from app.statistics import Statistics
 from app.transport import Clock, Sender
+from app.user_functions import UserFunctions
 
 __all__ = ["Pipeline", "UserFunctions", "build_pipeline"]
 
-
 FORGET_GRACE = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class UserFunctions:
-    """The user's own functions, found already."""
-
-    callback: Callable[..., Any]
-    result_handler: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,24 +114,17 @@ def build_pipeline(
         metrics=metrics,
     )
 
-    def make_runner(
+    def runner(
         module_input: Callable[[Call], ModuleInput], on_outcome: Callable[[Call, Outcome], None]
     ) -> CallbackRunner:
-        return CallbackRunner(
-            make_executor(
-                functions.callback,
-                settings.executor,
-                concurrency=settings.concurrency,
-                workers=settings.executor_workers,
-            ),
+        return make_runner(
+            settings,
+            functions,
+            log=CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock),
             module_input=module_input,
             on_outcome=on_outcome,
             clock=clock,
-            concurrency=settings.concurrency,
-            station_timeout=settings.station_timeout,
-            overtime_max=settings.overtime_max,
             max_result_bytes=largest,
-            retries=settings.retries,
             observe=statistics.callback,
         )
 
@@ -160,7 +145,7 @@ def build_pipeline(
             metrics=metrics,
         ),
         stations=StationAgent(
-            make_runner=make_runner,
+            make_runner=runner,
             gatherer=OutcomeGatherer(settings.batch_events_topic, sender=sender, clock=clock, on_error=on_error),
             alignment=Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size),
             partitioner=partitioner,

@@ -20,18 +20,19 @@ from app.callbacks import CallbackRunner
 from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.figures import BATCH_EVENTS, SOURCE, STATION_EVENTS, WorkerFigures
-from app.functions import FunctionError, load_function
+from app.functions import FunctionError
 from app.intake import ChunkIntake, Fetched, MessageIntake
 from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, say
 from app.metrics import Metrics
 from app.output import RECORD_OVERHEAD
-from app.pipeline import Pipeline, UserFunctions, build_pipeline
+from app.pipeline import Pipeline, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings
 from app.state import TableState
 from app.statistics import Statistics
 from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, output_limit, topic_specs
+from app.user_functions import UserFunctions, find_functions
 from app.watchdog import Watchdog
 from app.web.server import WebAddressError, WebServer, create_web
 from tables.batches import make_tables
@@ -92,13 +93,8 @@ class AggregatorApp(faust.App):
 
     def load_functions(self) -> UserFunctions:
         """Find the user's functions; ends the process with exit code 2 when a setting does not lead to one."""
-        settings = self.settings
-        if settings.callback is None:
-            sys.stderr.write("AGG_CALLBACK is not set: name your model as package.module:function\n")
-            raise SystemExit(EXIT_SETTINGS)
         try:
-            handler = settings.result_handler and load_function(settings.result_handler, "AGG_RESULT_HANDLER")
-            return UserFunctions(load_function(settings.callback, "AGG_CALLBACK"), handler or None)
+            return find_functions(self.settings)
         except FunctionError as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(EXIT_SETTINGS) from error

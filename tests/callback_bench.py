@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from app.batch_callbacks import BatchCallbackRunner
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.executors import make_executor
 from app.results import Outcome
@@ -15,18 +16,24 @@ from tests.virtual_time import EPOCH, unix_now
 
 
 class Bench:
-    """A runner and what has come out of it."""
+    """A runner and what has come out of it; one for many stations in a call if it is given their `size`."""
 
     def __init__(self, callback: Callable[..., Any], **options: Any) -> None:
         self.outcomes: list[tuple[Call, Outcome]] = []
         self.times: list[float] = []
+        self.strangers: list[str] = []
         self.reports: list[dict[str, Any]] = []  # what the loop was told of errors that nobody has caught
         self._changed = asyncio.Event()
         options.setdefault("module_input", lambda call: {"of": call.station_id})
         options.setdefault("clock", unix_now)
         own = {name: options.pop(name) for name in ("kind", "workers") if name in options}
         executor = make_executor(callback, concurrency=options.get("concurrency", 64), **own)
-        self.runner = CallbackRunner(executor, on_outcome=self._take, **options)
+        options["on_outcome"] = self._take
+        self.runner = (
+            BatchCallbackRunner(executor, on_strangers=self.strangers.extend, **options)
+            if "size" in options
+            else CallbackRunner(executor, **options)
+        )
 
     def _take(self, call: Call, outcome: Outcome) -> None:
         self.outcomes.append((call, outcome))

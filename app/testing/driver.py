@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.metrics import Metrics
-from app.pipeline import UserFunctions
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.loop import VirtualLoop
 from app.testing.message import Message, header_list, value_bytes, view
 from app.testing.worker import CrashPoint, MemoryWorker
 from app.transport import OutMessage
+from app.user_functions import UserFunctions
 
 __all__ = ["START_TIME", "TopologyTestDriver"]
 
@@ -28,10 +28,11 @@ class TopologyTestDriver:
 
     def __init__(
         self,
-        callback: Callable[..., Any],
+        callback: Callable[..., Any] | None = None,
         result_handler: Callable[..., Any] | None = None,
         settings: Settings | None = None,
         *,
+        batch_callback: Callable[..., Any] | None = None,
         start_time: float = START_TIME,
         thread_patience: float = 1.0,
         **setting_overrides: Any,
@@ -41,6 +42,7 @@ class TopologyTestDriver:
         Args:
             callback: the model, `callback(station_id, module_input)`, as `AGG_CALLBACK` would name it.
             result_handler: as `AGG_RESULT_HANDLER` would name it; None: the default payload.
+            batch_callback: instead of `callback`, as `AGG_BATCH_CALLBACK` would name it.
             settings: the settings to begin with; None: the defaults. The environment is never read.
             start_time: where the clock stands at first, Unix seconds.
             thread_patience: a `def` runs in a thread, which knows nothing of the virtual clock. The clock stands still
@@ -50,11 +52,16 @@ class TopologyTestDriver:
 
         Raises:
             pydantic.ValidationError: a setting is unknown, or has a bad value.
+            TypeError: not exactly one of `callback` and `batch_callback` is given.
         """
         _refuse_running_loop()
+        model = batch_callback if callback is None else callback
+        if model is None or (callback is not None and batch_callback is not None):
+            text = "give either a callback, for one station, or a batch_callback, for many at once"
+            raise TypeError(text)
         given = {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
         self.settings = Settings(**{**given, **setting_overrides})
-        self._functions = UserFunctions(callback, result_handler)
+        self._functions = UserFunctions(model, result_handler, many=callback is None)
         self._start_time = start_time
         self._patience = thread_patience
         self._broker = MemoryBroker(self.settings, lambda: self.now)

@@ -10,11 +10,12 @@ from functools import partial
 from app.aggregator import TICK_SECONDS
 from app.intake import ChunkIntake, Fetched, Intake, MessageIntake
 from app.offsets import OffsetLedger
-from app.pipeline import UserFunctions, build_pipeline
+from app.pipeline import build_pipeline
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.state import MemoryTables
 from app.transport import Clock, OutMessage
+from app.user_functions import UserFunctions
 
 __all__ = ["CrashPoint", "MemoryWorker", "WorkerKilledError"]
 

@@ -218,7 +218,7 @@ def test_check_names_all_that_is_wrong_and_creates_nothing(run: Run, kafka_broke
     done = run("check", CALLBACK="no_such_module:callback")
 
     wrong = [line for line in done.stdout.decode().splitlines() if line.startswith("WRONG")]
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert [line.split()[1] for line in wrong] == ["AGG_CALLBACK", topic, f"app-{topic}-late", f"out-{topic}"]
     assert done.stdout.decode().endswith("4 wrong\n")
     assert sorted(topics_of(kafka_broker)) == sorted(before)

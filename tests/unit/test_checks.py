@@ -76,8 +76,8 @@ def test_more_replicas_than_brokers_are_wrong_when_there_is_something_to_create(
     assert any(finding.what == "AGG_REPLICATION_FACTOR" for finding in findings) is wrong
 
 
-def test_missing_callback_is_noted() -> None:
-    assert [(finding.mark, finding.what) for finding in check_functions(settings())] == [(Mark.NOTE, "AGG_CALLBACK")]
+def test_a_missing_callback_is_wrong_as_a_worker_would_end_for_it() -> None:
+    assert [(finding.mark, finding.what) for finding in check_functions(settings())] == [(Mark.WRONG, "AGG_CALLBACK")]
 
 
 def test_callback_is_found_in_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,45 @@
+"""Log lines about callbacks, at most one of a kind in some seconds: what one of them does the others may do, too."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from app.choices import Language
+from app.log import Line, names, say
+
+__all__ = ["REPEAT_SECONDS", "CallbackLog"]
+
+REPEAT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackLog:
+    """Says what is wrong with the user's callback, other than that it fails.
+
+    Attributes:
+        logger: where the lines go.
+        language: theirs.
+        name: the callback's, as the setting has it.
+        clock: seconds, from any beginning.
+    """
+
+    logger: logging.Logger
+    language: Language
+    name: str
+    clock: Callable[[], float]
+    _said: dict[Line, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def not_asked(self, stations: Sequence[str]) -> None:
+        """A callback for many stations has returned results of some that it was not called for."""
+        self._warn(Line.NOT_ASKED, stations=names(stations, len(stations)))
+
+    def _warn(self, line: Line, **fields: object) -> None:
+        now = self.clock()
+        if 0.0 <= now - self._said.get(line, -math.inf) < REPEAT_SECONDS:
+            return
+        self._said[line] = now
+        self.logger.warning("%s", say(self.language, line, name=self.name, **fields), extra={"event": str(line)})
