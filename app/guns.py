@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.choices import Fill
 from app.fill import NUMBERS, Timeline, fill_series
 
-__all__ = ["RESERVED", "AlignmentError", "describe", "gun_columns", "one_gun_row"]
+__all__ = ["POWER", "RESERVED", "AlignmentError", "describe", "gun_columns", "one_gun_row"]
 
+POWER = "outputPower"
+"""A field whose name begins so holds numbers; `gunPowerMode`, or a list `gunType` of the guns, may well be text."""
 RESERVED = frozenset({"sendTime", "gunNo", "hostCode"})
 """Columns that the framework makes; no list of `gunPower` besides gunNo may have such a name."""
 
@@ -35,7 +38,7 @@ def one_gun_row(record: dict[str, Any], gun_power: Any) -> dict[str, list[Any]] 
 
     Returns:
         What `gun_columns` returns for this record alone, provided that it is faultless, has no gaps, each gun once and
-        all its numbers and codes as text; else None.
+        numbers in all its lists, and codes as text; else None.
     """
     if type(gun_power) is not dict:
         return None
@@ -70,11 +73,11 @@ def gun_columns(records: Sequence[dict[str, Any]], timeline: Timeline) -> dict[s
 
     Returns:
         `gunNo` and `hostCode` (G values, guns in order of first appearance), then each list of `gunPower` (T rows of G
-        numbers) in order of first appearance. Nothing at all when no record has a `gunPower`.
+        values) in order of first appearance. Nothing at all when no record has a `gunPower`.
 
     Raises:
-        AlignmentError: `gunPower` is no object, gunNo no list of texts or integers, a gun list ragged or holding
-            something else than numbers and nulls, hostCode neither text nor integer.
+        AlignmentError: `gunPower` is no object, gunNo no list of texts or integers, a gun list ragged, one whose name
+            begins with `outputPower` holding something else than numbers and nulls, hostCode neither text nor integer.
     """
     table = _GunTable()
     for record, row in zip(records, timeline.rows, strict=True):
@@ -169,7 +172,7 @@ def _check_cells(name: str, values: Any, guns: int, timeline: Timeline, row: int
         problem = f"is {describe(values)}, not a list"
     elif len(values) != guns:
         problem = f"has {len(values)} values for the {guns} guns of gunNo"
-    elif not _NUMBERS_AND_GAPS.issuperset(map(type, values)):
+    elif name.startswith(POWER) and not _NUMBERS_AND_GAPS.issuperset(map(type, values)):
         wrong = next(value for value in values if type(value) not in _NUMBERS_AND_GAPS)
         problem = f"holds {describe(wrong)}, not a number"
     else:
@@ -184,5 +187,7 @@ def _fill_matrix(rows: list[list[Any]], timeline: Timeline) -> list[list[Any]]:
         kinds.update(map(type, row))
     if type(None) not in kinds:
         return rows
+    if timeline.fill is Fill.ZERO and not kinds <= _NUMBERS_AND_GAPS:
+        return rows  # no text means zero, also for a gun of which nothing is known
     filled = [fill_series(list(series), timeline) for series in zip(*rows, strict=True)]
     return [list(row) for row in zip(*filled, strict=True)]

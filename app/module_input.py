@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.choices import Fill
+from app.dividing import STATION_ID_KEYS, Record, id_key
 from app.fill import NUMBERS, Timeline, fill_series, gap_alone
-from app.guns import AlignmentError, describe, gun_columns, one_gun_row
-from app.realtime import STATION_ID_KEYS, Record
+from app.guns import POWER, AlignmentError, describe, gun_columns, one_gun_row
 from app.times import EARLIEST, TIME_KEYS, Moment, format_time, record_moment
 
 __all__ = ["MAX_POINTS", "Alignment", "AlignmentError", "Columns", "align"]
@@ -22,9 +22,7 @@ Columns = dict[str, list[Any]]
 MAX_POINTS = 100_000
 """The most points that a window without a size may come to: one wrong time among the records must not fill memory."""
 
-_POWER = "outputPower"  # A field whose name begins so holds numbers; `gunPowerMode` may well be text.
 _NO_SCALARS = frozenset({*STATION_ID_KEYS, *TIME_KEYS, "gunPower"})
-_NO_SCALARS_BESIDE_GUNS = _NO_SCALARS | {"hostCode"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Alignment:
             raise ValueError(msg)
 
 
-def align(records: Sequence[Record], alignment: Alignment) -> Columns:
+def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
     """Turn one station's records into aligned columns.
 
     Points: records of one second of the clock on the wall are one point. Missing points are inserted as `alignment`
@@ -66,44 +64,46 @@ def align(records: Sequence[Record], alignment: Alignment) -> Columns:
 
     - `sendTime`: T texts `YYYY-MM-DD HH:MM:SS`, ascending, no repeats.
     - `gunNo`, `hostCode`: G texts, only when a record has a `gunPower`. See `app.guns.gun_columns`.
-    - every list of `gunPower` besides gunNo: T rows of G numbers.
-    - every other field of the records besides the keys of station id and time: T values as they came, text, booleans
-      and nested values too; of one point the last known value wins. `hostCode` is such a field when no record has a
-      `gunPower`.
+    - every list of `gunPower` besides gunNo: T rows of G values, numbers where its name begins with `outputPower`.
+    - every other field of the records besides `stationId`, `station_id`, another key that holds the station id, and
+      the keys of time: T values as they came, text, booleans and nested values too; of one point the last known value
+      wins. `hostCode` is such a field when no record has a `gunPower`.
 
     null is the same as a field that is not there. Gaps are filled as `app.fill.fill_series` says. What is returned may
-    share nested values of scalar fields with the records, nothing else.
+    share nested values of fields with the records, nothing else.
 
     Args:
         records: The station's records, in the order they came in.
         alignment: Timezone, fill and window.
+        id_keys: The keys that may hold a record's station id on their topic.
 
     Raises:
         AlignmentError: See `app.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a number;
             a field has the name of a gun column; some records have a usable time and others not (app.realtime rejects
             those); the window comes to more than `MAX_POINTS`.
     """
+    no_scalars = _NO_SCALARS
+    if id_keys is not STATION_ID_KEYS:
+        no_scalars = no_scalars.union(key for record in records if (key := id_key(record, id_keys)))
     if len(records) == 1 and alignment.window_size is None:
-        columns = _align_one(records[0], alignment)
+        columns = _align_one(records[0], alignment, no_scalars)
         if columns is not None:
             return columns
-    return _align_many(records, alignment)
+    return _align_many(records, alignment, no_scalars)
 
 
-def _align_one(record: Record, alignment: Alignment) -> Columns | None:
+def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns | None:
     """Align a single faultless record as `_align_many` would, many times faster; None when it needs the long way."""
     moment = record_moment(record, alignment.timezone)
     columns: Columns = {"sendTime": [None if moment is None else moment.text]}
     gun_power = record.get("gunPower")
-    no_scalars = _NO_SCALARS
     if gun_power is not None:
         guns = one_gun_row(record, gun_power)
         if guns is None:
             return None
         columns.update(guns)
-        no_scalars = _NO_SCALARS_BESIDE_GUNS
     for name, value in record.items():
-        if name in no_scalars:
+        if name in no_scalars or (name == "hostCode" and gun_power is not None):
             continue
         if name in columns:
             return None
@@ -112,14 +112,14 @@ def _align_one(record: Record, alignment: Alignment) -> Columns | None:
             columns[name] = [value]
         elif value is None:
             columns[name] = [gap_alone(alignment.fill)]
-        elif name.startswith(_POWER):
+        elif name.startswith(POWER):
             return None
         else:
             columns[name] = [value]
     return columns
 
 
-def _align_many(records: Sequence[Record], alignment: Alignment) -> Columns:
+def _align_many(records: Sequence[Record], alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns:
     timeline = _timeline(records, alignment)
     columns: Columns = {"sendTime": timeline.points}
     guns = gun_columns(records, timeline)
@@ -128,7 +128,7 @@ def _align_many(records: Sequence[Record], alignment: Alignment) -> Columns:
     for record in records:
         names.update(record)  # Only for its keys, in order of first appearance.
     for name in names:
-        if name in (_NO_SCALARS_BESIDE_GUNS if guns else _NO_SCALARS):
+        if name in no_scalars or (guns and name == "hostCode"):
             continue
         if name in guns:
             msg = (
@@ -175,7 +175,7 @@ def _window(timed: list[Moment], step: int, alignment: Alignment) -> list[str]:
 
 def _scalar_column(name: str, records: Sequence[Record], timeline: Timeline) -> list[Any]:
     given = [record.get(name) for record in records]
-    if name.startswith(_POWER):
+    if name.startswith(POWER):
         _check_power(name, given, timeline)
     values: list[Any] = [None] * len(timeline.points)
     for row, value in zip(timeline.rows, given, strict=True):

@@ -10,8 +10,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from app.dividing import BadMessage
 from app.kafka import client_options
-from app.realtime import BadMessage, parse_message
+from app.realtime import parse_message
 from app.settings import Settings
 from app.topics import INTERNAL_MESSAGE_BYTES, message_bytes
 

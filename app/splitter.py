@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
+from app.dividing import BadMessage, Record, Reject
 from app.frames import StationPacker, event_frames
 from app.messages import StationGroup, encode_group, encode_station
 from app.metrics import Metrics
 from app.partitions import Partitioner
-from app.realtime import BadMessage, Record, Reject, batch_id, parse_message, read_overrides
+from app.realtime import batch_id, parse_message, read_overrides
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.codes import Code
 from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source

@@ -16,8 +16,9 @@ from app.demo.lines import dead_letter_line, late_line, output_line, summary
 from app.demo.model import callback, forecast
 from app.demo.replay import BROKEN_PUSHES, BROKEN_STATION, PUSHES, SLOW_PUSHES, SLOW_STATION, WINDOW, Push, make_push
 from app.demo.tally import Output, Tally
+from app.dividing import SourceBatch
 from app.module_input import Alignment, align
-from app.realtime import SourceBatch, parse_message
+from app.realtime import parse_message
 
 ZONE = ZoneInfo("Asia/Shanghai")
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.choices import Fill
+from app.dividing import CONTEXT_ID_KEYS
 from app.module_input import MAX_POINTS, Alignment, AlignmentError, align
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -254,11 +255,17 @@ def test_where_the_clock_is_set_back_the_points_still_ascend_without_repeats() -
             "gunPower.p at 2025-11-04 09:00:00 has 1 values for the 2 guns of gunNo",
         ),
         ({"gunPower": {"p": [1]}}, "gunPower.p at 2025-11-04 09:00:00 has 1 values for the 0 guns of gunNo"),
-        ({"gunPower": {"gunNo": ["1"], "p": ["3"]}}, "gunPower.p at 2025-11-04 09:00:00 holds '3', not a number"),
-        ({"gunPower": {"gunNo": ["1"], "p": [True]}}, "gunPower.p at 2025-11-04 09:00:00 holds True, not a number"),
         (
-            {"gunPower": {"gunNo": ["1"], "p": [[1]]}},
-            "gunPower.p at 2025-11-04 09:00:00 holds a list of 1, not a number",
+            {"gunPower": {"gunNo": ["1"], "outputPowerX": ["3"]}},
+            "gunPower.outputPowerX at 2025-11-04 09:00:00 holds '3', not a number",
+        ),
+        (
+            {"gunPower": {"gunNo": ["1"], "outputPowerX": [True]}},
+            "gunPower.outputPowerX at 2025-11-04 09:00:00 holds True, not a number",
+        ),
+        (
+            {"gunPower": {"gunNo": ["1"], "outputPowerX": [[1]]}},
+            "gunPower.outputPowerX at 2025-11-04 09:00:00 holds a list of 1, not a number",
         ),
         ({"gunPower": {"gunNo": ["1"], "p": 1}}, "gunPower.p at 2025-11-04 09:00:00 is 1, not a list"),
         ({"gunPower": [1]}, "gunPower at 2025-11-04 09:00:00 is a list of 1, not an object"),
@@ -317,3 +324,29 @@ def test_columns_share_no_list_with_the_records() -> None:
 def test_a_text_field_that_only_speaks_of_power_is_a_column_like_any_other() -> None:
     columns = align([record(9, gunPowerMode="eco", isPowerOn=True)], ZERO)
     assert (columns["gunPowerMode"], columns["isPowerOn"]) == (["eco"], [True])
+
+
+def test_a_list_of_the_guns_that_is_no_output_power_may_hold_texts_and_has_rows_all_the_same() -> None:
+    guns = {"gunNo": ["1", "2"], "outputPowerPerGunAvg": [1.5, None], "gunType": ["DC", None], "on": [True, False]}
+    for records in ([record(9, guns)], [record(8, {"gunNo": ["1"]}), record(9, guns)]):
+        columns = align(records, ZERO)
+        assert columns["outputPowerPerGunAvg"][-1] == [1.5, 0.0]
+        assert columns["on"][-1] == [True, False]
+        assert columns["gunType"][-1] == ["DC", None]
+
+
+def test_a_key_that_holds_the_station_id_on_its_topic_is_no_column_and_the_others_are() -> None:
+    fields = {"sendTime": "2025-11-04 09:00:00", "host_id": "H", "meterId": "M", "meter_id": None, "x": 1}
+    wide = align([fields], ZERO, id_keys=CONTEXT_ID_KEYS)
+    assert wide == {"sendTime": ["2025-11-04 09:00:00"], "meterId": ["M"], "meter_id": [0.0], "x": [1]}
+    assert align([{**fields, "stationId": "A"}], ZERO, id_keys=CONTEXT_ID_KEYS) == {**wide, "host_id": ["H"]}
+    assert align([fields], ZERO) == {**wide, "host_id": ["H"]}
+    both = align([fields, {**fields, "host_id": None, "hostCode": "C"}], ZERO, id_keys=CONTEXT_ID_KEYS)
+    assert both.keys() == wide.keys()
+
+
+def test_a_host_that_names_the_station_still_tells_its_guns_apart() -> None:
+    fields = {"sendTime": "2025-11-04 09:00:00", "hostCode": "H", "gunPower": {"gunNo": ["1"], "p": [2]}}
+    for times in (1, 2):
+        columns = align([fields] * times, ZERO, id_keys=CONTEXT_ID_KEYS)
+        assert columns == {"sendTime": ["2025-11-04 09:00:00"], "gunNo": ["1"], "hostCode": ["H"], "p": [[2]]}

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.realtime import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, SourceBatch, batch_id, parse_message, parse_time
+from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, SourceBatch
+from app.realtime import batch_id, parse_message
+from app.times import parse_time
 
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -189,8 +191,31 @@ def test_the_last_of_two_equal_keys_counts() -> None:
     assert list(parse(b'[{"stationId":"A","stationId":"B"}]').stations) == ["B"]
 
 
-def test_an_integer_beyond_64_bits_is_no_station_id() -> None:
-    assert len(parse(b'[{"stationId":123456789012345678901234567890}]').rejects) == 1
+def test_an_integer_beyond_64_bits_keeps_all_its_digits_as_a_station_id() -> None:
+    batch = parse(
+        b'{"realTimeData":[{"stationId":123456789012345678901234567890,"x":1},{"stationId":"A"},'
+        b'{"station_id":123456789012345678901234567891},{"stationId":-99999999999999999999,"station_id":"B"},'
+        b'{"stationId":123456789012345678901234567890}]}'
+    )
+    assert batch.stations == {
+        "123456789012345678901234567890": [
+            {"stationId": "123456789012345678901234567890", "x": 1},
+            {"stationId": "123456789012345678901234567890"},
+        ],
+        "A": [{"stationId": "A"}],
+        "123456789012345678901234567891": [{"station_id": "123456789012345678901234567891"}],
+        "-99999999999999999999": [{"stationId": "-99999999999999999999", "station_id": "B"}],
+    }
+    assert batch.rejects == ()
+
+
+def test_a_number_that_is_no_integer_or_too_long_for_any_program_is_no_station_id() -> None:
+    for number in (b"1e300", b"-1e19", b"12345678901234567890.5", b"9" * 5000):
+        if len(number) > 400:
+            with pytest.raises(BadMessage):  # orjson reads it as infinite
+                parse(b'[{"stationId":%b}]' % number)
+        else:
+            assert len(parse(b'[{"stationId":%b}]' % number).rejects) == 1
 
 
 times = st.sampled_from(["2025-11-04 09:00:00", "2025-11-04T08:00:00Z", NINE, NINE * 1000, None, "soon", True, 1e300])
