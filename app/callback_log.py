@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.choices import Language
-from app.log import Line, names, say
+from app.log import Line, names, tell
 
 __all__ = ["REPEAT_SECONDS", "CallbackLog"]
 
@@ -42,4 +42,4 @@ class CallbackLog:
         if 0.0 <= now - self._said.get(line, -math.inf) < REPEAT_SECONDS:
             return
         self._said[line] = now
-        self.logger.warning("%s", say(self.language, line, name=self.name, **fields), extra={"event": str(line)})
+        tell(self.logger, logging.WARNING, self.language, line, name=self.name, **fields)

@@ -119,7 +119,9 @@ class AggregatorConsumer(driver.Consumer):
             else:
                 base = max(offset, first)
                 if base != offset:
-                    logger.warning("%s[%d]: offsets %d to %d are gone from the broker", *tp, offset, base)
+                    logger.warning(
+                        "%s[%d]: offsets %d to %d are gone from the broker", *tp, offset, base, extra=tp._asdict()
+                    )
             await self._seek(tp, base)
             self._read_offset[tp] = base - 1
             self._committed_offset[tp] = base
@@ -189,6 +191,7 @@ class AggregatorConsumer(driver.Consumer):
                 *tp,
                 start,
                 stop - 1,
+                extra={**tp._asdict(), "offset": start},
             )
 
     def is_behind(self, tp: TP) -> bool:

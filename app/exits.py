@@ -17,9 +17,9 @@ EXIT_SETTINGS: Final = 2
 EXIT_BUG: Final = 70  # something that should never happen: nothing was acknowledged, a supervisor may restart us
 
 
-def stop_at_once(code: int, message: str) -> NoReturn:
-    """End the process now: no commit, no clean-up that could acknowledge anything."""
-    logger.critical("%s", message)
+def stop_at_once(code: int, message: str, error: BaseException | None = None) -> NoReturn:
+    """End the process now: no commit, no clean-up that could acknowledge anything. `error` is logged with its place."""
+    logger.critical("%s", message, exc_info=error)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -26,6 +26,7 @@ __all__ = [
     "names",
     "printable",
     "say",
+    "tell",
 ]
 
 NAMES_SHOWN: Final = 13
@@ -170,6 +171,11 @@ def say(language: Language, line: Line, **fields: object) -> str:
     return CATALOGUE[line][language].format_map(shown)
 
 
+def tell(logger: logging.Logger, level: int, language: Language, line: Line, **fields: object) -> None:
+    """Log the line."""
+    logger.log(level, "%s", say(language, line, **fields), extra={"event": str(line)})
+
+
 def printable(text: str, limit: int = _TEXT_SHOWN) -> Shown:
     r"""The text cut at `limit` characters; if any of them is not printable, escaped as in a Python literal (`a\nb`)."""
     cut = _cut(text, limit)
@@ -209,11 +215,13 @@ class BatchLog:
         logger: Where the lines go.
         language: Theirs.
         clock: Seconds, from any beginning; only for the pace of progress lines.
+        place: Batch id -> topic and partition of its log; fields of the lines that name no other place.
     """
 
     logger: logging.Logger
     language: Language
     clock: Callable[[], float]
+    place: Callable[[str], tuple[str, int]] | None = None
     _said: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def opened(self, batch_id: str, expected: Collection[str]) -> None:
@@ -285,8 +293,8 @@ class BatchLog:
     def late(self, batch_id: str, station_id: str, status: str, reason: str) -> None:
         """An outcome came after its batch was closed."""
         if self.logger.isEnabledFor(logging.WARNING):
-            fields = {"batch_id": batch_id, "station_id": station_id}
-            self._write(logging.WARNING, Line.LATE, fields, **fields, status=status, reason=reason)
+            fields = {"batch_id": batch_id, "station_id": station_id, "reason": reason}
+            self._write(logging.WARNING, Line.LATE, fields, **fields, status=status)
 
     def dead_letter(
         self,
@@ -311,7 +319,8 @@ class BatchLog:
         }
         fields = {name: value for name, value in known.items() if value is not None}
         place = Shown(", ".join(f"{name}={printable(str(value), _NAME_SHOWN)}" for name, value in fields.items()))
-        self._write(logging.WARNING, Line.DEAD_LETTER, fields, reason=reason, error=error, place=place or "?")
+        extra = {**fields, "reason": reason}
+        self._write(logging.WARNING, Line.DEAD_LETTER, extra, reason=reason, error=error, place=place or "?")
 
     def forget(self, batch_id: str) -> None:
         """The batch is no longer ours: nothing is kept for it."""
@@ -338,4 +347,7 @@ class BatchLog:
         self._write(level, line, {"batch_id": batch_id}, batch_id=batch_id, **fields)
 
     def _write(self, level: int, line: Line, extra: Mapping[str, object], **fields: object) -> None:
-        self.logger.log(level, say(self.language, line, **fields), extra={"event": str(line), **extra})
+        known: dict[str, object] = {"event": str(line), **extra}
+        if self.place is not None and "topic" not in known and isinstance(batch_id := extra.get("batch_id"), str):
+            known["topic"], known["partition"] = self.place(batch_id)
+        self.logger.log(level, say(self.language, line, **fields), extra=known)

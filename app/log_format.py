@@ -17,9 +17,9 @@ __all__ = ["JsonFormatter", "RepeatFilter", "logging_config"]
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message; event, ids and place where given; a traceback as text."""
+    """A line is a JSON object: time, level, logger, message; event, ids, place, reason where given; a traceback."""
 
-    EXTRA: Final = ("event", "batch_id", "station_id", "topic", "partition", "offset")
+    EXTRA: Final = ("event", "batch_id", "station_id", "topic", "partition", "offset", "reason")
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line of JSON without a line break of any kind in it."""

@@ -83,9 +83,14 @@ def build_pipeline(
     largest = min(settings.max_message_bytes, output_limit or settings.max_message_bytes)
     statistics = statistics or Statistics(Metrics(), clock)
     metrics = statistics.metrics
-    log = BatchLog(logging.getLogger("app.batches"), settings.log_language, clock)
-    dead_letters = DeadLetters(settings.dead_letter_topic, log=log, metrics=metrics)
     partitioner = Partitioner(settings.partitions)
+    log = BatchLog(
+        logging.getLogger("app.batches"),
+        settings.log_language,
+        clock,
+        place=lambda batch_id: (settings.batch_events_topic, partitioner(batch_id)),
+    )
+    dead_letters = DeadLetters(settings.dead_letter_topic, log=log, metrics=metrics)
     handler = None
     if functions.result_handler is not None:
         handler = ResultHandler(

@@ -95,7 +95,7 @@ class Splitter:
             return None
         overrides = read_overrides(message.headers, max_age=config.max_batch_age)
         for problem in overrides.problems:
-            logger.warning("%s[%d]@%d: %s; the default is used", *source, problem)
+            logger.warning("%s[%d]@%d: %s; the default is used", *source, problem, extra=source._asdict())
         name = overrides.batch_id
         if name is None and batch.timestamp is not None:
             name = batch_id(message.topic, batch.timestamp)
@@ -103,7 +103,7 @@ class Splitter:
         if not batch.stations:
             if not batch.rejects:
                 self._metrics.empty_messages += 1
-                logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source)
+                logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
             return None
         if name is None:
             letters.append(self._dead_letters.of_message(message, NO_BATCH_ID))

@@ -17,7 +17,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from app.kafka import client_options
-from app.log import Line, Shown, say
+from app.log import Line, Shown, tell
 from app.output import OUTPUT_HEADROOM
 from app.settings import Settings
 from tables.records import Table
@@ -122,7 +122,7 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
             await _create(admin, missing)
             counts = await _wait_for(admin, [spec.name for spec in missing], patience)
             names = ", ".join(spec.name for spec in missing)
-            logger.info("%s", say(settings.log_language, Line.TOPICS_CREATED, topics=Shown(names)))
+            tell(logger, logging.INFO, settings.log_language, Line.TOPICS_CREATED, topics=Shown(names))
         _verify(specs, counts)
         return counts
     finally:
@@ -153,8 +153,15 @@ async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
                 raise BrokerError(message) from error
             if not away:
                 away = True
-                line = say(settings.log_language, Line.BROKER_AWAY, broker=servers, patience=patience, error=str(error))
-                logger.warning("%s", line)
+                tell(
+                    logger,
+                    logging.WARNING,
+                    settings.log_language,
+                    Line.BROKER_AWAY,
+                    broker=servers,
+                    patience=patience,
+                    error=str(error),
+                )
             await asyncio.sleep(CONNECT_PAUSE)
         except KafkaError as error:
             await admin.close()
@@ -163,7 +170,7 @@ async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
         else:
             if away:
                 waited = loop.time() - started
-                logger.info("%s", say(settings.log_language, Line.BROKER_BACK, broker=servers, away=waited))
+                tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=waited)
             return admin
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from faust.types import TP
 
-from app.log import Line, Shown, say
+from app.log import Line, Shown, tell
 
 if TYPE_CHECKING:
     from app.worker import AggregatorApp
@@ -80,19 +80,19 @@ class Watchdog:
         if await self._app.broker_answers():
             if self._away_since is not None:
                 away = time.monotonic() - self._away_since
-                logger.info("%s", say(settings.log_language, Line.BROKER_BACK, broker=servers, away=away))
+                tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=away)
             self._away_since = None
         elif self._away_since is None:
             self._away_since = asked
-            error = "no answer"
-            line = say(
+            tell(
+                logger,
+                logging.WARNING,
                 settings.log_language,
                 Line.BROKER_AWAY,
                 broker=servers,
                 patience=settings.broker_patience,
-                error=error,
+                error="no answer",
             )
-            logger.warning("%s", line)
         elif time.monotonic() - self._away_since > settings.broker_patience:
             self._app.give_up_on_broker(time.monotonic() - self._away_since)
 

@@ -7,7 +7,6 @@ import gc
 import logging
 import sys
 import time
-import traceback
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NoReturn, cast
@@ -15,15 +14,17 @@ from typing import Any, NoReturn, cast
 import faust
 from aiokafka.errors import KafkaError
 from faust.app import BootStrategy
+from faust.cli import worker as cli
 
 from app.callbacks import CallbackRunner
+from app.choices import LogFormat
 from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.figures import BATCH_EVENTS, SOURCE, STATION_EVENTS, WorkerFigures
 from app.functions import FunctionError
 from app.intake import ChunkIntake, Fetched, MessageIntake
 from app.kafka import find_outputs, survive_lost_connections
-from app.log import Line, Shown, say
+from app.log import Line, Shown, tell
 from app.metrics import Metrics
 from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, build_pipeline
@@ -63,6 +64,13 @@ class AggregatorWorker(faust.Worker):
         super().__init__(app, *services, **options)
         # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
         self.spinner = None
+        if app.settings.log_format is LogFormat.JSON:
+            command: Any = cli.worker
+            command.on_worker_created = _say_nothing
+
+
+def _say_nothing(*_: object) -> None:
+    """In place of Faust's banner, a drawing on standard output, which no reader of JSON lines can use."""
 
 
 class AggregatorApp(faust.App):
@@ -155,7 +163,7 @@ class AggregatorApp(faust.App):
             await self._web.start()
         except WebAddressError as error:
             stop_at_once(EXIT_BROKER, str(error))
-        logger.info("%s", say(settings.log_language, Line.WEB, url=Shown(self._web.url)))
+        tell(logger, logging.INFO, settings.log_language, Line.WEB, url=Shown(self._web.url))
 
     async def _prepare_topics(self) -> tuple[int, int | None]:
         """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes."""
@@ -220,7 +228,7 @@ class AggregatorApp(faust.App):
         partitions = sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == topic)
         self.pipeline.aggregator.recover(partitions)
         self._owner_since = recovering
-        logger.info("%s", say(self.settings.log_language, Line.WORKER_READY, partitions=partitions or "{}"))
+        tell(logger, logging.INFO, self.settings.log_language, Line.WORKER_READY, partitions=partitions or "{}")
 
     async def give_up_work(self) -> None:
         """Partitions are being taken away, or the worker stops: end or drop what is in flight, within seconds."""
@@ -325,8 +333,7 @@ class AggregatorApp(faust.App):
         """Something must stop the worker: at once, so that nothing unfinished is acknowledged."""
         if isinstance(error, (SendError, KafkaError)):
             stop_at_once(EXIT_BROKER, str(error))
-        text = "".join(traceback.format_exception(error))
-        stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}\n{text}")
+        stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}", error)
 
 
 def _tune_collector() -> None:

@@ -290,7 +290,18 @@ def test_a_json_line_has_the_message_and_its_fields() -> None:
         "topic": "T",
         "partition": 0,
         "offset": 7,
+        "reason": "bad-record",
     }
+
+
+def test_a_json_line_of_a_batch_has_the_place_of_its_log() -> None:
+    heard = Heard(Language.EN)
+    log = BatchLog(heard.log.logger, Language.EN, heard.clock, place=lambda batch_id: ("log", len(batch_id)))
+    log.published("T_1", 2)
+    log.dead_letter("station-failed", "x", topic="T", partition=7, offset=1, batch_id="T_1")
+    published, letter = (json.loads(JsonFormatter().format(record)) for record in heard.handler.records)
+    assert (published["topic"], published["partition"]) == ("log", 3)
+    assert (letter["topic"], letter["partition"]) == ("T", 7)
 
 
 def test_a_json_line_carries_the_traceback_as_text() -> None:

@@ -1,0 +1,19 @@
+"""A worker with a bug of its own: it can't read its internal messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.aggregator import Aggregator
+from app.transport import InMessage
+from tests.integration.support.model import callback
+
+__all__ = ["callback"]
+
+
+async def handle(self: Aggregator, messages: Sequence[InMessage]) -> None:
+    message = "broken for the test"
+    raise LookupError(message)
+
+
+Aggregator.handle = handle  # type: ignore[method-assign]

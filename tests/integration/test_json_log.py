@@ -1,0 +1,62 @@
+"""What a worker writes that is told to log JSON: one object a line and nothing else, whoever speaks."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FAILS, FINE, GATED, stations_of
+from tests.integration.support.model import GATE
+from tests.integration.support.worker import WorkerProcess
+
+pytestmark = pytest.mark.kafka
+
+
+def lines(worker: WorkerProcess) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in worker.log.splitlines()]
+    assert all(isinstance(entry, dict) for entry in entries)
+    return entries
+
+
+def test_every_line_is_an_object_and_says_which_batch_station_and_place(cluster: Cluster) -> None:
+    gate = cluster.folder / "gate"
+    settings = {"log_format": "json", "log_language": "zh", "batch_timeout": "1"}
+    worker = cluster.start(settings, {GATE: str(gate)}).wait_ready()
+    batch = cluster.batch(0, stations_of(FINE, range(2)) + stations_of(FAILS, range(1)) + stations_of(GATED, range(1)))
+    cluster.send(batch)
+    cluster.send_raw(cluster.source, b"nonsense", b"[]")
+    cluster.wait_out()
+    gate.touch()
+    cluster.wait_settled()
+    cluster.start(settings).wait_ready().terminate()  # a rebalance, and what Faust and aiokafka say of it
+    worker.terminate()
+
+    told = {entry["event"]: entry for entry in lines(worker) if entry.get("batch_id") == batch.batch_id}
+    assert set(told) >= {"batch-opened", "batch-progress", "batch-timed-out", "batch-published", "late-result"}
+    log = {entry["topic"] for event, entry in told.items() if event != "dead-letter"}
+    assert log == {f"{cluster.app_id}-batch-events"}
+    assert len({entry["partition"] for event, entry in told.items() if event != "dead-letter"}) == 1
+    assert told["late-result"]["station_id"] == "W-0"
+    assert told["batch-opened"]["message"].startswith(f"初始化批次 {batch.batch_id}")
+
+    letters = {entry["reason"]: entry for entry in lines(worker) if entry.get("event") == "dead-letter"}
+    assert letters["bad-message"]["topic"] == letters["station-failed"]["topic"] == cluster.source
+    assert letters["station-failed"]["station_id"] == "F-0"
+    assert {"partition", "offset"} <= letters["bad-message"].keys()
+    (empty,) = [entry for entry in lines(worker) if "empty list" in entry["message"]]
+    assert (empty["topic"], empty["level"]) == (cluster.source, "WARNING")
+    assert {"worker-ready", "web", "topics-created"} <= {entry.get("event") for entry in lines(worker)}
+    assert [lines(other) for other in cluster.workers]
+
+
+def test_a_bug_is_told_with_its_traceback_as_a_field(cluster: Cluster) -> None:
+    worker = cluster.start({"log_format": "json", "callback": "tests.integration.support.broken:callback"}).wait_ready()
+    cluster.send(cluster.batch(0, stations_of(FINE, range(1))))
+    assert worker.wait_exit(30) == 70
+    last = lines(worker)[-1]
+    assert last["level"] == "CRITICAL"
+    assert "this is a bug" in last["message"]
+    assert last["exception"].startswith("Traceback (most recent call last):\n")
