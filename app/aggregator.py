@@ -8,7 +8,6 @@ chunk be acknowledged. Publishing is the outbox's work (app/publisher.py), from 
 from __future__ import annotations
 
 import heapq
-import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,28 +15,22 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-import orjson
-
-from app.dead_letters import DeadLetters, Reason
+from app.dead_letters import DeadLetters
+from app.effects import EffectWriter
 from app.frames import event_frames
 from app.log import BatchLog
 from app.messages import FrameError, decode_events
 from app.publisher import Publisher, Release
-from app.statistics import Statistics
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.batch import Batch
-from tables.codes import Code, CompletedBy, State, Status
-from tables.events import BatchEvent, Commanded, Decision, Effect, FailedStation, Late, Opened, Position, Released
+from tables.events import BatchEvent, Decision, Position, Released
+from tables.policies import Rules
 from tables.records import Destination, Write
 from tables.working_set import Records, WorkingSet
 
 __all__ = ["TICK_SECONDS", "Aggregator", "AggregatorConfig", "StateStore"]
 
 TICK_SECONDS = 0.05  # between two looks for deadlines
-
-logger = logging.getLogger(__name__)
-
-STATUS_OF = {Code.RESULT: "result", Code.EMPTY: "empty", Code.FAILED: "failed", Code.SKIPPED: "skipped"}
 
 
 class StateStore(Protocol):
@@ -58,8 +51,7 @@ class AggregatorConfig:
     """What the aggregator goes by. Times in seconds."""
 
     batch_events_topic: str
-    late_topic: str
-    max_batch_age: float
+    rules: Rules
     closed_ttl: float
     closed_max: int
     forget_grace: float  # after a recovery: what was read and not acknowledged before it comes again first
@@ -84,20 +76,19 @@ class Aggregator:
         store: StateStore,
         sender: Sender,
         publisher: Publisher,
+        effects: EffectWriter,
         dead_letters: DeadLetters,
         clock: Clock,
         log: BatchLog,
-        statistics: Statistics,
     ) -> None:
         self._config = config
         self._store = store
         self._sender = sender
         self._publisher = publisher
+        self._effects = effects
         self._dead_letters = dead_letters
         self._clock = clock
         self._log = log
-        self._statistics = statistics
-        self._metrics = statistics.metrics
         self.sets: dict[int, WorkingSet] = {}
         self._recovered_at = -math.inf
 
@@ -108,12 +99,11 @@ class Aggregator:
         releases: list[Release] = []
         self._recovered_at = self._clock()
         for partition in sorted(partitions):
-            working_set = WorkingSet(self._store.records(partition), max_age=self._config.max_batch_age)
+            working_set = WorkingSet(self._store.records(partition), self._config.rules)
             self.sets[partition] = working_set
             for left in working_set.recover():
-                if left.batch.decision is not None:
-                    releases.append(self._release(partition, left.batch.decision, left.destination))
-                    releases[-1].prepared = left.prepared
+                releases.append(self._release(partition, left.decision, left.destination))
+                releases[-1].prepared = left.prepared
         self._publisher.recover(releases)
 
     def drop_all(self) -> None:
@@ -141,14 +131,18 @@ class Aggregator:
             released = destinations.setdefault(message.partition, {})
             for ordinal, event in enumerate(self._read(message, chunk)):
                 for effect in working_set.apply(event, Position(message.offset, ordinal)):
-                    self._carry_out(effect, message.partition, released, chunk)
+                    chunk.outgoing += self._effects.carry_out(effect)
+                    if isinstance(effect, Released):
+                        decision = effect.decision
+                        destination = released[decision.batch_id] = self._publisher.destination(decision.batch_id)
+                        chunk.releases.append(self._release(message.partition, decision, destination))
                 batch = working_set.open.get(event.batch_id)
                 if batch is not None:
                     progressed[event.batch_id] = batch
         for partition, released in destinations.items():
             chunk.state += self._store.apply(partition, self.sets[partition].take_writes(released))
         for batch in progressed.values():
-            if batch.state is State.OPEN:
+            if batch.is_open:
                 expected = len(batch.expected)
                 arrived = expected - batch.pending
                 if arrived:
@@ -162,79 +156,18 @@ class Aggregator:
             chunk.outgoing.append(self._dead_letters.of_message(message, str(error)))
             return []
 
-    # -- effects -----------------------------------------------------------------------------------------------------
-
-    def _carry_out(self, effect: Effect, partition: int, released: dict[str, Destination], chunk: _Chunk) -> None:
-        if isinstance(effect, Released):
-            decision = effect.decision
-            destination = self._publisher.destination(decision.batch_id)
-            released[decision.batch_id] = destination
-            chunk.releases.append(self._release(partition, decision, destination))
-            self._statistics.released(decision)
-            self._tell_closing(decision)
-        elif isinstance(effect, Late):
-            self._metrics.late_outcomes[effect.reason] += 1
-            self._log.late(effect.batch_id, effect.station, STATUS_OF[effect.code], effect.reason)
-            chunk.outgoing.append(self._late_message(effect))
-        elif isinstance(effect, FailedStation):
-            chunk.outgoing.append(self._failure_letter(effect))
-        elif isinstance(effect, Opened):
-            self._metrics.batches_opened += 1
-            self._log.opened(effect.batch_id, effect.expected)
-        elif isinstance(effect, Commanded):
-            self._log.commanded(effect.command, effect.deadline)
-
-    def _tell_closing(self, decision: Decision) -> None:
-        batch_id, arrived, expected = decision.batch_id, decision.arrived_count, len(decision.expected)
-        if decision.completed_by is CompletedBy.TIMEOUT:
-            self._log.timed_out(batch_id, arrived, expected, decision.missing)
-        elif decision.status is Status.PARTIAL:
-            self._log.released_early(batch_id, decision.completed_by, arrived, expected, decision.missing)
-        elif decision.status is Status.COMPLETE:
-            self._log.completed(batch_id, decision.expected)
-        if decision.status is Status.DISCARDED:
-            self._log.discarded(batch_id, decision.completed_by, arrived, expected)
+    # -- decisions ---------------------------------------------------------------------------------------------------
 
     def _release(self, partition: int, decision: Decision, destination: Destination) -> Release:
-        batch_id = decision.batch_id
+        batch_id, revision = decision.batch_id, decision.revision
         working_set = self.sets[partition]
         return Release(
             decision,
             destination,
-            store_prepared=lambda prepared: self._store.apply(partition, working_set.prepared(batch_id, prepared)),
-            store_published=lambda: self._store.apply(partition, working_set.published(batch_id)),
-        )
-
-    def _late_message(self, late: Late) -> OutMessage:
-        record: dict[str, object] = {"batch_id": late.batch_id, "station_id": late.station}
-        record["status"] = STATUS_OF[late.code]
-        if late.code is Code.RESULT:
-            record["result"] = orjson.Fragment(late.value or "null")
-        elif late.value is not None:
-            record["error"] = late.value
-        record["reason"] = late.reason
-        record["revision"] = late.revision
-        record["closed_at"] = late.closed_at
-        record["timestamp"] = late.at
-        headers = [
-            ("batch-id", late.batch_id.encode()),
-            ("station-id", late.station.encode()),
-            ("reason", late.reason.encode()),
-        ]
-        return OutMessage(self._config.late_topic, orjson.dumps(record), key=late.batch_id.encode(), headers=headers)
-
-    def _failure_letter(self, failed: FailedStation) -> OutMessage:
-        letter = failed.letter
-        reason = Reason.TOO_LARGE if letter.too_large else Reason.STATION_FAILED
-        return self._dead_letters.letter(
-            reason,
-            letter.error,
-            value=letter.value.encode(),
-            key=letter.key,
-            failed_at=failed.at,
-            source=failed.source,
-            batch_id=failed.batch_id,
-            station_id=failed.station,
+            store_prepared=lambda prepared: self._store.apply(
+                partition, working_set.prepared(batch_id, revision, prepared)
+            ),
+            store_published=lambda: self._store.apply(partition, working_set.published(batch_id, revision)),
         )
 
     # -- time --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from tables.codes import LatePolicy
+
 __all__ = [
     "Executor",
     "Fill",
@@ -32,14 +34,6 @@ class Executor(StrEnum):
     AUTO = "auto"  # `async def` on the event loop, `def` in threads
     THREAD = "thread"
     PROCESS = "process"
-
-
-class LatePolicy(StrEnum):
-    """What becomes of outcomes that come after their batch has closed (`AGG_LATE_POLICY`)."""
-
-    TOPIC = "topic"
-    REVISE = "revise"
-    DROP = "drop"
 
 
 class TimeoutMode(StrEnum):

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from app.choices import Language
+from tables.codes import LatePolicy
 from tables.events import Command
 
 __all__ = [
@@ -47,7 +48,10 @@ class Line(StrEnum):
     DISCARDED = "batch-discarded"
     COMMAND = "operator-command"
     VOID_COMMAND = "operator-command-void"
+    REVISED = "batch-revised"
     LATE = "late-result"
+    LATE_KEPT = "late-results-kept"
+    LATE_DROPPED = "late-results-dropped"
     DEAD_LETTER = "dead-letter"
     WORKER_READY = "worker-ready"
     WEB = "web"
@@ -111,6 +115,21 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.LATE,
                 "Batch {batch_id} late result of station {station_id}, status: {status}, reason: {reason}",
                 "批次 {batch_id} 收到迟到结果，场站: {station_id}，状态: {status}，原因: {reason}",
+            ),
+            (
+                Line.LATE_KEPT,
+                "Batch {batch_id} late results for the next revision, stations: {stations}",
+                "批次 {batch_id} 收到迟到结果，将计入下一修订，场站: {stations}",
+            ),
+            (
+                Line.LATE_DROPPED,
+                "Batch {batch_id} late results dropped (AGG_LATE_POLICY=drop), stations: {stations}",
+                "批次 {batch_id} 迟到结果已丢弃 (AGG_LATE_POLICY=drop)，场站: {stations}",
+            ),
+            (
+                Line.REVISED,
+                "Batch {batch_id} revised, revision {revision} with {arrived}/{expected}, missing stations: {stations}",
+                "批次 {batch_id} 已修订，修订号 {revision}，已完成 {arrived}/{expected}，缺失场站: {stations}",
             ),
             (
                 Line.DEAD_LETTER,
@@ -295,6 +314,19 @@ class BatchLog:
         if self.logger.isEnabledFor(logging.WARNING):
             fields = {"batch_id": batch_id, "station_id": station_id, "reason": reason}
             self._write(logging.WARNING, Line.LATE, fields, **fields, status=status)
+
+    def late_taken(self, batch_id: str, stations: Collection[str], policy: LatePolicy) -> None:
+        """Outcomes came after their batch was closed, which the late topic does not get."""
+        if self.logger.isEnabledFor(logging.WARNING):
+            line = Line.LATE_DROPPED if policy is LatePolicy.DROP else Line.LATE_KEPT
+            self._batch(logging.WARNING, line, batch_id, stations=names(stations, len(stations)))
+
+    def revised(self, batch_id: str, revision: int, arrived: int, expected: int, missing: Iterable[str]) -> None:
+        """What was late has made another revision."""
+        if self.logger.isEnabledFor(logging.INFO):
+            counts = {"revision": revision, "arrived": arrived, "expected": expected}
+            stations = names(missing, expected - arrived)
+            self._batch(logging.INFO, Line.REVISED, batch_id, **counts, stations=stations)
 
     def dead_letter(
         self,

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from tables.codes import Action, Code
-from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Source
+from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
 
 __all__ = [
     "FORMAT_VERSION",
@@ -105,11 +105,14 @@ def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
         _check([at, seconds], float, int)
         _check([by], str)
         return Command(batch_id, Action(action), at, by, seconds)
-    if kind not in ("expire", "forget"):
+    if kind not in ("expire", "forget", "revise"):
         message = f"unknown kind of batch event {kind!r}"
         raise FrameError(message)
     about, at = rest
     _check([about, at], float, int)
+    if kind == "revise":
+        _check([about], int)
+        return Revise(batch_id, about, at)
     return Expire(batch_id, about, at) if kind == "expire" else Forget(batch_id, about, at)
 
 
@@ -170,6 +173,8 @@ def _event_list(event: BatchEvent) -> list[Any]:
         return ["expire", event.batch_id, event.deadline, event.at]
     if isinstance(event, Command):
         return ["command", event.batch_id, event.action, event.at, event.by, event.seconds]
+    if isinstance(event, Revise):
+        return ["revise", event.batch_id, event.revision, event.at]
     return ["forget", event.batch_id, event.closed_at, event.at]
 
 

@@ -25,6 +25,7 @@ class Metrics:
             Counter()
         )  # "result" | "empty" | "failed" | "missing" -> stations of closed batches
         self.late_outcomes: Counter[str] = Counter()  # reason -> outcomes
+        self.late_dropped = 0  # of these outcomes
         self.dead_letters: Counter[str] = Counter()  # reason -> letters
         self.outbox_recoveries: Counter[str] = Counter()  # "found" | "sent" -> messages
         self.source_gaps = 0

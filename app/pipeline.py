@@ -10,6 +10,7 @@ from app.aggregator import Aggregator, AggregatorConfig, StateStore
 from app.callback_log import CallbackLog
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import DeadLetters
+from app.effects import EffectWriter
 from app.handler import ResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
@@ -26,8 +27,9 @@ from app.stations import StationAgent
 from app.statistics import Statistics
 from app.transport import Clock, Sender
 from app.user_functions import UserFunctions
+from tables.policies import PartialPolicy, ReleasePolicy, Rules
 
-__all__ = ["Pipeline", "UserFunctions", "build_pipeline"]
+__all__ = ["Pipeline", "UserFunctions", "build_pipeline", "rules_of"]
 
 FORGET_GRACE = 30.0
 
@@ -60,6 +62,18 @@ class Pipeline:
         await self.stations.runner.stop()
         if self.handler is not None:
             self.handler.close()
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The policies that the settings choose."""
+    required = frozenset(settings.required_stations)
+    return Rules(
+        max_age=settings.max_batch_age,
+        partial=PartialPolicy(settings.partial_min_ratio, required),
+        release=ReleasePolicy(settings.release_ratio, required),
+        late=settings.late_policy,
+        revise_delay=settings.revise_delay,
+    )
 
 
 def build_pipeline(
@@ -100,6 +114,7 @@ def build_pipeline(
             timeout=settings.handler_timeout,
             retries=settings.handler_retries,
         )
+    rules = rules_of(settings)
     publisher = Publisher(
         PublisherConfig(
             settings.output_topic,
@@ -108,6 +123,7 @@ def build_pipeline(
             settings.output_meta,
             largest,
             output_limit or settings.max_message_bytes + OUTPUT_HEADROOM - RECORD_OVERHEAD,
+            rules.partial,
         ),
         sender=sender,
         save=store.save,
@@ -160,8 +176,7 @@ def build_pipeline(
         aggregator=Aggregator(
             AggregatorConfig(
                 settings.batch_events_topic,
-                settings.late_topic,
-                settings.max_batch_age,
+                rules,
                 settings.closed_ttl,
                 settings.closed_max,
                 settings.max_batch_age + settings.station_timeout + FORGET_GRACE,
@@ -169,10 +184,10 @@ def build_pipeline(
             store=store,
             sender=sender,
             publisher=publisher,
+            effects=EffectWriter(settings.late_topic, dead_letters=dead_letters, log=log, statistics=statistics),
             dead_letters=dead_letters,
             clock=clock,
             log=log,
-            statistics=statistics,
         ),
         publisher=publisher,
         handler=handler,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from app.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, DeadLetters, Reason
 from app.handler import ResultHandler
@@ -20,6 +21,7 @@ from app.partitions import partition_of
 from app.transport import OutMessage, Sender
 from tables.codes import Action, Status
 from tables.events import Decision
+from tables.policies import PartialPolicy
 from tables.records import Destination, Prepared
 
 __all__ = ["OutputId", "Publisher", "PublisherConfig", "Release"]
@@ -39,6 +41,7 @@ class PublisherConfig:
     with_meta: bool
     max_message_bytes: int
     output_limit: int  # what the output topic takes; a part may be over max_message_bytes for its meta, not over this
+    partial: PartialPolicy  # to say why a batch was discarded
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +86,7 @@ class Publisher:
         self._log = log
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: dict[str, asyncio.Task[None]] = {}  # batch -> the publication that its next revision waits for
 
     @property
     def busy(self) -> int:
@@ -95,13 +99,13 @@ class Publisher:
         return Destination(config.output_topic, partition_of(batch_id.encode(), config.output_partitions))
 
     def release(self, releases: Sequence[Release]) -> None:
-        """Publish decisions that have just been stored."""
+        """Publish decisions that have just been stored; a batch's revisions one after the other."""
         ready = [release for release in releases if self._is_ready(release)]
         if ready:
-            self._start(self._publish_all(ready))
+            self._start(partial(self._publish_all, ready), ready)
         for release in releases:
             if not self._is_ready(release):
-                self._start(self._handle(release))
+                self._start(partial(self._handle, release), [release])
 
     def recover(self, releases: Sequence[Release]) -> None:
         """Go on with decisions that a predecessor has stored and perhaps published."""
@@ -109,7 +113,7 @@ class Publisher:
         for release in releases:
             by_destination.setdefault(release.destination, []).append(release)
         for destination, group in by_destination.items():
-            self._start(self._recover(destination, group))
+            self._start(partial(self._recover, destination, group), group)
 
     async def cancel(self) -> None:
         """Stop at once with handlers, and within SETTLE_SECONDS with the rest; the next owner goes on from there."""
@@ -126,7 +130,11 @@ class Publisher:
         since = min(release.decision.closed_at for release in releases)
         found = await self._find_outputs(destination.topic, destination.partition, since)
         await self._publish_all([release for release in releases if self._is_ready(release)], found)
-        self.release([release for release in releases if not self._is_ready(release)])
+        waiting = [release for release in releases if not self._is_ready(release)]
+        # An owner that was none any more may have stored a decision again that is out already.
+        out = [release for release in waiting if _id_of(release.decision) in found]
+        await self._save([message for release in out for message in release.store_published()])
+        self.release([release for release in waiting if release not in out])
 
     def _is_ready(self, release: Release) -> bool:
         """Whether the user's handler has no say in it any more, or never had."""
@@ -160,7 +168,7 @@ class Publisher:
         """The messages of one decision; they are the same whenever they are made."""
         decision, prepared = release.decision, release.prepared
         if decision.status is Status.DISCARDED:
-            return self._letters(decision, Reason.DISCARDED, _why_discarded(decision))
+            return self._letters(decision, Reason.DISCARDED, self._why_discarded(decision))
         if prepared is None:
             config = self._config
             parts = parts_of(decision, config.module, with_meta=config.with_meta, max_bytes=config.max_message_bytes)
@@ -236,28 +244,43 @@ class Publisher:
             f"the {self._config.output_limit} that {self._config.output_topic} takes"
         )
 
+    def _why_discarded(self, decision: Decision) -> str:
+        arrived = f"{decision.arrived_count} of {len(decision.expected)} stations"
+        discarded = f"batch {decision.batch_id} was discarded with {arrived}"
+        operator = decision.operator
+        if operator is not None and operator.action is Action.DISCARD:
+            return f"{discarded} by the operator {operator.by}"
+        return f"{discarded} at its deadline: {self._config.partial.problem(decision)}"
+
     # -- tasks -------------------------------------------------------------------------------------------------------
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guard(work))
+    def _start(self, work: Callable[[], Awaitable[None]], releases: Sequence[Release]) -> None:
+        """Do it once what is under way of the same batches has ended."""
+        batches = [release.decision.batch_id for release in releases]
+        before = {self._latest[batch_id] for batch_id in batches if batch_id in self._latest}
+        task = asyncio.get_running_loop().create_task(self._guard(work, before))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._latest.update(dict.fromkeys(batches, task))
+        task.add_done_callback(partial(self._ended, batches))
 
-    async def _guard(self, work: Awaitable[None]) -> None:
+    def _ended(self, batches: Sequence[str], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        for batch_id in batches:
+            if self._latest.get(batch_id) is task:
+                del self._latest[batch_id]
+
+    async def _guard(self, work: Callable[[], Awaitable[None]], before: set[asyncio.Task[None]]) -> None:
         try:
-            await work
+            if before:
+                await asyncio.wait(before)
+            await work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the decision is stored, and the owner decides
             self._on_error(error)
 
 
-def _why_discarded(decision: Decision) -> str:
-    counts = (
-        f"batch {decision.batch_id} was discarded with {decision.arrived_count} of {len(decision.expected)} stations"
-    )
-    operator = decision.operator
-    if operator is not None and operator.action is Action.DISCARD:
-        return f"{counts} by the operator {operator.by}"
-    return counts
+def _id_of(decision: Decision) -> OutputId:
+    """The first message of a decision's output."""
+    return decision.batch_id.encode(), decision.revision, 1
 
 
 def _output_id(message: OutMessage) -> OutputId:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Action", "Code", "CompletedBy", "State", "Status"]
+__all__ = ["Action", "Code", "CompletedBy", "LatePolicy", "State", "Status"]
 
 
 class Code(StrEnum):
@@ -32,6 +32,14 @@ class CompletedBy(StrEnum):
     RATIO = "ratio"
     OPERATOR = "operator"
     REVISION = "revision"
+
+
+class LatePolicy(StrEnum):
+    """What becomes of outcomes that come after their batch has closed (`AGG_LATE_POLICY`)."""
+
+    TOPIC = "topic"
+    REVISE = "revise"
+    DROP = "drop"
 
 
 class Status(StrEnum):

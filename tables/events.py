@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tables.codes import Action, Code, CompletedBy, Status
+from tables.codes import Action, Code, CompletedBy, LatePolicy, Status
 
 __all__ = [
     "Arrived",
@@ -23,11 +23,13 @@ __all__ = [
     "FailureLetter",
     "Forget",
     "Late",
+    "LateTaken",
     "Open",
     "Opened",
     "Operator",
     "Position",
     "Released",
+    "Revise",
     "Source",
 ]
 
@@ -128,7 +130,16 @@ class Command:
     seconds: float = 0.0
 
 
-BatchEvent = Open | Arrived | Expire | Forget | Command
+@dataclass(frozen=True, slots=True)
+class Revise:
+    """What was late has been gathered for long enough; void where that revision is there already."""
+
+    batch_id: str
+    revision: int
+    at: float
+
+
+BatchEvent = Open | Arrived | Expire | Forget | Command | Revise
 
 
 class Operator(NamedTuple):
@@ -176,7 +187,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A batch has closed; its decision goes to the outbox."""
+    """A batch has closed, or has been revised; the decision goes to the outbox."""
 
     decision: Decision
 
@@ -220,4 +231,14 @@ class Commanded:
     deadline: float | None
 
 
-Effect = Opened | Released | Late | FailedStation | Commanded
+@dataclass(frozen=True, slots=True)
+class LateTaken:
+    """Late outcomes that the late topic does not get: `policy` is what becomes of them."""
+
+    batch_id: str
+    stations: tuple[str, ...]
+    reason: str
+    policy: LatePolicy
+
+
+Effect = Opened | Released | Late | LateTaken | FailedStation | Commanded

@@ -6,83 +6,124 @@ Pure. The same records give the same batch, whatever order they are read in.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from tables.batch import ABSENT, Batch, Extension, Group, SourceState
-from tables.codes import Code, Status
-from tables.events import Open, Position
-from tables.records import Header, Segment, StoredSource
+from tables.batch import FIRST_REVISION, Batch
+from tables.codes import Code, CompletedBy, LatePolicy
+from tables.events import Decision, Open, Position
+from tables.policies import Rules
+from tables.records import Header, Revision
+from tables.segments import Segment, StoredSource
+from tables.sources import ABSENT, START, Extension, Group, SourceState
 
-__all__ = ["has_all_results", "rebuild_closed", "rebuild_open"]
+__all__ = ["first_late", "rebuild_closed", "rebuild_open"]
 
 
-def rebuild_open(batch_id: str, segments: Iterable[Segment], *, max_age: float) -> Batch:
+_Late = StoredSource | Group | Revision
+
+
+def rebuild_open(batch_id: str, segments: Iterable[Segment], rules: Rules) -> Batch:
     """An open batch from its segments, of which one at least holds a source message."""
     segments = list(segments)
-    sources, groups = _in_order(segments)
-    batch = Batch(batch_id, sources[0].opened_at)
+    sources, groups = _sources(segments), _groups(segments)
+    extensions: list[Extension] = sorted((one for segment in segments for one in segment.extensions), key=_position)
+    batch = Batch(batch_id, sources[0].opened_at, rules)
     for source in sources:
-        batch.add_source(_open_event(batch_id, source), source.position, max_age=max_age)
-    for extension in sorted((one for segment in segments for one in segment.extensions), key=_position):
+        batch.add_source(_open_event(batch_id, source), source.position)
+    for extension in extensions:
         batch.add_extension(extension)
-    _take_groups(batch, groups)
-    _settle(batch)
+    for group in groups:
+        _take_group(batch, group)
     return batch
 
 
-def rebuild_closed(header: Header, segments: Iterable[Segment]) -> Batch:
-    """A batch that has been decided: what came in time from its header, what came late from its segments."""
-    sources, groups = _in_order([*segments, Segment([], list(header.tail))])
-    batch = Batch(header.batch_id, header.opened_at)
+def rebuild_closed(
+    header: Header, early: Iterable[Segment], late: Iterable[Segment], revisions: Iterable[Revision], rules: Rules
+) -> tuple[Batch, dict[int, Decision]]:
+    """A batch that has been decided, and its decisions by revision; none where their results are stored no more.
+
+    What came in time is in the header, and its results, as long as they are stored, in the `early` segments; what came
+    late is in the `late` ones.
+    """
+    late, revisions = list(late), list(revisions)
+    batch = _as_it_closed(header, [*early, Segment(groups=list(header.tail))], rules)
+    has_results = _has_all_results(batch)
+    decisions = {FIRST_REVISION: batch.decision} if batch.decision and has_results else {}
+    events: list[_Late] = [*_sources(late), *_groups(late), *revisions]
+    for one in sorted(events, key=_position):
+        if isinstance(one, StoredSource):
+            if one.source not in batch.sources:
+                batch.add_source(_open_event(header.batch_id, one), one.position)
+        elif isinstance(one, Group):
+            _take_group(batch, one)
+        else:
+            batch.decision = batch.decide(CompletedBy.REVISION, one.closed_at, revision=one.number)
+            if has_results:
+                decisions[one.number] = batch.decision
+        batch.last_position = max(batch.last_position, one.position)
+    if not has_results:
+        _be_without_results(batch)
+    if batch.late_policy is LatePolicy.REVISE:
+        batch.pending_since = first_late(late, revisions)
+    return batch, decisions
+
+
+def first_late(late: Iterable[Segment], revisions: Iterable[Revision]) -> float | None:
+    """The time of the first late event that no revision has yet; None where there is none."""
+    last = max((revision.position for revision in revisions), default=START)
+    times = [(s.position, s.opened_at) for segment in late for s in segment.sources if s.position > last]
+    times += [(g.position, g.at) for segment in late for g in segment.groups if g.position > last]
+    return min(times)[1] if times else None
+
+
+def _as_it_closed(header: Header, segments: Iterable[Segment], rules: Rules) -> Batch:
+    batch = Batch(header.batch_id, header.opened_at, rules)
     for stored in header.sources:
-        batch.add_source(_open_event(header.batch_id, stored), stored.position, max_age=0.0)
+        batch.add_source(_open_event(header.batch_id, stored), stored.position)
     batch.deadline = header.deadline
     for stored in header.sources:
         source = batch.sources[stored.source]
         for station, code in zip(stored.stations, stored.codes, strict=True):
             if code != ABSENT:
                 batch.take(source, station, code, header.errors.get(station) if code == Code.FAILED else None)
-    for group in groups:
+    for group in _groups(segments):
         _fill_values(batch.sources.get(group.source), group)
     batch.operator = header.operator
-    batch.decision = batch.decide(header.completed_by, header.closed_at, discarded=header.status is Status.DISCARDED)
-    batch.freeze()
-    batch.state = header.state
-    for stored in sources:
-        if stored.source not in batch.sources:
-            batch.add_source(_open_event(header.batch_id, stored), stored.position, max_age=0.0)
-    _take_groups(batch, groups)
-    _settle(batch)
+    decision = replace(batch.decide(header.completed_by, header.closed_at), status=header.status)
+    batch.close_with(decision, header.late_policy)
     return batch
 
 
-def _in_order(segments: Iterable[Segment]) -> tuple[list[StoredSource], list[Group]]:
+def _be_without_results(batch: Batch) -> None:
+    """It can't be revised, and its decision has nothing to publish: the results have been deleted."""
+    batch.late_policy = LatePolicy.TOPIC if batch.late_policy is LatePolicy.REVISE else batch.late_policy
+    if batch.decision is not None:
+        batch.decision = replace(batch.decision, results=())
+
+
+def _sources(segments: Iterable[Segment]) -> list[StoredSource]:
     """What the segments hold, in the order of the log."""
-    sources: list[StoredSource] = []
-    groups: list[Group] = []
-    for segment in segments:
-        sources += segment.sources
-        groups += segment.groups
-    return sorted(sources, key=_position), sorted(groups, key=_position)
+    return sorted((source for segment in segments for source in segment.sources), key=_position)
 
 
-def _position(stored: StoredSource | Group | Extension) -> Position:
+def _groups(segments: Iterable[Segment]) -> list[Group]:
+    return sorted((group for segment in segments for group in segment.groups), key=_position)
+
+
+def _position(stored: _Late | Extension) -> Position:
     return stored.position
 
 
-def _take_groups(batch: Batch, groups: Iterable[Group]) -> None:
-    for group in groups:
-        source = batch.sources.get(group.source)
-        if source is not None:
-            batch.take_group(source, group)
+def _take_group(batch: Batch, group: Group) -> None:
+    source = batch.sources.get(group.source)
+    if source is not None:
+        batch.take_group(source, group)
 
 
-def has_all_results(batch: Batch) -> bool:
+def _has_all_results(batch: Batch) -> bool:
     """Whether the results of a batch that has been rebuilt are there, and not only their codes."""
     return all(
-        code != Code.RESULT or source.outcomes[station] != (Code.RESULT, None)
-        for source in batch.sources.values()
-        if not source.late
-        for station, code in zip(source.stations, source.codes, strict=True)
+        outcome != (Code.RESULT, None) for source in batch.sources.values() for outcome in source.outcomes.values()
     )
 
 
@@ -97,11 +138,3 @@ def _fill_values(source: SourceState | None, group: Group) -> None:
 
 def _open_event(batch_id: str, stored: StoredSource) -> Open:
     return Open(batch_id, stored.source, stored.opened_at, stored.deadline, stored.stations)
-
-
-def _settle(batch: Batch) -> None:
-    """What was just read is stored already."""
-    batch.fresh_sources.clear()
-    batch.fresh_groups.clear()
-    batch.fresh_late.clear()
-    batch.fresh_extensions.clear()

@@ -1,56 +1,43 @@
-"""The records of the table `batches` and their bytes: a batch's header, and what each chunk of the log brought it.
+"""Headers and revisions: the records of what has been decided about a batch, and their bytes. Pure.
 
-`batch id`           the header, from the closing of the batch on
-`batch id#offsets`   a segment: the messages and outcomes that one chunk of the log brought, written once
-`batch id#offsets+`  the same of what came after the closing: it outlives what came in time
-
-All of them stand in one changelog, in the order in which they were written, so that whatever of it a crash leaves is a
-state that the batch was in: no outcome without its message, nothing late without the header. An id and a result are
-each written a constant number of times, so the changelog grows linearly with the stations. All records carry a format
-version. Pure: bytes in, records out.
+All records of a batch (`tables/segments.py` has the others) stand in one changelog, in the order in which they were
+written, so that whatever of it a crash leaves is a state that the batch was in: no outcome without its message, nothing
+late without the header, no revision without what made it. An id and a result are each written a constant number of
+times, so the changelog grows linearly with the stations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
-from tables.batch import Batch, Extension, Group, SourceState
-from tables.codes import Action, CompletedBy, State, Status
-from tables.events import Operator, Position, Source
+from tables.codes import Action, CompletedBy, LatePolicy, State, Status
+from tables.events import Decision, Operator, Position
+from tables.formats import FORMAT_VERSION, load, reading
+from tables.roster import Roster
+from tables.segments import StoredSource, group_list, load_group, load_source, revision_key, source_list
+from tables.sources import Group
 
 __all__ = [
-    "FORMAT_VERSION",
+    "Counts",
     "Destination",
     "Header",
     "Prepared",
-    "Segment",
-    "StoredSource",
+    "Revision",
     "Table",
-    "UnreadableRecordError",
     "Write",
-    "batch_of_key",
     "decode_header",
-    "decode_segment",
+    "decode_revision",
     "encode_header",
-    "encode_segment",
+    "encode_revision",
     "header_of",
-    "is_late",
-    "is_segment",
-    "segment_key",
+    "revision_of",
+    "write_of",
 ]
-
-FORMAT_VERSION = 1
-LATE = "+"  # ends the keys of what came late
-
-
-class UnreadableRecordError(ValueError):
-    """A table's record can't be read: written by a newer version, or damaged."""
 
 
 class Table(StrEnum):
@@ -88,42 +75,28 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSource:
-    """A source message of a batch. `codes` are those that its stations had when the batch closed; "" in a segment."""
+class Counts:
+    """How many stations a decision has of each kind."""
 
-    source: Source
-    opened_at: float
-    deadline: float
-    stations: tuple[str, ...]
-    codes: str
-    position: Position
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """What one chunk of the log brought to one batch, all of it in time or all of it late."""
-
-    sources: list[StoredSource]
-    groups: list[Group]
-    extensions: list[Extension] = field(default_factory=list)
+    expected: int
+    arrived: int
+    failed: int
+    empty: int
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A batch whose decision has been made: all that is needed to publish it and to tell what comes late."""
+    """A batch that has closed: all that is needed to publish it, to tell what comes late, and to revise it."""
 
     batch_id: str
     state: State
     status: Status
     completed_by: CompletedBy
-    revision: int
+    late_policy: LatePolicy
     opened_at: float
     deadline: float
     closed_at: float
-    expected_count: int
-    arrived_count: int
-    failed_count: int
-    empty_count: int
+    counts: Counts
     sources: tuple[StoredSource, ...]
     errors: dict[str, str]
     destination: Destination
@@ -132,144 +105,41 @@ class Header:
     operator: Operator | None = None
 
 
-def segment_key(
-    batch_id: str,
-    sources: Sequence[SourceState],
-    groups: Sequence[Group],
-    extensions: Sequence[Extension] = (),
-    *,
-    late: bool,
-) -> bytes:
-    """Key of a segment, by the offsets of its first and its last event that concern the batch.
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A revision after the first: a few numbers. `position` is that of the event that led to it.
 
-    Both, because two owners may cut the log differently, and neither's record may take the place of one of the other's
-    that holds more.
+    What it was made of are the batch's other records, as far as they stand before it in the log.
     """
-    offsets = [one.position.offset for ends in (sources, groups, extensions) if ends for one in (ends[0], ends[-1])]
-    first, last = min(offsets), max(offsets)
-    return f"{batch_id}#{first:020d}-{last - first}{LATE if late else ''}".encode()
+
+    batch_id: str
+    number: int
+    state: State
+    status: Status
+    closed_at: float
+    counts: Counts
+    position: Position
+    destination: Destination
+    prepared: Prepared | None = None
 
 
-def is_segment(key: bytes) -> bool:
-    """Whether a record is a segment; `#` can't stand in a batch id."""
-    return b"#" in key
+# -- from decisions --------------------------------------------------------------------------------------------------
 
 
-def is_late(key: bytes) -> bool:
-    """Whether a record is of something that came after its batch had closed."""
-    return key.endswith(LATE.encode())
-
-
-def batch_of_key(key: bytes) -> str:
-    """Batch id of a key."""
-    return key.partition(b"#")[0].decode()
-
-
-def encode_segment(
-    sources: Sequence[SourceState], groups: Sequence[Group], extensions: Sequence[Extension] = ()
-) -> bytes:
-    """Bytes of a segment."""
-    record: dict[str, Any] = {
-        "v": FORMAT_VERSION,
-        "sources": [_source_list(source) for source in sources],
-        "groups": [_group_list(group) for group in groups],
-    }
-    if extensions:
-        record["extensions"] = [(one.position, one.deadline, one.at, one.by, one.seconds) for one in extensions]
-    return orjson.dumps(record, tuple)
-
-
-def decode_segment(key: bytes, value: bytes) -> Segment:
-    """Read back `encode_segment`."""
-    with _reading(key):
-        record = _load(key, value)
-        return Segment(
-            [_load_source(source) for source in record["sources"]],
-            [_load_group(group) for group in record["groups"]],
-            [Extension(Position(*position), *rest) for position, *rest in record.get("extensions", ())],
-        )
-
-
-def encode_header(header: Header) -> bytes:
-    """Bytes of a header."""
-    record: dict[str, Any] = {
-        "v": FORMAT_VERSION,
-        "id": header.batch_id,
-        "state": header.state,
-        "status": header.status,
-        "completed_by": header.completed_by,
-        "revision": header.revision,
-        "opened_at": header.opened_at,
-        "deadline": header.deadline,
-        "closed_at": header.closed_at,
-        "counts": [header.expected_count, header.arrived_count, header.failed_count, header.empty_count],
-        "sources": [_source_list(source) for source in header.sources],
-        "errors": header.errors,
-        "destination": [header.destination.topic, header.destination.partition],
-    }
-    if header.tail:
-        record["tail"] = [_group_list(group) for group in header.tail]
-    if header.operator:
-        record["operator"] = header.operator
-    if header.prepared:
-        record["prepared"] = [header.prepared.value, header.prepared.error]
-    return orjson.dumps(record, tuple)
-
-
-def decode_header(key: bytes, value: bytes) -> Header:
-    """Read back `encode_header`."""
-    with _reading(key):
-        return _header(_load(key, value))
-
-
-def _header(record: dict[str, Any]) -> Header:
-    expected, arrived, failed, empty = record["counts"]
-    prepared, operator = record.get("prepared"), record.get("operator")
-    return Header(
-        batch_id=record["id"],
-        state=State(record["state"]),
-        status=Status(record["status"]),
-        completed_by=CompletedBy(record["completed_by"]),
-        revision=record["revision"],
-        opened_at=record["opened_at"],
-        deadline=record["deadline"],
-        closed_at=record["closed_at"],
-        expected_count=expected,
-        arrived_count=arrived,
-        failed_count=failed,
-        empty_count=empty,
-        sources=tuple(_load_source(source) for source in record["sources"]),
-        errors=record["errors"],
-        destination=Destination(*record["destination"]),
-        tail=tuple(_load_group(group) for group in record.get("tail", ())),
-        prepared=Prepared(*prepared) if prepared else None,
-        operator=_operator(*operator) if operator else None,
-    )
-
-
-def _operator(action: str, by: str, at: float) -> Operator:
-    return Operator(Action(action), by, at)
-
-
-def header_of(batch: Batch, destination: Destination, tail: list[Group]) -> Header:
-    """The header of a batch whose decision has just been made."""
-    decision = batch.decision
-    if decision is None:
-        message = f"batch {batch.batch_id} has no decision yet"
-        raise ValueError(message)
+def header_of(
+    batch: Roster, decision: Decision, policy: LatePolicy, destination: Destination, tail: Sequence[Group]
+) -> Header:
+    """The header of a batch that has just closed."""
     return Header(
         batch_id=batch.batch_id,
         state=State.CLOSING,
         status=decision.status,
         completed_by=decision.completed_by,
-        revision=decision.revision,
+        late_policy=policy,
         opened_at=decision.opened_at,
         deadline=decision.deadline,
         closed_at=decision.closed_at,
-        expected_count=len(decision.expected),
-        arrived_count=decision.arrived_count,
-        failed_count=len(decision.failed),
-        empty_count=len(decision.empty),
+        counts=_counts(decision),
         sources=tuple(
             StoredSource(s.source, s.opened_at, s.deadline, s.stations, s.codes, s.position)
             for s in batch.sources.values()
@@ -282,46 +152,120 @@ def header_of(batch: Batch, destination: Destination, tail: list[Group]) -> Head
     )
 
 
-@contextmanager
-def _reading(key: bytes) -> Iterator[None]:
-    """Whatever is not as we write it is an UnreadableRecordError."""
-    try:
-        yield
-    except UnreadableRecordError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        message = f"the record of key {key!r} is not one of ours: {error!r}"
-        raise UnreadableRecordError(message) from error
+def revision_of(decision: Decision, position: Position, destination: Destination) -> Revision:
+    """The record of a revision that has just been decided."""
+    return Revision(
+        batch_id=decision.batch_id,
+        number=decision.revision,
+        state=State.CLOSING,
+        status=decision.status,
+        closed_at=decision.closed_at,
+        counts=_counts(decision),
+        position=position,
+        destination=destination,
+    )
 
 
-def _load(key: bytes, value: bytes) -> dict[str, Any]:
-    record = orjson.loads(value)
-    version = record["v"]
-    if version != FORMAT_VERSION:
-        message = f"the record of key {key!r} has format version {version}; this program reads {FORMAT_VERSION}"
-        raise UnreadableRecordError(message)
-    return dict(record)
+def _counts(decision: Decision) -> Counts:
+    return Counts(len(decision.expected), decision.arrived_count, len(decision.failed), len(decision.empty))
 
 
-def _source_list(source: StoredSource | SourceState) -> list[Any]:
-    return [source.position, source.source, source.opened_at, source.deadline, source.stations, source.codes]
+# -- bytes -----------------------------------------------------------------------------------------------------------
 
 
-def _load_source(record: list[Any]) -> StoredSource:
-    position, source, opened_at, deadline, stations, codes = record
-    if codes and len(codes) != len(stations):
-        message = "lists that run in parallel differ in length"
-        raise ValueError(message)
-    return StoredSource(Source(*source), opened_at, deadline, tuple(stations), codes, Position(*position))
+def encode_header(header: Header) -> bytes:
+    """Bytes of a header."""
+    record = _decided(header)
+    record["completed_by"] = header.completed_by
+    record["late_policy"] = header.late_policy
+    record["opened_at"] = header.opened_at
+    record["deadline"] = header.deadline
+    record["sources"] = [source_list(source) for source in header.sources]
+    record["errors"] = header.errors
+    if header.tail:
+        record["tail"] = [group_list(group) for group in header.tail]
+    if header.operator:
+        record["operator"] = header.operator
+    return orjson.dumps(record, tuple)
 
 
-def _group_list(group: Group) -> list[Any]:
-    return [group.position, group.source, group.stations, group.codes, group.values]
+def encode_revision(revision: Revision) -> bytes:
+    """Bytes of a later revision."""
+    record = _decided(revision)
+    record["revision"] = revision.number
+    record["position"] = revision.position
+    return orjson.dumps(record, tuple)
 
 
-def _load_group(record: list[Any]) -> Group:
-    position, source, stations, codes, values = record
-    if not len(stations) == len(codes) == len(values):
-        message = "lists that run in parallel differ in length"
-        raise ValueError(message)
-    return Group(Position(*position), Source(*source), stations, codes, values)
+def write_of(record: Header | Revision) -> Write:
+    """What stores it."""
+    if isinstance(record, Header):
+        return Write(Table.BATCHES, record.batch_id.encode(), encode_header(record))
+    return Write(Table.BATCHES, revision_key(record.batch_id, record.number), encode_revision(record))
+
+
+def _decided(record: Header | Revision) -> dict[str, Any]:
+    """What both have."""
+    counts, prepared = record.counts, record.prepared
+    common: dict[str, Any] = {
+        "v": FORMAT_VERSION,
+        "id": record.batch_id,
+        "state": record.state,
+        "status": record.status,
+        "closed_at": record.closed_at,
+        "counts": [counts.expected, counts.arrived, counts.failed, counts.empty],
+        "destination": [record.destination.topic, record.destination.partition],
+    }
+    if prepared:
+        common["prepared"] = [prepared.value, prepared.error]
+    return common
+
+
+def decode_header(key: bytes, value: bytes) -> Header:
+    """Read back `encode_header`."""
+    with reading(key):
+        record = load(key, value)
+        operator = record.get("operator")
+        return Header(
+            batch_id=record["id"],
+            state=State(record["state"]),
+            status=Status(record["status"]),
+            completed_by=CompletedBy(record["completed_by"]),
+            late_policy=LatePolicy(record["late_policy"]),
+            opened_at=record["opened_at"],
+            deadline=record["deadline"],
+            closed_at=record["closed_at"],
+            counts=Counts(*record["counts"]),
+            sources=tuple(load_source(source) for source in record["sources"]),
+            errors=record["errors"],
+            destination=Destination(*record["destination"]),
+            tail=tuple(load_group(group) for group in record.get("tail", ())),
+            prepared=_prepared(record),
+            operator=_operator(*operator) if operator else None,
+        )
+
+
+def decode_revision(key: bytes, value: bytes) -> Revision:
+    """Read back `encode_revision`."""
+    with reading(key):
+        record = load(key, value)
+        return Revision(
+            batch_id=record["id"],
+            number=record["revision"],
+            state=State(record["state"]),
+            status=Status(record["status"]),
+            closed_at=record["closed_at"],
+            counts=Counts(*record["counts"]),
+            position=Position(*record["position"]),
+            destination=Destination(*record["destination"]),
+            prepared=_prepared(record),
+        )
+
+
+def _prepared(record: dict[str, Any]) -> Prepared | None:
+    prepared = record.get("prepared")
+    return Prepared(*prepared) if prepared else None
+
+
+def _operator(action: str, by: str, at: float) -> Operator:
+    return Operator(Action(action), by, at)

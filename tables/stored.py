@@ -6,20 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tables.codes import State
-from tables.records import (
-    Header,
-    Segment,
-    Table,
-    Write,
-    batch_of_key,
-    decode_header,
-    decode_segment,
-    is_late,
-    is_segment,
-)
+from tables.codes import LatePolicy, State
+from tables.records import Header, Revision, Table, Write, decode_header, decode_revision
+from tables.segments import Segment, batch_of_key, decode_segment, is_header, is_late, is_revision
 
-__all__ = ["Keys", "Records", "Stored", "read_stored"]
+__all__ = ["Keys", "Records", "Stored", "StoredBatch", "read_stored"]
 
 
 class Records(Protocol):
@@ -34,30 +25,62 @@ class Records(Protocol):
 
 @dataclass(slots=True)
 class Keys:
-    """Segments of a batch: the early are deleted when it has been published, the late when it is forgotten.
+    """The records of a batch besides its header. Dicts stand for ordered sets.
 
-    Dicts stand for ordered sets.
+    The early segments are deleted when the batch has been published, unless it can still be revised; the others when it
+    is forgotten.
     """
 
     early: dict[bytes, None] = field(default_factory=dict)
     late: dict[bytes, None] = field(default_factory=dict)
+    revisions: dict[bytes, None] = field(default_factory=dict)
 
     def add(self, key: bytes) -> None:
-        """Remember a segment."""
-        (self.late if is_late(key) else self.early)[key] = None
+        """Remember a record."""
+        of_kind = self.revisions if is_revision(key) else self.late if is_late(key) else self.early
+        of_kind[key] = None
 
     def all(self) -> list[bytes]:
-        """Every segment."""
-        return [*self.early, *self.late]
+        """Every key, in the order in which they may be deleted: nothing is left without what it is about."""
+        return [*self.late, *self.revisions, *self.early]
+
+
+@dataclass(slots=True)
+class StoredBatch:
+    """The records of one batch; segments are read only as far as recovery needs them."""
+
+    header: Header | None = None
+    revisions: dict[int, Revision] = field(default_factory=dict)
+    early: list[Segment] = field(default_factory=list)
+    late: list[Segment] = field(default_factory=list)
+    keys: Keys = field(default_factory=Keys)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not been decided yet."""
+        return self.header is None and any(segment.sources for segment in self.early)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a batch at all, and not only what is left of one."""
+        return self.header is not None or self.is_open
+
+    @property
+    def is_published(self) -> bool:
+        """Whether each of its decisions is out."""
+        header = self.header
+        return (
+            header is not None
+            and header.state is State.CLOSED
+            and all(revision.state is State.CLOSED for revision in self.revisions.values())
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The records by batch; segments are read only for batches that are not closed. `leftovers` are to be deleted."""
+    """The records by batch. `leftovers` are to be deleted."""
 
-    headers: dict[str, Header] = field(default_factory=dict)
-    segments: dict[str, list[Segment]] = field(default_factory=dict)
-    keys: dict[str, Keys] = field(default_factory=dict)
+    batches: dict[str, StoredBatch] = field(default_factory=dict)
     leftovers: list[Write] = field(default_factory=list)
 
 
@@ -65,35 +88,42 @@ def read_stored(records: Records) -> Stored:
     """Sort the records of a partition.
 
     Left over is what was to be deleted when the owner died, or what an owner wrote that was none any more: segments in
-    time of a batch that has been published, and segments of one that has been forgotten.
+    time of a batch that has been published, and records of one that has been forgotten.
 
     Raises:
         UnreadableRecordError: a record is not one of ours, or a newer version's.
     """
     stored = Stored()
+    segments: list[tuple[bytes, bytes]] = []
     for key, value in records.items(Table.BATCHES):
-        if not is_segment(key):
-            stored.headers[batch_of_key(key)] = decode_header(key, value)
-    for key, value in records.items(Table.BATCHES):
-        if is_segment(key):
-            _sort_segment(key, value, stored)
-    for batch_id in [batch_id for batch_id in stored.segments if not _is_known(batch_id, stored)]:
-        del stored.segments[batch_id]
-        stored.leftovers.extend(Write(Table.BATCHES, key, None) for key in stored.keys.pop(batch_id).all())
+        batch = stored.batches.setdefault(batch_of_key(key), StoredBatch())
+        if is_header(key):
+            batch.header = decode_header(key, value)
+        elif is_revision(key):
+            revision = decode_revision(key, value)
+            batch.revisions[revision.number] = revision
+            batch.keys.add(key)
+        else:
+            segments.append((key, value))
+    for key, value in segments:
+        _sort_segment(key, value, stored)
+    for batch_id in [batch_id for batch_id, batch in stored.batches.items() if not batch.is_known]:
+        keys = stored.batches.pop(batch_id).keys.all()
+        stored.leftovers.extend(Write(Table.BATCHES, key, None) for key in keys)
     return stored
 
 
 def _sort_segment(key: bytes, value: bytes, stored: Stored) -> None:
-    batch_id = batch_of_key(key)
-    header = stored.headers.get(batch_id)
+    batch = stored.batches[batch_of_key(key)]
+    header = batch.header
+    is_revised = header is not None and header.late_policy is LatePolicy.REVISE
     is_closed = header is not None and header.state is State.CLOSED
-    if is_closed if not is_late(key) else header is None:
+    if header is None if is_late(key) else is_closed and not is_revised:
         stored.leftovers.append(Write(Table.BATCHES, key, None))
         return
-    stored.keys.setdefault(batch_id, Keys()).add(key)
-    if not is_closed:
-        stored.segments.setdefault(batch_id, []).append(decode_segment(key, value))
-
-
-def _is_known(batch_id: str, stored: Stored) -> bool:
-    return batch_id in stored.headers or any(segment.sources for segment in stored.segments[batch_id])
+    batch.keys.add(key)
+    if is_late(key):
+        if is_revised or not is_closed:
+            batch.late.append(decode_segment(key, value))
+    elif not is_closed or not batch.is_published:
+        batch.early.append(decode_segment(key, value))

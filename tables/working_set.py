@@ -12,121 +12,116 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tables.batch import Batch, Extension, Group, SourceState
-from tables.codes import CompletedBy, State, Status
+from tables.batch import FIRST_REVISION, Batch
+from tables.closed import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
+from tables.codes import LatePolicy, State
 from tables.effects import unknown_batch
-from tables.events import Arrived, BatchEvent, Command, Commanded, Effect, Expire, Forget, Open, Position
-from tables.rebuild import has_all_results, rebuild_closed, rebuild_open
+from tables.events import (
+    Arrived,
+    BatchEvent,
+    Command,
+    Commanded,
+    Decision,
+    Effect,
+    Expire,
+    Forget,
+    Open,
+    Position,
+    Released,
+    Revise,
+)
+from tables.policies import Rules
+from tables.rebuild import first_late, rebuild_closed, rebuild_open
 from tables.records import (
     Destination,
     Header,
     Prepared,
-    Segment,
+    Revision,
     Table,
     Write,
     decode_header,
-    decode_segment,
-    encode_header,
-    encode_segment,
+    decode_revision,
     header_of,
-    segment_key,
+    revision_of,
+    write_of,
 )
-from tables.stored import Keys, Records, read_stored
+from tables.segments import Segment, decode_segment, encode_segment, segment_key
+from tables.sources import Piece
+from tables.stored import Keys, Records, StoredBatch, read_stored
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
-
-LIVE_STATIONS = 50_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedBatch:
-    """A closed batch that is remembered: what a listing shows. Times are Unix seconds."""
-
-    batch_id: str
-    status: Status
-    completed_by: CompletedBy
-    revision: int
-    opened_at: float
-    deadline: float
-    closed_at: float
-    expected_count: int
-    arrived_count: int
-    failed_count: int
-    empty_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:
     """A decision that a predecessor stored and may or may not have published."""
 
-    batch: Batch
+    decision: Decision
     destination: Destination
     prepared: Prepared | None
 
 
 class WorkingSet:
-    """Applies the events of one partition's log. `max_age` (seconds) bounds how far a supplement moves a deadline."""
+    """Applies the events of one partition's log under the rules."""
 
-    def __init__(self, records: Records, *, max_age: float) -> None:
+    def __init__(self, records: Records, rules: Rules) -> None:
         self._records = records
-        self._max_age = max_age
+        self._rules = rules
         self.open: dict[str, Batch] = {}
-        self.closing: dict[str, Batch] = {}
-        self.closed: OrderedDict[str, ClosedBatch] = OrderedDict()
-        self._headers: dict[str, Header] = {}
+        self.closing: dict[str, Batch] = {}  # whose first output is not out yet
+        self._closed = ClosedBatches()
+        # Decisions that are not out yet, of closing batches and of closed ones that have been revised.
+        self._undone: dict[str, dict[int, Header | Revision]] = {}
+        self._pending: dict[str, float] = {}  # batches that are to be revised, and since when
         self._keys: dict[str, Keys] = {}
-        self._live: OrderedDict[str, Batch] = OrderedDict()
-        self._live_stations = 0
         self._touched: dict[str, Batch] = {}
         self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
         self._deadlines: list[tuple[float, str]] = []
-        self._forgetting: set[str] = set()
+        self._revisions: list[tuple[float, str]] = []
+
+    @property
+    def closed(self) -> OrderedDict[str, ClosedBatch]:
+        """The batches whose first output is out, in the order of closing."""
+        return self._closed.lines
 
     # -- events ------------------------------------------------------------------------------------------------------
 
     def apply(self, event: BatchEvent, position: Position) -> list[Effect]:
         """Apply one event of the log; what is to be stored because of it is given out by `take_writes`."""
-        if isinstance(event, Arrived):
-            batch = self._find(event.batch_id)
-            if batch is None:
-                return unknown_batch(event)
-            effects = batch.arrive(event, position)
-        elif isinstance(event, Open):
-            known = self._find(event.batch_id)
-            # One that stands before the opening of the batch is read again after a crash: it had no effect then either.
-            if event.replayed and (known is None or position < known.first_position):
-                return []
-            deadline = known.deadline if known else None
-            batch = known or self._new_batch(event)
-            effects = batch.open(event, position, max_age=self._max_age)
-            self._watch_deadline(batch, deadline)
-        elif isinstance(event, Expire):
-            batch = self.open.get(event.batch_id)
-            if batch is None:
-                return []
-            effects = batch.expire(event)
-        elif isinstance(event, Command):
-            batch = self._find(event.batch_id)
-            if batch is None:
-                return [Commanded(event, None)]
-            deadline = batch.deadline
-            effects = batch.command(event, position, max_age=self._max_age)
-            self._watch_deadline(batch, deadline)
-        else:
+        if isinstance(event, Forget):
             self._forget(event)
             return []
+        batch = self.open.get(event.batch_id) if isinstance(event, Expire) else self._find(event.batch_id)
+        # A replayed message that stands before the opening is read again after a crash: it had no effect then either.
+        if isinstance(event, Open) and event.replayed and (batch is None or position < batch.first_position):
+            return []
+        deadline = batch.deadline if batch else None
+        if batch is None:
+            if not isinstance(event, Open):
+                return _of_unknown(event)
+            batch = self.open[event.batch_id] = Batch(event.batch_id, event.opened_at, self._rules)
+        effects = self._apply_to(batch, event, position)
         self._touched[batch.batch_id] = batch
-        if batch.state is State.CLOSING and batch.batch_id in self.open:
-            self.closing[batch.batch_id] = self.open.pop(batch.batch_id)
+        if not batch.is_open:
+            if batch.batch_id in self.open:
+                self.closing[batch.batch_id] = self.open.pop(batch.batch_id)
+            self._note_late(batch, effects)
+        elif batch.deadline != deadline:
+            heapq.heappush(self._deadlines, (batch.deadline, batch.batch_id))
         return effects
 
-    def _watch_deadline(self, batch: Batch, before: float | None) -> None:
-        if batch.state is State.OPEN and batch.deadline != before:
-            heapq.heappush(self._deadlines, (batch.deadline, batch.batch_id))
-
-    def _new_batch(self, event: Open) -> Batch:
-        batch = self.open[event.batch_id] = Batch(event.batch_id, event.opened_at)
-        return batch
+    def _apply_to(self, batch: Batch, event: BatchEvent, position: Position) -> list[Effect]:
+        if isinstance(event, Arrived):
+            return batch.arrive(event, position)
+        if isinstance(event, Open):
+            return batch.open(event, position)
+        if isinstance(event, Expire):
+            return batch.expire(event, position)
+        if isinstance(event, Command):
+            return batch.command(event, position)
+        if isinstance(event, Revise):
+            return batch.revise(event, position)
+        return []
 
     def _find(self, batch_id: str) -> Batch | None:
         return self.open.get(batch_id) or self.closing.get(batch_id) or self._closed_object(batch_id)
@@ -135,46 +130,59 @@ class WorkingSet:
         if batch_id not in self.closed:
             return None
         # What has been touched and not stored yet is not in the records.
-        batch = self._touched.get(batch_id) or self._live.get(batch_id)
+        batch = self._touched.get(batch_id) or self._closed.live.get(batch_id)
         if batch is None:
-            batch = rebuild_closed(*self._read(batch_id))
-        self._keep_live(batch)
+            batch = self._read(batch_id)
+        self._closed.keep_live(batch)
         return batch
 
-    def _keep_live(self, batch: Batch) -> None:
-        if batch.batch_id not in self._live:
-            self._live[batch.batch_id] = batch
-            self._live_stations += len(batch.expected)
-        self._live.move_to_end(batch.batch_id)
-        while self._live_stations > LIVE_STATIONS and len(self._live) > 1:
-            self._drop_live(next(iter(self._live)))
-
-    def _drop_live(self, batch_id: str) -> None:
-        batch = self._live.pop(batch_id, None)
-        if batch is not None:
-            self._live_stations -= len(batch.expected)
-
-    def _read(self, batch_id: str) -> tuple[Header, list[Segment]]:
+    def _read(self, batch_id: str) -> Batch:
         key = batch_id.encode()
         value = self._records.get(Table.BATCHES, key)
         if value is None:
             message = f"batch {batch_id} is remembered as closed, but its header is not in the table"
             raise LookupError(message)
-        keys = self._keys[batch_id].late
-        segments = [(key, self._records.get(Table.BATCHES, key)) for key in keys]
-        return decode_header(key, value), [decode_segment(key, value) for key, value in segments if value is not None]
+        keys = self._keys[batch_id]
+        revisions = [decode_revision(*one) for one in self._values(keys.revisions)]
+        early, late = self._segments(keys.early), self._segments(keys.late)
+        return rebuild_closed(decode_header(key, value), early, late, revisions, self._rules)[0]
+
+    def _segments(self, keys: Mapping[bytes, None]) -> list[Segment]:
+        return [decode_segment(*one) for one in self._values(keys)]
+
+    def _values(self, keys: Mapping[bytes, None]) -> list[tuple[bytes, bytes]]:
+        values = [(key, self._records.get(Table.BATCHES, key)) for key in keys]
+        return [(key, value) for key, value in values if value is not None]
+
+    def _note_late(self, batch: Batch, effects: Sequence[Effect]) -> None:
+        """Have a batch revised once its first late event is old enough, and its line say what it is then."""
+        line = self.closed.get(batch.batch_id)
+        for effect in effects:
+            if isinstance(effect, Released) and line is not None:
+                self.closed[batch.batch_id] = line_of_decision(effect.decision, line.first_closed_at)
+        since = batch.pending_since
+        if since is None:
+            self._pending.pop(batch.batch_id, None)
+        elif batch.batch_id not in self._pending:
+            self._watch(batch.batch_id, since)
+
+    def _watch(self, batch_id: str, since: float) -> None:
+        self._pending[batch_id] = since
+        heapq.heappush(self._revisions, (since + self._rules.revise_delay, batch_id))
 
     def _forget(self, event: Forget) -> None:
-        closed = self.closed.get(event.batch_id)
-        if closed is None or closed.closed_at != event.closed_at:
+        batch_id = event.batch_id
+        line = self.closed.get(batch_id)
+        if line is None or line.first_closed_at != event.closed_at:
             return
-        del self.closed[event.batch_id]
-        self._drop_live(event.batch_id)
-        self._touched.pop(event.batch_id, None)
-        self._forgetting.discard(event.batch_id)
+        if self._is_busy(batch_id):
+            self._closed.forgetting.discard(batch_id)
+            return
+        self._closed.forget(batch_id)
+        self._touched.pop(batch_id, None)
         # The header last: what a crash leaves of a batch must not look like one that is open.
-        self._owed += [Write(Table.BATCHES, key, None) for key in self._keys.pop(event.batch_id).all()]
-        self._owed.append(Write(Table.BATCHES, event.batch_id.encode(), None))
+        self._owed += [Write(Table.BATCHES, key, None) for key in self._keys.pop(batch_id).all()]
+        self._owed.append(Write(Table.BATCHES, batch_id.encode(), None))
 
     # -- what is to be stored ----------------------------------------------------------------------------------------
 
@@ -185,107 +193,137 @@ class WorkingSet:
         """
         writes, self._owed = self._owed, []
         for batch in self._touched.values():
-            keys = self._keys.setdefault(batch.batch_id, Keys())
-            late = [source for source in batch.fresh_sources if source.late]
-            in_time = [source for source in batch.fresh_sources if not source.late]
-            released = destination_of.get(batch.batch_id)
-            if released is not None:
-                # What this chunk brought goes into the header itself, so that the decision and all that it was made
-                # of become durable in one record.
-                header = self._headers[batch.batch_id] = header_of(batch, released, batch.fresh_groups)
-                writes.append(Write(Table.BATCHES, batch.batch_id.encode(), encode_header(header)))
-            else:
-                writes += _segment(
-                    batch.batch_id, keys, in_time, batch.fresh_groups, batch.fresh_extensions, late=False
-                )
-            writes += _segment(batch.batch_id, keys, late, batch.fresh_late, [], late=True)
-            batch.fresh_sources, batch.fresh_groups, batch.fresh_late, batch.fresh_extensions = [], [], [], []
+            for piece in batch.fresh:
+                writes += self._store(batch, piece, destination_of)
+            batch.fresh = []
         self._touched.clear()
         return writes
 
-    def prepared(self, batch_id: str, prepared: Prepared) -> list[Write]:
-        """Store a custom handler's answer: from here on the handler is not called again."""
-        header = replace(self._headers[batch_id], state=State.PREPARED, prepared=prepared)
-        self._headers[batch_id] = header
-        self.closing[batch_id].state = State.PREPARED
-        return [Write(Table.BATCHES, batch_id.encode(), encode_header(header))]
+    def _store(self, batch: Batch, piece: Piece, destination_of: Mapping[str, Destination]) -> list[Write]:
+        decision, batch_id = piece.decision, batch.batch_id
+        keys = self._keys.setdefault(batch_id, Keys())
+        if decision is None:
+            return [_segment(batch_id, keys, piece)]
+        if not piece.late:
+            # What this chunk brought goes into the header itself, so that the decision and all that it was made of
+            # become durable in one record.
+            header = header_of(batch, decision, batch.late_policy, destination_of[batch_id], piece.groups)
+            return [self._keep_undone(batch_id, FIRST_REVISION, header)]
+        writes = [_segment(batch_id, keys, piece)] if piece.sources or piece.groups else []
+        revision = revision_of(decision, piece.position, destination_of[batch_id])
+        write = self._keep_undone(batch_id, decision.revision, revision)
+        keys.add(write.key)
+        return [*writes, write]
 
-    def published(self, batch_id: str) -> list[Write]:
-        """Store that a batch is out, and delete what only its publication needed."""
-        header = replace(self._headers.pop(batch_id), state=State.CLOSED, tail=(), prepared=None)
-        batch = self.closing.pop(batch_id)
-        batch.state = State.CLOSED
+    def _keep_undone(self, batch_id: str, number: int, record: Header | Revision) -> Write:
+        self._undone.setdefault(batch_id, {})[number] = record
+        return write_of(record)
+
+    # -- the outbox --------------------------------------------------------------------------------------------------
+
+    def prepared(self, batch_id: str, revision: int, prepared: Prepared) -> list[Write]:
+        """Store a custom handler's answer: from here on the handler is not called again."""
+        record = replace(self._undone[batch_id][revision], state=State.PREPARED, prepared=prepared)
+        return [self._keep_undone(batch_id, revision, record)]
+
+    def published(self, batch_id: str, revision: int) -> list[Write]:
+        """Store that a decision is out, and delete what only its publication needed."""
+        undone = self._undone[batch_id]
+        record = undone.pop(revision)
+        if not undone:
+            del self._undone[batch_id]
+        if isinstance(record, Header):
+            writes = self._first_published(record)
+        else:
+            writes = [write_of(replace(record, state=State.CLOSED, prepared=None))]
+        if batch_id in self._pending:
+            self._watch(batch_id, self._pending[batch_id])
+        return writes
+
+    def _first_published(self, header: Header) -> list[Write]:
+        batch_id, batch = header.batch_id, self.closing.pop(header.batch_id)
+        keys = self._keys[batch_id]
+        self._closed.keep_live(batch)
+        decision = batch.decision
+        if decision is not None:
+            self.closed[batch_id] = line_of_decision(decision, header.closed_at)
+        header = replace(header, state=State.CLOSED, prepared=None)
+        if batch.late_policy is LatePolicy.REVISE:
+            return [write_of(header)]
         for source in batch.sources.values():
             source.outcomes = {station: (code, None) for station, (code, _) in source.outcomes.items()}
-        if batch.decision is not None:
-            batch.decision = replace(batch.decision, results=())
-        self.closed[batch_id] = closed_line(header)
-        self._keep_live(batch)
-        keys = self._keys[batch_id]
+        batch.decision = decision and replace(decision, results=())
         early, keys.early = keys.early, {}
-        return [
-            Write(Table.BATCHES, batch_id.encode(), encode_header(header)),
-            *(Write(Table.BATCHES, key, None) for key in early),
-        ]
+        return [write_of(replace(header, tail=())), *(Write(Table.BATCHES, key, None) for key in early)]
 
     # -- time --------------------------------------------------------------------------------------------------------
 
-    def due(self, now: float) -> list[Expire]:
-        """An `expire` event for each batch whose deadline has come; each is given out once for a deadline."""
-        events: list[Expire] = []
+    def due(self, now: float) -> list[Expire | Revise]:
+        """An event for each batch whose deadline has come, or that is to be revised; each is given out once."""
+        events: list[Expire | Revise] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, batch_id = heapq.heappop(self._deadlines)
-            batch = self.open.get(batch_id)
+            batch = self.open.get(heapq.heappop(self._deadlines)[1])
             if batch is not None and batch.deadline <= now:
-                events.append(Expire(batch_id, batch.deadline, now))
+                events.append(Expire(batch.batch_id, batch.deadline, now))
+        while self._revisions and self._revisions[0][0] <= now:
+            batch_id = heapq.heappop(self._revisions)[1]
+            # What is on its way out comes first: then it is looked at again.
+            if batch_id in self._pending and batch_id not in self._undone and batch_id in self.closed:
+                events.append(Revise(batch_id, self.closed[batch_id].revision + 1, now))
         return events
 
     def forgettable(self, now: float, *, ttl: float, beyond: int = 0, held: float = -math.inf) -> list[Forget]:
         """A `forget` event for each batch closed for `ttl` seconds, and for the `beyond` oldest whatever their age.
 
-        What closed at `held` or before stays for now, however old it is.
+        What closed at `held` or before stays for now, however old it is; and so does what is to be revised.
         """
-        events: list[Forget] = []
-        for age_rank, closed in enumerate(self.closed.values()):
-            if age_rank >= beyond and closed.closed_at + ttl > now:
-                break
-            if age_rank >= beyond and closed.closed_at <= held:
-                continue
-            if closed.batch_id not in self._forgetting:
-                self._forgetting.add(closed.batch_id)
-                events.append(Forget(closed.batch_id, closed.closed_at, now))
-        return events
+        return self._closed.forgettable(now, ttl=ttl, beyond=beyond, held=held, is_busy=self._is_busy)
+
+    def _is_busy(self, batch_id: str) -> bool:
+        return batch_id in self._pending or batch_id in self._undone
 
     # -- recovery ----------------------------------------------------------------------------------------------------
 
     def recover(self) -> list[Unpublished]:
         """Rebuild from the stored records; returns the decisions that may not have been published yet."""
         stored = read_stored(self._records)
-        self._keys = stored.keys
         self._owed += stored.leftovers
         unpublished: list[Unpublished] = []
-        for batch_id, segments in stored.segments.items():
-            if batch_id not in stored.headers:
-                batch = self.open[batch_id] = rebuild_open(batch_id, segments, max_age=self._max_age)
-                heapq.heappush(self._deadlines, (batch.deadline, batch_id))
-        for batch_id, header in stored.headers.items():
-            self._keys.setdefault(batch_id, Keys())
-            if header.state is State.CLOSED:
-                self.closed[batch_id] = closed_line(header)
-            elif self._recover_closing(header, stored.segments.get(batch_id, [])):
-                unpublished.append(Unpublished(self.closing[batch_id], header.destination, header.prepared))
+        for batch_id, records in stored.batches.items():
+            self._keys[batch_id] = records.keys
+            if records.header is not None:
+                unpublished += self._recover_decided(records.header, records)
             else:
-                # Results are deleted when the output is out: an owner that was none any more has written this header
-                # after that.
-                self._owed += self.published(batch_id)
-        self.closed = OrderedDict(sorted(self.closed.items(), key=lambda item: item[1].closed_at))
+                batch = self.open[batch_id] = rebuild_open(batch_id, records.early, self._rules)
+                heapq.heappush(self._deadlines, (batch.deadline, batch_id))
+        self._closed.sort()
         return unpublished
 
-    def _recover_closing(self, header: Header, segments: list[Segment]) -> bool:
-        """Take up a decision; whether all that it was made of is still there."""
-        batch = self.closing[header.batch_id] = rebuild_closed(header, segments)
-        self._headers[header.batch_id] = header
-        return has_all_results(batch)
+    def _recover_decided(self, header: Header, records: StoredBatch) -> list[Unpublished]:
+        batch_id = header.batch_id
+        revisions = [records.revisions[number] for number in sorted(records.revisions)]
+        undone: dict[int, Header | Revision] = {revision.number: revision for revision in revisions}
+        undone[FIRST_REVISION] = header
+        undone = {number: record for number, record in sorted(undone.items()) if record.state is not State.CLOSED}
+        if header.state is State.CLOSED:
+            self.closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
+        if header.late_policy is LatePolicy.REVISE:
+            since = first_late(records.late, revisions)
+            if since is not None:
+                self._watch(batch_id, since)
+        if not undone:
+            return []
+        batch, decisions = rebuild_closed(header, records.early, records.late, revisions, self._rules)
+        self._undone[batch_id] = dict(undone)
+        if FIRST_REVISION in undone:
+            self.closing[batch_id] = batch
+        if decisions:
+            return [Unpublished(decisions[n], record.destination, record.prepared) for n, record in undone.items()]
+        # Results are deleted when the outputs are out: an owner that was none any more has written this after that.
+        self._pending.pop(batch_id, None)
+        for number in undone:
+            self._owed += self.published(batch_id, number)
+        return []
 
     # -- a look from outside -----------------------------------------------------------------------------------------
 
@@ -294,35 +332,15 @@ class WorkingSet:
         return self._find(batch_id)
 
 
-def _segment(
-    batch_id: str,
-    keys: Keys,
-    sources: Sequence[SourceState],
-    groups: Sequence[Group],
-    extensions: Sequence[Extension],
-    *,
-    late: bool,
-) -> list[Write]:
+def _of_unknown(event: BatchEvent) -> list[Effect]:
+    """Effects of an event whose batch is not known."""
+    if isinstance(event, Arrived):
+        return unknown_batch(event)
+    return [Commanded(event, None)] if isinstance(event, Command) else []
+
+
+def _segment(batch_id: str, keys: Keys, piece: Piece) -> Write:
     """What a chunk has brought to a batch, as one record; its key is remembered."""
-    if not sources and not groups and not extensions:
-        return []
-    key = segment_key(batch_id, sources, groups, extensions, late=late)
+    key = segment_key(batch_id, piece)
     keys.add(key)
-    return [Write(Table.BATCHES, key, encode_segment(sources, groups, extensions))]
-
-
-def closed_line(header: Header) -> ClosedBatch:
-    """What a listing shows of a header."""
-    return ClosedBatch(
-        batch_id=header.batch_id,
-        status=header.status,
-        completed_by=header.completed_by,
-        revision=header.revision,
-        opened_at=header.opened_at,
-        deadline=header.deadline,
-        closed_at=header.closed_at,
-        expected_count=header.expected_count,
-        arrived_count=header.arrived_count,
-        failed_count=header.failed_count,
-        empty_count=header.empty_count,
-    )
+    return Write(Table.BATCHES, key, encode_segment(piece))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from random import Random
 
+from tables.codes import LatePolicy
 from tables.events import (
     Arrived,
     BatchEvent,
@@ -19,13 +20,26 @@ from tables.events import (
     Expire,
     FailedStation,
     Late,
+    LateTaken,
     Open,
     Position,
+    Revise,
     Source,
 )
+from tables.policies import PartialPolicy, ReleasePolicy, Rules
 from tests.builders import Entry, arrived, command, open_
 
-__all__ = ["BATCHES", "MAX_AGE", "Model", "draw_log", "effect_tuple", "first_outcomes", "frames_of", "is_unknown"]
+__all__ = [
+    "BATCHES",
+    "MAX_AGE",
+    "Model",
+    "draw_log",
+    "draw_rules",
+    "effect_tuples",
+    "first_outcomes",
+    "frames_of",
+    "is_unknown",
+]
 
 BATCHES = ("b0", "b1")
 MAX_AGE = 12.0
@@ -56,27 +70,42 @@ class ModelBatch:
     opened_at: float
     deadline: float
     messages: list[Message] = field(default_factory=list)
-    decision: Summary | None = None
+    decisions: list[Summary] = field(default_factory=list)
     closed_at: float = 0.0
+    policy: str = "topic"
     commands: list[Command] = field(default_factory=list)
 
-    def is_complete(self) -> bool:
-        """Whether every station has an outcome of the latest message that names it."""
-        return all(self.naming(station)[0].has(station) for station in self.expected())
+    def arrived(self) -> list[str]:
+        """The stations with an outcome of the latest message that names them."""
+        return [station for station in self.expected() if self.naming(station)[0].has(station)]
 
-    def naming(self, station: str) -> list[Message]:
-        """The messages that name a station, those in time only, the latest first."""
-        return [m for m in reversed(self.messages) if station in m.event.stations and not m.late]
+    def naming(self, station: str, *, late: bool = False) -> list[Message]:
+        """The messages that name a station, those in time only or all, the latest first."""
+        return [m for m in reversed(self.messages) if station in m.event.stations and (late or not m.late)]
 
-    def expected(self) -> list[str]:
-        """The stations in the order in which the messages in time named them."""
-        return list(dict.fromkeys(s for m in self.messages if not m.late for s in m.event.stations))
+    def expected(self, *, late: bool = False) -> list[str]:
+        """The stations in the order in which the messages, those in time or all, named them."""
+        return list(dict.fromkeys(s for m in self.messages if late or not m.late for s in m.event.stations))
+
+    def lists(self, *, late: bool) -> tuple[tuple[object, ...], ...]:
+        """Results, empty, failed and missing."""
+        lists: dict[str, list[object]] = {"r": [], "e": [], "f": [], "-": []}
+        for station in self.expected(late=late):
+            latest, *older = self.naming(station, late=late)
+            if latest.has(station):
+                code, value = latest.outcomes[station]
+            else:
+                best = next((message for message in older if message.has(station)), None)
+                code, value = best.outcomes[station] if best and best.has(station, "r") else ("-", None)
+            lists[code].append({"r": value, "f": (station, value)}.get(code, station))
+        return tuple(tuple(lists[code]) for code in "ref-")
 
 
 class Model:
-    """Applies a log; `effects` has them as tuples, `decisions` one for each batch."""
+    """Applies a log; `effects` has them as tuples, `decisions` the revisions of each batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
         self.batches: dict[str, ModelBatch] = {}
         self.effects: list[tuple[object, ...]] = []
 
@@ -88,9 +117,11 @@ class Model:
         elif isinstance(event, Arrived):
             for index, station in enumerate(event.stations):
                 self._arrive(batch, event, index, station)
-        elif isinstance(event, Expire) and batch and batch.decision is None and event.deadline >= batch.deadline:
+        elif isinstance(event, Expire) and batch and not batch.decisions and event.deadline >= batch.deadline:
             self._close(batch, "timeout", event.at)
-        elif isinstance(event, Command) and batch and batch.decision is None and event not in batch.commands:
+        elif isinstance(event, Revise) and batch and batch.policy == "revise":
+            self._revise(batch, event)
+        elif isinstance(event, Command) and batch and not batch.decisions and event not in batch.commands:
             self._command(batch, event)
 
     def _command(self, batch: ModelBatch, event: Command) -> None:
@@ -99,8 +130,7 @@ class Model:
             if deadline > batch.deadline:
                 batch.commands.append(event)
                 self._move_deadline(batch, deadline)
-                if batch.is_complete():
-                    self._close(batch, "all", event.at)
+                self._release(batch, event.at)
         else:
             batch.commands.append(event)
             self._close(batch, "operator", event.at)
@@ -112,9 +142,10 @@ class Model:
             batch = self.batches[event.batch_id] = ModelBatch(event.opened_at, event.deadline)
         if any(message.event.source == event.source for message in batch.messages):
             return
-        batch.messages.append(Message(event, late=batch.decision is not None))
-        if batch.decision is None:
+        batch.messages.append(Message(event, late=bool(batch.decisions)))
+        if not batch.decisions:
             self._move_deadline(batch, max(batch.deadline, min(event.deadline, batch.opened_at + MAX_AGE)))
+            self._release(batch, event.opened_at)
 
     def _move_deadline(self, batch: ModelBatch, deadline: float) -> None:
         batch.deadline = deadline
@@ -133,59 +164,84 @@ class Model:
         if station in message.outcomes:
             return
         self._failed(event, index, station)
-        if batch.decision is None:
+        if not batch.decisions:
             if code == "s" and batch.deadline > message.event.deadline:
                 code = "f"
             message.outcomes[station] = (code, value)
-            if batch.is_complete():
-                self._close(batch, "all", event.at)
+            self._release(batch, event.at)
         else:
             message.outcomes[station] = (code, value)
             newer = batch.messages[batch.messages.index(message) + 1 :]
             if not any(other.has(station) for other in newer):
-                self._late(event, index, "late-message" if message.late else "batch-closed", batch)
+                reason = "late-message" if message.late else "batch-closed"
+                if batch.policy == "topic":
+                    self._late(event, index, reason, batch)
+                elif batch.policy == "drop" or code != "s":
+                    self.effects.append(("taken", event.batch_id, station, reason, batch.policy))
+
+    def _release(self, batch: ModelBatch, at: float) -> None:
+        """Close before the deadline where a rule says so."""
+        expected, arrived = batch.expected(), batch.arrived()
+        ratio, required = self.rules.release.ratio, self.rules.release.required
+        if len(arrived) == len(expected):
+            self._close(batch, "all", at)
+        elif (
+            ratio is not None
+            and len(arrived) / len(expected) >= ratio
+            and required.isdisjoint({*expected} - {*arrived})
+        ):
+            self._close(batch, "ratio", at)
+
+    def _revise(self, batch: ModelBatch, event: Revise) -> None:
+        """Decide again as if everything had come in time, unless that says the same again."""
+        lists = batch.lists(late=True)
+        if event.revision == len(batch.decisions) + 1 and lists != batch.decisions[-1][-4:]:
+            status = "partial" if lists[-1] else "complete"
+            batch.decisions.append(("revision", status, *batch.decisions[0][2:3], event.at, batch.deadline, *lists))
 
     def _close(self, batch: ModelBatch, completed_by: str, at: float) -> None:
-        lists: dict[str, list[object]] = {"r": [], "e": [], "f": [], "-": []}
-        for station in batch.expected():
-            latest, *older = batch.naming(station)
-            if latest.has(station):
-                code, value = latest.outcomes[station]
-            else:
-                best = next((message for message in older if message.has(station)), None)
-                code, value = best.outcomes[station] if best and best.has(station, "r") else ("-", None)
-            lists[code].append({"r": value, "f": (station, value)}.get(code, station))
-        batch.closed_at = at
+        lists = batch.lists(late=False)
         last = batch.commands[-1] if batch.commands else None
         operator = (last.action.value, last.by, last.at) if last else None
-        status = "partial" if lists["-"] else "complete"
-        status = "discarded" if operator and operator[0] == "discard" else status
-        listed = tuple(tuple(lists[code]) for code in "ref-")
-        batch.decision = (completed_by, status, operator, at, batch.deadline, *listed)
+        status = "partial" if lists[-1] else "complete"
+        if completed_by == "operator" and operator and operator[0] == "discard":
+            status = "discarded"
+        if completed_by == "timeout" and not self._is_publishable(batch, set(lists[-1])):
+            status = "discarded"
+        batch.closed_at = at
+        batch.policy = "topic" if status == "discarded" else self.rules.late.value
+        batch.decisions.append((completed_by, status, operator, at, batch.deadline, *lists))
+
+    def _is_publishable(self, batch: ModelBatch, missing: set[object]) -> bool:
+        expected, partial = batch.expected(), self.rules.partial
+        share = (len(expected) - len(missing)) / len(expected)
+        return share >= partial.min_ratio and partial.required.isdisjoint(missing)
 
     def _failed(self, event: Arrived, index: int, station: str) -> None:
         if index in event.letters:
             self.effects.append(("failed", event.batch_id, event.source, station, event.at))
 
     def _late(self, event: Arrived, index: int, reason: str, batch: ModelBatch | None) -> None:
-        closed_at = batch.closed_at if batch and batch.decision else None
+        closed_at = batch.closed_at if batch and batch.decisions else None
         value = event.values[index]
         self.effects.append(("late", event.batch_id, event.stations[index], value, reason, closed_at, event.at))
 
     @property
-    def decisions(self) -> dict[str, Summary]:
-        """What each batch that is closed has decided."""
-        return {batch_id: batch.decision for batch_id, batch in self.batches.items() if batch.decision}
+    def decisions(self) -> dict[str, list[Summary]]:
+        """What each batch that is closed has decided, one for each revision."""
+        return {batch_id: batch.decisions for batch_id, batch in self.batches.items() if batch.decisions}
 
 
-def effect_tuple(effect: Effect) -> tuple[object, ...] | None:
-    """A state machine's effect as the model writes it; None for those that it writes otherwise."""
+def effect_tuples(effect: Effect) -> list[tuple[object, ...]]:
+    """A state machine's effect as the model writes it; none for those that it writes otherwise."""
     if isinstance(effect, FailedStation):
-        return "failed", effect.batch_id, effect.source, effect.station, effect.at
+        return [("failed", effect.batch_id, effect.source, effect.station, effect.at)]
     if isinstance(effect, Late):
         late = effect
-        return "late", late.batch_id, late.station, late.value, late.reason, late.closed_at, late.at
-    return None
+        return [("late", late.batch_id, late.station, late.value, late.reason, late.closed_at, late.at)]
+    if isinstance(effect, LateTaken):
+        return [("taken", effect.batch_id, station, effect.reason, effect.policy.value) for station in effect.stations]
+    return []
 
 
 # -- logs ------------------------------------------------------------------------------------------------------------
@@ -225,6 +281,19 @@ def _again(random: Random, event: BatchEvent) -> BatchEvent:
     return event
 
 
+def draw_rules(random: Random, late: LatePolicy | None = None) -> Rules:
+    """Any policies; `late` instead of any."""
+    required = frozenset(random.sample("ABCD", random.choice([0, 0, 1, 2])))
+    least = random.choice([0.0, 0.0, 0.5, 1.0])
+    ratio = random.choice([None, None, max(least, 0.25), max(least, 0.5), 1.0])
+    return Rules(
+        max_age=MAX_AGE,
+        partial=PartialPolicy(least, required),
+        release=ReleasePolicy(ratio, required),
+        late=late or random.choice(list(LatePolicy)),
+    )
+
+
 def draw_log(random: Random, *, replays: bool = True) -> list[Entry]:
     """A log: messages interleaved, repeats and expiries put in anywhere, frames of one to three events.
 
@@ -245,9 +314,12 @@ def draw_log(random: Random, *, replays: bool = True) -> list[Entry]:
             action = random.choice(["extend", "extend", "complete", "discard"])
             at, seconds = random.randint(100, 118) + 0.25, float(random.randint(1, 6))
             events += [command(action, at=at, seconds=seconds, batch=batch) for batch in named[:1]]
+        if random.random() < 0.2:
+            events.append(Revise(random.choice(BATCHES), random.randint(2, 3), random.randint(110, 130) + 0.5))
     if random.random() < 0.2:
         events.append(arrived("A", "f", message=UNKNOWN, batch="b1"))
     events += [Expire(batch, END, END) for batch in BATCHES]
+    events += [Revise(batch, number, END + number) for batch in BATCHES for number in range(2, 12)]
     entries: list[Entry] = []
     offset, ordinal = random.randint(0, 5), 0
     for event in events:

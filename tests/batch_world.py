@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from tables.events import Decision, Effect, FailedStation, Forget, Late, Position
+from tables.events import BatchEvent, Decision, Effect, FailedStation, Forget, Late, Position
+from tables.policies import Rules
 from tables.records import Prepared, Table, Write
-from tests.batch_model import MAX_AGE, frames_of, is_unknown
+from tests.batch_model import frames_of, is_unknown
 from tests.builders import Entry, MemoryRecords, Owner, decisions, output_bytes
 
 __all__ = ["Life", "World", "straight_run"]
@@ -31,14 +32,15 @@ class _Sending:
 class World:
     """What outlives every owner. With `handler` a custom result handler makes the payload."""
 
-    def __init__(self, log: Sequence[Entry], random: Random, *, handler: bool) -> None:
+    def __init__(self, log: Sequence[Entry], rules: Rules, random: Random, *, handler: bool) -> None:
         self.frames = frames_of(log)
+        self.rules = rules
         self.random = random
         self.handler = handler
         self.changelog = MemoryRecords()
         self.acked = 0
         self.owner: Life | None = None
-        self.outputs: list[tuple[str, int, bytes]] = []
+        self.outputs: list[tuple[str, int, int, bytes]] = []  # batch, revision, part, value
         self.told: set[Effect] = set()
         self.durable: set[Effect] = set()
         self.told_again: set[Effect] = set()
@@ -57,10 +59,12 @@ class World:
 
     def end(self) -> MemoryRecords:
         """Forget every batch; what is stored then."""
-        owner = Owner(self.changelog, max_age=MAX_AGE)
+        owner = Owner(self.changelog, self.rules)
         assert not owner.left
         assert not owner.set.open
-        events = [Forget(line.batch_id, line.closed_at, 9e9) for line in owner.set.closed.values()]
+        # What changed nothing when it was looked at is looked at again after a recovery.
+        events: list[BatchEvent] = [*owner.set.due(9e9)]
+        events += [Forget(line.batch_id, line.first_closed_at, 9e9) for line in owner.set.closed.values()]
         owner.store(owner.apply([(Position(10_000 + i, 0), event) for i, event in enumerate(events)])[1])
         assert not owner.set._keys
         return owner.records
@@ -71,12 +75,11 @@ class Life:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.set_up = Owner(world.changelog.copy(), max_age=MAX_AGE)
+        self.set_up = Owner(world.changelog.copy(), world.rules)
         self.tasks: list[Step] = [self._aggregate(world.acked)]
         self.sending: dict[Table, deque[_Sending]] = {table: deque() for table in Table}
         for left in self.set_up.left:
-            assert left.batch.decision is not None
-            self.tasks.append(self._publish(left.batch.decision, left.prepared, recovered=True))
+            self.tasks.append(self._publish(left.decision, left.prepared, recovered=True))
 
     @property
     def is_done(self) -> bool:
@@ -131,20 +134,21 @@ class Life:
             world.handled.append(decision)
             yield
             prepared = Prepared("|".join(decision.results))
-            yield from self._save(self.set_up.set.prepared(batch_id, prepared))
+            yield from self._save(self.set_up.set.prepared(batch_id, decision.revision, prepared))
         parts = output_bytes(decision) if prepared is None else [(prepared.value or "").encode()]
-        found = {(key, number) for key, number, _ in world.outputs} if recovered else set()
+        found = {tuple(place) for *place, _ in world.outputs} if recovered else set()
         for number, value in enumerate(parts):
             yield
-            if (batch_id, number) not in found:
-                world.outputs.append((batch_id, number, value))
+            place = (batch_id, decision.revision, number)
+            if place not in found:
+                world.outputs.append((*place, value))
         yield
-        yield from self._save(self.set_up.set.published(batch_id))
+        yield from self._save(self.set_up.set.published(batch_id, decision.revision))
 
 
-def straight_run(log: Sequence[Entry], *, handler: bool) -> World:
+def straight_run(log: Sequence[Entry], rules: Rules, *, handler: bool) -> World:
     """The world after one owner that nothing happens to."""
-    world = World(log, Random(0), handler=handler)  # noqa: S311 - a seed is what makes it repeatable
+    world = World(log, rules, Random(0), handler=handler)  # noqa: S311 - a seed is what makes it repeatable
     life = world.assign()
     while not life.is_done:
         life.step()

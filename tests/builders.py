@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from app.output import parts_of
-from tables.batch import Batch
+from tables.batch import FIRST_REVISION, Batch
 from tables.codes import Action, Code
 from tables.events import (
     Arrived,
@@ -22,6 +22,7 @@ from tables.events import (
     Released,
     Source,
 )
+from tables.policies import Rules
 from tables.records import Destination, Table, Write
 from tables.working_set import WorkingSet
 
@@ -161,9 +162,10 @@ class MemoryRecords:
 class Owner:
     """A partition's owner: applies its log, stores, and publishes when told to."""
 
-    def __init__(self, records: MemoryRecords | None = None, *, max_age: float = 60.0) -> None:
+    def __init__(self, records: MemoryRecords | None = None, rules: Rules | None = None) -> None:
         self.records = MemoryRecords() if records is None else records
-        self.set = WorkingSet(self.records, max_age=max_age)
+        self.rules = rules or Rules()
+        self.set = WorkingSet(self.records, self.rules)
         self.left = self.set.recover()
         self.next_offset = 0
         self.written = 0  # bytes of keys and values
@@ -191,9 +193,9 @@ class Owner:
         self.written += sum(len(write.key) + len(write.value or b"") for write in writes)
         self.records.write(writes)
 
-    def publish(self, batch: str = "b") -> None:
+    def publish(self, batch: str = "b", revision: int = FIRST_REVISION) -> None:
         """Note that a decision is out."""
-        self.store(self.set.published(batch))
+        self.store(self.set.published(batch, revision))
 
     def batch(self, batch: str = "b") -> Batch:
         """A batch that is known."""
@@ -201,8 +203,8 @@ class Owner:
         assert found is not None
         return found
 
-    def restarted(self) -> Owner:
-        """Another owner, from the same stored records."""
-        other = Owner(self.records)
+    def restarted(self, rules: Rules | None = None) -> Owner:
+        """Another owner, from the same stored records, under the same rules or others."""
+        other = Owner(self.records, rules or self.rules)
         other.next_offset = self.next_offset
         return other

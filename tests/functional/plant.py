@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from app.testing import Message
+from app.messages import encode_events
+from app.testing import Message, TopologyTestDriver
+from tables.codes import Action
+from tables.events import Command
 
 __all__ = [
     "BATCH",
@@ -16,6 +19,7 @@ __all__ = [
     "ModuleInput",
     "Record",
     "answering",
+    "command",
     "message",
     "record",
     "slow",
@@ -52,6 +56,12 @@ def answering(results: Mapping[str, Any]) -> Model:
         return result
 
     return model
+
+
+def command(driver: TopologyTestDriver, action: Action, *, seconds: float = 0.0, at: float | None = None) -> None:
+    """Send what the web or the shell would send."""
+    event = Command(BATCH, action, driver.now if at is None else at, "ops@10.0.0.7", seconds)
+    driver.send(encode_events([event]), driver.settings.batch_events_topic, BATCH)
 
 
 def slow(seconds: Mapping[str, float]) -> Model:

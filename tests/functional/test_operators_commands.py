@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.messages import encode_events
 from app.testing import TopologyTestDriver
 from app.transport import OutMessage
 from tables.codes import Action
-from tables.events import Command
-from tests.functional.plant import BATCH, START, message, slow, steps
-
-
-def command(driver: TopologyTestDriver, action: Action, *, seconds: float = 0.0, at: float | None = None) -> None:
-    """Send what the web or the shell would send."""
-    event = Command(BATCH, action, driver.now if at is None else at, "ops@10.0.0.7", seconds)
-    driver.send(encode_events([event]), driver.settings.batch_events_topic, BATCH)
+from tests.functional.plant import BATCH, START, command, message, slow, steps
 
 
 def test_complete_publishes_at_once_and_names_the_operator(caplog: pytest.LogCaptureFixture) -> None:

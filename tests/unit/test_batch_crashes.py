@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.batch_model import draw_log
+from tables.codes import LatePolicy
+from tests.batch_model import draw_log, draw_rules
 from tests.batch_world import World, straight_run
 
 EXAMPLES = settings(max_examples=800, deadline=None)
@@ -47,8 +48,9 @@ def haunt(world: World) -> None:
 
 def check_crashes(random: Random, *, handler: bool) -> None:
     log = draw_log(random)
-    expected = straight_run(log, handler=handler)
-    world = World(log, random, handler=handler)
+    rules = draw_rules(random, random.choice([LatePolicy.REVISE, None]))
+    expected = straight_run(log, rules, handler=handler)
+    world = World(log, rules, random, handler=handler)
     crash(world)
     assert sorted(world.outputs) == sorted(expected.outputs)
     assert world.told == expected.told
@@ -59,8 +61,9 @@ def check_crashes(random: Random, *, handler: bool) -> None:
 
 def check_zombies(random: Random, *, handler: bool) -> None:
     log = draw_log(random)
-    expected = straight_run(log, handler=handler)
-    world = World(log, random, handler=handler)
+    rules = draw_rules(random, random.choice([LatePolicy.REVISE, None]))
+    expected = straight_run(log, rules, handler=handler)
+    world = World(log, rules, random, handler=handler)
     haunt(world)
     assert set(world.outputs) == set(expected.outputs)
     assert world.told == expected.told

@@ -11,18 +11,19 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tables.codes import Code
-from tables.events import Arrived, Decision, Effect, Expire, FailedStation, Late, Open, Opened, Position
-from tests.batch_model import MAX_AGE, Model, draw_log, effect_tuple, first_outcomes, frames_of, is_unknown
+from tables.codes import Code, LatePolicy
+from tables.events import Arrived, Decision, Effect, Expire, Late, Open, Opened, Position
+from tables.policies import Rules
+from tests.batch_model import Model, draw_log, draw_rules, effect_tuples, first_outcomes, frames_of, is_unknown
 from tests.builders import Entry, Owner, arrived, decisions, expire, of_type, open_, output_bytes
 
 EXAMPLES = settings(max_examples=800, deadline=None)
 seeds = st.integers(0, 2**32 - 1).map(Random)
 
 
-def run(log: Sequence[Entry], random: Random | None = None) -> list[Effect]:
+def run(log: Sequence[Entry], rules: Rules, random: Random | None = None) -> list[Effect]:
     """Apply a log in chunks, each frame one; or cut anyhow, and with decisions published early or late."""
-    owner = Owner(max_age=MAX_AGE)
+    owner = Owner(rules=rules)
     effects: list[Effect] = []
     chunk: list[Entry] = []
     frames = frames_of(log)
@@ -34,8 +35,9 @@ def run(log: Sequence[Entry], random: Random | None = None) -> list[Effect]:
             effects += made
             chunk = []
             if random is None or random.random() < 0.5:
-                for batch in list(owner.set.closing):
-                    owner.publish(batch)
+                for batch, undone in list(owner.set._undone.items()):
+                    for revision in list(undone):
+                        owner.publish(batch, revision)
     return effects
 
 
@@ -58,35 +60,43 @@ def summary(decision: Decision) -> tuple[object, ...]:
 @given(seeds)
 def test_the_state_machine_does_what_the_rules_say_however_the_log_is_cut(random: Random) -> None:
     log = draw_log(random)
-    model = Model()
+    rules = draw_rules(random)
+    model = Model(rules)
     for _, event in log:
         model.apply(event)
-    effects = run(log)
-    assert {decision.batch_id: summary(decision) for decision in decisions(effects)} == model.decisions
-    assert len(decisions(effects)) == len(of_type(Opened, effects)) == len(model.batches)
-    told = [effect_tuple(effect) for effect in effects if isinstance(effect, FailedStation | Late)]
+    effects = run(log, rules)
+    decided: dict[str, list[tuple[object, ...]]] = {}
+    for decision in decisions(effects):
+        assert decision.revision == len(decided.setdefault(decision.batch_id, [])) + 1
+        decided[decision.batch_id].append(summary(decision))
+    assert decided == model.decisions
+    assert len(decided) == len(of_type(Opened, effects)) == len(model.batches)
+    told = [one for effect in effects for one in effect_tuples(effect)]
     assert sorted(map(repr, told)) == sorted(map(repr, model.effects))
-    assert run(log, random) == effects
+    assert run(log, rules, random) == effects
 
 
 @EXAMPLES
 @given(seeds)
 def test_every_event_again_at_any_later_place_changes_nothing(random: Random) -> None:
     frames = frames_of(draw_log(random, replays=False))
+    rules = draw_rules(random, random.choice([LatePolicy.TOPIC, LatePolicy.DROP]))  # a revision is no repeat later on
     repeated: list[Entry] = []
     for index, frame in enumerate(frames):
         repeated += [(position._replace(offset=2 * index), event) for position, event in frame]
         again = random.choice(frames[: index + 1])
         repeated += [(position._replace(offset=2 * index + 1), event) for position, event in again]
-    expected = [effect for effect in run([entry for frame in frames for entry in frame]) if not is_unknown(effect)]
-    assert [effect for effect in run(repeated, random) if not is_unknown(effect)] == expected
+    expected = [
+        effect for effect in run([entry for frame in frames for entry in frame], rules) if not is_unknown(effect)
+    ]
+    assert [effect for effect in run(repeated, rules, random) if not is_unknown(effect)] == expected
 
 
 @EXAMPLES
 @given(seeds)
 def test_each_outcome_ends_in_exactly_one_place(random: Random) -> None:
     log = draw_log(random, replays=False)
-    effects = run(log, random)
+    effects = run(log, draw_rules(random, LatePolicy.TOPIC), random)
     by_batch = {decision.batch_id: decision for decision in decisions(effects)}
     late = [(effect.batch_id, effect.station, effect.value, effect.code) for effect in of_type(Late, effects)]
     outcomes = first_outcomes(log)
@@ -122,6 +132,6 @@ def test_any_order_of_arrivals_gives_the_same_lists(random: Random) -> None:
         random.shuffle(outcomes)
         events: list[Arrived] = [arrived([station], code, message=message) for message, station, code in outcomes]
         log: list[Open | Arrived | Expire] = [*opens, *events, expire(105)]
-        (decision,) = decisions(run([(Position(i, 0), event) for i, event in enumerate(log)], random))
+        (decision,) = decisions(run([(Position(i, 0), event) for i, event in enumerate(log)], Rules(), random))
         seen.add(tuple(output_bytes(decision)))
     assert len(seen) == 1

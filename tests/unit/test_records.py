@@ -8,27 +8,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tables.batch import Batch, Extension, Group, SourceState
-from tables.codes import Action, CompletedBy, State, Status
+from tables.codes import Action, CompletedBy, LatePolicy, State, Status
 from tables.events import Operator, Position, Source
+from tables.formats import UnreadableRecordError
 from tables.records import (
+    Counts,
     Destination,
     Header,
     Prepared,
+    Revision,
+    decode_header,
+    decode_revision,
+    encode_header,
+    encode_revision,
+)
+from tables.segments import (
     Segment,
     StoredSource,
-    UnreadableRecordError,
     batch_of_key,
-    decode_header,
     decode_segment,
-    encode_header,
     encode_segment,
-    header_of,
+    is_header,
     is_late,
-    is_segment,
+    is_revision,
+    revision_key,
     segment_key,
 )
-from tests.builders import DESTINATION
+from tables.sources import Extension, Group, Piece, SourceState
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 offsets = st.integers(0, 2**63 - 1)
@@ -45,7 +51,7 @@ def groups(draw: st.DrawFn) -> Group:
     stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
     codes = draw(st.text("refs", min_size=len(stations), max_size=len(stations)))
     values = draw(st.lists(st.none() | texts, min_size=len(stations), max_size=len(stations)))
-    return Group(draw(positions), draw(sources), stations, codes, values)
+    return Group(draw(positions), draw(sources), stations, codes, values, draw(times))
 
 
 @st.composite
@@ -56,21 +62,36 @@ def stored_sources(draw: st.DrawFn) -> StoredSource:
     return StoredSource(draw(sources), draw(times), draw(times), tuple(stations), codes, draw(positions))
 
 
+counts = st.builds(Counts, *[st.integers(0, 10_000)] * 4)
+destinations = st.builds(Destination, texts, st.integers(0, 500))
+answers = st.none() | st.builds(Prepared, st.none() | texts, st.none() | texts)
 headers = st.builds(
     Header,
     batch_ids,
     st.sampled_from(State),
     st.sampled_from(Status),
     st.sampled_from(CompletedBy),
-    st.integers(1, 99),
+    st.sampled_from(LatePolicy),
     *[times] * 3,
-    *[st.integers(0, 10_000)] * 4,
+    counts,
     st.lists(stored_sources(), max_size=3).map(tuple),
     st.dictionaries(texts, texts, max_size=3),
-    st.builds(Destination, texts, st.integers(0, 500)),
+    destinations,
     st.lists(groups(), max_size=3).map(tuple),
-    st.none() | st.builds(Prepared, st.none() | texts, st.none() | texts),
+    answers,
     st.none() | st.builds(Operator, st.sampled_from(Action), texts, times),
+)
+revisions = st.builds(
+    Revision,
+    batch_ids,
+    st.integers(2, 99),
+    st.sampled_from(State),
+    st.sampled_from(Status),
+    times,
+    counts,
+    positions,
+    destinations,
+    answers,
 )
 extensions = st.builds(Extension, positions, times, times, texts, times)
 
@@ -86,11 +107,18 @@ def test_a_header_is_read_back_as_it_was_written(header: Header) -> None:
 
 
 @QUICK
+@given(revisions)
+def test_a_revision_is_read_back_as_it_was_written(revision: Revision) -> None:
+    assert decode_revision(b"key", encode_revision(revision)) == revision
+
+
+@QUICK
 @given(st.lists(stored_sources(), max_size=3), st.lists(groups(), max_size=3), st.lists(extensions, max_size=2))
 def test_a_segment_is_read_back_as_it_was_written(
     opened: list[StoredSource], came: list[Group], moved: list[Extension]
 ) -> None:
-    segment = decode_segment(b"key", encode_segment([state_of(source) for source in opened], came, moved))
+    piece = Piece(False, [state_of(source) for source in opened], came, moved)
+    segment = decode_segment(b"key", encode_segment(piece))
     assert segment.extensions == moved
     assert segment.groups == came
     assert segment.sources == [replace(source, codes="") for source in opened]
@@ -99,13 +127,16 @@ def test_a_segment_is_read_back_as_it_was_written(
 @QUICK
 @given(batch_ids, st.lists(groups(), min_size=1, max_size=3), st.booleans())
 def test_a_segments_key_tells_batch_place_and_lateness(batch_id: str, came: list[Group], late: bool) -> None:
-    key = segment_key(batch_id, [], came, late=late)
-    assert (batch_of_key(key), is_segment(key), is_late(key)) == (batch_id, True, late)
-    assert (batch_of_key(batch_id.encode()), is_segment(batch_id.encode())) == (batch_id, False)
+    key = segment_key(batch_id, Piece(late, groups=came))
+    assert (batch_of_key(key), is_header(key), is_revision(key), is_late(key)) == (batch_id, False, False, late)
+    assert (batch_of_key(batch_id.encode()), is_header(batch_id.encode())) == (batch_id, True)
+    key = revision_key(batch_id, 12)
+    assert (batch_of_key(key), is_header(key), is_revision(key), is_late(key)) == (batch_id, False, True, False)
 
 
 def test_segments_of_chunks_that_begin_together_and_end_apart_have_their_own_keys() -> None:
-    one, two, three = (Group(Position(offset, 0), Source("t", 0, 1), ["A"], "r", ["1"]) for offset in (7, 8, 9))
+    places = [Position(7, 0), Position(7, 1), Position(9, 0)]
+    one, two, three = (Group(place, Source("t", 0, 1), ["A"], "r", ["1"]) for place in places)
     source = SourceState(Source("t", 0, 1), 1.0, 2.0, ("A",), Position(6, 0))
     cuts: list[tuple[list[SourceState], list[Group]]] = [
         ([source], []),
@@ -114,8 +145,9 @@ def test_segments_of_chunks_that_begin_together_and_end_apart_have_their_own_key
         ([], [one, two]),
         ([], [one, two, three]),
         ([], [two, three]),
+        ([], [two]),
     ]
-    assert len({segment_key("b", *cut, late=late) for cut in cuts for late in (False, True)}) == 12
+    assert len({segment_key("b", Piece(late, *cut)) for cut in cuts for late in (False, True)}) == 14
 
 
 @settings(max_examples=200, deadline=None)
@@ -128,6 +160,8 @@ def test_foreign_bytes_are_unreadable_and_nothing_else(value: bytes) -> None:
         decode_header(b"some#key", value)
     with pytest.raises(UnreadableRecordError, match="key b'some#key' is not one of ours"):
         decode_segment(b"some#key", value)
+    with pytest.raises(UnreadableRecordError, match="key b'some#key' is not one of ours"):
+        decode_revision(b"some#key", value)
 
 
 @pytest.mark.parametrize(
@@ -147,18 +181,15 @@ def test_records_of_another_shape_are_unreadable(value: bytes) -> None:
         decode_header(b"b", value)
     with pytest.raises(UnreadableRecordError):
         decode_segment(b"b#1", value)
+    with pytest.raises(UnreadableRecordError):
+        decode_revision(b"b#r2", value)
 
 
 def test_a_newer_version_is_named() -> None:
-    for decode in (decode_header, decode_segment):
+    for decode in (decode_header, decode_segment, decode_revision):
         with pytest.raises(UnreadableRecordError, match=r"key b'b' has format version 2; this program reads 1"):
             decode(b"b", b'{"v":2}')
 
 
-def test_a_batch_without_a_decision_has_no_header() -> None:
-    with pytest.raises(ValueError, match="batch b has no decision yet"):
-        header_of(Batch("b", 1.0), DESTINATION, [])
-
-
 def test_an_empty_segment_is_read_back_as_one() -> None:
-    assert decode_segment(b"b#1", encode_segment([], [])) == Segment([], [])
+    assert decode_segment(b"b#1", encode_segment(Piece(late=False))) == Segment()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tables import working_set
-from tables.codes import Code, State, Status
+from tables import closed
+from tables.codes import Code, Status
 from tables.events import BatchEvent, Expire, Forget, Late, Position
-from tables.records import Prepared, Table, UnreadableRecordError, Write
+from tables.formats import UnreadableRecordError
+from tables.policies import Rules
+from tables.records import Prepared, Table, Write
 from tables.working_set import WorkingSet
 from tests.builders import (
     DESTINATION,
@@ -90,21 +92,21 @@ def test_what_a_chunk_brings_to_a_batch_is_one_record(owner: Owner) -> None:
     owner.feed(*entries)
     owner.feed(open_("D", message=1))
     owner.feed(*entries)
-    assert keys(owner) == [b"b#00000000000000000000-2", b"b#00000000000000000003-0"]
+    assert keys(owner) == [b"b#0.0-2.0", b"b#3.0-0.0"]
 
 
 def test_the_decision_is_one_record_with_all_that_its_chunk_brought(owner: Owner) -> None:
     owner.feed(open_("AB"), arrived("A"), arrived("B"))
     assert keys(owner) == [b"b"]
     (left,) = owner.restarted().left
-    assert left.batch.decision == owner.set.closing["b"].decision
+    assert left.decision == owner.set.closing["b"].decision
     assert (left.destination, left.prepared) == (DESTINATION, None)
 
 
 def test_publishing_keeps_the_header_and_deletes_what_only_it_needed(owner: Owner) -> None:
     owner.feed_each(open_("AB"), arrived("A"), expire(105), arrived("B"))
-    late = b"b#00000000000000000003-0+"
-    assert keys(owner) == [b"b#00000000000000000000-0", b"b#00000000000000000001-0", b"b", late]
+    late = b"b#3.0-0.0+"
+    assert keys(owner) == [b"b#0.0-0.0", b"b#1.0-0.0", b"b", late]
     owner.publish()
     assert keys(owner) == [b"b", late]
 
@@ -113,11 +115,12 @@ def test_forgetting_leaves_nothing_behind(owner: Owner) -> None:
     close(owner, "b")
     owner.feed(open_("BC", message=1), arrived("BC", message=1))
     forget(owner)
-    fresh = WorkingSet(MemoryRecords(), max_age=60.0)
+    fresh = WorkingSet(MemoryRecords(), Rules())
     assert not len(owner.records)
     for name in vars(fresh):
-        if name not in ("_records", "_max_age", "_deadlines"):
+        if name not in ("_records", "_rules", "_deadlines", "_closed"):
             assert getattr(owner.set, name) == getattr(fresh, name), name
+    assert vars(owner.set._closed) == vars(fresh._closed)
     owner.set.due(1e9)
     assert not owner.set._deadlines
 
@@ -139,7 +142,7 @@ def test_a_batch_id_that_has_been_forgotten_may_be_used_again(owner: Owner) -> N
     (event,) = owner.set.forgettable(1e9, ttl=0.0)
     (decision,) = decisions(owner.feed(event, open_("XY", message=5, at=900), expire(905), arrived("Y", message=5)))
     assert (decision.missing, decision.opened_at) == (("X", "Y"), 900)
-    assert owner.restarted().left[0].batch.decision == decision
+    assert owner.restarted().left[0].decision == decision
     assert late_stations(owner.feed(arrived("A"))) == ["A"]  # of a message that this batch does not know
 
 
@@ -180,13 +183,13 @@ def test_a_recovered_set_remembers_the_same_in_the_order_of_closing(owner: Owner
 @pytest.fixture
 def few_live(monkeypatch: pytest.MonkeyPatch) -> int:
     """Keep the objects of 32 stations only."""
-    monkeypatch.setattr(working_set, "LIVE_STATIONS", 32)
+    monkeypatch.setattr(closed, "LIVE_STATIONS", 32)
     return 32
 
 
 def test_memory_for_closed_batches_is_bounded_by_their_stations(owner: Owner, few_live: int) -> None:
     close(owner, *(f"b{n}" for n in range(few_live + 20)))
-    assert sum(len(batch.expected) for batch in owner.set._live.values()) <= few_live
+    assert sum(len(batch.expected) for batch in owner.set._closed.live.values()) <= few_live
     batch = owner.batch("b50")
     assert batch.decision is not None
     assert batch.decision.results == ()
@@ -231,9 +234,7 @@ def test_an_unpublished_decision_is_found_with_the_same_bytes(owner: Owner) -> N
     (decision,) = decisions(owner.feed(arrived("D", "f"), expire(105), arrived("E")))
     other = owner.restarted()
     (left,) = other.left
-    assert left.batch.decision is not None
-    assert output_bytes(left.batch.decision) == output_bytes(decision)
-    assert left.batch.state is State.CLOSING
+    assert output_bytes(left.decision) == output_bytes(decision)
     assert other.feed(arrived("E")) == []
 
 
@@ -243,10 +244,10 @@ def test_an_unpublished_decision_is_found_with_the_same_bytes(owner: Owner) -> N
 def test_a_handlers_answer_survives(owner: Owner, prepared: Prepared) -> None:
     owner.feed(open_("A"))
     (decision,) = decisions(owner.feed(arrived("A")))
-    owner.store(owner.set.prepared("b", prepared))
+    owner.store(owner.set.prepared("b", 1, prepared))
     other = owner.restarted()
     (left,) = other.left
-    assert (left.batch.state, left.prepared, left.batch.decision) == (State.PREPARED, prepared, decision)
+    assert (left.prepared, left.decision) == (prepared, decision)
     assert late_stations(other.feed(open_("B", message=1), arrived("B", message=1))) == ["B"]
     other.publish()
     assert other.restarted().left == []
@@ -288,7 +289,7 @@ def test_what_is_left_over_is_swept(owner: Owner) -> None:
 
 
 def test_a_record_that_is_not_ours_stops_the_recovery(owner: Owner) -> None:
-    for key in (b"b", b"b#00000000000000000001-0"):
+    for key in (b"b", b"b#1.0-0.0", b"b#r2"):
         with pytest.raises(UnreadableRecordError, match="is not one of ours"):
             Owner(MemoryRecords({Table.BATCHES: {key: b"{}"}}))
 

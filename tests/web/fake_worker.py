@@ -8,6 +8,7 @@ from app.metrics import Metrics
 from app.prometheus import Now, expose, metrics_registry
 from app.statistics import Statistics
 from tables.events import Arrived, BatchEvent, Effect, Expire, Forget, Open, Position, Released, Source
+from tables.policies import Rules
 from tables.records import Destination, Table, Write
 from tables.working_set import WorkingSet
 
@@ -45,7 +46,9 @@ class FakeWorker:
         self.is_live = True
         self.is_ready = True
         self.records = {partition: MemoryRecords() for partition in partitions or (0,)}
-        self.sets = {partition: WorkingSet(records, max_age=MAX_AGE) for partition, records in self.records.items()}
+        self.sets = {
+            partition: WorkingSet(records, Rules(max_age=MAX_AGE)) for partition, records in self.records.items()
+        }
         self.statistics = Statistics(Metrics(), lambda: 0.0)
         self.registry = metrics_registry(self.statistics, Now, most_stations=10, build={})
         self._offset = 0
@@ -101,7 +104,7 @@ class FakeWorker:
         self.apply(Expire(batch_id, self.sets[partition].open[batch_id].deadline, at), partition)
 
     def publish(self, batch_id: str, *, partition: int = 0) -> None:
-        self.records[partition].store(self.sets[partition].published(batch_id))
+        self.records[partition].store(self.sets[partition].published(batch_id, 1))
 
     def forget(self, batch_id: str, *, partition: int = 0) -> None:
         closed = self.sets[partition].closed[batch_id]
@@ -115,6 +118,8 @@ class FakeWorker:
 
     def restart(self) -> None:
         """Rebuild everything from the stored records, as a new owner of the partitions does."""
-        self.sets = {partition: WorkingSet(records, max_age=MAX_AGE) for partition, records in self.records.items()}
+        self.sets = {
+            partition: WorkingSet(records, Rules(max_age=MAX_AGE)) for partition, records in self.records.items()
+        }
         for working_set in self.sets.values():
             working_set.recover()
