@@ -76,6 +76,7 @@ class WorkerFigures:
             partitions=len(sets),
             open_batches=open_batches(sets),
             oldest_open_age=oldest_open_age(sets, time.time()) or 0.0,
+            max_batch_age=app.settings.max_batch_age,
             closed_records=sum(len(working_set.closed) for working_set in sets.values()),
             heartbeat_age=app.reader.heartbeat_age() if ready else 0.0,
             callbacks_pending=runner.pending if runner else 0,

@@ -41,6 +41,7 @@ class Now:
         partitions: of the batches' log that are this worker's.
         open_batches: in these.
         oldest_open_age: seconds; 0.0 when none is open.
+        max_batch_age: seconds; `AGG_MAX_BATCH_AGE`, for alerts on the oldest batch.
         closed_records: closed batches that are remembered.
         heartbeat_age: seconds since the group's coordinator last answered.
         callbacks_pending: stations that wait for their callback or for its end.
@@ -53,6 +54,7 @@ class Now:
     partitions: int = 0
     open_batches: int = 0
     oldest_open_age: float = 0.0
+    max_batch_age: float = 0.0
     closed_records: int = 0
     heartbeat_age: float = 0.0
     callbacks_pending: int = 0
@@ -225,6 +227,7 @@ def _gauges(now: Now) -> Iterator[Metric]:
         ("partitions", "Partitions of the batches' log that it owns", now.partitions),
         ("open_batches", "Open batches", now.open_batches),
         ("oldest_open_age_seconds", "Age of the oldest open batch; 0 when there is none", now.oldest_open_age),
+        ("max_batch_age_seconds", "AGG_MAX_BATCH_AGE: no batch should get older", now.max_batch_age),
         ("closed_records", "Closed batches that are remembered", now.closed_records),
         ("heartbeat_age_seconds", "Since the group's coordinator last answered", now.heartbeat_age),
         ("callbacks_pending", "Stations that wait for their callback or for its end", now.callbacks_pending),
