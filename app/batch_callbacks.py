@@ -104,8 +104,12 @@ class BatchCallbackRunner(CallbackRunner):
         return {call.station_id: self._module_input(call) for call in bundle.calls}
 
     def _outcomes(self, work: Work, value: Any) -> Sequence[Outcome]:
-        stations = [call.station_id for call in work.calls]
-        outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes)
+        outcomes: Sequence[Outcome]
+        if self._executor.encoded:
+            outcomes, strangers = value
+        else:
+            stations = [call.station_id for call in work.calls]
+            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes)
         if strangers:
             self._on_strangers(strangers)
         return outcomes

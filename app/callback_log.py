@@ -37,6 +37,10 @@ class CallbackLog:
         """A callback for many stations has returned results of some that it was not called for."""
         self._warn(Line.NOT_ASKED, stations=names(stations, len(stations)))
 
+    def process_died(self, what: str) -> None:
+        """A process for callbacks ended without a call in it, or could not start."""
+        self._warn(Line.PROCESS_DIED, what=what)
+
     def _warn(self, line: Line, **fields: object) -> None:
         now = self.clock()
         if 0.0 <= now - self._said.get(line, -math.inf) < REPEAT_SECONDS:

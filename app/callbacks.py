@@ -67,6 +67,7 @@ class CallbackRunner:
             observe: gets the station of each callback that has run, and how many seconds it took.
         """
         self._places = min(concurrency, executor.places or concurrency)
+        self._may_begin = self._has_place if executor.expect is None else self._has_ready_place
         self._executor = executor
         self._function = executor.function
         self._retries = Retries(retries, within=station_timeout) if retries else None
@@ -126,9 +127,14 @@ class CallbackRunner:
         return self._executor.calls
 
     async def start(self) -> None:
-        """Make the runner ready for calls on the loop that runs now."""
+        """Make the runner ready for calls on the loop that runs now.
+
+        Raises:
+            FunctionError: the callback can't be found where it is to run.
+        """
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
+        await self._executor.start(self._wake)
         self._surroundings = contextvars.copy_context()
 
     async def stop(self) -> None:
@@ -142,6 +148,7 @@ class CallbackRunner:
                     run.kill()
             self._executor.close()
         await ended(self._tasks, _KILL_GRACE)
+        await self._executor.closed()
 
     def submit(self, call: Call) -> None:
         """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
@@ -171,12 +178,14 @@ class CallbackRunner:
         self._limits.clear()
         self._ready.clear()
         self._lanes.clear()
+        if self._executor.expect is not None:
+            self._executor.expect(0)
         self._pending = 0
         await ended(cancelled, _CANCEL_GRACE)
 
     def _wake(self) -> None:
         """See to it that there is a leader if there is something to do and a place to do it in."""
-        if self._leader is None and self._ready and self._has_place() and self._loop is not None:
+        if self._leader is None and self._ready and self._may_begin() and self._loop is not None:
             # Not in the context of the callback that happens to run now.
             self._leader = self._loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
             self._tasks[self._leader] = None
@@ -184,6 +193,12 @@ class CallbackRunner:
 
     def _has_place(self) -> bool:
         return len(self._running) - len(self._overtime) < self._places
+
+    def _has_ready_place(self) -> bool:
+        """The same where a call may have to wait until there is something to run it in: it has not begun then."""
+        free = self._places - len(self._running) + len(self._overtime)
+        expect = self._executor.expect
+        return free > 0 and (expect is None or expect(min(free, len(self._ready))))
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """A task has ended: of itself, by our cancellation, or because the user's code cancelled it."""
@@ -198,7 +213,7 @@ class CallbackRunner:
         assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
         ready = self._ready
         since, left = perf_counter(), BURST_CALLS
-        while self._leader is task and ready and self._has_place() and not task.cancelling():
+        while self._leader is task and ready and self._may_begin() and not task.cancelling():
             left -= 1
             now = perf_counter()
             if left == 0 or now - since > _BURST:
@@ -268,6 +283,9 @@ class CallbackRunner:
 
     def _outcomes(self, work: Work, value: Any) -> Sequence[Outcome]:
         """What the value that the callback has returned means for each call."""
+        if self._executor.encoded:
+            encoded: Sequence[Outcome] = value
+            return encoded
         return [encode_result(call.station_id, value, max_bytes=self._max_bytes) for call in work.calls]
 
     def _leave(self, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Where the user's callback runs: on the event loop or in threads, as `AGG_EXECUTOR` says."""
+"""Where the user's callback runs: on the event loop or in threads (in processes: `app/processes.py`)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,23 @@ class CallbackExecutor(Protocol):
         """Begins a call; it gets the callback's arguments, and awaiting what it returns gives the callback's value."""
 
     @property
+    def encoded(self) -> bool:
+        """Whether that value is a run's outcomes already, as `CallbackRunner` makes them of other values."""
+
+    @property
+    def expect(self) -> Callable[[int], bool] | None:
+        """Told of calls that would begin now, if one could: whether one can. None where one always can.
+
+        If not, it is seen to, and `on_ready` called when one can; 0 takes that back.
+        """
+
+    @property
     def places(self) -> int | None:
         """Calls at once that it is made for; None where it sets no limit. One more is possible at any time."""
 
     @property
     def busy(self) -> int:
-        """Threads in which a call runs that is still awaited."""
+        """Threads or processes in which a call runs that is still awaited."""
 
     @property
     def calls(self) -> frozenset[object]:
@@ -34,7 +45,17 @@ class CallbackExecutor(Protocol):
 
     @property
     def abandoned(self) -> int:
-        """Threads in which a call runs that nobody awaits any more."""
+        """Threads or processes in which a call runs that nobody awaits any more."""
+
+    async def start(self, on_ready: Callable[[], None]) -> None:
+        """Get ready for calls, on the loop that runs now.
+
+        Args:
+            on_ready: see `expect`.
+
+        Raises:
+            FunctionError: the callback can't be found where it is to run.
+        """
 
     def give_up(self, waiting: object) -> str | None:
         """A call has run out of time, and is about to be cancelled.
@@ -47,10 +68,24 @@ class CallbackExecutor(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of all threads."""
+        """Let go of all threads or processes; no further call comes."""
+
+    async def closed(self) -> None:
+        """Wait for what `close` lets go of, where that should not be left behind."""
 
 
-class LoopExecutor:
+class _AlwaysReady:
+    encoded = False
+    expect = None
+
+    async def start(self, on_ready: Callable[[], None]) -> None:
+        """See `CallbackExecutor`."""
+
+    async def closed(self) -> None:
+        """See `CallbackExecutor`."""
+
+
+class LoopExecutor(_AlwaysReady):
     """Calls an `async def` on the event loop, without anything in between."""
 
     places = None
@@ -67,7 +102,7 @@ class LoopExecutor:
         """There is nothing to let go of."""
 
 
-class ThreadExecutor:
+class ThreadExecutor(_AlwaysReady):
     """Calls the callback in daemon threads: one that hangs is left behind."""
 
     def __init__(self, callback: Callable[..., Any], *, workers: int, own_loops: bool) -> None:
@@ -118,7 +153,7 @@ def make_executor(
     concurrency: int = 64,
     workers: int | None = None,
 ) -> CallbackExecutor:
-    """The executor that the settings ask for.
+    """The executor that the settings ask for, other than processes.
 
     Args:
         callback: the user's function, for one station or for many.

@@ -59,6 +59,7 @@ class Line(StrEnum):
     BROKER_AWAY = "broker-away"
     BROKER_BACK = "broker-back"
     NOT_ASKED = "results-not-asked-for"
+    PROCESS_DIED = "process-died"
 
 
 CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
@@ -165,6 +166,11 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.NOT_ASKED,
                 "{name} has returned results of stations that it was not called for, ignored: {stations}",
                 "{name} 返回了未请求场站的结果，已忽略: {stations}",
+            ),
+            (
+                Line.PROCESS_DIED,
+                "{name} has lost a process: {what}",
+                "{name} 的一个进程已退出: {what}",
             ),
         )
     }

@@ -18,6 +18,7 @@ __all__ = [
     "ERROR_CHARACTERS",
     "TRACEBACK_BYTES",
     "Outcome",
+    "OutcomeError",
     "encode_result",
     "failed",
     "out_of_time",
@@ -31,6 +32,14 @@ TRACEBACK_BYTES = 8 * 1024
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _MAX_DEPTH = 250  # orjson's own limit is 254
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+
+
+class OutcomeError(Exception):
+    """Raised where a call's outcome is known already, since the callback has failed somewhere else."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.value)
+        self.outcome = outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,8 @@ def encode_result(station_id: str, value: object, *, max_bytes: int) -> Outcome:
 
 def failed(error: BaseException) -> Outcome:
     """The outcome of a callback that raised, with its traceback."""
+    if isinstance(error, OutcomeError):
+        return error.outcome
     try:
         shown = _end("".join(traceback.format_exception(error)))
     except BaseException:  # noqa: BLE001 - an exception of the user's may be unprintable in any way
@@ -87,7 +98,8 @@ def failed(error: BaseException) -> Outcome:
 
 def out_of_time(reason: str, stack: str) -> Outcome:
     """The outcome of a callback that was cancelled while it stood where the stack says."""
-    return Outcome(Code.FAILED, f"TimeoutError: {reason}", _end(stack))
+    line = f"TimeoutError: {reason}"
+    return Outcome(Code.FAILED, line, _end(stack + line))
 
 
 def skipped(why: str) -> Outcome:

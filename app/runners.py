@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
 from app.batch_callbacks import BatchCallbackRunner
 from app.callback_log import CallbackLog
 from app.callbacks import CallbackRunner
-from app.executors import make_executor
+from app.child_calls import ChildJob
+from app.choices import Executor
+from app.executors import CallbackExecutor, make_executor
+from app.functions import FunctionError
+from app.processes import ProcessExecutor, available_cores
 from app.settings import Settings
-from app.user_functions import UserFunctions
+from app.user_functions import UserFunctions, importable_path
 
 __all__ = ["make_runner"]
 
 
-def make_runner(settings: Settings, functions: UserFunctions, *, log: CallbackLog, **options: Any) -> CallbackRunner:
+def make_runner(
+    settings: Settings, functions: UserFunctions, *, log: CallbackLog, max_result_bytes: int, **options: Any
+) -> CallbackRunner:
     """A runner that is not started.
 
     Args:
         settings: how callbacks are run.
         functions: the callback, and whether it takes many stations.
         log: told of what is wrong with the callback, other than that it fails.
+        max_result_bytes: as `CallbackRunner` takes it.
         options: what else a `CallbackRunner` takes.
+
+    Raises:
+        FunctionError: the callback has no name under which a process can import it.
     """
-    executor = make_executor(
-        functions.callback, settings.executor, concurrency=settings.concurrency, workers=settings.executor_workers
-    )
+    executor = _executor(settings, functions, log, max_result_bytes)
     options |= {
+        "max_result_bytes": max_result_bytes,
         "concurrency": settings.concurrency,
         "station_timeout": settings.station_timeout,
         "overtime_max": settings.overtime_max,
@@ -36,3 +47,29 @@ def make_runner(settings: Settings, functions: UserFunctions, *, log: CallbackLo
         size = settings.batch_callback_size
         return BatchCallbackRunner(executor, size=size, on_strangers=log.not_asked, **options)
     return CallbackRunner(executor, **options)
+
+
+def _executor(
+    settings: Settings, functions: UserFunctions, log: CallbackLog, max_result_bytes: int
+) -> CallbackExecutor:
+    workers = settings.executor_workers
+    if settings.executor is not Executor.PROCESS:
+        return make_executor(functions.callback, settings.executor, concurrency=settings.concurrency, workers=workers)
+    path = functions.path or importable_path(functions.callback)
+    if path is None:
+        message = (
+            f"{functions.setting}: {functions.name} can't be imported by another process, as AGG_EXECUTOR=process "
+            "needs it; define it with `def` or `async def` at the top of a module"
+        )
+        raise FunctionError(message)
+    job = ChildJob(
+        list(sys.path),
+        path,
+        functions.setting,
+        functions.many,
+        max_result_bytes,
+        logging.getLogger().level,
+        settings.log_format,
+    )
+    processes = min(settings.concurrency, workers or available_cores())
+    return ProcessExecutor(job, keep=processes, on_death=log.process_died)

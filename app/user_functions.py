@@ -9,7 +9,7 @@ from typing import Any
 from app.functions import FunctionError, load_function
 from app.settings import Settings
 
-__all__ = ["NO_CALLBACK", "UserFunctions", "find_functions"]
+__all__ = ["NO_CALLBACK", "UserFunctions", "find_functions", "importable_path"]
 
 NO_CALLBACK = (
     "AGG_CALLBACK is not set: name your model as package.module:function "
@@ -42,6 +42,14 @@ class UserFunctions:
     def name(self) -> str:
         """The callback's name, for log lines."""
         return self.path or str(getattr(self.callback, "__qualname__", type(self.callback).__qualname__))
+
+
+def importable_path(function: Callable[..., Any]) -> str | None:
+    """`module:name` of a function, under which another process can import it; None if there is no such name."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "<")
+    if not module or module == "__main__" or "<" in name:
+        return None
+    return f"{module}:{name}"
 
 
 def find_functions(settings: Settings) -> UserFunctions:

@@ -141,7 +141,10 @@ class AggregatorApp(faust.App):
             on_error=self.fail,
             statistics=self.statistics,
         )
-        await self._pipeline.start()
+        try:
+            await self._pipeline.start()
+        except FunctionError as error:
+            stop_at_once(EXIT_SETTINGS, str(error))
         _tune_collector()
         self.add_future(self._watchdog.run())
 

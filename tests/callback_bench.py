@@ -9,7 +9,8 @@ from typing import Any
 
 from app.batch_callbacks import BatchCallbackRunner
 from app.callbacks import Call, CallbackRunner, ModuleInput
-from app.executors import make_executor
+from app.executors import CallbackExecutor, make_executor
+from app.processes import ProcessExecutor
 from app.results import Outcome
 from tables.codes import Code
 from tests.virtual_time import EPOCH, unix_now
@@ -18,7 +19,7 @@ from tests.virtual_time import EPOCH, unix_now
 class Bench:
     """A runner and what has come out of it; one for many stations in a call if it is given their `size`."""
 
-    def __init__(self, callback: Callable[..., Any], **options: Any) -> None:
+    def __init__(self, callback: Callable[..., Any] | ProcessExecutor, **options: Any) -> None:
         self.outcomes: list[tuple[Call, Outcome]] = []
         self.times: list[float] = []
         self.strangers: list[str] = []
@@ -26,8 +27,12 @@ class Bench:
         self._changed = asyncio.Event()
         options.setdefault("module_input", lambda call: {"of": call.station_id})
         options.setdefault("clock", unix_now)
-        own = {name: options.pop(name) for name in ("kind", "workers") if name in options}
-        executor = make_executor(callback, concurrency=options.get("concurrency", 64), **own)
+        executor: CallbackExecutor
+        if isinstance(callback, ProcessExecutor):
+            executor = callback
+        else:
+            own = {name: options.pop(name) for name in ("kind", "workers") if name in options}
+            executor = make_executor(callback, concurrency=options.get("concurrency", 64), **own)
         options["on_outcome"] = self._take
         self.runner = (
             BatchCallbackRunner(executor, on_strangers=self.strangers.extend, **options)

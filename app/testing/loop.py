@@ -66,7 +66,9 @@ class _JumpingSelector(selectors.DefaultSelector):
         if not work:
             return 0.0
         now = time.monotonic()
-        self._waited = {piece: self._waited.get(piece, now + self.patience) for piece in work}
+        self._waited = {
+            piece: self._waited.get(piece, now + max(self.patience, getattr(piece, "patience", 0.0))) for piece in work
+        }
         return max(self._waited.values()) - now
 
 
@@ -111,7 +113,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def dispose(self, last_words: Coroutine[Any, Any, None]) -> None:
         """Run that coroutine with the clock jumping freely and waiting for no thread, cancel what is left, close."""
         self._jumping.until = math.inf
-        self._jumping.patience = 0.0
+        self._jumping.real_work = frozenset
         try:
             self._run_to_end(last_words)
             self._run_to_end(self._cancel_everything())

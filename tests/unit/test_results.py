@@ -253,4 +253,4 @@ def test_a_callback_out_of_time_shows_where_it_stood() -> None:
     assert (outcome.code, outcome.value) == (Code.FAILED, "TimeoutError: too slow")
     assert outcome.traceback is not None
     assert len(outcome.traceback) == TRACEBACK_BYTES
-    assert outcome.traceback.endswith("end")
+    assert outcome.traceback.endswith("endTimeoutError: too slow")
