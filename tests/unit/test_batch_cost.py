@@ -7,7 +7,9 @@ from time import process_time
 
 import pytest
 
-from tables.events import Arrived, BatchEvent
+from tables.codes import LatePolicy
+from tables.events import Arrived, BatchEvent, Revise
+from tables.policies import Rules
 from tables.records import Table
 from tests.builders import Owner, arrived, decisions, expire, open_, source
 
@@ -76,16 +78,53 @@ def late_one_by_one(count: int) -> list[BatchEvent]:
     return [open_(stations), expire(105), *(results_of([station], at=200.0) for station in stations)]
 
 
-@pytest.mark.parametrize("log", [in_time, all_late, one_station_late_for_every_message, late_one_by_one])
+def revised_one_by_one(count: int) -> list[BatchEvent]:
+    """Late outcomes one by one, over four seconds with a revision each."""
+    stations = station_ids(count)
+    events: list[BatchEvent] = [open_(stations), expire(105)]
+    for second in range(4):
+        late = stations[second * count // 4 : (second + 1) * count // 4]
+        events += [results_of([station], at=200.0 + second) for station in late]
+        events.append(Revise("b", second + 2, 201.0 + second))
+    return events
+
+
+REVISING = Rules(late=LatePolicy.REVISE)
+
+
+def test_what_a_late_station_costs_in_the_changelog_of_a_revised_batch_does_not_grow() -> None:
+    stations, sizes = station_ids(5000), {}
+    for count in (500, 1000, 2000):
+        owner = Owner(rules=REVISING)
+        owner.feed(open_(stations))
+        for start in range(count, 5000, CHUNK):
+            owner.feed(results_of(stations[start : start + CHUNK]))
+        owner.feed(expire(105))
+        owner.publish()
+        before = owner.written
+        for second in range(4):
+            for station in stations[second * count // 4 : (second + 1) * count // 4]:
+                owner.feed(results_of([station], at=200.0 + second))
+            (due,) = owner.set.due(201.0 + second)
+            (decision,) = decisions(owner.feed(due))
+            owner.publish("b", decision.revision)
+        assert len(decision.results) == 5000
+        sizes[count] = (owner.written - before) / count
+    assert max(sizes.values()) < min(1.01 * min(sizes.values()), 300)
+
+
+@pytest.mark.parametrize(
+    "log", [in_time, all_late, one_station_late_for_every_message, late_one_by_one, revised_one_by_one]
+)
 def test_the_time_that_a_station_takes_does_not_grow(log: Callable[[int], list[BatchEvent]]) -> None:
     def seconds_each(count: int) -> float:
         best = 1e9
         for _ in range(3):
-            owner, events = Owner(), log(count)
+            owner, events = Owner(rules=REVISING if log is revised_one_by_one else None), log(count)
             start = process_time()
             for event in events:
                 for decision in decisions(owner.feed(event)):
-                    owner.publish(decision.batch_id)
+                    owner.publish(decision.batch_id, decision.revision)
             best = min(best, process_time() - start)
         return best / count
 
