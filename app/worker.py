@@ -35,6 +35,7 @@ from app.statistics import Statistics
 from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, output_limit, topic_specs
 from app.user_functions import UserFunctions, find_functions
 from app.watchdog import Watchdog
+from app.web.access import access_of
 from app.web.server import WebAddressError, WebServer, create_web
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
@@ -160,7 +161,11 @@ class AggregatorApp(faust.App):
     async def _start_web(self) -> None:
         settings = self.settings
         self._web = WebServer(
-            create_web(self), host=settings.web_host, port=settings.web_port, loop=self.loop, beacon=self.beacon
+            create_web(self, access_of(settings)),
+            host=settings.web_host,
+            port=settings.web_port,
+            loop=self.loop,
+            beacon=self.beacon,
         )
         try:
             await self._web.start()

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Protocol
 
-from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, FastAPI, Path, Query
 from pydantic import BeforeValidator, Field
-from starlette.exceptions import HTTPException
 
-from app.web.guard import Guard, error_response
+from app.web.access import Access
+from app.web.errors import SHOWN_CHARACTERS, Refusal, answer_errors
+from app.web.guard import Guard
 from app.web.listing import Cursor, Shown, decode_cursor, find_batch, list_batches
 from app.web.metrics import metrics_router
 from app.web.views import BatchDetail, BatchList, ErrorAnswer, Health, detail_of
@@ -19,8 +19,8 @@ from tables.working_set import WorkingSet
 
 __all__ = ["WorkerState", "create_web"]
 
-_SHOWN_CHARACTERS: Final = 200
 _LIMIT: Final = 100
+_FREE: Final = Access()
 
 
 class WorkerState(Protocol):
@@ -43,17 +43,8 @@ class WorkerState(Protocol):
         """The batches of the partitions that are owned and recovered; empty before recovery."""
 
 
-class _Refusal(Exception):  # noqa: N818 - not an error of ours: an answer
-    """Ends a request with an error."""
-
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
-        self.status = status
-        self.code = code
-        super().__init__(message)
-
-
-def create_web(state: WorkerState) -> FastAPI:
-    """The ASGI application of one worker."""
+def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
+    """The ASGI application of one worker, for whom `access` allows."""
     web = FastAPI(
         title="Station batch aggregator",
         version="1",
@@ -65,10 +56,8 @@ def create_web(state: WorkerState) -> FastAPI:
     web.include_router(_health(state))
     web.include_router(_batches(state))
     web.include_router(metrics_router(state))
-    web.add_exception_handler(_Refusal, _refused)
-    web.add_exception_handler(RequestValidationError, _bad_input)
-    web.add_exception_handler(HTTPException, _not_served)
-    web.add_middleware(Guard)
+    answer_errors(web)
+    web.add_middleware(Guard, access=access)
     return web
 
 
@@ -83,7 +72,7 @@ def _health(state: WorkerState) -> APIRouter:
     async def healthz() -> Health:
         """Whether this worker is alive."""
         if not state.live():
-            raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-live", "this worker has stopped working")
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-live", "this worker has stopped working")
         return Health()
 
     @router.get("/readyz", responses=unwell)
@@ -91,7 +80,7 @@ def _health(state: WorkerState) -> APIRouter:
         """Whether this worker is in the consumer group and has recovered its assignment, which may be empty."""
         if not state.ready():
             message = "this worker is not in the consumer group yet, or is still recovering its tables"
-            raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", message)
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", message)
         return Health()
 
     return router
@@ -115,7 +104,7 @@ def _after(cursor: str | None) -> Cursor | None:
     try:
         return None if cursor is None else decode_cursor(cursor)
     except ValueError as error:
-        raise _Refusal(HTTPStatus.BAD_REQUEST, "bad-request", f"cursor: {error}") from None
+        raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", f"cursor: {error}") from None
 
 
 def _batches(state: WorkerState) -> APIRouter:
@@ -133,43 +122,9 @@ def _batches(state: WorkerState) -> APIRouter:
         """One batch with its stations."""
         found = find_batch(state.working_sets(), batch_id)
         if found is None:
-            message = f"batch {batch_id[:_SHOWN_CHARACTERS]} is not known: never opened, forgotten, or another worker's"
-            raise _Refusal(HTTPStatus.NOT_FOUND, "unknown-batch", message)
+            message = f"batch {batch_id[:SHOWN_CHARACTERS]} is not known: never opened, forgotten, or another worker's"
+            raise Refusal(HTTPStatus.NOT_FOUND, "unknown-batch", message)
         partition, known = found
         return detail_of(known, partition=partition, worker=state.url)
 
     return router
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    if not isinstance(error, _Refusal):
-        raise error
-    return error_response(error.status, str(error), code=error.code)
-
-
-async def _bad_input(_: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    problems = [
-        f"{problem['loc'][-1]}: {problem['msg']}, got {str(problem['input'])[:_SHOWN_CHARACTERS]!r}"
-        for problem in error.errors()
-    ]
-    return error_response(HTTPStatus.BAD_REQUEST, "; ".join(problems))
-
-
-async def _not_served(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    status = HTTPStatus(error.status_code)
-    path = request.url.path[:_SHOWN_CHARACTERS]
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
-        message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
-    elif status is HTTPStatus.NOT_FOUND:
-        message = f"there is nothing at {path}"
-    else:
-        message = status.description or status.phrase
-    return error_response(status, message, headers=dict(error.headers or {}))

@@ -1,52 +1,71 @@
-"""What stands before every request and behind every answer: the Host check, the headers, and the last catch."""
+"""What stands before every request and behind every answer: who asks, how much, how often; headers; the last catch."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import re
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.log import printable
-from app.web.views import Error, ErrorAnswer
+from app.web.access import Access
+from app.web.errors import error_response
+from app.web.limits import Buckets, client_of
 
-__all__ = ["HEADERS", "Guard", "error_response"]
+__all__ = ["HEADERS", "MAX_BODY", "STATIC", "Guard"]
 
 logger = logging.getLogger(__name__)
 
-HEADERS: Final = (
-    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+STATIC: Final = "/static/"  # files of the dashboard's page, which carry no data
+_UNGUARDED: Final = frozenset({"/", "/healthz", "/readyz"})  # need no token
+_UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})  # probes must get through when others ask too often
+
+# Bytes of a request.
+MAX_ADDRESS: Final = 8 * 1024
+MAX_HEADERS: Final = 16 * 1024
+MAX_BODY: Final = 4 * 1024
+
+# A client's requests, and those of them that had no right token: a second, and at once.
+_RATE, _BURST = 100.0, 400.0
+_WRONG_RATE, _WRONG_BURST = 2.0, 100.0
+_TRUSTED_SECONDS: Final = 60.0  # since a right token, in which wrong ones of the same client lock nobody out
+
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_CACHE: Final = b"cache-control"
+HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"content-security-policy", CSP.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (_CACHE, b"no-store"),
 )
 _OURS: Final = frozenset(name for name, _ in HEADERS)
-_HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]+))(?::[0-9]{1,5})?", re.ASCII)
-
-
-def error_response(
-    status: HTTPStatus, message: str, *, code: str | None = None, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    """An error in the form that all errors have; without `code` it is the status's name, such as `not-found`."""
-    error = Error(code=code or status.phrase.lower().replace(" ", "-"), message=message)
-    return JSONResponse(ErrorAnswer(error=error).model_dump(), status_code=status, headers=headers)
 
 
 class Guard:
-    """ASGI middleware: only loopback as the Host, our headers on every answer, a 500 that gives nothing away.
+    """ASGI middleware: our headers on every answer, a 500 that gives nothing away, and only what `Access` allows.
 
-    A page of another site can have its own name resolve to 127.0.0.1 and so read what is served here (DNS rebinding);
-    the Host header then has that name, and is refused.
+    Without the token every path has the same answer, whether it is there or not, but for the few that carry no data.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
+        self._access = access
+        self._clock = clock
+        self._requests = Buckets(rate=_RATE, burst=_BURST, clock=clock)
+        self._wrong_tokens = Buckets(rate=_WRONG_RATE, burst=_WRONG_BURST, clock=clock)
+        self._trusted: dict[str, float] = {}  # client -> when it last had the right token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; what is no request goes through."""
@@ -54,44 +73,113 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = False
+        path: str = scope["path"]
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                theirs = [header for header in message.get("headers", ()) if header[0].lower() not in _OURS]
-                message = {**message, "headers": [*theirs, *HEADERS]}
+                message = {**message, "headers": _with_ours(message.get("headers", ()), static=path.startswith(STATIC))}
             await send(message)
 
         try:
-            await self._answering(scope)(scope, receive, send_with_headers)
+            answering = self._refusal(scope) or self._app
+            await answering(scope, _bounded(receive), send_with_headers)
         except Exception:
             if started:
                 raise
-            logger.exception("%s %s failed", scope["method"], printable(scope["path"]))
+            logger.exception("%s %s failed", scope["method"], printable(path))
             answer = error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "this is a bug; the worker's log has the details")
             await answer(scope, receive, send_with_headers)
 
-    def _answering(self, scope: Scope) -> ASGIApp:
-        hosts = [value for name, value in scope["headers"] if name.lower() == b"host"]
-        if _is_loopback(hosts):
-            return self._app
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        if not self._access.has_host(_values(scope, b"host")):
+            return error_response(
+                HTTPStatus.BAD_REQUEST,
+                "the Host header must name this worker: loopback, AGG_WEB_HOST, or the host of AGG_WEB_ADVERTISED_URL",
+                code="bad-host",
+            )
+        if scope["path"] in _UNCOUNTED:
+            return None
+        client = client_of(scope["client"][0] if scope.get("client") else "")
+        if not self._requests.take(client):
+            return _too_many("requests", self._requests.seconds_until_one(client))
+        if (too_large := _too_large(scope)) is not None:
+            return too_large
+        if scope["path"] in _UNGUARDED or scope["path"].startswith(STATIC):
+            return None
+        return self._without_token(scope, client)
+
+    def _without_token(self, scope: Scope, client: str) -> ASGIApp | None:
+        # Who guesses from where the right token has not come from lately is not even told when a guess is right.
+        locked_out = not self._wrong_tokens.has(client) and not self._is_trusted(client)
+        if not locked_out and self._access.has_token(_values(scope, b"authorization")):
+            if self._access.token is not None:
+                self._trust(client)
+            return None
+        if not self._wrong_tokens.take(client):
+            return _too_many("requests without the right token", self._wrong_tokens.seconds_until_one(client))
         return error_response(
-            HTTPStatus.BAD_REQUEST,
-            "the Host header must be loopback (127.0.0.0/8, ::1 or localhost): nothing else is served",
-            code="bad-host",
+            HTTPStatus.UNAUTHORIZED,
+            "this needs the bearer token that is set as AGG_WEB_TOKEN",
+            headers={"www-authenticate": "Bearer"},
         )
 
+    def _trust(self, client: str) -> None:
+        now = self._clock()
+        self._trusted.pop(client, None)
+        self._trusted[client] = now
+        while now - next(iter(self._trusted.values())) > _TRUSTED_SECONDS:
+            del self._trusted[next(iter(self._trusted))]
 
-def _is_loopback(hosts: Iterable[bytes]) -> bool:
-    """Whether there is one Host header and it names loopback, with or without a port."""
-    names = [_HOST.fullmatch(host.decode("latin-1")) for host in hosts]
-    if len(names) != 1 or names[0] is None:
-        return False
-    name = names[0]["v6"] or names[0]["name"]
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    def _is_trusted(self, client: str) -> bool:
+        return self._clock() - self._trusted.get(client, -math.inf) <= _TRUSTED_SECONDS
+
+
+_TOO_LARGE: Final = f"a request's body may have {MAX_BODY} bytes at most"
+
+
+def _values(scope: Scope, name: bytes) -> list[bytes]:
+    return [value for given, value in scope["headers"] if given.lower() == name]
+
+
+def _too_large(scope: Scope) -> JSONResponse | None:
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS:
+        message = f"an address may have {MAX_ADDRESS} bytes at most"
+        return error_response(HTTPStatus.REQUEST_URI_TOO_LONG, message, code="address-too-long")
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+        message = f"headers may have {MAX_HEADERS} bytes at most"
+        return error_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message, code="headers-too-large")
+    lengths = _values(scope, b"content-length")
+    if not all(length.isdigit() and int(length[:9]) <= MAX_BODY for length in lengths):
+        return error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE, code="too-large")
+    return None
+
+
+def _bounded(receive: Receive) -> Receive:
+    """A body without a length, or with a wrong one, ends here."""
+    size = 0
+
+    async def receive_some() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LARGE)
+        return message
+
+    return receive_some
+
+
+def _with_ours(theirs: list[tuple[bytes, bytes]], *, static: bool) -> list[tuple[bytes, bytes]]:
+    """An answer's headers with ours, which count; what is no data says itself how long it may be kept."""
+    kept = [header for header in theirs if header[0].lower() not in _OURS or (static and header[0].lower() == _CACHE)]
+    own_cache = static and any(name.lower() == _CACHE for name, _ in kept)
+    return [*kept, *(header for header in HEADERS if header[0] != _CACHE or not own_cache)]
+
+
+def _too_many(what: str, seconds: float) -> JSONResponse:
+    wait = max(1, math.ceil(seconds))
+    return error_response(
+        HTTPStatus.TOO_MANY_REQUESTS, f"too many {what}; try again in {wait} s", headers={"retry-after": str(wait)}
+    )

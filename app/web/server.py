@@ -14,6 +14,7 @@ from mode import Service
 from starlette.types import ASGIApp
 
 from app.web.api import WorkerState, create_web
+from app.web.protocol import BoundedProtocol
 
 __all__ = ["PortTaken", "WebAddressError", "WebServer", "WorkerState", "create_web"]
 
@@ -115,7 +116,7 @@ class WebServer(Service):
             self._web,
             interface="asgi3",
             loop="none",
-            http="h11",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from app.web.access import Access
 from app.web.server import create_web
 from tests.web.fake_worker import FakeWorker
 
-__all__ = ["ask", "get"]
+__all__ = ["Ask", "ask", "ask_all", "get"]
+
+
+Headers = Mapping[str, str] | Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request."""
+
+    path: str
+    method: str = "GET"
+    headers: Headers | None = None
+    content: bytes | None = None
+
+
+def ask_all(worker: FakeWorker, requests: Iterable[Ask], access: Access = Access()) -> list[httpx.Response]:  # noqa: B008 - frozen
+    """One application, one request after the other."""
+
+    async def asking() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(create_web(worker, access))
+        async with httpx.AsyncClient(transport=transport, base_url=worker.url) as client:
+            return [
+                await client.request(one.method, one.path, headers=one.headers, content=one.content) for one in requests
+            ]
+
+    return asyncio.run(asking())
 
 
 def ask(
@@ -19,14 +47,11 @@ def ask(
     path: str,
     *,
     method: str = "GET",
-    headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+    headers: Headers | None = None,
+    content: bytes | None = None,
+    access: Access = Access(),  # noqa: B008 - frozen
 ) -> httpx.Response:
-    async def request() -> httpx.Response:
-        transport = httpx.ASGITransport(create_web(worker))
-        async with httpx.AsyncClient(transport=transport, base_url=worker.url) as client:
-            return await client.request(method, path, headers=headers)
-
-    return asyncio.run(request())
+    return ask_all(worker, [Ask(path, method, headers, content)], access)[0]
 
 
 def get(worker: FakeWorker, path: str) -> Any:

@@ -107,7 +107,10 @@ def test_a_worker_is_ready_once_its_assignment_is_recovered_and_live_before() ->
 def test_every_answer_has_the_headers_that_keep_browsers_in_check(method: str, path: str, status: int) -> None:
     answer = ask(BrokenWorker(), path, method=method)
     assert answer.status_code == status
-    csp = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    csp = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
     assert answer.headers["content-security-policy"] == csp
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"

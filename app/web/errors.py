@@ -1,0 +1,75 @@
+"""Errors as they are answered: always `{"error": {"code", "message"}}`, whoever refuses."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.web.views import Error, ErrorAnswer
+
+__all__ = ["SHOWN_CHARACTERS", "Refusal", "answer_errors", "error_response"]
+
+SHOWN_CHARACTERS: Final = 200  # of what was asked for, in an error's message
+
+
+class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer
+    """Ends a request with an error."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+def error_response(
+    status: HTTPStatus, message: str, *, code: str | None = None, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """An error in the form that all errors have; without `code` it is the status's name, such as `not-found`."""
+    error = Error(code=code or status.phrase.lower().replace(" ", "-"), message=message)
+    return JSONResponse(ErrorAnswer(error=error).model_dump(), status_code=status, headers=headers)
+
+
+def answer_errors(web: FastAPI) -> None:
+    """Have every error of an application answered in that form."""
+    web.add_exception_handler(Refusal, _refused)
+    web.add_exception_handler(RequestValidationError, _bad_input)
+    web.add_exception_handler(HTTPException, _not_served)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, Refusal):
+        raise error
+    return error_response(error.status, str(error), code=error.code)
+
+
+async def _bad_input(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    problems = [
+        f"{problem['loc'][-1]}: {problem['msg']}, got {str(problem['input'])[:SHOWN_CHARACTERS]!r}"
+        for problem in error.errors()
+    ]
+    return error_response(HTTPStatus.BAD_REQUEST, "; ".join(problems))
+
+
+async def _not_served(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    path = request.url.path[:SHOWN_CHARACTERS]
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
+    elif status is HTTPStatus.NOT_FOUND:
+        message = f"there is nothing at {path}"
+    elif error.detail != status.phrase:
+        message = error.detail
+    else:
+        message = status.description or status.phrase
+    code = "too-large" if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
+    return error_response(status, message, code=code, headers=dict(error.headers or {}))
