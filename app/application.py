@@ -9,6 +9,7 @@ from mode import loop as event_loop
 from app.aggregator import TICK_SECONDS
 from app.commands import register_commands
 from app.kafka import worker_credentials
+from app.letters.command import register_dead_letters
 from app.log_format import logging_config
 from app.pieces import FetchedSchema
 from app.recovery import AggregatorTables
@@ -88,3 +89,4 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
     register_commands(app)
+    register_dead_letters(app)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from app.worker import AggregatorApp
 
-__all__ = ["register_commands"]
+__all__ = ["FAILED", "INTERRUPTED", "PlainCommand", "register_commands"]
 
 FAILED = 1
 INTERRUPTED = 130

@@ -9,7 +9,7 @@ from app.metrics import Metrics
 from app.transport import InMessage, OutMessage
 from tables.events import Source
 
-__all__ = ["ERROR_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason"]
+__all__ = ["ERROR_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason", "last_line"]
 
 ERROR_BYTES = 8 * 1024
 TOO_LARGE_BYTES = 64 * 1024
@@ -77,7 +77,7 @@ class DeadLetters:
         self._metrics.dead_letters[reason] += 1
         self._log.dead_letter(
             reason,
-            error.rstrip().rpartition("\n")[2],  # of a traceback, the line that says what happened
+            last_line(error),
             topic=source.topic if source else None,
             partition=source.partition if source else None,
             offset=source.offset if source else None,
@@ -95,6 +95,11 @@ class DeadLetters:
             failed_at=message.timestamp,
             source=Source(message.topic, message.partition, message.offset),
         )
+
+
+def last_line(error: str) -> str:
+    """Of a traceback, the line that says what happened."""
+    return error.rstrip().rpartition("\n")[2]
 
 
 def _cut(error: str) -> str:

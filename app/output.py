@@ -10,7 +10,16 @@ import orjson
 
 from tables.events import Decision, Operator
 
-__all__ = ["OUTPUT_HEADROOM", "RECORD_OVERHEAD", "Part", "headers_of", "meta_of", "parts_of", "payload_of"]
+__all__ = [
+    "OUTPUT_HEADROOM",
+    "RECORD_OVERHEAD",
+    "Part",
+    "cut_results",
+    "headers_of",
+    "meta_of",
+    "parts_of",
+    "payload_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ def parts_of(decision: Decision, module: str, *, with_meta: bool, max_bytes: int
     if len(whole) <= max_bytes:
         return [Part(1, 1, whole)]
     length, frame = _frame(decision, module, with_meta=with_meta, max_bytes=max_bytes)
-    chunks = _cut(decision.results, max_bytes - frame)
+    chunks = cut_results(decision.results, max_bytes - frame)
     parts: list[Part] = []
     for number, chunk in enumerate(chunks, 1):
         meta = meta_of(decision, part=number, parts=len(chunks), error_length=length) if with_meta else None
@@ -117,7 +126,7 @@ def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[
     ]
 
 
-def _cut(results: Sequence[str], room: int) -> list[list[str]]:
+def cut_results(results: Sequence[str], room: int) -> list[list[str]]:
     """Results in order, as many together as fit into `room` bytes, at least one."""
     chunks: list[list[str]] = [[]]
     size = 0

@@ -27,8 +27,11 @@ __all__ = [
     "BrokerError",
     "TopicError",
     "TopicSpec",
+    "create_topic",
     "ensure_topics",
+    "largest_messages",
     "message_bytes",
+    "partition_counts",
     "topic_specs",
 ]
 
@@ -92,6 +95,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         spec(settings.batch_events_topic, largest),
         spec(settings.late_topic, largest),
         spec(settings.dead_letter_topic, largest),
+        spec(settings.replayed_topic, {**largest, "cleanup.policy": "compact"}),
         *(spec(changelog_topic(settings.app_id, table), compacted) for table in Table),
         spec(
             settings.output_topic,
@@ -115,7 +119,7 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
     """
     admin = await _connect(settings, patience)
     try:
-        counts = await _partition_counts(admin)
+        counts = await partition_counts(admin)
         specs = topic_specs(settings)
         missing = [spec for spec in specs if spec.name not in counts]
         if missing and create:
@@ -127,6 +131,16 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
         return counts
     finally:
         await admin.close()
+
+
+async def create_topic(admin: AIOKafkaAdminClient, spec: TopicSpec, *, patience: float) -> None:
+    """Create one topic, and wait until it is there.
+
+    Raises:
+        TopicError: it can't be created, or has not come up within `patience` seconds.
+    """
+    await _create(admin, [spec])
+    await _wait_for(admin, [spec.name], patience)
 
 
 async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
@@ -189,7 +203,8 @@ async def _refusal(settings: Settings) -> KafkaError | None:
     return None
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """The partition count of every topic of the cluster."""
     return {
         topic["topic"]: len(topic["partitions"])
         for topic in await admin.describe_topics()
@@ -213,7 +228,7 @@ async def _wait_for(admin: AIOKafkaAdminClient, names: Sequence[str], patience: 
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + max(patience, 10.0)
     while True:
-        counts = await _partition_counts(admin)
+        counts = await partition_counts(admin)
         missing = [name for name in names if name not in counts]
         if not missing:
             return counts

@@ -118,13 +118,18 @@ class KafkaSettings(BatchSettings):
         return _internal_topics(self.app_id)[3]
 
     @property
+    def replayed_topic(self) -> str:
+        """Topic that remembers which dead letters have been replayed."""
+        return _internal_topics(self.app_id)[4]
+
+    @property
     def bootstrap_servers(self) -> list[str]:
         """`host:port` of each broker, as Kafka clients take them."""
         return [url.removeprefix("kafka://") for url in self.broker.split(";")]
 
 
-def _internal_topics(app_id: str) -> tuple[str, str, str, str]:
-    return f"{app_id}-station-events", f"{app_id}-batch-events", f"{app_id}-late", f"{app_id}-dead-letter"
+def _internal_topics(app_id: str) -> list[str]:
+    return [f"{app_id}-{name}" for name in ("station-events", "batch-events", "late", "dead-letter", "replayed")]
 
 
 def _is_internal(topic: str, app_id: str) -> bool:

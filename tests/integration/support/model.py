@@ -10,9 +10,21 @@ from typing import Any, Protocol
 
 from tests.integration.support.data import EMPTY, FAILS, GATED, HANGS
 
-__all__ = ["DELAY", "GATE", "HANDLER_CALLS", "HANDLER_GATE", "SIDE_TOPIC", "blocking", "callback", "sending_handler"]
+__all__ = [
+    "DELAY",
+    "GATE",
+    "HANDLER_CALLS",
+    "HANDLER_GATE",
+    "MENDED",
+    "SIDE_TOPIC",
+    "blocking",
+    "callback",
+    "mendable",
+    "sending_handler",
+]
 
 GATE = "MODEL_GATE"  # a file: there when the gate is open
+MENDED = "MODEL_MENDED"  # a file: there when `mendable` is mended
 DELAY = "MODEL_DELAY"  # seconds that each call takes
 SIDE_TOPIC = "MODEL_SIDE_TOPIC"  # what the result handler sends goes there
 HANDLER_CALLS = "MODEL_HANDLER_CALLS"  # a file that gets a line for each call of it
@@ -43,6 +55,13 @@ async def callback(station_id: str, module_input: dict[str, Any]) -> dict[str, A
     if kind == GATED:
         await gate(os.environ[GATE])
     return answer(module_input)
+
+
+async def mendable(station_id: str, module_input: dict[str, Any]) -> dict[str, Any] | None:
+    """The same, but what fails does so only until the model is mended."""
+    if station_id.startswith(FAILS) and await asyncio.to_thread(Path(os.environ[MENDED]).exists):
+        return answer(module_input)
+    return await callback(station_id, module_input)
 
 
 def blocking(station_id: str, module_input: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,352 @@
+"""`faust -A app dead-letters` as an operator runs it, on a real Kafka: letters made by hand, and those of a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from app.settings import Settings, load_settings
+from app.topics import ensure_topics
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.reading import Received, end_offsets
+from tests.integration.support.waiting import wait_for
+from tests.integration.support.worker import REPOSITORY
+
+pytestmark = pytest.mark.kafka
+
+NOW = int(time.time())
+PAYLOAD: dict[str, Any] = {
+    "batch_id": "b2",
+    "module": "m",
+    "timestamp": 105.0,
+    "stations": [{"station_id": "A", "n": 1.5}],
+    "station_count": 1,
+    "meta": {
+        "status": "discarded",
+        "completed_by": "timeout",
+        "revision": 1,
+        "expected_count": 2,
+        "arrived_count": 1,
+        "missing": ["B"],
+        "failed": [],
+        "empty": [],
+        "opened_at": 100.0,
+        "deadline": 105.0,
+        "closed_at": 105.0,
+        "part": 1,
+        "parts": 1,
+    },
+}
+"""What a discarded batch has."""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(cluster: Cluster) -> Command:
+    """`faust -A app dead-letters ...` with the settings of the cluster; others by name."""
+
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        own = {f"AGG_{key.upper()}": value for key, value in (cluster.settings | settings).items()}
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("AGG_")}
+        return subprocess.run(
+            [sys.executable, "-m", "faust", "-A", "app", "dead-letters", *arguments],
+            env=clean | {"PYTHONPATH": str(REPOSITORY)} | own,
+            cwd=cluster.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@dataclass
+class ByHand:
+    """A cluster without a worker, in whose dead-letter topic a test puts what it wants."""
+
+    cluster: Cluster
+    run: Command
+
+    def put(self, partition: int, value: bytes | None, more: dict[str, str], *, ago: float = 0.0) -> None:
+        """Append a letter in a transaction, which leaves a hole behind it; `more` are headers."""
+        headers = {"failed-at": repr(NOW - ago), "error": "Traceback\n  x\nValueError: no"} | more
+        pairs = [(name, text.encode()) for name, text in headers.items()]
+
+        async def send() -> None:
+            async with AIOKafkaProducer(
+                bootstrap_servers=self.cluster.broker.bootstrap, transactional_id=uuid.uuid4().hex
+            ) as producer:
+                await producer.begin_transaction()
+                await producer.send_and_wait(
+                    self.cluster.dead_letters, value, partition=partition, key=b"key", headers=pairs
+                )
+                await producer.commit_transaction()
+
+        asyncio.run(send())
+
+    def rows(self, *arguments: str) -> list[str]:
+        """The places of the letters that are listed, in their order."""
+        done = self.run(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        if lines == ["no dead letters like that"]:
+            return []
+        assert lines[0].startswith("TIME ")
+        column = lines[0].index("LETTER")
+        return [line[column:].split()[0] for line in lines[1:]]
+
+
+def settings_of(cluster: Cluster) -> Settings:
+    return load_settings({f"AGG_{key.upper()}": value for key, value in cluster.settings.items()}, env_file=None)
+
+
+@pytest.fixture
+def by_hand(cluster: Cluster) -> ByHand:
+    asyncio.run(ensure_topics(settings_of(cluster), patience=10.0))
+    return ByHand(cluster, command(cluster))
+
+
+@pytest.fixture
+def filled(by_hand: ByHand) -> ByHand:
+    """Four letters, each before a hole: the transaction's marker. Also the topic's end is one."""
+    source = {"source-topic": by_hand.cluster.source, "source-partition": "2", "source-offset": "17"}
+    failed = source | {"reason": "station-failed", "batch-id": "b1", "station-id": "A"}
+    by_hand.put(0, b'{"T":[]}', failed, ago=7200)
+    by_hand.put(0, b'{"x":1}', source | {"reason": "bad-record", "batch-id": "b1"}, ago=60)
+    by_hand.put(3, b"\xff", source | {"reason": "bad-message"}, ago=30)
+    by_hand.put(3, json.dumps(PAYLOAD).encode(), {"reason": "discarded", "batch-id": "b2"}, ago=90)
+    return by_hand
+
+
+# -- looking ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_topic_has_no_letters_and_a_missing_one_is_said(by_hand: ByHand) -> None:
+    done = by_hand.run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "no dead letters\n", "")
+    done = by_hand.run("--replay")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 letters replayed\n", "")
+
+    done = by_hand.run(app_id="another-app")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("there is no topic another-app-dead-letter: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_letters_are_listed_in_the_order_of_their_times_and_filtered(filled: ByHand) -> None:
+    assert filled.rows() == ["0@0", "3@2", "0@2", "3@0"]
+    assert filled.rows("--reason", "bad-message", "--reason", "station-failed") == ["0@0", "3@0"]
+    assert filled.rows("--batch", "b1", "--limit", "1") == ["0@2"]
+    assert filled.rows("--station", "A") == ["0@0"]
+    assert filled.rows("--since", "1h") == ["3@2", "0@2", "3@0"]
+    assert filled.rows("--since", "2100-01-01") == []
+    done = filled.run("--batch", "b2")
+    row = done.stdout.splitlines()[1]
+    assert "  discarded  b2     -        -       3@2     -         ValueError: no" in row
+
+
+def test_letters_are_given_to_machines_whole(filled: ByHand) -> None:
+    done = filled.run("--json")
+    letters = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["partition"], one["offset"]) for one in letters] == [(0, 0), (3, 2), (0, 2), (3, 0)]
+    assert letters[0]["source"] == {"topic": filled.cluster.source, "partition": 2, "offset": 17}
+    assert letters[0]["error"] == "Traceback\n  x\nValueError: no"
+    assert json.loads(letters[1]["value"]) == PAYLOAD
+    assert letters[3]["value_base64"] == "/w=="
+    assert {one["replayed_at"] for one in letters} == {None}
+
+
+def test_one_letter_is_shown_in_full_and_one_that_is_not_there_is_said(filled: ByHand) -> None:
+    done = filled.run("--show", "0@2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reason:   bad-record\n" in done.stdout
+    assert done.stdout.endswith('error:\n    Traceback\n      x\n    ValueError: no\nvalue (7 bytes):\n{"x":1}\n')
+    for place in ("0@1", "0@9", "9@0"):  # the transaction's marker, behind the end, no such partition
+        done = filled.run("--show", place)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"there is no letter {place} in {filled.cluster.dead_letters}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--reason", "boredom"], "'boredom' is not one of"),
+        (["--since", "yesterday"], "'yesterday' is neither a time"),
+        (["--limit", "0"], "0 is not in the range"),
+        (["--show", "7"], "PARTITION@OFFSET"),
+        (["--again"], "--again is for --replay"),
+        (["--dry-run"], "--dry-run is for --replay"),
+        (["--show", "0@0", "--replay"], "--show is for one letter"),
+        (["--json", "--replay"], "--json is for looking"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(cluster: Cluster, arguments: list[str], said: str) -> None:
+    done = command(cluster)(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+# -- sending again ---------------------------------------------------------------------------------------------------
+
+
+def outputs_of(cluster: Cluster) -> list[Received]:
+    """All that stands in the output topic, whose partitions begin at 0 and have no holes."""
+    count = sum(asyncio.run(end_offsets(cluster.broker.bootstrap, [cluster.output])).values())
+    wait_for(lambda: len(cluster.outputs()) == count, "the outputs are read to their end")
+    return cluster.outputs()
+
+
+def test_a_discarded_batch_is_published_once_and_again_when_that_is_asked_for(filled: ByHand) -> None:
+    cluster = filled.cluster
+    only = ("--reason", "discarded", "--replay")
+
+    done = filled.run(*only, "--dry-run")
+    assert done.stdout == f"3@2 discarded, batch b2: would be sent to {cluster.output}\n1 letter would be replayed\n"
+    assert outputs_of(cluster) == []
+
+    done = filled.run(*only)
+    assert (done.returncode, done.stderr) == (0, "")
+    (output,) = outputs_of(cluster)
+    sent = f"3@2 discarded, batch b2: sent to {cluster.output}[{output.partition}]@0\n"
+    assert done.stdout == sent + "1 letter replayed\n"
+    assert output.key == b"b2"
+    assert output.json == PAYLOAD | {"meta": PAYLOAD["meta"] | {"status": "partial", "completed_by": "operator"}}
+    assert dict(output.headers) == {"completed-by": b"operator", "revision": b"1", "part": b"1", "parts": b"1"}
+
+    done = filled.run(*only)
+    assert done.stdout == "0 letters replayed, 1 replayed earlier (--again sends them once more)\n"
+    assert len(outputs_of(cluster)) == 1
+    listed = [json.loads(line) for line in filled.run("--json", "--batch", "b2").stdout.splitlines()]
+    assert NOW <= listed[0]["replayed_at"] <= time.time()
+
+    assert filled.run(*only, "--again", output_meta="false").returncode == 0
+    again = outputs_of(cluster)[1]
+    assert again.json == {name: value for name, value in PAYLOAD.items() if name != "meta"}
+
+
+def test_what_can_not_be_sent_is_named_and_the_rest_is_sent(filled: ByHand) -> None:
+    gone = {"source-topic": "gone", "source-partition": "0", "source-offset": "0"}
+    filled.put(1, b"x", {"reason": "too-large", "batch-id": "b1"})
+    filled.put(1, b"x", {"reason": "bad-message"} | gone)
+    filled.put(1, json.dumps(PAYLOAD).encode(), {"reason": "handler-failed", "batch-id": "b3"})
+
+    done = filled.run("--replay")
+
+    assert done.returncode == 1
+    assert done.stdout.endswith("\n4 letters replayed, 2 skipped, 1 failed\n")
+    assert sorted(done.stderr.splitlines()) == [
+        "1@0 too-large, batch b1: not sent: only its first 1 bytes have been kept",
+        "1@2 bad-message: not sent: there is no topic gone",
+        "1@4 handler-failed, batch b3: not sent: its payload is the default one, which --reason handler-failed "
+        "publishes",
+    ]
+    done = filled.run("--replay", "--reason", "too-large", "--reason", "handler-failed")
+    assert done.returncode == 0
+    assert done.stdout.endswith("\n1 letter replayed, 1 skipped\n")
+
+
+@pytest.fixture
+def mended(tmp_path: Path) -> Path:
+    """The file that mends the model."""
+    return tmp_path / "mended"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """The file that lets waiting stations go."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def worked(cluster: Cluster, gate: Path, mended: Path) -> Iterator[Cluster]:
+    """A cluster with a worker whose model fails for some stations until it is mended."""
+    environment = {"MODEL_GATE": str(gate), "MODEL_MENDED": str(mended)}
+    cluster.start({"callback": "tests.integration.support.model:mendable"}, environment).wait_ready()
+    yield cluster
+    cluster.assert_clean_logs()
+
+
+def letters_of(cluster: Cluster, count: int) -> list[Received]:
+    wait_for(lambda: len(cluster.letters()) >= count, lambda: f"{count} letters\n{cluster.logs()}")
+    letters = cluster.letters()
+    assert len(letters) == count
+    return letters
+
+
+def stations(output: Received) -> list[str]:
+    return [result["station_id"] for result in output.json["stations"]]
+
+
+def test_a_failed_station_joins_its_batch_while_that_is_open(worked: Cluster, gate: Path, mended: Path) -> None:
+    # Its id is given by a header: the records alone would make another.
+    batch = worked.batch(1, ["R-1", "F-2", "W-3"], headers={"batch-id": "plant:7", "batch-timeout": "50"})
+    worked.send(batch)
+    letters_of(worked, 1)
+    mended.touch()
+
+    done = command(worked)("--replay", "--station", "F-2")
+
+    assert done.returncode == 0, done.stderr
+    assert "@0 station-failed, station F-2, batch plant:7: sent to " in done.stdout
+    worker = worked.workers[0]
+    wait_for(lambda: worker.ask("/batches/plant:7")["failed"] == [], worked.logs)
+    assert worked.outputs() == []
+    gate.touch()
+    worked.wait_out()
+    (output,) = worked.outputs()
+    assert sorted(stations(output)) == ["F-2", "R-1", "W-3"]
+    assert output.json["meta"]["failed"] == []
+    assert output.json["meta"]["completed_by"] == "all"
+    assert worked.late_records() == []
+    assert len(worked.letters()) == 1
+
+
+def test_a_failed_station_is_late_when_its_batch_is_closed_and_a_bad_record_stays_bad(
+    worked: Cluster, mended: Path
+) -> None:
+    run = command(worked)
+    batch = worked.batch(1, ["R-1", "F-2"])
+    records = json.loads(batch.value)[worked.source]
+    bad: dict[str, Any] = {"sendTime": batch.time, "outputPowerPerStationAvg": 1}
+    worked.send_raw(worked.source, json.dumps([*records, bad]).encode(), key=b"plant")
+    letters = letters_of(worked, 2)
+    worked.wait_out_count(1)
+    mended.touch()
+
+    done = run("--replay")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("2 letters replayed\n")
+    wait_for(lambda: len(worked.late_records()) == 1, worked.logs)
+    (late,) = worked.late_records()
+    assert (late.json["station_id"], late.json["status"], late.json["reason"]) == ("F-2", "result", "late-message")
+    assert late.json["batch_id"] == batch.batch_id
+    # The record without a station id came back as a letter of its own, and can be replayed as such.
+    again = letters_of(worked, 3)
+    new = next(letter for letter in again if letter not in letters)
+    old = next(letter for letter in letters if letter.header("reason") == "bad-record")
+    assert (new.header("reason"), new.header("batch-id"), new.key) == ("bad-record", batch.batch_id, b"plant")
+    assert new.json == old.json == bad
+    assert new.header("source-offset") != old.header("source-offset")
+
+    place = f"{new.partition}@{new.offset}"
+    done = run("--replay", "--dry-run")
+    assert done.stdout.startswith(f"{place} bad-record, ")
+    assert done.stdout.endswith("1 letter would be replayed, 2 replayed earlier (--again sends them once more)\n")
+    done = run("--replay", "--again", "--station", "F-2")
+    assert done.returncode == 0
+    wait_for(lambda: len(worked.late_records()) == 2, worked.logs)
+    assert len(worked.outputs()) == 1
