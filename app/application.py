@@ -73,7 +73,7 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
     def topic(*names: str) -> Any:
         return app.topic(*names, schema=FetchedSchema(), internal=False)
 
-    @app.agent(topic(*settings.source_topics), name="splitter")
+    @app.agent(topic(*settings.split_topics), name="splitter")
     async def split(stream: Any) -> None:
         await app.source_intake.feed(stream.noack())
 

@@ -14,7 +14,7 @@ from app.callbacks import BURST_CALLS, LATE, CallbackRunner, ModuleInput
 from app.executors import CallbackExecutor
 from app.results import Outcome, failed
 from app.slots import Suspended, awaited
-from app.time_limits import Call, Run, Work
+from app.time_limits import Call, Run, Work, bare_of
 
 __all__ = ["BatchCallbackRunner", "Bundle"]
 
@@ -94,10 +94,11 @@ class BatchCallbackRunner(CallbackRunner):
         return calls
 
     def _coroutine(self, bundle: Bundle, inputs: dict[str, ModuleInput]) -> Coroutine[Any, Any, Any]:
+        function = self._encoding(bundle) if self._executor.encoded else self._function
         if self._retries is not None:
             first = [inputs]
-            return self._retries.call(self._function, lambda: (first.pop() if first else self._inputs(bundle),))
-        awaitable = self._function(inputs)
+            return self._retries.call(function, lambda: (first.pop() if first else self._inputs(bundle),))
+        awaitable = function(inputs)
         return awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
 
     def _inputs(self, bundle: Bundle) -> dict[str, ModuleInput]:
@@ -109,7 +110,7 @@ class BatchCallbackRunner(CallbackRunner):
             outcomes, strangers = value
         else:
             stations = [call.station_id for call in work.calls]
-            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes)
+            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes, bare=bare_of(work))
         if strangers:
             self._on_strangers(strangers)
         return outcomes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import islice
 from typing import Any
 
@@ -13,13 +13,16 @@ __all__ = ["encode_results"]
 STRANGERS_TOLD = 20
 
 
-def encode_results(stations: Sequence[str], value: Any, *, max_bytes: int) -> tuple[list[Outcome], list[str]]:
+def encode_results(
+    stations: Sequence[str], value: Any, *, max_bytes: int, bare: Set[str] = frozenset()
+) -> tuple[list[Outcome], list[str]]:
     """The outcomes of a call for these stations, which returned `value`.
 
     Args:
         stations: the ids that the call was made for.
         value: a mapping from station id to what a callback for one station would return.
         max_bytes: see `encode_result`.
+        bare: those of the stations whose result is encoded as it is.
 
     Returns:
         The outcome of each station, in the order of `stations`: empty for those that the mapping leaves out, failed for
@@ -30,7 +33,9 @@ def encode_results(stations: Sequence[str], value: Any, *, max_bytes: int) -> tu
     except BaseException as error:  # noqa: BLE001 - the mapping is the user's, and may raise anything
         return [failed(error)] * len(stations), []
     outcomes = [
-        encode_result(station, results[station], max_bytes=max_bytes) if station in results else EMPTY
+        encode_result(None if station in bare else station, results[station], max_bytes=max_bytes)
+        if station in results
+        else EMPTY
         for station in stations
     ]
     if len(results) == len(stations) - outcomes.count(EMPTY):

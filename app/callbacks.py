@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from time import perf_counter
 from types import CoroutineType
 from typing import Any
@@ -19,7 +20,7 @@ from app.executors import CallbackExecutor
 from app.results import Outcome, encode_result, failed, out_of_time, skipped
 from app.retries import Retries
 from app.slots import Suspended, awaited, ended, stack_of
-from app.time_limits import Call, Run, TimeLimits, Work
+from app.time_limits import Call, Run, TimeLimits, Work, bare_of
 
 __all__ = ["BURST_CALLS", "LATE", "Call", "CallbackRunner", "ModuleInput"]
 
@@ -244,10 +245,11 @@ class CallbackRunner:
         started = self._time()
         outcome: Outcome
         try:
+            function = self._encoding(call) if self._executor.encoded else self._function
             if self._retries is None:
-                awaitable = self._function(call.station_id, self._module_input(call))
+                awaitable = function(call.station_id, self._module_input(call))
             else:
-                awaitable = self._retries.call(self._function, lambda: (call.station_id, self._module_input(call)))
+                awaitable = self._retries.call(function, lambda: (call.station_id, self._module_input(call)))
             coroutine: Coroutine[Any, Any, Any] = awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one station
             self._settle(call, failed(error))
@@ -255,7 +257,7 @@ class CallbackRunner:
         try:
             waiting = coroutine.send(None)
         except StopIteration as stop:
-            outcome = encode_result(call.station_id, stop.value, max_bytes=self._max_bytes)
+            outcome = self._outcome(call, stop.value)
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = failed(error)
         else:
@@ -264,6 +266,11 @@ class CallbackRunner:
             self._observe(call.station_id, perf_counter() - now)
         self._settle(call, outcome)
         return None
+
+    def _encoding(self, work: Work) -> Callable[..., Awaitable[Any]]:
+        """What calls the callback where outcomes are made too: it has to know how."""
+        bare = bare_of(work)
+        return partial(self._function, bare=bare) if bare else self._function
 
     def _suspended(self, run: Run) -> Run:
         """Leave its task to a callback that waits for something, and make another one the leader."""
@@ -286,7 +293,10 @@ class CallbackRunner:
         if self._executor.encoded:
             encoded: Sequence[Outcome] = value
             return encoded
-        return [encode_result(call.station_id, value, max_bytes=self._max_bytes) for call in work.calls]
+        return [self._outcome(call, value) for call in work.calls]
+
+    def _outcome(self, call: Call, value: Any) -> Outcome:
+        return encode_result(None if call.bare else call.station_id, value, max_bytes=self._max_bytes)
 
     def _leave(self, run: Run) -> None:
         run.live = False

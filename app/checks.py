@@ -54,6 +54,7 @@ def check_functions(settings: Settings) -> list[Finding]:
         ("AGG_CALLBACK", settings.callback),
         ("AGG_BATCH_CALLBACK", settings.batch_callback),
         ("AGG_RESULT_HANDLER", settings.result_handler),
+        ("AGG_STATION_RESULT_HANDLER", settings.station_result_handler),
     ):
         if spec is None:
             continue
@@ -81,7 +82,7 @@ async def check_cluster(settings: Settings) -> list[Finding]:
     try:
         await admin.start()
         brokers = len((await admin.describe_cluster())["brokers"])
-        topics = await _topics(admin, [*settings.source_topics, *(spec.name for spec in topic_specs(settings))])
+        topics = await _topics(admin, [*settings.foreign_topics, *(spec.name for spec in topic_specs(settings))])
     except (KafkaError, OSError) as error:
         return [Finding(Mark.WRONG, "broker", broker_problem(settings, error))]
     finally:
@@ -93,7 +94,7 @@ async def check_cluster(settings: Settings) -> list[Finding]:
 
 def check_topics(settings: Settings, topics: Mapping[str, Topic], *, brokers: int) -> list[Finding]:
     """Hold the topics that there are against those that a worker needs."""
-    sources = [_source(name, topics.get(name)) for name in settings.source_topics]
+    sources = [_foreign(settings, name, topics.get(name)) for name in settings.foreign_topics]
     specs = topic_specs(settings)
     findings = [*sources, *(_own(spec, topics.get(spec.name), settings) for spec in specs)]
     missing = any(spec.name not in topics for spec in specs)
@@ -103,11 +104,14 @@ def check_topics(settings: Settings, topics: Mapping[str, Topic], *, brokers: in
     return findings
 
 
-def _source(name: str, topic: Topic | None) -> Finding:
+def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
+    kind = "source topic"
+    if name in settings.passthrough_topics:
+        kind = "pass-through topic"
     if topic is None:
-        text = "source topic: not there; whoever sends creates it, or `faust -A app send --create`"
+        text = f"{kind}: not there; whoever sends creates it, or `faust -A app send --create`"
         return Finding(Mark.WRONG, name, text)
-    return Finding(Mark.OK, name, f"source topic: {_count(topic.partitions, 'partition')}")
+    return Finding(Mark.OK, name, f"{kind}: {_count(topic.partitions, 'partition')}")
 
 
 def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:

@@ -24,6 +24,9 @@ __all__ = ["Answer", "ChildJob", "prepare"]
 LOG_LINES = "[%(asctime)s] [%(process)s] [%(levelname)s] %(message)s"
 
 Answer = tuple[bool, Any]  # whether it went well, and what came of it
+Task = tuple[
+    tuple[Any, ...], frozenset[str]
+]  # the callback's arguments, and the stations whose outcomes are to be bare
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,11 @@ class ChildJob:
         return cls(**message | {"log_format": LogFormat(message["log_format"])})
 
 
-def prepare(message: dict[str, Any]) -> tuple[Answer, Callable[[tuple[Any, ...]], Answer] | None]:
+def prepare(message: dict[str, Any]) -> tuple[Answer, Callable[[Task], Answer] | None]:
     """Import the callback.
 
     Returns:
-        The answer that tells the worker how that went, and what makes an answer of a call's arguments; None where
+        The answer that tells the worker how that went, and what makes an answer of a task; None where
         there can be no call.
     """
     job = ChildJob.read(message)
@@ -84,9 +87,10 @@ class _Caller:
         self._job = job
         self._runner = asyncio.Runner()
 
-    def __call__(self, arguments: tuple[Any, ...]) -> Answer:
+    def __call__(self, task: Task) -> Answer:
         """The answer is the list of outcomes, with the ids of strangers if the callback takes many stations."""
         job = self._job
+        arguments, bare = task
         stations = list(arguments[0]) if job.many else [arguments[0]]
         try:
             value = self._callback(*arguments)
@@ -95,8 +99,8 @@ class _Caller:
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one call
             return False, failed(error)
         if job.many:
-            return True, encode_results(stations, value, max_bytes=job.max_result_bytes)
-        return True, [encode_result(stations[0], value, max_bytes=job.max_result_bytes)]
+            return True, encode_results(stations, value, max_bytes=job.max_result_bytes, bare=bare)
+        return True, [encode_result(None if bare else stations[0], value, max_bytes=job.max_result_bytes)]
 
 
 def _set_up_logging(job: ChildJob) -> None:

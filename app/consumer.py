@@ -137,7 +137,7 @@ class AggregatorConsumer(driver.Consumer):
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
 
     async def _first_base(self, tp: TP, earliest: int) -> int:
-        if self.app.settings.start is Start.LATEST and tp.topic in self.app.settings.source_topics:
+        if self.app.settings.start is Start.LATEST and tp.topic in self.app.settings.foreign_topics:
             latest = await self.highwaters(tp)
             return latest.get(tp) or 0
         return earliest
@@ -182,7 +182,7 @@ class AggregatorConsumer(driver.Consumer):
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
         """Offsets were not delivered. On a plant's topic that is lawful (compaction, transactions); ours have none."""
-        if tp.topic in self.app.settings.source_topics:
+        if tp.topic in self.app.settings.foreign_topics:
             self.app.count_gap(stop - start)
             self.ledger.skip(tp, start, stop)
         else:
@@ -197,7 +197,7 @@ class AggregatorConsumer(driver.Consumer):
     def is_behind(self, tp: TP) -> bool:
         """Whether there is something in the partition that is not done: delivered, or still on the broker."""
         done = self.ledger.committable(tp) or 0
-        if tp.topic in self.app.settings.source_topics:
+        if tp.topic in self.app.settings.foreign_topics:
             return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
         return done < (self.highwater(tp) or 0)
 

@@ -1,4 +1,4 @@
-"""The user's result handler: called with a batch's results, its answer made bytes; retried, bounded in time.
+"""The user's result handlers: called with a batch's results, or a station's; retried, bounded in time.
 
 Retries are Tenacity's (Apache-2.0, the standard of its field); its sleep is the event loop's, so that a test driver's
 clock moves it.
@@ -7,7 +7,7 @@ clock moves it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from app.transport import OutMessage, Sender
 from tables.events import Decision
 from tables.records import Prepared
 
-__all__ = ["HandlerContext", "ResultHandler"]
+__all__ = ["HandlerContext", "ResultHandler", "StationResultHandler"]
 
 FIRST_BACKOFF = 0.5
 
@@ -43,21 +43,23 @@ class HandlerContext:
         await self._sender.send([OutMessage(topic, _bytes_of(value), key=_key_bytes(key))])
 
 
-class ResultHandler:
-    """Calls `handler(batch_id, batch_results_list[, context])`, at most `retries` times more when it fails."""
+class _Calls:
+    """Calls a handler of the user's: again when it fails, each call bounded in time."""
 
-    def __init__(self, handler: Callable[..., Any], *, name: str, sender: Sender, timeout: float, retries: int) -> None:
-        self._handler = handler
+    def __init__(self, handler: Callable[..., Any], *, name: str, timeout: float, retries: int, threads: ThreadCaller):
         self._name = name
-        self._sender = sender
         self._timeout = timeout
         self._attempts = retries + 1
-        self._context_by = takes_context(handler)
         self._async = is_async(handler)
-        self.threads = ThreadCaller("result-handler")
+        self._threads = threads
 
-    async def __call__(self, decision: Decision) -> Prepared:
-        """What is to be published: the handler's payload, nothing, or a dead letter with the last error."""
+    async def answer(self, call: Callable[[], tuple[Callable[..., Any], Sequence[Any]]], about: str) -> Prepared:
+        """The JSON of what it returns, nothing, or the last error.
+
+        Args:
+            call: makes the function and its arguments, anew for each attempt.
+            about: what it is called for, for an error.
+        """
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=wait_exponential(multiplier=FIRST_BACKOFF),
@@ -67,34 +69,78 @@ class ResultHandler:
         try:
             async for attempt in retrying:
                 with attempt:
-                    payload = await self._call(decision)
+                    payload = await self._attempt(call, about)
         except Exception as error:  # noqa: BLE001 - whatever the user's handler raises becomes a dead letter
             outcome = failed(error)
             return Prepared(None, outcome.traceback or outcome.value)
         return Prepared(payload)
 
-    async def _call(self, decision: Decision) -> str | None:
-        results = orjson.loads(b"[%b]" % ",".join(decision.results).encode())
-        handler, arguments = self._handler, [decision.batch_id, results]
-        if self._context_by is not ContextBy.NOTHING:
-            context = HandlerContext(orjson.loads(orjson.dumps(meta_of(decision))), self._sender)
-            if self._context_by is ContextBy.POSITION:
-                arguments.append(context)
-            else:
-                handler = partial(handler, context=context)
+    async def _attempt(self, call: Callable[[], tuple[Callable[..., Any], Sequence[Any]]], about: str) -> str | None:
+        handler, arguments = call()
         try:
             if self._async:
                 async with time_limit(self._timeout):
                     payload = await handler(*arguments)
             else:
-                payload = await self.threads.call(handler, *arguments, timeout=self._timeout)
+                payload = await self._threads.call(handler, *arguments, timeout=self._timeout)
         except OutOfTimeError as error:
-            message = (
-                f"{self._name} did not finish within {self._timeout:g} s for batch {decision.batch_id} "
-                "(AGG_HANDLER_TIMEOUT)"
-            )
+            message = f"{self._name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
             raise TimeoutError(message) from error
         return None if payload is None else json_bytes(payload).decode()
+
+
+class ResultHandler:
+    """Calls `handler(batch_id, batch_results_list[, context])`, at most `retries` times more when it fails."""
+
+    def __init__(self, handler: Callable[..., Any], *, name: str, sender: Sender, timeout: float, retries: int) -> None:
+        self._handler = handler
+        self._sender = sender
+        self._context_by = takes_context(handler)
+        self.threads = ThreadCaller("result-handler")
+        self._calls = _Calls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
+
+    async def __call__(self, decision: Decision) -> Prepared:
+        """What is to be published: the handler's payload, nothing, or a dead letter with the last error."""
+        return await self._calls.answer(partial(self._call, decision), f"batch {decision.batch_id}")
+
+    def _call(self, decision: Decision) -> tuple[Callable[..., Any], Sequence[Any]]:
+        arguments = [decision.batch_id, orjson.loads(b"[%b]" % ",".join(decision.results).encode())]
+        if self._context_by is ContextBy.NOTHING:
+            return self._handler, arguments
+        context = HandlerContext(orjson.loads(orjson.dumps(meta_of(decision))), self._sender)
+        if self._context_by is ContextBy.POSITION:
+            return self._handler, [*arguments, context]
+        return partial(self._handler, context=context), arguments
+
+    def close(self) -> None:
+        """Let its threads end."""
+        self.threads.close()
+
+
+class StationResultHandler:
+    """Calls `handler(station_id, module_input, result)` for a pass-through station, bounded in the same way."""
+
+    def __init__(
+        self, handler: Callable[..., Any], *, name: str, timeout: float, retries: int, concurrency: int
+    ) -> None:
+        """No call is made yet.
+
+        Args:
+            handler: the user's, `def` (called in threads) or `async def`.
+            name: of its setting's value, for errors.
+            timeout: of one call, in seconds.
+            retries: further calls when it fails.
+            concurrency: `def` calls at once.
+        """
+        self._handler = handler
+        self.threads = ThreadCaller("station-result-handler", size=concurrency)
+        self._calls = _Calls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
+
+    async def __call__(self, station_id: str, module_input: dict[str, Any], result: str) -> Prepared:
+        """What is to be published for a station whose callback has returned the value with the JSON `result`."""
+        return await self._calls.answer(
+            lambda: (self._handler, (station_id, module_input, orjson.loads(result))), f"station {station_id}"
+        )
 
     def close(self) -> None:
         """Let its threads end."""

@@ -45,13 +45,14 @@ class FrameError(ValueError):
 class StationGroup:
     """Station events of one source message: each a station id and its records in message order.
 
-    `opened_at` and `deadline` are Unix seconds as the splitter stamped them. `key` is the source message's.
+    `opened_at` and `deadline` are Unix seconds as the splitter stamped them. `key` is the source message's. On the
+    pass-through path there is neither a batch id nor a deadline, and `opened_at` is the source message's own time.
     """
 
-    batch_id: str
+    batch_id: str | None
     source: Source
     opened_at: float
-    deadline: float
+    deadline: float | None
     key: bytes | None
     stations: Sequence[tuple[str, list[Record]]]
 
@@ -136,8 +137,10 @@ def _arrived(batch_id: str, fields: Sequence[Any]) -> Arrived:
 
 def _station_group(fields: Sequence[Any]) -> StationGroup:
     batch_id, source, opened_at, deadline, key, stations = fields
-    _check([batch_id], str)
-    _check([opened_at, deadline], float, int)
+    _check([opened_at], float, int)
+    if batch_id is not None or deadline is not None:
+        _check([batch_id], str)
+        _check([deadline], float, int)
     _check([station_id for station_id, _ in stations], str)
     _check([records for _, records in stations], list)
     return StationGroup(batch_id, _source(*source), opened_at, deadline, _key(key), stations)

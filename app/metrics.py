@@ -17,6 +17,7 @@ class Metrics:
         self.source_messages = 0
         self.empty_messages = 0
         self.stations_split = 0
+        self.passthrough_stations = 0  # of these
         self.batches_opened = 0
         self.batches_closed: Counter[str] = Counter()  # completed_by -> batches
         self.discarded = 0  # of these batches

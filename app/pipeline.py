@@ -11,13 +11,14 @@ from app.callback_log import CallbackLog
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import DeadLetters
 from app.effects import EffectWriter
-from app.handler import ResultHandler
+from app.handler import ResultHandler, StationResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
 from app.module_input import Alignment
 from app.outcomes import OutcomeGatherer
 from app.output import OUTPUT_HEADROOM, RECORD_OVERHEAD
 from app.partitions import Partitioner
+from app.passthrough import PassThrough, PassThroughConfig
 from app.publisher import OutputId, Publisher, PublisherConfig
 from app.results import Outcome
 from app.runners import make_runner
@@ -43,6 +44,7 @@ class Pipeline:
     aggregator: Aggregator
     publisher: Publisher
     handler: ResultHandler | None
+    station_handler: StationResultHandler | None
     metrics: Metrics
     statistics: Statistics
 
@@ -60,8 +62,13 @@ class Pipeline:
         """End for good, within about a second even when a user's function hangs."""
         await self.cancel()
         await self.stations.runner.stop()
-        if self.handler is not None:
-            self.handler.close()
+        for handler in self.handlers:
+            handler.close()
+
+    @property
+    def handlers(self) -> list[ResultHandler | StationResultHandler]:
+        """Those that the user has given."""
+        return [handler for handler in (self.handler, self.station_handler) if handler is not None]
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -114,6 +121,16 @@ def build_pipeline(
             timeout=settings.handler_timeout,
             retries=settings.handler_retries,
         )
+    station_handler = None
+    if functions.station_result_handler is not None:
+        station_handler = StationResultHandler(
+            functions.station_result_handler,
+            name=settings.station_result_handler or "station_result_handler",
+            timeout=settings.handler_timeout,
+            retries=settings.handler_retries,
+            concurrency=settings.concurrency,
+        )
+    most = output_limit or settings.max_message_bytes + OUTPUT_HEADROOM - RECORD_OVERHEAD
     rules = rules_of(settings)
     publisher = Publisher(
         PublisherConfig(
@@ -122,7 +139,7 @@ def build_pipeline(
             settings.module,
             settings.output_meta,
             largest,
-            output_limit or settings.max_message_bytes + OUTPUT_HEADROOM - RECORD_OVERHEAD,
+            most,
             rules.partial,
         ),
         sender=sender,
@@ -154,6 +171,7 @@ def build_pipeline(
             SplitterConfig(
                 settings.station_events_topic,
                 settings.batch_events_topic,
+                frozenset(settings.passthrough_topics),
                 settings.envelope_keys,
                 settings.timezone,
                 settings.batch_timeout,
@@ -172,6 +190,14 @@ def build_pipeline(
             partitioner=partitioner,
             sender=sender,
             dead_letters=dead_letters,
+            passthrough=PassThrough(
+                PassThroughConfig(settings.output_topic, settings.module, largest, most, settings.concurrency),
+                sender=sender,
+                handler=station_handler,
+                dead_letters=dead_letters,
+                on_error=on_error,
+            ),
+            passthrough_topics=frozenset(settings.passthrough_topics),
         ),
         aggregator=Aggregator(
             AggregatorConfig(
@@ -191,6 +217,7 @@ def build_pipeline(
         ),
         publisher=publisher,
         handler=handler,
+        station_handler=station_handler,
         metrics=metrics,
         statistics=statistics,
     )

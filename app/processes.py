@@ -108,10 +108,11 @@ class ProcessExecutor:
             self._begin()
         return False
 
-    async def function(self, *args: Any) -> Any:
+    async def function(self, *args: Any, bare: frozenset[str] = frozenset()) -> Any:
         """Call the callback in a process that has nothing else to do; a new one if there is none.
 
-        When the task that awaits this is cancelled, the process has a moment to finish, and is killed if it doesn't.
+        Outcomes of the stations in `bare` have what the callback has returned as it is, see `encode_result`. When the
+        task that awaits this is cancelled, the process has a moment to finish, and is killed if it doesn't.
 
         Raises:
             OutcomeError: the callback raised, or the process died.
@@ -120,7 +121,7 @@ class ProcessExecutor:
         child = await self._acquire()
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
-            child.send(args)
+            child.send((args, bare))
         except BaseException:
             self._release(child)
             raise

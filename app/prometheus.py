@@ -160,6 +160,7 @@ def _plain_counters(metrics: Metrics, statistics: Statistics) -> Iterator[Metric
         ("source_messages", "Source messages that were split", metrics.source_messages),
         ("empty_messages", "Source messages that were an empty list", metrics.empty_messages),
         ("stations_split", "Stations in them", metrics.stations_split),
+        ("passthrough_stations", "Of these, stations on the pass-through path", metrics.passthrough_stations),
         ("source_gaps", "Offsets of source topics that held no message", metrics.source_gaps),
         ("batches_opened", "Batches that were opened", metrics.batches_opened),
         (

@@ -48,8 +48,8 @@ class Outcome:
 
     Attributes:
         code: result, empty, failed or skipped.
-        value: RESULT: the JSON text of the result object. FAILED: the error in one line, at most 500 characters.
-            SKIPPED: why. EMPTY: None.
+        value: RESULT: the JSON text of the result object, or of the bare value where that was asked for. FAILED: the
+            error in one line, at most 500 characters. SKIPPED: why. EMPTY: None.
         traceback: FAILED only: where it happened, its last 8 KiB; None where there is nothing to show.
     """
 
@@ -65,11 +65,12 @@ class _NotJson(TypeError):  # noqa: N818 - internal, and the text is what the us
     """A value inside a result that JSON has no form for."""
 
 
-def encode_result(station_id: str, value: object, *, max_bytes: int) -> Outcome:
+def encode_result(station_id: str | None, value: object, *, max_bytes: int) -> Outcome:
     """The outcome of a callback that returned.
 
     Args:
-        station_id: becomes the first key of the result object, whatever the callback has put there.
+        station_id: becomes the first key of the result object, whatever the callback has put there; None: the JSON is
+            that of the value as it is.
         value: None (no result), a dict, or any other JSON value, which becomes `{"station_id": ..., "result": value}`.
             numpy values count as JSON; NaN and Infinity become null.
         max_bytes: a result whose JSON is longer makes the station failed (`AGG_MAX_MESSAGE_BYTES`).
@@ -107,7 +108,9 @@ def skipped(why: str) -> Outcome:
     return Outcome(Code.SKIPPED, why)
 
 
-def _named(station_id: str, value: object) -> dict[Any, Any]:
+def _named(station_id: str | None, value: object) -> object:
+    if station_id is None:
+        return value
     if isinstance(value, dict):
         named = {"station_id": station_id}
         named.update(value)
@@ -121,7 +124,7 @@ def _default(value: Any) -> object:
     return value.tolist()
 
 
-def _encode_slowly(station_id: str, value: object, max_bytes: int) -> Outcome:
+def _encode_slowly(station_id: str | None, value: object, max_bytes: int) -> Outcome:
     """For what orjson refuses: foreign byte order, keys that are numbers, named tuples; or the error and where."""
     try:
         data = orjson.dumps(_named(station_id, _plain(value, "", ())), option=_OPTIONS)

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from app.dividing import BadMessage
+from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.kafka import client_options
 from app.realtime import parse_message
 from app.settings import Settings
@@ -101,6 +101,7 @@ class LineSender:
                 topic=self.topic,
                 envelope_keys=self.settings.envelope_keys,
                 timezone=self.settings.timezone,
+                id_keys=CONTEXT_ID_KEYS if self.topic in self.settings.passthrough_topics else STATION_ID_KEYS,
             )
         except BadMessage as error:
             self._fail(number, error, sent)

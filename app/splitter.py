@@ -1,4 +1,7 @@
-"""The splitter: a source message becomes one `open` on the batch's log and station events, packed into frames."""
+"""The splitter: a source message becomes one `open` on the batch's log and station events, packed into frames.
+
+What comes on a pass-through topic, or has no batch id, becomes station events alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
-from app.dividing import BadMessage, Record, Reject
+from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Record, Reject
 from app.frames import StationPacker, event_frames
 from app.messages import StationGroup, encode_group, encode_station
 from app.metrics import Metrics
@@ -23,7 +26,6 @@ __all__ = ["Splitter", "SplitterConfig"]
 logger = logging.getLogger(__name__)
 
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
-NO_BATCH_ID = "no record has a usable sendTime and there is no batch-id header, so the message has no batch id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class SplitterConfig:
 
     station_events_topic: str
     batch_events_topic: str
+    passthrough_topics: frozenset[str]
     envelope_keys: tuple[str, ...]
     timezone: ZoneInfo
     batch_timeout: float
@@ -40,11 +43,11 @@ class SplitterConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """A source message that has become a batch, or a supplement of one."""
+    """A source message on its way to the station agents; pass-through where it has no `open`."""
 
-    event: Open
+    group: StationGroup  # its stations are below
     stations: dict[str, list[Record]]
-    key: bytes | None
+    event: Open | None = None
 
 
 class Splitter:
@@ -79,25 +82,31 @@ class Splitter:
             split = self._split(message, letters)
             if split is not None:
                 splits.append(split)
+        frames = self._station_frames(splits, letters)
         await self._sender.send([*letters, *self._opens(splits)])
-        await self._sender.send(self._station_frames(splits))
+        await self._sender.send(frames)
         self._metrics.source_messages += len(messages)
 
     def _split(self, message: InMessage, letters: list[OutMessage]) -> _Split | None:
         config = self._config
         source = Source(message.topic, message.partition, message.offset)
+        passed_through = message.topic in config.passthrough_topics
         try:
             batch = parse_message(
-                message.value, topic=message.topic, envelope_keys=config.envelope_keys, timezone=config.timezone
+                message.value,
+                topic=message.topic,
+                envelope_keys=config.envelope_keys,
+                timezone=config.timezone,
+                id_keys=CONTEXT_ID_KEYS if passed_through else STATION_ID_KEYS,
             )
         except BadMessage as error:
             letters.append(self._dead_letters.of_message(message, str(error)))
             return None
-        overrides = read_overrides(message.headers, max_age=config.max_batch_age)
+        overrides = read_overrides(() if passed_through else message.headers, max_age=config.max_batch_age)
         for problem in overrides.problems:
             logger.warning("%s[%d]@%d: %s; the default is used", *source, problem, extra=source._asdict())
         name = overrides.batch_id
-        if name is None and batch.timestamp is not None:
+        if name is None and batch.timestamp is not None and not passed_through:
             name = batch_id(message.topic, batch.timestamp)
         letters.extend(self._record_letter(message, source, reject, name) for reject in batch.rejects)
         if not batch.stations:
@@ -105,14 +114,14 @@ class Splitter:
                 self._metrics.empty_messages += 1
                 logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
             return None
+        self._metrics.stations_split += len(batch.stations)
         if name is None:
-            letters.append(self._dead_letters.of_message(message, NO_BATCH_ID))
-            return None
+            self._metrics.passthrough_stations += len(batch.stations)
+            return _Split(StationGroup(None, source, message.timestamp, None, message.key, ()), batch.stations)
         opened_at = self._clock()
-        timeout = config.batch_timeout if overrides.timeout is None else overrides.timeout
-        event = Open(name, source, opened_at, opened_at + timeout, tuple(batch.stations), overrides.replayed)
-        self._metrics.stations_split += len(event.stations)
-        return _Split(event, batch.stations, message.key)
+        deadline = opened_at + (config.batch_timeout if overrides.timeout is None else overrides.timeout)
+        event = Open(name, source, opened_at, deadline, tuple(batch.stations), overrides.replayed)
+        return _Split(StationGroup(name, source, opened_at, deadline, message.key, ()), batch.stations, event)
 
     def _record_letter(self, message: InMessage, source: Source, reject: Reject, name: str | None) -> OutMessage:
         return self._dead_letters.letter(
@@ -129,40 +138,57 @@ class Splitter:
     def _opens(self, splits: Sequence[_Split]) -> list[OutMessage]:
         by_partition: dict[int, list[Open]] = {}
         for split in splits:
-            by_partition.setdefault(self._partition_of(split.event.batch_id), []).append(split.event)
+            if split.event is not None:
+                by_partition.setdefault(self._partition_of(split.event.batch_id), []).append(split.event)
         return [
             frame
             for partition, events in by_partition.items()
             for frame in event_frames(self._config.batch_events_topic, partition, events)
         ]
 
-    def _station_frames(self, splits: Sequence[_Split]) -> list[OutMessage]:
+    def _station_frames(self, splits: Sequence[_Split], letters: list[OutMessage]) -> list[OutMessage]:
         packer = StationPacker(self._config.station_events_topic)
         refused: dict[int, list[BatchEvent]] = {}
         for split in splits:
-            event = split.event
-            head = encode_group(
-                StationGroup(event.batch_id, event.source, event.opened_at, event.deadline, split.key, ())
-            )
+            head = encode_group(split.group)
             for station_id, records in split.stations.items():
                 station = encode_station(station_id, records)
                 if len(station) <= STATION_BYTES:
                     packer.add(self._partition_of(station_id), head, station)
+                elif split.event is None:
+                    letters.append(self._too_large_letter(split.group, station_id, station))
                 else:
-                    partition = self._partition_of(event.batch_id)
-                    refused.setdefault(partition, []).append(self._refused(split, station_id, station))
+                    partition = self._partition_of(split.event.batch_id)
+                    refused.setdefault(partition, []).append(
+                        self._refused(split.event, split.group.key, station_id, station)
+                    )
         frames = packer.take()
         for partition, events in refused.items():
             frames += event_frames(self._config.batch_events_topic, partition, events)
         return frames
 
-    def _refused(self, split: _Split, station_id: str, station: bytes) -> Arrived:
-        """A station whose records no internal message can carry has failed, before any callback."""
-        error = (
-            f"ValueError: the records of station {station_id} are {len(station)} bytes of JSON, more than the "
-            f"{STATION_BYTES} that a station may have in one message"
+    def _too_large_letter(self, group: StationGroup, station_id: str, station: bytes) -> OutMessage:
+        return self._dead_letters.letter(
+            Reason.TOO_LARGE,
+            _too_large(station_id, station),
+            value=station,
+            key=group.key,
+            failed_at=group.opened_at,
+            source=group.source,
+            station_id=station_id,
         )
+
+    @staticmethod
+    def _refused(event: Open, key: bytes | None, station_id: str, station: bytes) -> Arrived:
+        """A station whose records no internal message can carry has failed, before any callback."""
+        error = _too_large(station_id, station)
         value = station[:TOO_LARGE_BYTES].decode(errors="ignore")
-        letter = FailureLetter(value, split.key, error, too_large=True)
-        event = split.event
+        letter = FailureLetter(value, key, error, too_large=True)
         return Arrived(event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter})
+
+
+def _too_large(station_id: str, station: bytes) -> str:
+    return (
+        f"ValueError: the records of station {station_id} are {len(station)} bytes of JSON, more than the "
+        f"{STATION_BYTES} that a station may have in one message"
+    )

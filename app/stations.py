@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import orjson
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters
+from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages import FrameError, Record, StationGroup, decode_stations
 from app.module_input import Alignment, align
 from app.outcomes import OutcomeGatherer
 from app.partitions import Partitioner
+from app.passthrough import PassThrough, SingleStation
 from app.results import Outcome
 from app.transport import InMessage, Sender
 from tables.codes import Code
@@ -47,6 +49,7 @@ class _Job:
     """What a call needs to know about where it comes from."""
 
     group: StationGroup
+    batch_id: str
     records: list[Record]
     frame: _Frame
     batch_partition: int
@@ -64,6 +67,8 @@ class StationAgent:
         partitioner: Partitioner,
         sender: Sender,
         dead_letters: DeadLetters,
+        passthrough: PassThrough,
+        passthrough_topics: Container[str],
     ) -> None:
         self.runner = make_runner(self._module_input, self._on_outcome)
         self._gatherer = gatherer
@@ -71,6 +76,8 @@ class StationAgent:
         self._partition_of = partitioner
         self._sender = sender
         self._dead_letters = dead_letters
+        self._passthrough = passthrough
+        self._passthrough_topics = passthrough_topics
         self._stations = 0
         self._bytes = 0
         self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
@@ -96,15 +103,27 @@ class StationAgent:
         frame = _Frame(count, lambda: self._finish(message.size, done))
         self._grow(count, message.size)
         for group in groups:
+            if group.batch_id is None:
+                self._submit_singles(group, frame)
+                continue
             partition = self._partition_of(group.batch_id)
             for station_id, records in group.stations:
-                job = _Job(group, records, frame, partition)
+                job = _Job(group, group.batch_id, records, frame, partition)
                 self.runner.submit(Call(station_id, group.deadline, job))
+
+    def _submit_singles(self, group: StationGroup, frame: _Frame) -> None:
+        def stored() -> None:
+            self._stations -= 1
+            self._shrink()
+            frame.stored()
+
+        for station_id, records in group.stations:
+            self.runner.submit(Call(station_id, None, SingleStation(group, records, stored), bare=True))
 
     async def cancel(self) -> None:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
         await self.runner.cancel_all()
-        await self._gatherer.cancel()
+        await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel())
         self._stations = self._bytes = 0
         self._room.set()
 
@@ -124,24 +143,33 @@ class StationAgent:
         done()
 
     def _module_input(self, call: Call) -> ModuleInput:
-        job: _Job = call.context
-        return {job.group.source.topic: align(job.records, self._alignment)}
+        job: _Job | SingleStation = call.context
+        topic = job.group.source.topic
+        if not isinstance(job, SingleStation):
+            return {topic: align(job.records, self._alignment)}
+        id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
+        module_input = {topic: align(job.records, self._alignment, id_keys=id_keys)}
+        if self._passthrough.has_handler:
+            job.module_input = module_input
+        return module_input
 
     def _on_outcome(self, call: Call, outcome: Outcome) -> None:
-        job: _Job = call.context
-        group = job.group
+        job: _Job | SingleStation = call.context
+        self.settled += 1
+        if isinstance(job, SingleStation):
+            self._passthrough.take(call.station_id, job, outcome)
+            return
         letter = self._letter(job, outcome) if outcome.code == Code.FAILED else None
         self._gatherer.add(
             job.batch_partition,
-            group.batch_id,
-            group.source,
+            job.batch_id,
+            job.group.source,
             call.station_id,
             outcome,
             letter=letter,
             stored=job.frame.stored,
         )
         self._stations -= 1
-        self.settled += 1
         self._shrink()
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from app.slots import Suspended
 
-__all__ = ["Call", "Run", "TimeLimits", "Work"]
+__all__ = ["Call", "Run", "TimeLimits", "Work", "bare_of"]
 
 _LOOK_EVERY = 0.05  # seconds between two looks: the wall clock may be set, and callbacks come
 _LOOK_SOONEST = 0.001  # what is due within this is due
@@ -23,11 +23,13 @@ class Call:
         station_id: calls of one station run one at a time, in the order of their submission.
         deadline: Unix seconds, the batch's as it was when its message was split; None where there is no batch.
         context: the caller's own; it is handed back untouched.
+        bare: the outcome's value is to be what the callback has returned as it is, without the station's id.
     """
 
     station_id: str
     deadline: float | None
     context: Any
+    bare: bool = False
 
     @property
     def calls(self) -> tuple[Call]:
@@ -48,6 +50,11 @@ class Work(Protocol):
 
 
 Run = Suspended[Work]
+
+
+def bare_of(work: Work) -> frozenset[str]:
+    """The stations of those of its calls that are bare."""
+    return frozenset([call.station_id for call in work.calls if call.bare])
 
 
 class TimeLimits:

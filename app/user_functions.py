@@ -24,6 +24,7 @@ class UserFunctions:
     Attributes:
         callback: the model.
         result_handler: None: the default payload is published.
+        station_result_handler: the same for pass-through stations.
         many: the callback takes many stations at once.
         path: of the callback, as its setting has it; None where it was not found by one.
     """
@@ -32,6 +33,7 @@ class UserFunctions:
     result_handler: Callable[..., Any] | None = None
     many: bool = False
     path: str | None = None
+    station_result_handler: Callable[..., Any] | None = None
 
     @property
     def setting(self) -> str:
@@ -58,9 +60,15 @@ def find_functions(settings: Settings) -> UserFunctions:
     Raises:
         FunctionError: no callback is named, or a setting does not lead to a function.
     """
-    handler = settings.result_handler and load_function(settings.result_handler, "AGG_RESULT_HANDLER")
+    handlers = [
+        load_function(path, key) if path else None
+        for path, key in (
+            (settings.result_handler, "AGG_RESULT_HANDLER"),
+            (settings.station_result_handler, "AGG_STATION_RESULT_HANDLER"),
+        )
+    ]
     many, path = settings.batch_callback is not None, settings.batch_callback or settings.callback
     if path is None:
         raise FunctionError(NO_CALLBACK)
     callback = load_function(path, "AGG_BATCH_CALLBACK" if many else "AGG_CALLBACK")
-    return UserFunctions(callback, handler or None, many=many, path=path)
+    return UserFunctions(callback, handlers[0], many=many, path=path, station_result_handler=handlers[1])

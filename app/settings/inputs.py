@@ -69,3 +69,13 @@ class InputSettings(GivenSettings):
             message = f"must not name a topic of AGG_SOURCE_TOPICS or AGG_PASSTHROUGH_TOPICS: {both[0]}"
             raise ValueError(message)
         return topics
+
+    @property
+    def split_topics(self) -> list[str]:
+        """What the splitter reads. A topic that is listed as both source and pass-through is pass-through."""
+        return list(dict.fromkeys((*self.source_topics, *self.passthrough_topics)))
+
+    @property
+    def foreign_topics(self) -> list[str]:
+        """What is read and belongs to others: never created by a worker, and it may have gaps."""
+        return [*self.split_topics, *self.context_topics]

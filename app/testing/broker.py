@@ -29,7 +29,7 @@ class MemoryBroker:
         """The topics of the settings, empty; others are made when something is sent to them."""
         self._clock = clock
         self._default_partitions = settings.partitions
-        self._topics = {name: _Topic(name, settings.partitions, None) for name in settings.source_topics}
+        self._topics = {name: _Topic(name, settings.partitions, None) for name in settings.foreign_topics}
         for spec in topic_specs(settings):
             limit = spec.config.get("max.message.bytes")
             self._topics[spec.name] = _Topic(spec.name, spec.partitions, int(limit) if limit else None)

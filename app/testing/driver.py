@@ -33,6 +33,7 @@ class TopologyTestDriver:
         settings: Settings | None = None,
         *,
         batch_callback: Callable[..., Any] | None = None,
+        station_result_handler: Callable[..., Any] | None = None,
         start_time: float = START_TIME,
         thread_patience: float = 1.0,
         **setting_overrides: Any,
@@ -43,6 +44,7 @@ class TopologyTestDriver:
             callback: the model, `callback(station_id, module_input)`, as `AGG_CALLBACK` would name it.
             result_handler: as `AGG_RESULT_HANDLER` would name it; None: the default payload.
             batch_callback: instead of `callback`, as `AGG_BATCH_CALLBACK` would name it.
+            station_result_handler: for pass-through stations, as `AGG_STATION_RESULT_HANDLER` would name it.
             settings: the settings to begin with; None: the defaults. The environment is never read.
             start_time: where the clock stands at first, Unix seconds.
             thread_patience: a `def` runs in a thread, which knows nothing of the virtual clock. The clock stands still
@@ -61,7 +63,9 @@ class TopologyTestDriver:
             raise TypeError(text)
         given = {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
         self.settings = Settings(**{**given, **setting_overrides})
-        self._functions = UserFunctions(model, result_handler, many=callback is None)
+        self._functions = UserFunctions(
+            model, result_handler, many=callback is None, station_result_handler=station_result_handler
+        )
         self._start_time = start_time
         self._patience = thread_patience
         self._broker = MemoryBroker(self.settings, lambda: self.now)
@@ -101,7 +105,7 @@ class TopologyTestDriver:
         key: str | bytes | None = None,
         headers: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None = None,
     ) -> tuple[int, int]:
-        """Send a source message, and let happen all that can happen without time passing.
+        """Send a message on a topic that the worker reads, and let happen all that can happen without time passing.
 
         A batch whose callbacks don't wait for anything is in `outputs` when this returns. The clock moves by a few
         milliseconds at most, those for which the pipeline gathers outcomes.
@@ -123,7 +127,7 @@ class TopologyTestDriver:
         self._check_open()
         name = topic or self.settings.source_topics[0]
         if name not in self._broker.topics:
-            text = f"there is no topic {name}; source topics are {', '.join(self.settings.source_topics)}"
+            text = f"there is no topic {name}; those that are read are {', '.join(self.settings.foreign_topics)}"
             raise ValueError(text)
         raw_key = key.encode() if isinstance(key, str) else key
         sent = self._broker.append(OutMessage(name, value_bytes(message), key=raw_key, headers=header_list(headers)))

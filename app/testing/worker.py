@@ -185,7 +185,7 @@ class MemoryWorker:
         await pipeline.start()
         pipeline.aggregator.recover(range(settings.partitions))
         splitter = ChunkIntake(pipeline.splitter.handle, self._is_current, self._life.end)
-        for topic in settings.source_topics:
+        for topic in settings.split_topics:
             self._read(topic, splitter)
         self._read(
             settings.station_events_topic, MessageIntake(pipeline.stations.handle, self._is_current, self._life.end)
@@ -207,9 +207,8 @@ class MemoryWorker:
 
     def worker_calls(self) -> Set[object]:
         """The calls of the user's functions that run in threads or processes now."""
-        handler = self.pipeline.handler
         calls = self.pipeline.stations.runner.worker_calls
-        return calls if handler is None else calls | handler.threads.calls
+        return calls.union(*(handler.threads.calls for handler in self.pipeline.handlers))
 
     def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it
         return self.alive

@@ -9,7 +9,7 @@ import pytest
 from app.functions import FunctionError
 from app.testing import TopologyTestDriver
 from tests.functional.plant import ModuleInput, message
-from tests.process_models import behave
+from tests.process_models import behave, behave_many
 
 
 def test_stations_that_die_or_hang_in_their_process_delay_no_other_and_no_end() -> None:
@@ -45,3 +45,18 @@ def test_a_callback_without_a_name_that_a_process_can_import_is_refused() -> Non
 
     with pytest.raises(FunctionError, match="can't be imported by another process, as AGG_EXECUTOR=process needs it"):
         TopologyTestDriver(callback, executor="process")
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_results_of_single_stations_are_as_the_callback_returned_them_beside_those_of_batches(many: bool) -> None:
+    model = {"batch_callback": behave_many} if many else {"callback": behave}
+    with TopologyTestDriver(
+        **model, executor="process", executor_workers=1, partitions=1, passthrough_topics=("DIRECT",)
+    ) as driver:
+        driver.kill()
+        driver.send([{"stationId": "A"}, {"stationId": "none"}], "DIRECT")
+        driver.send(message("B"))
+        driver.restart()
+        single, batch = sorted(driver.outputs, key=lambda output: str(output.key))
+        assert single.value["result"].keys() == {"pid", "of"}
+        assert batch.value["stations"][0].keys() == {"station_id", "pid", "of"}

@@ -19,7 +19,7 @@ def station(number: int, size: int = 0) -> bytes:
     return encode_station(str(number), [{"x": "x" * size}])
 
 
-def ids(value: bytes | None) -> list[tuple[str, str]]:
+def ids(value: bytes | None) -> list[tuple[str | None, str]]:
     """Batch and station of each event of a frame."""
     return [(group.batch_id, station_id) for group in decode_stations(value) for station_id, _ in group.stations]
 
@@ -29,11 +29,11 @@ def ids(value: bytes | None) -> list[tuple[str, str]]:
 def test_each_partitions_events_are_all_there_in_their_order(added: list[tuple[int, int]]) -> None:
     packer = StationPacker("station-events")
     heads = [head(message) for message in range(4)]
-    expected: dict[int, list[tuple[str, str]]] = {}
+    expected: dict[int, list[tuple[str | None, str]]] = {}
     for number, (partition, message) in enumerate(added):
         packer.add(partition, heads[message], station(number))
         expected.setdefault(partition, []).append((f"b{message}", str(number)))
-    found: dict[int, list[tuple[str, str]]] = {}
+    found: dict[int, list[tuple[str | None, str]]] = {}
     for frame in packer.take():
         assert (frame.topic, frame.partition is None) == ("station-events", False)
         events = ids(frame.value)

@@ -54,8 +54,9 @@ events = (
     | st.builds(Forget, texts, times, times)
     | st.builds(Command, texts, st.sampled_from(Action), times, texts, times)
 )
-groups = st.builds(
-    StationGroup, texts, sources, times, times, kafka_keys, st.lists(st.tuples(texts, st.lists(records, max_size=3)))
+stations = st.lists(st.tuples(texts, st.lists(records, max_size=3)))
+groups = st.builds(StationGroup, texts, sources, times, times, kafka_keys, stations) | st.builds(
+    StationGroup, st.none(), sources, times, st.none(), kafka_keys, stations
 )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "callback",
     "mendable",
     "sending_handler",
+    "station_handler",
 ]
 
 GATE = "MODEL_GATE"  # a file: there when the gate is open
@@ -78,6 +79,12 @@ async def sending_handler(batch_id: str, results: list[dict[str, Any]], context:
     await context.send(os.environ[SIDE_TOPIC], batch_id, {"stations": len(results)})
     await gate(os.environ[HANDLER_GATE])
     return {"batch": batch_id, "count": len(results), "status": context.meta["status"]}
+
+
+def station_handler(station_id: str, module_input: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """A pass-through station's payload, made of all that a handler gets."""
+    (topic,) = module_input
+    return {"id": station_id, "topic": topic, "at": result["at"]}
 
 
 def answer(module_input: dict[str, Any]) -> dict[str, Any]:
