@@ -183,7 +183,7 @@ def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevB
 def test_broker_that_is_away_is_said_once_and_without_a_traceback(run: Run, command: list[str]) -> None:
     away = f"127.0.0.1:{free_port()}"
 
-    done = run(*command, stdin=LINES[0], broker=f"kafka://{away}")
+    done = run(*command, stdin=LINES[0], broker=f"kafka://{away}", CALLBACK="app.demo.model:callback")
 
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 1

@@ -350,3 +350,23 @@ def test_a_failed_station_is_late_when_its_batch_is_closed_and_a_bad_record_stay
     assert done.returncode == 0
     wait_for(lambda: len(worked.late_records()) == 2, worked.logs)
     assert len(worked.outputs()) == 1
+
+
+def test_a_batch_that_a_worker_discarded_is_published_with_all_that_had_arrived(cluster: Cluster, gate: Path) -> None:
+    cluster.start({"partial_min_ratio": "0.9", "batch_timeout": "1"}, {"MODEL_GATE": str(gate)}).wait_ready()
+    batch = cluster.batch(1, ["R-1", "E-2", "F-3", "W-4"])
+    cluster.send(batch)
+    letters_of(cluster, 2)
+
+    done = command(cluster)("--replay", "--reason", "discarded")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    cluster.wait_out()
+    (output,) = cluster.outputs()
+    assert stations(output) == ["R-1"]
+    meta = output.json["meta"]
+    assert (meta["status"], meta["completed_by"], meta["missing"]) == ("partial", "operator", ["W-4"])
+    assert (meta["empty"], [one["station_id"] for one in meta["failed"]]) == (["E-2"], ["F-3"])
+    letter = next(one for one in cluster.letters() if one.header("reason") == "discarded")
+    discarded = letter.json["meta"] | {"status": "discarded", "completed_by": "timeout"}
+    assert letter.json == output.json | {"meta": discarded}
