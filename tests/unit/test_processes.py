@@ -1,4 +1,4 @@
-"""Callbacks in processes: real ones, each test within a second or two."""
+"""Callbacks in processes: real ones, on the event loop of a real worker."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+import uvloop
 
 from app.callbacks import Call, ModuleInput
 from app.child_calls import ChildJob
@@ -78,7 +79,7 @@ def test_callbacks_run_in_other_processes_which_are_there_before_the_first_call(
             assert "can't be written as JSON: object at x" in error_of(outcomes["unjson"])
         assert pool.deaths == []
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 DIED = "ProcessDiedError: the process in which the callback ran ended"
@@ -103,7 +104,7 @@ def test_what_raises_or_kills_its_process_fails_its_station_alone(name: str) -> 
             assert "raise ValueError(message)" in (outcomes["raise"].traceback or "")
         assert pool.deaths == []
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_one_that_dies_is_replaced_at_once() -> None:
@@ -114,7 +115,7 @@ def test_one_that_dies_is_replaced_at_once() -> None:
             await bench.until(1)
             await eventually(lambda: len(pool.executor._idle) == 2)
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 @pytest.mark.parametrize("name", ["behave", "behave_async"])
@@ -138,7 +139,7 @@ def test_one_that_takes_too_long_is_killed_and_replaced_and_the_letter_says_wher
             assert outcomes["A"].code is Code.RESULT
             assert bench.runner.zombies == 0
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_one_in_overtime_gives_up_its_place_to_a_further_process_which_ends_when_it_is_not_needed_any_more() -> None:
@@ -161,7 +162,7 @@ def test_one_in_overtime_gives_up_its_place_to_a_further_process_which_ends_when
             await eventually(lambda: len(pool.pids()) == 1)
         assert pool.deaths == []
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_a_further_process_that_is_not_needed_any_more_ends_by_itself() -> None:
@@ -178,7 +179,7 @@ def test_a_further_process_that_is_not_needed_any_more_ends_by_itself() -> None:
             await eventually(lambda: len(pool.pids()) == 1)
         assert pool.deaths == []
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_cancel_all_spares_a_process_that_finishes_at_once_and_kills_one_that_does_not() -> None:
@@ -198,7 +199,7 @@ def test_cancel_all_spares_a_process_that_finishes_at_once_and_kills_one_that_do
             assert len(before & set(pool.pids())) == 1
             assert sorted(bench.stations()) == ["A", "B"]
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_stop_is_quick_whatever_the_callbacks_do() -> None:
@@ -211,7 +212,7 @@ def test_stop_is_quick_whatever_the_callbacks_do() -> None:
         assert time.monotonic() - started < 2
         assert not any(psutil.pid_exists(pid) for pid in pids)
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_an_idle_process_that_dies_is_replaced_and_no_station_fails() -> None:
@@ -229,7 +230,7 @@ def test_an_idle_process_that_dies_is_replaced_and_no_station_fails() -> None:
             await eventually(lambda: len(pool.executor._idle) == 1)
         assert pool.deaths == ["an idle process for callbacks ended by SIGKILL (short of memory?)"]
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_the_death_of_a_process_is_seen_though_a_program_that_it_started_lives_on(tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_the_death_of_a_process_is_seen_though_a_program_that_it_started_lives_o
             # It was of the same group of processes, and is killed with it.
             await eventually(lambda: not psutil.pid_exists(int(file.read_text())))
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_a_call_whose_process_died_is_made_again_with_retries(tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_a_call_whose_process_died_is_made_again_with_retries(tmp_path: Path) ->
             assert (await bench.until(1))["flaky"].code is Code.EMPTY
             assert (tmp_path / "count").read_text() == "xxx"
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_many_stations_go_into_one_process_and_die_with_it() -> None:
@@ -264,7 +265,7 @@ def test_many_stations_go_into_one_process_and_die_with_it() -> None:
                 assert "exit code 3" in error_of(outcomes[station])
             assert bench.strangers == ["ghost"]
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 @pytest.mark.parametrize("name", ["Model.predict", "model.predict"])
@@ -278,7 +279,7 @@ def test_the_callback_may_be_an_attribute_of_an_object(name: str) -> None:
             else:  # the class's own function, which lacks an object
                 assert "missing 1 required positional argument" in error_of(outcome)
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_a_large_input_and_a_large_result_come_through() -> None:
@@ -289,7 +290,7 @@ def test_a_large_input_and_a_large_result_come_through() -> None:
             for outcome in (await bench.until(2)).values():
                 assert value_of(outcome)["of"] == large
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_input_that_can_not_be_pickled_fails_its_station_alone() -> None:
@@ -303,7 +304,7 @@ def test_input_that_can_not_be_pickled_fails_its_station_alone() -> None:
             assert "pickle" in error_of(outcomes["bad"])
             assert outcomes["A"].code is outcomes["B"].code is Code.RESULT
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 @pytest.mark.parametrize(
@@ -333,7 +334,7 @@ def test_a_callback_that_a_process_can_not_import_is_an_error_at_the_start(
             assert word in str(caught.value)
         assert not executor._there
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def test_a_replacement_that_can_not_start_fails_the_stations_that_need_it(tmp_path: Path) -> None:
@@ -356,7 +357,7 @@ def test_a_replacement_that_can_not_start_fails_the_stations_that_need_it(tmp_pa
             assert (await bench.until(3))["B"].code is Code.RESULT
         assert "RuntimeError: gone" in deaths[0]
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 PARENT = """
@@ -405,4 +406,4 @@ def test_libraries_take_their_share_of_the_cores_unless_told_otherwise(monkeypat
             environment = psutil.Process(pool.pids()[0]).environ()
             assert (environment["OMP_NUM_THREADS"], environment["MKL_NUM_THREADS"]) == ("1", "7")
 
-    asyncio.run(main())
+    uvloop.run(main())

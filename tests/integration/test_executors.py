@@ -1,0 +1,115 @@
+"""Where callbacks run, on a real Kafka: what hangs or dies delays no other station, no rebalance and no shutdown."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FAILS, FINE, HANGS, stations_of
+from tests.integration.support.waiting import wait_for
+from tests.integration.support.worker import REPOSITORY
+
+pytestmark = pytest.mark.kafka
+
+LONGEST = 3.5  # seconds for a shutdown
+MODEL = f"""
+import asyncio
+import os
+import time
+
+DIES = os.environ["AGG_EXECUTOR"] == "process"
+
+
+async def waiting(station_id, module_input):
+    if station_id[0] == "{HANGS}":
+        await asyncio.Event().wait()
+    return failing(station_id)
+
+
+def blocking(station_id, module_input):
+    while station_id[0] == "{HANGS}":
+        time.sleep(0.01)
+    return failing(station_id)
+
+
+def many(inputs):
+    return {{station_id: blocking(station_id, module_input) for station_id, module_input in inputs.items()}}
+
+
+def failing(station_id):
+    if station_id[0] == "{FAILS}":
+        if DIES:
+            os._exit(7)
+        raise ValueError("exit code 7")
+    return {{"power": 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("executor", "function"),
+    [("auto", "waiting"), ("thread", "waiting"), ("process", "blocking"), ("process", "many")],
+)
+def test_callbacks_that_hang_or_fail_delay_nothing_else(cluster: Cluster, executor: str, function: str) -> None:
+    (cluster.folder / "hanging.py").write_text(MODEL)
+    key = "batch_callback" if function == "many" else "callback"
+    settings = {"callback": ""} | {
+        key: f"hanging:{function}",
+        "batch_callback_size": "2",
+        "executor": executor,
+        "executor_workers": "2",
+        "concurrency": "2",
+        "batch_timeout": "6",  # another process has to start within it, on a machine that may be busy
+        "station_timeout": "50",
+    }
+    here = {"PYTHONPATH": f"{cluster.folder}:{REPOSITORY}"}
+    worker = cluster.start(settings, here).wait_ready()
+    hung, fine, failing = stations_of(HANGS, range(4)), stations_of(FINE, range(6)), stations_of(FAILS, range(2))
+
+    cluster.send(cluster.batch(0, [*hung, *fine]))
+    cluster.wait_out(within=20)
+    cluster.send(cluster.batch(1, [*fine, *failing]))  # the hung ones have more than all places, and give them up
+    cluster.wait_out(within=20)
+    by_id = {output.name: output.json["meta"] for output in cluster.outputs()}
+    first, second = (by_id[cluster.batch(number, []).batch_id] for number in range(2))
+    assert set(hung) <= set(first["missing"])
+    assert second["missing"] == []
+    failed = {one["station_id"]: one["error"] for one in second["failed"]}
+    assert set(failing) <= set(failed) <= ({*failing, *fine} if function == "many" else {*failing})
+    assert all("exit code 7" in error for error in failed.values())
+
+    other = cluster.start(settings, here).wait_ready(within=20)  # a rebalance with callbacks that hang
+    wait_for(lambda: worker.ready, lambda: f"both are ready\n{cluster.logs()}", 20)
+    cluster.send(*(cluster.batch(number, fine) for number in range(2, 6)))
+    cluster.wait_out(within=20)
+
+    children = psutil.Process(worker.process.pid).children(recursive=True)
+    assert bool(children) == (executor == "process")
+    assert worker.terminate() < LONGEST
+    assert psutil.wait_procs(children, timeout=1)[1] == []
+    assert other.terminate() < LONGEST
+    cluster.assert_clean_logs()
+
+
+def test_processes_end_with_a_worker_that_is_killed(cluster: Cluster) -> None:
+    (cluster.folder / "hanging.py").write_text(MODEL)
+    settings = {"callback": "hanging:blocking", "executor": "process", "executor_workers": "2", "batch_timeout": "55"}
+    worker = cluster.start(settings, {"PYTHONPATH": f"{cluster.folder}:{REPOSITORY}"}).wait_ready()
+    cluster.send(cluster.batch(0, [*stations_of(HANGS, range(1)), *stations_of(FINE, range(1))]))
+    wait_for(
+        lambda: [row["arrived_count"] for row in worker.ask("/batches?local=true")["batches"]] == [1],
+        lambda: f"one hangs\n{worker.tail()}",
+    )
+    children = psutil.Process(worker.process.pid).children(recursive=True)
+    assert len(children) == 2
+    worker.process.kill()
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+def test_a_callback_that_a_process_can_not_import_ends_the_worker_with_exit_code_2(cluster: Cluster) -> None:
+    source = 'import sys\nif sys.flags.safe_path: raise RuntimeError("no weights here")\ndef callback(*_): ...\n'
+    (cluster.folder / "needy.py").write_text(source)
+    settings = {"callback": "needy:callback", "executor": "process"}
+    worker = cluster.start(settings, {"PYTHONPATH": f"{cluster.folder}:{REPOSITORY}"})
+    assert worker.wait_exit(30) == 2
+    assert "AGG_CALLBACK=needy:callback: importing needy failed with RuntimeError: no weights here" in worker.log
