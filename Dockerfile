@@ -11,8 +11,10 @@
 #   USER root
 #   RUN pip install --no-cache-dir numpy
 #   COPY load.py .
-#   USER worker
+#   USER 10001:10001
 #   ENV AGG_CALLBACK=load:callback
+#
+# A worker writes to no disk: the image runs with a read-only root file system (--read-only), as in docker-compose.yml.
 
 FROM python:3.13 AS build
 WORKDIR /src
@@ -24,13 +26,15 @@ COPY . ./
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-index --find-links /wheels .
 
 FROM python:3.13-slim
-RUN useradd --system --user-group --no-create-home worker
+RUN groupadd --gid 10001 worker && useradd --uid 10001 --gid worker --no-create-home --shell /usr/sbin/nologin worker
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /models
-USER worker
+# By number, so that Kubernetes can tell that it is not root.
+USER 10001:10001
+EXPOSE 6066
 # Without a proxy, whatever the environment says of one.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
 import os, urllib.request as request; \
 url = 'http://127.0.0.1:' + (os.environ.get('AGG_WEB_PORT') or '6066') + '/healthz'; \
 request.build_opener(request.ProxyHandler({})).open(url, timeout=4)"]
