@@ -7,6 +7,7 @@ from typing import Any
 from mode import loop as event_loop
 
 from app.aggregator import TICK_SECONDS
+from app.assignor import AggregatorAssignor
 from app.commands import register_commands
 from app.kafka import worker_credentials
 from app.letters.command import register_dead_letters
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         stream_buffer_maxsize=BUFFERED_PIECES,
         stream_wait_empty=True,
         stream_recovery_delay=0.0,
+        PartitionAssignor=AggregatorAssignor,
         TableManager=AggregatorTables,
         Worker=AggregatorWorker,
         store="memory://",

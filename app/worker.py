@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from faust.app import BootStrategy
 from faust.cli import worker as cli
 
+from app.assignor import AggregatorAssignor
 from app.callbacks import CallbackRunner
 from app.choices import LogFormat
 from app.consumer import AggregatorConsumer, AggregatorTransport
@@ -27,6 +28,7 @@ from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, tell
 from app.metrics import Metrics
 from app.output import RECORD_OVERHEAD
+from app.partitions import partition_of
 from app.pipeline import Pipeline, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings
@@ -36,6 +38,7 @@ from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, ou
 from app.user_functions import UserFunctions, find_functions
 from app.watchdog import Watchdog
 from app.web.access import access_of
+from app.web.address import advertised_url
 from app.web.server import WebAddressError, WebServer, create_web
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
@@ -92,6 +95,7 @@ class AggregatorApp(faust.App):
         self._functions: UserFunctions | None = None
         self._pipeline: Pipeline | None = None
         self._web: WebServer | None = None
+        self.url = ""  # where other workers reach this one's web; there once that listens
         self._owner_since: int | None = None  # the group's generation whose tables have been recovered
 
     # -- set up ------------------------------------------------------------------------------------------------------
@@ -160,18 +164,24 @@ class AggregatorApp(faust.App):
 
     async def _start_web(self) -> None:
         settings = self.settings
-        self._web = WebServer(
-            create_web(self, access_of(settings)),
+        web = create_web(self, access_of(settings))
+        server = WebServer(
+            web,
             host=settings.web_host,
             port=settings.web_port,
+            on_close=web.state.cluster.close,
             loop=self.loop,
             beacon=self.beacon,
         )
         try:
-            await self._web.start()
+            server.bind()
         except WebAddressError as error:
             stop_at_once(EXIT_BROKER, str(error))
-        tell(logger, logging.INFO, settings.log_language, Line.WEB, url=Shown(self._web.url))
+        # The others are told when we join the group, which is later.
+        self.url = await asyncio.to_thread(advertised_url, settings, server.url)
+        self._web = server
+        await server.start()
+        tell(logger, logging.INFO, settings.log_language, Line.WEB, url=Shown(self.url))
 
     async def _prepare_topics(self) -> tuple[int, int | None]:
         """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes."""
@@ -279,11 +289,6 @@ class AggregatorApp(faust.App):
 
     # -- what the web shows ------------------------------------------------------------------------------------------
 
-    @property
-    def url(self) -> str:
-        """Where this worker's web pages are."""
-        return self._web.url if self._web else ""
-
     def live(self) -> bool:
         """Whether the worker works at all: false when a partition stands still or the group does not answer."""
         return not self.should_stop and self._watchdog.trouble is None
@@ -302,6 +307,14 @@ class AggregatorApp(faust.App):
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of each partition that is ours."""
         return self._pipeline.aggregator.sets if self._pipeline else {}
+
+    def members(self) -> Mapping[str, frozenset[int]]:
+        """The partitions of batches by the URL of the worker that owns them, as of our latest assignment."""
+        return cast(AggregatorAssignor, self.assignor).members(self.settings.batch_events_topic)
+
+    def partition_of(self, batch_id: str) -> int:
+        """Where a batch of this id lives."""
+        return partition_of(batch_id.encode(), self.settings.partitions)
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """This worker's metrics for Prometheus, and their content type."""

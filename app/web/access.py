@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from app.setting_values import is_loopback
 from app.settings import Settings
 
-__all__ = ["Access", "access_of"]
+__all__ = ["Access", "access_of", "is_wildcard"]
 
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 _BEARER: Final = re.compile(rb"bearer +([!-~]+) *", re.IGNORECASE)
@@ -69,7 +69,7 @@ def access_of(settings: Settings) -> Access:
     """
     token = settings.web_token.get_secret_value() if settings.web_token else None
     loopback = is_loopback(settings.web_host)
-    if not loopback and _is_wildcard(settings.web_host):
+    if not loopback and is_wildcard(settings.web_host):
         return Access(token, loopback=False, names=None)
     names = {settings.web_host.lower()}
     if settings.web_advertised_url is not None:
@@ -89,5 +89,6 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_wildcard(host: str) -> bool:
+def is_wildcard(host: str) -> bool:
+    """Whether a server on this host listens on all addresses of its machine."""
     return _is_address(host) and ipaddress.ip_address(host).is_unspecified

@@ -19,12 +19,13 @@ from typing import Final, NamedTuple
 
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
+from app.web.parts import Gathered
 from app.web.views import BatchList, BatchRow, row_of
 from tables.batch import Batch
 from tables.codes import Status
 from tables.working_set import ClosedBatch, WorkingSet
 
-__all__ = ["Cursor", "Shown", "decode_cursor", "encode_cursor", "find_batch", "list_batches"]
+__all__ = ["Cursor", "Shown", "decode_cursor", "encode_cursor", "find_batch", "list_batches", "merge_pages"]
 
 SLICE: Final = 5000  # batches, or stations of open batches, that are looked at in one turn
 
@@ -101,6 +102,32 @@ async def list_batches(
         next=encode_cursor(Cursor(last.opened_at, last.batch_id)) if last else None,
         incomplete=[],
     )
+
+
+def merge_pages(gathered: Gathered[BatchList], *, limit: int) -> BatchList:
+    """One page of the pages of several workers.
+
+    While partitions move, two workers may show one batch: then the row counts that has come further.
+    """
+    rows: dict[str, BatchRow] = {}
+    for page in gathered.parts:
+        for row in page.batches:
+            known = rows.get(row.batch_id)
+            if known is None or _progress(row) > _progress(known):
+                rows[row.batch_id] = row
+    batches = sorted(rows.values(), key=lambda row: Cursor(row.opened_at, row.batch_id).place)
+    cursors = [page.next for page in gathered.parts if page.next is not None]
+    # Behind the last row of a page that is not its worker's last one, other rows may be missing.
+    ends = [decode_cursor(cursor).place for cursor in cursors]
+    sure = [row for row in batches if not ends or Cursor(row.opened_at, row.batch_id).place <= min(ends)][:limit]
+    more = bool(ends) or len(sure) < len(batches)
+    last = Cursor(sure[-1].opened_at, sure[-1].batch_id) if sure else None
+    following = encode_cursor(last) if last else min(cursors, key=lambda one: decode_cursor(one).place, default=None)
+    return BatchList(batches=sure, next=following if more else None, incomplete=gathered.incomplete)
+
+
+def _progress(row: BatchRow) -> tuple[bool, int, int]:
+    return row.status is not Status.OPEN, row.revision, row.arrived_count
 
 
 async def _first(count: int, sets: Mapping[int, WorkingSet], shown: Shown | None, after: Cursor | None) -> list[_Found]:

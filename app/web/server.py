@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,10 +13,10 @@ import uvicorn
 from mode import Service
 from starlette.types import ASGIApp
 
-from app.web.api import WorkerState, create_web
+from app.web.api import create_web
 from app.web.protocol import BoundedProtocol
 
-__all__ = ["PortTaken", "WebAddressError", "WebServer", "WorkerState", "create_web"]
+__all__ = ["PortTaken", "WebAddressError", "WebServer", "create_web"]
 
 _BACKLOG: Final = 128
 _PATIENCE: Final = 0.5  # seconds that answers under way have when the server stops, and again to be torn down
@@ -44,19 +44,29 @@ class WebServer(Service):
     The port is taken by `bind`, or by the start if that was not called before.
     """
 
-    def __init__(self, web: ASGIApp, *, host: str, port: int, **options: Any) -> None:
+    def __init__(
+        self,
+        web: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+        **options: Any,
+    ) -> None:
         """A server that is not listening yet.
 
         Args:
             web: what is served.
             host: address to listen on; a name is taken as IPv4.
             port: 0 for a free one.
+            on_close: awaited when it has stopped.
             options: of mode.Service.
         """
         super().__init__(**options)
         self._web = web
         self._host = host
         self._port = port
+        self._on_close = on_close
         self._socket: socket.socket | None = None
         self._server: _Uvicorn | None = None
         self._serving: asyncio.Future[Any] | None = None
@@ -140,3 +150,5 @@ class WebServer(Service):
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        if self._on_close is not None:
+            await self._on_close()

@@ -13,6 +13,7 @@ from tables.events import Decision
 from tables.working_set import ClosedBatch
 
 __all__ = [
+    "Answer",
     "BatchDetail",
     "BatchList",
     "BatchRow",
@@ -25,30 +26,32 @@ __all__ = [
 ]
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What is answered."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Health(_Answer):
+class Health(Answer):
     """The answer of a worker that is well."""
 
     status: str = "ok"
 
 
-class Error(_Answer):
+class Error(Answer):
     """What was wrong: `code` is for programs, `message` for people."""
 
     code: str
     message: str
 
 
-class ErrorAnswer(_Answer):
+class ErrorAnswer(Answer):
     """The body of every answer that is an error."""
 
     error: Error
 
 
-class BatchRow(_Answer):
+class BatchRow(Answer):
     """One batch, open or closed."""
 
     batch_id: str
@@ -66,7 +69,7 @@ class BatchRow(_Answer):
     worker: str = Field(description="URL of the worker that owns it")
 
 
-class StationError(_Answer):
+class StationError(Answer):
     """A station that failed, and why."""
 
     station_id: str
@@ -83,7 +86,7 @@ class BatchDetail(BatchRow):
     empty: list[str]
 
 
-class BatchList(_Answer):
+class BatchList(Answer):
     """One page of batches, newest opened first."""
 
     batches: list[BatchRow]

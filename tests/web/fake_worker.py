@@ -45,6 +45,7 @@ class FakeWorker:
         self.url = "http://127.0.0.1:6066"
         self.is_live = True
         self.is_ready = True
+        self.others: dict[str, frozenset[int]] = {}
         self.records = {partition: MemoryRecords() for partition in partitions or (0,)}
         self.sets = {
             partition: WorkingSet(records, Rules(max_age=MAX_AGE)) for partition, records in self.records.items()
@@ -61,6 +62,14 @@ class FakeWorker:
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         return expose(self.registry, accept)
+
+    def members(self) -> Mapping[str, frozenset[int]]:
+        return {self.url: frozenset(self.records)} | self.others
+
+    def partition_of(self, batch_id: str) -> int:
+        """Where it is, else the first: the hash is left to the real ones."""
+        there = [partition for partition, working_set in self.sets.items() if working_set.look_up(batch_id)]
+        return (there or sorted(self.records))[0]
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         return self.sets

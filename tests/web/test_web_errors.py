@@ -41,7 +41,7 @@ def test_other_bad_input_is_400_too(query: str) -> None:
 
 def test_a_batch_that_is_not_known_is_404() -> None:
     answer = ask(FakeWorker(), "/batches/T_1")
-    message = "batch T_1 is not known: never opened, forgotten, or another worker's"
+    message = "batch T_1 is not known: never opened, or forgotten"
     assert answer.status_code == 404
     assert answer.json() == {"error": {"code": "unknown-batch", "message": message}}
 
@@ -143,7 +143,14 @@ def test_two_hosts_are_refused() -> None:
 
 def test_the_description_names_what_is_served_and_errors_as_they_are() -> None:
     description = get(FakeWorker(), "/openapi.json")
-    assert list(description["paths"]) == ["/healthz", "/readyz", "/batches", "/batches/{batch_id}", "/metrics"]
+    assert list(description["paths"]) == [
+        "/healthz",
+        "/readyz",
+        "/batches",
+        "/batches/{batch_id}",
+        "/cluster",
+        "/metrics",
+    ]
     answers = description["paths"]["/batches"]["get"]["responses"]
     assert set(answers) == {"200", "default"}
     schema = answers["default"]["content"]["application/json"]["schema"]

@@ -1,0 +1,130 @@
+"""Asking the other workers: each for its own part, within a deadline, and saying who has not answered.
+
+What is asked is internal paths, which never ask further. A redirect is not followed, so that the token goes nowhere
+else than to the URLs that the members of the group have told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from app.web.parts import Gathered, Part
+from app.web.state import WorkerState
+
+__all__ = ["DEADLINE", "INTERNAL", "Cluster", "NoAnswer", "Reader"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Reader = Callable[[bytes], Part[T]]  # raises ValueError where that is no part
+
+DEADLINE: Final = 1.4  # seconds that a worker has for its part, so that the whole is there within 2
+INTERNAL: Final = "/internal"
+_CONNECTIONS: Final = 16  # to one worker
+_KEPT_ALIVE: Final = 4.0  # seconds; a worker's server closes what is idle for 5
+
+
+class NoAnswer(Exception):  # noqa: N818 - says it
+    """A worker has not answered in time, or not as it should; the text says how."""
+
+
+class Cluster:
+    """The workers of the group, as one of them sees them."""
+
+    def __init__(self, state: WorkerState, token: str | None) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            state: this worker.
+            token: the bearer token that all workers share; None: they have none.
+        """
+        self._state = state
+        self._headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+        self._session: aiohttp.ClientSession | None = None
+        self._refusing: set[str] = set()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def gather(self, path: str, own: Awaitable[T], read: Reader[T], *, local: bool = False) -> Gathered[T]:
+        """This worker's part and, unless `local`, that of each other.
+
+        Args:
+            path: the internal path, with its query, that answers with the part of a worker.
+            own: makes this worker's part.
+            read: reads the part of another.
+            local: ask nobody else.
+        """
+        members = (
+            {} if local else {url: owned for url, owned in self._state.members().items() if url != self._state.url}
+        )
+        asking = [asyncio.ensure_future(self.ask(url, path, read)) for url in members]
+        try:
+            gathered = Gathered([await own], [] if self._state.ready() else [self._state.url])
+            for url, answer in zip(members, await asyncio.gather(*asking, return_exceptions=True), strict=True):
+                if isinstance(answer, Part):
+                    gathered.parts.append(answer.answer)
+                elif not isinstance(answer, NoAnswer):
+                    raise answer
+                if isinstance(answer, NoAnswer) or not answer.partitions >= members[url]:
+                    gathered.incomplete.append(url)
+        finally:
+            for task in asking:
+                task.cancel()
+        return gathered
+
+    def owner_of(self, partition: int) -> str | None:
+        """URL of the worker that owns a partition of the batches, which may be this one; None when nobody does."""
+        return next((url for url, owned in self._state.members().items() if partition in owned), None)
+
+    async def ask(self, url: str, path: str, read: Reader[T]) -> Part[T]:
+        """The part of one worker.
+
+        Raises:
+            NoAnswer: It did not give it within the deadline.
+        """
+        try:
+            async with asyncio.timeout(DEADLINE):
+                body = await self._get(url, path)
+            return read(body)
+        except TimeoutError:
+            message = f"the worker at {url} has not answered within {DEADLINE:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            message = f"the worker at {url} can't be asked: {error or repr(error)}"
+        except ValueError:  # what pydantic says of a bad answer is one
+            message = f"the worker at {url} answers in another way: is it of another version?"
+        raise NoAnswer(message)
+
+    async def _get(self, url: str, path: str) -> bytes:
+        address = URL(url + INTERNAL + path, encoded=True)
+        async with self._connected().get(address, headers=self._headers, allow_redirects=False) as answer:
+            self._note_refusal(url, refused=answer.status == HTTPStatus.UNAUTHORIZED)
+            if answer.status != HTTPStatus.OK:
+                message = f"the worker at {url} answers with status {answer.status}"
+                raise NoAnswer(message)
+            return await answer.read()
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS, keepalive_timeout=_KEPT_ALIVE),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        return self._session
+
+    def _note_refusal(self, url: str, *, refused: bool) -> None:
+        """Say once that a worker has another token; nobody would see why its part is always missing."""
+        if refused and url not in self._refusing:
+            logger.warning("the worker at %s refuses our token: AGG_WEB_TOKEN must be the same for all workers", url)
+        (self._refusing.add if refused else self._refusing.discard)(url)

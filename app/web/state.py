@@ -1,0 +1,39 @@
+"""What the web knows of its worker. Read on the worker's event loop, anew for each request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from tables.working_set import WorkingSet
+
+__all__ = ["WorkerState"]
+
+
+class WorkerState(Protocol):
+    """A worker."""
+
+    @property
+    def url(self) -> str:
+        """Where other workers reach this one, such as `http://127.0.0.1:6066`."""
+
+    def live(self) -> bool:
+        """Whether the worker is working."""
+
+    def ready(self) -> bool:
+        """Whether it is in the group, and its assignment, which may be empty, is recovered."""
+
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        """The metrics, in the format that an `Accept` header asks for, and their content type."""
+
+    def working_sets(self) -> Mapping[int, WorkingSet]:
+        """The batches of the partitions that are owned and recovered; empty before recovery."""
+
+    def members(self) -> Mapping[str, frozenset[int]]:
+        """The batches' partitions by the URL of the worker that owns them, as of the latest assignment.
+
+        This worker is among them, and so are those without any; empty before the first assignment.
+        """
+
+    def partition_of(self, batch_id: str) -> int:
+        """The partition in which a batch of this id lives, if there is one."""

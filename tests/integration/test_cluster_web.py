@@ -1,0 +1,104 @@
+"""Two workers on a real Kafka, asked over HTTP: either answers for both."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FINE, GATED, stations_of
+from tests.integration.support.model import GATE
+from tests.integration.support.waiting import wait_for
+from tests.integration.support.worker import WorkerProcess
+
+pytestmark = pytest.mark.kafka
+
+TOKEN = "a-token-of-the-tests"  # noqa: S105
+WITHIN = 2.0  # seconds
+
+
+def ask(
+    worker: WorkerProcess, path: str, *, method: str = "GET", token: str | None = TOKEN, **more: Any
+) -> httpx.Response:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return httpx.request(method, worker.url + path, headers=headers, timeout=10.0, **more)
+
+
+def two_workers(cluster: Cluster, **settings: str) -> tuple[WorkerProcess, WorkerProcess]:
+    """Two workers that both own partitions, and know it."""
+    gate = {GATE: str(cluster.folder / "gate")}
+    workers = [cluster.start({"web_token": TOKEN, "station_timeout": "120"} | settings, gate) for _ in range(2)]
+    for worker in workers:
+        worker.wait_ready()
+
+    def shared() -> bool:
+        members = [ask(worker, "/cluster").json()["workers"] for worker in workers]
+        return all(len(seen) == 2 and all(one["ready"] and one["partitions"] for one in seen) for seen in members)
+
+    wait_for(shared, lambda: f"both own partitions\n{cluster.logs()}")
+    return workers[0], workers[1]
+
+
+def open_batches(cluster: Cluster, count: int) -> list[str]:
+    """So many batches that stay open."""
+    stations = [*stations_of(FINE, range(2)), *stations_of(GATED, range(1))]
+    batches = [cluster.batch(number, stations) for number in range(count)]
+    cluster.send(*batches)
+    return sorted(batch.batch_id for batch in batches)
+
+
+def ids(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return sorted(row["batch_id"] for row in answer.json()["batches"])
+
+
+def test_either_worker_shows_the_batches_of_both(cluster: Cluster) -> None:
+    first, second = two_workers(cluster, batch_timeout="50")
+    due = open_batches(cluster, 24)
+    wait_for(lambda: ids(ask(first, "/batches?status=open")) == due, lambda: f"all are open\n{cluster.logs()}")
+    own = [ids(ask(worker, "/batches?local=true")) for worker in (first, second)]
+    assert all(own)
+    assert sorted(own[0] + own[1]) == due
+
+    for worker in (first, second):
+        answer = ask(worker, "/batches").json()
+        assert {row["worker"] for row in answer["batches"]} == {first.url, second.url}
+        assert (answer["next"], answer["incomplete"]) == (None, [])
+        for batch_id in (own[0][0], own[1][0]):
+            detail = ask(worker, f"/batches/{batch_id}").json()
+            assert (detail["batch_id"], detail["missing"]) == (batch_id, ["W-0"])
+        assert ask(worker, "/batches/unknown").status_code == 404
+    assert ask(first, f"/batches/{own[1][0]}?local=true").status_code == 404
+
+    pages, cursor = [], ""
+    while cursor is not None:
+        answer = ask(first, f"/batches?limit=5&cursor={cursor}").json()
+        pages += [row["batch_id"] for row in answer["batches"]]
+        cursor = answer["next"]
+    assert sorted(pages) == due
+    assert pages == [row["batch_id"] for row in ask(second, "/batches").json()["batches"]]
+
+
+def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Cluster) -> None:
+    first, second = two_workers(cluster, batch_timeout="50")
+    due = open_batches(cluster, 24)
+    wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
+    (own, other) = (ids(ask(worker, "/batches?local=true")) for worker in (first, second))
+
+    second.pause()
+    try:
+        started = time.monotonic()
+        answer = ask(first, "/batches")
+        took = time.monotonic() - started
+        assert ids(answer) == own
+        assert answer.json()["incomplete"] == [second.url]
+        assert took < WITHIN
+        away = ask(first, f"/batches/{other[0]}")
+        assert (away.status_code, away.json()["error"]["code"]) == (504, "owner-away")
+        assert second.url in away.json()["error"]["message"]
+    finally:
+        second.resume()
+    wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"both answer again\n{cluster.logs()}")

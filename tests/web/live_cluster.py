@@ -1,0 +1,67 @@
+"""Several fake workers with real servers, each of which knows where the others are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+
+from app.web.access import Access
+from app.web.server import WebServer, create_web
+from tests.web.fake_worker import FakeWorker
+
+__all__ = ["TOKEN", "Live", "Peer", "on_cluster", "peer"]
+
+TOKEN = "the-token-of-all"  # noqa: S105
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Live:
+    """A fake worker that is served."""
+
+    def __init__(self, worker: FakeWorker, client: httpx.AsyncClient) -> None:
+        self.worker = worker
+        self._client = client
+
+    async def ask(self, path: str, *, method: str = "GET", token: str | None = TOKEN, **more: Any) -> httpx.Response:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers |= more.pop("headers", {})
+        return await self._client.request(method, self.worker.url + path, headers=headers, **more)
+
+    async def get(self, path: str) -> Any:
+        answer = await self.ask(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def on_cluster(
+    workers: list[FakeWorker], test: Callable[[list[Live]], Awaitable[None]], *, tokens: list[str] | None = None
+) -> None:
+    """Serve the workers, with these tokens or the one of all, and run the test."""
+
+    async def running() -> None:
+        async with AsyncExitStack() as stack, asyncio.timeout(30):
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0))
+            for worker, token in zip(workers, tokens or [TOKEN] * len(workers), strict=True):
+                web = create_web(worker, Access(token))
+                server = WebServer(web, host="127.0.0.1", port=0, on_close=web.state.cluster.close)
+                await server.start()
+                stack.push_async_callback(server.stop)
+                worker.url = server.url
+            for worker in workers:
+                worker.others |= {other.url: frozenset(other.records) for other in workers if other is not worker}
+            await test([Live(worker, client) for worker in workers])
+
+    asyncio.run(running())
+
+
+@asynccontextmanager
+async def peer(behave: Peer) -> AsyncIterator[str]:
+    """Something else at the place of a worker; its URL."""
+    server = await asyncio.start_server(behave, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server.close()
