@@ -45,6 +45,7 @@ class FakeWorker:
         self.url = "http://127.0.0.1:6066"
         self.is_live = True
         self.is_ready = True
+        self.home: int | None = None
         self.others: dict[str, frozenset[int]] = {}
         self.records = {partition: MemoryRecords() for partition in partitions or (0,)}
         self.sets = {
@@ -67,7 +68,9 @@ class FakeWorker:
         return {self.url: frozenset(self.records)} | self.others
 
     def partition_of(self, batch_id: str) -> int:
-        """Where it is, else the first: the hash is left to the real ones."""
+        """`home` if that is set, else where it is, else the first: the hash is left to the real ones."""
+        if self.home is not None:
+            return self.home
         there = [partition for partition, working_set in self.sets.items() if working_set.look_up(batch_id)]
         return (there or sorted(self.records))[0]
 

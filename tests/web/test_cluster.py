@@ -80,7 +80,7 @@ def test_a_batch_that_two_workers_show_is_shown_once_as_it_is_furthest() -> None
 def test_the_owner_is_asked_for_one_batch() -> None:
     first, second = FakeWorker(0), FakeWorker(1)
     second.open("T_1:.场 ?%2F", ["A"], partition=1)
-    first.partition_of = lambda _: 1  # type: ignore[method-assign]
+    first.home = 1
 
     async def test(live: list[Live]) -> None:
         assert (await live[0].get("/batches/T_1:.%E5%9C%BA%20%3F%252F"))["batch_id"] == "T_1:.场 ?%2F"
@@ -100,7 +100,7 @@ def test_the_owner_is_asked_for_one_batch() -> None:
 
 def test_a_batch_of_a_partition_that_nobody_has_is_not_unknown() -> None:
     worker = FakeWorker(0)
-    worker.partition_of = lambda _: 5  # type: ignore[method-assign]
+    worker.home = 5
 
     async def test(live: list[Live]) -> None:
         answer = await live[0].ask("/batches/T_1")
@@ -125,7 +125,7 @@ def test_a_worker_that_is_not_sure_of_its_partitions_says_so() -> None:
             ],
             key=lambda one: str(one["url"]),
         )
-        second.partition_of = lambda _: 0  # type: ignore[method-assign]
+        second.home = 0
         assert (await live[1].ask("/batches/T_2")).status_code == 503
         assert (await live[0].ask("/batches/T_1")).status_code == 503
         first.is_ready = True
@@ -179,7 +179,7 @@ def test_a_worker_that_does_not_answer_is_named_and_the_rest_is_shown(behave: An
             answer = await live[0].get("/batches")
             assert time.monotonic() - started < 2.0
             assert (ids(answer), answer["incomplete"]) == (["T_1", "T_2"], [url])
-            worker.partition_of = lambda _: 2  # type: ignore[method-assign]
+            worker.home = 2
             away = await live[0].ask("/batches/T_3")
             assert (away.status_code, away.json()["error"]["code"]) == (504, "owner-away")
 
