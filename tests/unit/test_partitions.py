@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from aiokafka.partitioner import murmur2
+from aiokafka import partitioner as aiokafka_partitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app import partitions
-from app.partitions import Partitioner, partition_of
+from app.partitions import Partitioner, murmur2, partition_of
 
 VECTORS = {
     "21": -973932308,
@@ -22,7 +22,12 @@ VECTORS = {
 
 @pytest.mark.parametrize("key", VECTORS)
 def test_the_hash_is_that_of_the_java_client(key: str) -> None:
-    assert murmur2(key.encode()) & 0xFFFFFFFF == VECTORS[key] & 0xFFFFFFFF
+    assert murmur2(key.encode()) == VECTORS[key] & 0xFFFFFFFF
+
+
+@given(st.binary(max_size=300))
+def test_the_hash_is_that_of_aiokafka_for_any_key(key: bytes) -> None:
+    assert murmur2(key) == aiokafka_partitioner.murmur2(key) & 0xFFFFFFFF
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 1000])
