@@ -16,7 +16,6 @@ from aiokafka.errors import KafkaError
 from faust.app import BootStrategy
 from faust.cli import worker as cli
 
-from app.assignor import AggregatorAssignor
 from app.callbacks import CallbackRunner
 from app.choices import LogFormat
 from app.consumer import AggregatorConsumer, AggregatorTransport
@@ -28,7 +27,6 @@ from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, tell
 from app.metrics import Metrics
 from app.output import RECORD_OVERHEAD
-from app.partitions import partition_of
 from app.pipeline import Pipeline, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings
@@ -40,6 +38,7 @@ from app.watchdog import Watchdog
 from app.web.access import access_of
 from app.web.address import advertised_url
 from app.web.server import WebAddressError, WebServer, create_web
+from app.web_view import WebView
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
 
@@ -90,8 +89,9 @@ class AggregatorApp(faust.App):
         self.station_intake = MessageIntake(self._run_stations, self._is_current, self.fail)
         self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
         self.statistics = Statistics(Metrics(), time.time)
-        self._figures = WorkerFigures(self)
+        self.figures = WorkerFigures(self)
         self._watchdog = Watchdog(self)
+        self._web_view = WebView(self)
         self._functions: UserFunctions | None = None
         self._pipeline: Pipeline | None = None
         self._web: WebServer | None = None
@@ -130,8 +130,9 @@ class AggregatorApp(faust.App):
         survive_lost_connections(self._kafka_producer().client)
         await self._pin([spec.name for spec in topic_specs(self.settings)])
         sender = KafkaSender(
-            self._kafka_producer, self._fence, self.settings.broker_patience, on_sent=self._figures.written
+            self._kafka_producer, self._fence, self.settings.broker_patience, on_sent=self.figures.written
         )
+        self._web_view.send_by(sender)
         if largest is not None and largest < BATCH_BYTES:
             sender.send_one_by_one(self.settings.output_topic)
         self._pipeline = build_pipeline(
@@ -164,7 +165,7 @@ class AggregatorApp(faust.App):
 
     async def _start_web(self) -> None:
         settings = self.settings
-        web = create_web(self, access_of(settings))
+        web = create_web(self._web_view, access_of(settings))
         server = WebServer(
             web,
             host=settings.web_host,
@@ -214,15 +215,15 @@ class AggregatorApp(faust.App):
     # -- the streams' work -------------------------------------------------------------------------------------------
 
     async def _split(self, messages: Any) -> None:
-        self._figures.read(SOURCE, messages)
+        self.figures.read(SOURCE, messages)
         await self.pipeline.splitter.handle(messages)
 
     async def _run_stations(self, message: Any, done: Any) -> None:
-        self._figures.read(STATION_EVENTS, (message,))
+        self.figures.read(STATION_EVENTS, (message,))
         await self.pipeline.stations.handle(message, done)
 
     async def _aggregate(self, messages: Any) -> None:
-        self._figures.read(BATCH_EVENTS, messages)
+        self.figures.read(BATCH_EVENTS, messages)
         await self.pipeline.aggregator.handle(messages)
 
     async def tick(self) -> None:
@@ -307,18 +308,6 @@ class AggregatorApp(faust.App):
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of each partition that is ours."""
         return self._pipeline.aggregator.sets if self._pipeline else {}
-
-    def members(self) -> Mapping[str, frozenset[int]]:
-        """The partitions of batches by the URL of the worker that owns them, as of our latest assignment."""
-        return cast(AggregatorAssignor, self.assignor).members(self.settings.batch_events_topic)
-
-    def partition_of(self, batch_id: str) -> int:
-        """Where a batch of this id lives."""
-        return partition_of(batch_id.encode(), self.settings.partitions)
-
-    def exposition(self, accept: str | None) -> tuple[bytes, str]:
-        """This worker's metrics for Prometheus, and their content type."""
-        return self._figures.expose(accept)
 
     @property
     def runner(self) -> CallbackRunner | None:

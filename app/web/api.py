@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, FastAPI
 
 from app.web.access import Access
+from app.web.actions import actions_router
 from app.web.batches import Batches, batches_router
 from app.web.cluster import Cluster
 from app.web.errors import Refusal, answer_errors
@@ -36,6 +37,7 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     batches = Batches(state, cluster)
     web.include_router(_health(state))
     web.include_router(batches_router(state, batches))
+    web.include_router(actions_router(state, batches, enabled=access.token is not None))
     web.include_router(members_router(state, cluster))
     web.include_router(metrics_router(state))
     answer_errors(web)

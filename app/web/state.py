@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from tables.events import Command
 from tables.working_set import WorkingSet
 
-__all__ = ["WorkerState"]
+__all__ = ["NotConfirmed", "WorkerState"]
+
+
+class NotConfirmed(Exception):  # noqa: N818 - says it
+    """What was to be sent may stand in Kafka, or not."""
 
 
 class WorkerState(Protocol):
@@ -37,3 +42,14 @@ class WorkerState(Protocol):
 
     def partition_of(self, batch_id: str) -> int:
         """The partition in which a batch of this id lives, if there is one."""
+
+    @property
+    def max_batch_age(self) -> float:
+        """Seconds after its opening beyond which no batch's deadline is moved."""
+
+    async def send_command(self, command: Command) -> None:
+        """Append an operator's command to the log of its batch; returns when that is confirmed.
+
+        Raises:
+            NotConfirmed: It was not.
+        """

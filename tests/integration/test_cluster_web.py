@@ -23,7 +23,7 @@ WITHIN = 2.0  # seconds
 def ask(
     worker: WorkerProcess, path: str, *, method: str = "GET", token: str | None = TOKEN, **more: Any
 ) -> httpx.Response:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+    headers = more.pop("headers", {}) | ({"authorization": f"Bearer {token}"} if token else {})
     return httpx.request(method, worker.url + path, headers=headers, timeout=10.0, **more)
 
 
@@ -102,3 +102,42 @@ def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Clus
     finally:
         second.resume()
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"both answer again\n{cluster.logs()}")
+
+
+def test_actions_reach_batches_of_either_worker_through_the_other(cluster: Cluster) -> None:
+    first, second = two_workers(cluster, batch_timeout="50")
+    due = open_batches(cluster, 24)
+    wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
+    wait_for(
+        lambda: all(row["arrived_count"] == 2 for row in ask(first, "/batches").json()["batches"]),
+        lambda: f"what is not gated has arrived\n{cluster.logs()}",
+    )
+    complete, discard, extend, *_ = ids(ask(second, "/batches?local=true"))
+
+    def act(batch_id: str, action: str, token: str | None = TOKEN, **more: Any) -> httpx.Response:
+        path = f"/batches/{batch_id}/{action}"
+        return ask(first, path, method="POST", token=token, headers={"x-operator": "%E5%BC%A0"}, **more)
+
+    for token in (None, "wrong"):
+        assert {act(batch_id, "complete", token).status_code for batch_id in (complete, "unknown")} == {401}
+    before = time.time()
+    assert act(extend, "extend", json={"seconds": 5}).status_code == 202
+    assert act(complete, "complete").status_code == 202
+    assert act(discard, "discard").status_code == 202
+    wait_for(lambda: len(ids(ask(first, "/batches?status=closed"))) == 2, lambda: f"closed\n{cluster.logs()}")
+
+    wait_for(lambda: complete in cluster.out(), lambda: f"published\n{cluster.logs()}")
+    (output,) = [message for message in cluster.outputs() if message.name == complete]
+    meta = output.json["meta"]
+    assert (meta["status"], meta["completed_by"], meta["missing"]) == ("partial", "operator", ["W-0"])
+    assert (meta["operator"]["action"], meta["operator"]["by"]) == ("complete", "张")
+    assert before <= meta["operator"]["at"] <= time.time()
+    wait_for(cluster.letters, lambda: f"a dead letter\n{cluster.logs()}")
+    assert [(letter.name, letter.header("reason")) for letter in cluster.letters()] == [(discard, "discarded")]
+    row = ask(first, f"/batches/{extend}").json()
+    assert row["deadline"] == pytest.approx(row["opened_at"] + 55.0)
+    assert ids(ask(second, "/batches?status=open")) == sorted(set(due) - {complete, discard})
+    for action in ("complete", "discard", "extend"):
+        assert act(complete, action, json={"seconds": 1}).status_code == 409
+        assert act("unknown", action, json={"seconds": 1}).status_code == 404
+    assert TOKEN not in first.log + second.log

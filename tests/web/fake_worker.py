@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from app.metrics import Metrics
 from app.prometheus import Now, expose, metrics_registry
 from app.statistics import Statistics
-from tables.events import Arrived, BatchEvent, Effect, Expire, Forget, Open, Position, Released, Source
+from app.web.state import NotConfirmed
+from tables.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
 from tables.policies import Rules
 from tables.records import Destination, Table, Write
 from tables.working_set import WorkingSet
@@ -45,6 +46,8 @@ class FakeWorker:
         self.url = "http://127.0.0.1:6066"
         self.is_live = True
         self.is_ready = True
+        self.commands: list[Command] = []
+        self.is_unconfirmed = False
         self.home: int | None = None
         self.others: dict[str, frozenset[int]] = {}
         self.records = {partition: MemoryRecords() for partition in partitions or (0,)}
@@ -73,6 +76,15 @@ class FakeWorker:
             return self.home
         there = [partition for partition, working_set in self.sets.items() if working_set.look_up(batch_id)]
         return (there or sorted(self.records))[0]
+
+    @property
+    def max_batch_age(self) -> float:
+        return MAX_AGE
+
+    async def send_command(self, command: Command) -> None:
+        if self.is_unconfirmed:
+            raise NotConfirmed
+        self.commands.append(command)
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         return self.sets

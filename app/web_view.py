@@ -1,0 +1,81 @@
+"""What the web knows of its worker, and the one thing that it does: append an operator's command to a batch's log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from app.assignor import AggregatorAssignor
+from app.frames import event_frames
+from app.partitions import partition_of
+from app.sender import KafkaSender, SendError
+from app.web.state import NotConfirmed
+from tables.events import Command
+from tables.working_set import WorkingSet
+
+if TYPE_CHECKING:
+    from app.worker import AggregatorApp
+
+__all__ = ["WebView"]
+
+
+class WebView:
+    """Looks at a worker when it is asked; there before the worker has started."""
+
+    def __init__(self, app: AggregatorApp) -> None:
+        self._app = app
+        self._settings = app.settings
+        self._sender: KafkaSender | None = None
+
+    def send_by(self, sender: KafkaSender) -> None:
+        """Send commands by this from now on."""
+        self._sender = sender
+
+    @property
+    def url(self) -> str:
+        """Where other workers reach this one."""
+        return self._app.url
+
+    @property
+    def max_batch_age(self) -> float:
+        """Seconds after its opening beyond which no batch's deadline is moved."""
+        return self._settings.max_batch_age
+
+    def live(self) -> bool:
+        """Whether the worker works at all."""
+        return self._app.live()
+
+    def ready(self) -> bool:
+        """Whether it is in the group and its assignment is recovered."""
+        return self._app.ready()
+
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        """The worker's metrics for Prometheus, and their content type."""
+        return self._app.figures.expose(accept)
+
+    def working_sets(self) -> Mapping[int, WorkingSet]:
+        """The batches of each partition that is the worker's."""
+        return self._app.working_sets()
+
+    def members(self) -> Mapping[str, frozenset[int]]:
+        """The partitions of batches by the URL of the worker that owns them, as of the latest assignment."""
+        return cast(AggregatorAssignor, self._app.assignor).members(self._settings.batch_events_topic)
+
+    def partition_of(self, batch_id: str) -> int:
+        """Where a batch of this id lives."""
+        return partition_of(batch_id.encode(), self._settings.partitions)
+
+    async def send_command(self, command: Command) -> None:
+        """Append an operator's command to the log of its batch, which may be another worker's.
+
+        Raises:
+            NotConfirmed: The broker has not confirmed it.
+        """
+        if self._sender is None:
+            message = "this worker has not started yet"
+            raise NotConfirmed(message)
+        topic = self._settings.batch_events_topic
+        try:
+            await self._sender.send(event_frames(topic, self.partition_of(command.batch_id), [command]))
+        except SendError as error:
+            raise NotConfirmed(str(error)) from error
