@@ -85,8 +85,11 @@ class DeadLetters:
             station_id=station_id,
         )
 
-    def of_message(self, message: InMessage, error: str) -> OutMessage:
-        """A message that could not be read: its bytes and its key as they came."""
+    def of_message(self, message: InMessage, error: str, *, batch_id: str | None = None) -> OutMessage:
+        """A message that could not be read: its bytes and its key as they came.
+
+        `batch_id` is known where a header of the message gives it.
+        """
         return self.letter(
             Reason.BAD_MESSAGE,
             error,
@@ -94,6 +97,7 @@ class DeadLetters:
             key=message.key,
             failed_at=message.timestamp,
             source=Source(message.topic, message.partition, message.offset),
+            batch_id=batch_id,
         )
 
 

@@ -91,6 +91,7 @@ class Splitter:
         config = self._config
         source = Source(message.topic, message.partition, message.offset)
         passed_through = message.topic in config.passthrough_topics
+        overrides = read_overrides(() if passed_through else message.headers, max_age=config.max_batch_age)
         try:
             batch = parse_message(
                 message.value,
@@ -100,9 +101,8 @@ class Splitter:
                 id_keys=CONTEXT_ID_KEYS if passed_through else STATION_ID_KEYS,
             )
         except BadMessage as error:
-            letters.append(self._dead_letters.of_message(message, str(error)))
+            letters.append(self._dead_letters.of_message(message, str(error), batch_id=overrides.batch_id))
             return None
-        overrides = read_overrides(() if passed_through else message.headers, max_age=config.max_batch_age)
         for problem in overrides.problems:
             logger.warning("%s[%d]@%d: %s; the default is used", *source, problem, extra=source._asdict())
         name = overrides.batch_id

@@ -79,6 +79,8 @@ class Replay:
         if not self.handler_failed:
             message = "its payload is the default one, which --reason handler-failed publishes"
             raise CannotReplay(message)
+        if letter.batch_id is None and letter.station_id is not None:  # a station that passed through
+            return [OutMessage(self.output_topic, letter.value, key=letter.key)]
         return self.to_output(letter)
 
     def cut_off(self, letter: Letter) -> list[OutMessage]:

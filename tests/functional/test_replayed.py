@@ -73,3 +73,11 @@ def test_a_message_after_it_opens_the_batch_as_if_it_had_not_been() -> None:
         (output,) = driver.outputs
         assert output.value["meta"]["expected_count"] == 1
         assert output.value["meta"]["completed_by"] == "all"
+
+
+def test_a_message_that_can_not_be_read_keeps_the_batch_that_its_header_names() -> None:
+    with TopologyTestDriver(failing_at_first) as driver:
+        driver.send("{", headers={"batch-id": "plant:7"})
+        driver.send("{", headers={"batch-id": "no good"})
+        driver.send("{")
+        assert [letter.headers.get("batch-id") for letter in driver.dead_letters] == ["plant:7", None, None]

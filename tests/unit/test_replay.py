@@ -129,6 +129,13 @@ def test_the_payload_of_a_failed_handler_is_published_only_when_that_is_asked_fo
     assert message.topic == "OUT"
 
 
+def test_the_payload_of_a_single_station_whose_handler_failed_is_published_as_one() -> None:
+    value = b'{"station_id":"A","module":"m","result":7}'
+    letter = replace(LETTER, reason="handler-failed", batch_id=None, key=b"A", value=value)
+    (message,) = replace(RULES, handler_failed=True).messages(letter)
+    assert (message.topic, message.key, message.value, message.headers) == ("OUT", b"A", value, ())
+
+
 @pytest.mark.parametrize(
     ("letter", "why"),
     [
