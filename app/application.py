@@ -9,6 +9,7 @@ from mode import loop as event_loop
 from app.aggregator import TICK_SECONDS
 from app.assignor import AggregatorAssignor
 from app.commands import register_commands
+from app.comparison_command import register_compare
 from app.kafka import worker_credentials
 from app.letters.command import register_dead_letters
 from app.log_format import logging_config
@@ -92,3 +93,4 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
     complete.connect(app.take_over, weak=False)
     register_commands(app)
     register_dead_letters(app)
+    register_compare(app)

@@ -179,7 +179,9 @@ def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevB
     assert [message.value for message in messages_of(kafka_broker, topic)] == LINES[:1]
 
 
-@pytest.mark.parametrize("command", [["send", "-"], ["check"], ["dead-letters"], ["dead-letters", "--replay"]])
+@pytest.mark.parametrize(
+    "command", [["send", "-"], ["check"], ["dead-letters"], ["dead-letters", "--replay"], ["compare", "a", "b"]]
+)
 def test_broker_that_is_away_is_said_once_and_without_a_traceback(run: Run, command: list[str]) -> None:
     away = f"127.0.0.1:{free_port()}"
 

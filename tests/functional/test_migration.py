@@ -1,0 +1,112 @@
+"""The migration guide: its code runs, in both languages, and what it has side by side compares as equal."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.comparison import Reader, join
+from app.testing import Message, TopologyTestDriver
+from app.transport import InMessage
+from tests.functional.plant import TOPIC, record
+
+ROOT = Path(__file__).parents[2]
+GUIDES = ["migration.md", "migration.zh-CN.md"]
+LOADS = [("A", 30.0), ("B", 12.5), ("C", 1.0)]
+
+
+def files_of(guide: str) -> dict[str, str]:
+    """The Python blocks of the guide by the file name in their first line."""
+    text = (ROOT / "docs" / guide).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(# (\w+\.py)\n.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return {name: block for block, name in blocks}
+
+
+def load(folder: Path, guide: str, name: str) -> Any:
+    path = folder / name
+    path.write_text(files_of(guide)[name], encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_tests_of_the_guide_pass(guide: str, tmp_path: Path) -> None:
+    for name, text in files_of(guide).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_migration.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def results(outputs: list[Message], *, time_field: str | None) -> Reader:
+    reader = Reader(ZoneInfo("Asia/Shanghai"), time_field)
+    for one in outputs:
+        headers = [(name, value.encode()) for name, value in one.headers.items()]
+        reader.take(InMessage(one.topic, one.partition, one.offset, one.timestamp, one.raw_key, one.raw, headers))
+    return reader
+
+
+@pytest.mark.parametrize("time_field", ["time", None])
+@pytest.mark.parametrize("guide", GUIDES)
+def test_both_ways_of_the_guide_have_the_same_results_to_compare(
+    guide: str, time_field: str | None, tmp_path: Path
+) -> None:
+    callback = load(tmp_path, guide, "model.py").callback
+    before = load(tmp_path, guide, "old_handlers.py")
+    after = load(tmp_path, guide, "new_handlers.py")
+    times = {second: f"2025-11-14 10:00:{second:02}" for second in (0, 5, 10)}
+    batches = [
+        [record(station, time, outputPowerPerStationAvg=load + second) for station, load in LOADS]
+        for second, time in times.items()
+    ]
+    outputs = []
+    for old_way in (True, False):
+        with TopologyTestDriver(
+            callback,
+            None if old_way else after.result_handler,
+            station_result_handler=before.result_handler if old_way else None,
+            passthrough_topics=[TOPIC] if old_way else [],
+        ) as driver:
+            for message in batches:
+                driver.send(message)
+                driver.advance(5.0)
+            outputs.append(results(driver.outputs, time_field=time_field))
+    old, new = outputs
+    pairs = join(old.results(), new.results(), within=2.0)
+    assert old.unreadable == new.unreadable == []
+    assert len(pairs) == 3 * len(LOADS)
+    assert all(pair.same for pair in pairs)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_handlers_that_upload_by_themselves_publish_nothing(guide: str, tmp_path: Path) -> None:
+    callback = load(tmp_path, guide, "model.py").callback
+    before = load(tmp_path, guide, "old_handlers.py")
+    with TopologyTestDriver(callback, station_result_handler=before.uploading, passthrough_topics=[TOPIC]) as driver:
+        driver.send([record(station, outputPowerPerStationAvg=load) for station, load in LOADS])
+        assert driver.outputs == driver.dead_letters == []
+    assert before.database == dict(LOADS)
+
+
+def test_both_languages_show_the_same_code_but_for_its_comments() -> None:
+    english, chinese = ({name: code_of(text) for name, text in files_of(guide).items()} for guide in GUIDES)
+    assert english == chinese
+    assert sorted(english) == ["model.py", "new_handlers.py", "old_handlers.py", "test_migration.py"]
+
+
+def code_of(text: str) -> str:
+    return re.sub(r'\s*("""|#).*', "", text)
