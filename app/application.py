@@ -8,6 +8,7 @@ from mode import loop as event_loop
 
 from app.aggregator import TICK_SECONDS
 from app.assignor import AggregatorAssignor
+from app.batches_command import register_batches
 from app.commands import register_commands
 from app.comparison_command import register_compare
 from app.kafka import worker_credentials
@@ -94,3 +95,4 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
     register_commands(app)
     register_dead_letters(app)
     register_compare(app)
+    register_batches(app)

@@ -1,0 +1,213 @@
+"""`faust -A app batches`, with workers that are fake and servers that are real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+import orjson
+import pytest
+
+from app.batches_command import RefusedError, _run, _url, full, table
+from app.settings import Settings
+from tests.web.fake_worker import FakeWorker
+from tests.web.live_cluster import TOKEN, Live, on_cluster
+
+REPOSITORY = Path(__file__).parents[2]
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+SETTINGS = Settings(web_token=TOKEN)
+OPTIONS: dict[str, Any] = dict.fromkeys(("batch_id", "seconds", "status", "limit", "operator")) | {"as_json": False}
+
+
+def commanded(
+    workers: list[FakeWorker], *commands: tuple[dict[str, Any], int], settings: Settings = SETTINGS
+) -> Callable[[list[Live]], Awaitable[None]]:
+    """A test that gives the first worker these commands, each with its options and its exit code."""
+
+    async def test(live: list[Live]) -> None:
+        for options, code in commands:
+            assert await _run(settings, workers[0].url, **OPTIONS | options) == code
+
+    return test
+
+
+def two() -> list[FakeWorker]:
+    first, second = FakeWorker(0), FakeWorker(1)
+    first.add_closed("T_1", at=1_763_085_601.0)
+    second.open("T_2", ["A", "B\x1b[31m"], at=1_763_085_602.0, partition=1)
+    second.arrive("T_2", {"A": ("f", "ValueError: no\nreason")}, partition=1)
+    first.home = 1
+    return [first, second]
+
+
+def test_a_list_is_a_table_of_the_whole_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    workers = two()
+    on_cluster(workers, commanded(workers, ({"action": "list"}, 0)))
+    head, second, first = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["BATCH", "STATUS", "BY", "ARRIVED"]
+    assert second.split()[:6] == ["T_2", "open", "-", "1/2", "1", "-"]
+    assert second.split()[6:10] == ["2025-11-14", "10:00:02", "2025-11-14", "10:00:07"]
+    assert second.endswith(f" s  {workers[1].url}")
+    assert first.split()[:6] == ["T_1", "complete", "all", "1/1", "-", "-"]
+    assert first.split()[-2:] == ["-", workers[0].url]
+
+
+def test_a_list_goes_through_pages_and_says_that_there_are_more(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.batches_command.PAGE", 3)
+    workers = [FakeWorker(0)]
+    for number in range(8):
+        workers[0].open(f"T_{number}", ["A"], at=float(number))
+    commands = [({"action": "list", "limit": limit, "as_json": True, "status": "open"}, 0) for limit in (7, 8)]
+    on_cluster(workers, commanded(workers, *commands))
+    shown = capsys.readouterr()
+    ids = [orjson.loads(line)["batch_id"] for line in shown.out.splitlines()]
+    assert ids == [f"T_{number}" for number in (7, 6, 5, 4, 3, 2, 1)] + [f"T_{number}" for number in reversed(range(8))]
+    assert shown.err == "only the newest 7 are listed; --limit takes more\n"
+
+
+def test_a_list_that_is_not_complete_is_a_failure_and_names_who_did_not_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    workers = two()
+    workers[1].is_ready = False
+    on_cluster(workers, commanded(workers, ({"action": "list"}, 1)))
+    assert capsys.readouterr().err == f"not complete: the worker at {workers[1].url} did not answer\n"
+
+
+def test_no_batches_are_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    workers = [FakeWorker(0)]
+    on_cluster(workers, commanded(workers, ({"action": "list"}, 0)))
+    assert capsys.readouterr().out == "no batches\n"
+
+
+def test_one_batch_is_shown_with_its_stations(capsys: pytest.CaptureFixture[str]) -> None:
+    workers = two()
+    on_cluster(workers, commanded(workers, ({"action": "show", "batch_id": "T_2"}, 0)))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["batch_id:     T_2", "status:       open"]
+    assert lines[-5:] == [
+        "arrived:      1 of 2",
+        "missing (1):",
+        "    B\\x1b[31m",
+        "failed (1):",
+        "    A: ValueError: no\\nreason",
+    ]
+
+
+def test_actions_are_commands_by_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    workers = two()
+    extend = {"action": "extend", "batch_id": "T_2", "seconds": 10.0, "operator": "张 伟"}
+    discard = {"action": "discard", "batch_id": "T_2", "operator": "w", "as_json": True}
+    on_cluster(workers, commanded(workers, (extend, 0), (discard, 0)))
+    said, answer = capsys.readouterr().out.splitlines()
+    assert said == "extend of T_2 by 张 伟 is accepted; deadline 2025-11-14 10:00:17"
+    assert orjson.loads(answer)["action"] == "discard"
+    assert [(command.by, command.seconds) for command in workers[0].commands] == [("张 伟", 10.0), ("w", 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "message"),
+    [
+        ({"action": "complete", "batch_id": "no"}, SETTINGS, "batch no is not known"),
+        ({"action": "complete", "batch_id": "T_0"}, SETTINGS, "batch T_0 is closed: complete, by all"),
+        ({"action": "extend", "batch_id": "T_9", "seconds": -1.0}, SETTINGS, "seconds: Input should be greater than 0"),
+        ({"action": "list"}, Settings(), "this needs the bearer token"),
+        ({"action": "complete", "batch_id": "no"}, Settings(web_token="no"), "this needs the bearer token"),  # noqa: S106
+    ],
+)
+def test_a_refusal_is_said_as_the_worker_says_it(options: dict[str, Any], settings: Settings, message: str) -> None:
+    workers = [FakeWorker(0)]
+    workers[0].add_closed("T_0", at=1.0)
+    with pytest.raises(RefusedError, match=message):
+        on_cluster(workers, commanded(workers, (options, 0), settings=settings))
+
+
+def test_something_else_at_the_address_is_no_workers_web() -> None:
+    async def asking() -> None:
+        async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
+            writer.close()
+
+        async with await asyncio.start_server(other, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            with pytest.raises(RefusedError, match="is no worker's web"):
+                await _run(SETTINGS, url, **OPTIONS | {"action": "list"})
+        with pytest.raises(RefusedError, match=f"no worker's web answers at {url}"):
+            await _run(SETTINGS, url, **OPTIONS | {"action": "list"})
+
+    asyncio.run(asking())
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "url"),
+    [
+        ({}, None, "http://127.0.0.1:6066"),
+        ({"web_port": 80}, "https://w.lan/", "https://w.lan"),
+        ({"web_host": "0.0.0.0", "web_token": "t", "web_port": 80}, None, "http://127.0.0.1:80"),  # noqa: S104
+        ({"web_host": "::1"}, None, "http://[::1]:6066"),
+        ({"web_advertised_url": "http://w.lan:1", "web_port": 0}, None, "http://w.lan:1"),
+    ],
+)
+def test_the_address_is_made_of_the_settings(given: dict[str, Any], option: str | None, url: str) -> None:
+    assert _url(Settings(**given), option) == url
+
+
+def test_a_port_that_only_the_worker_knows_has_to_be_given() -> None:
+    with pytest.raises(click.UsageError, match="give --url"):
+        _url(Settings(web_port=0), None)
+
+
+def test_a_table_is_cut_at_the_terminals_width() -> None:
+    row = {
+        "batch_id": "T\n" + "a" * 300,
+        "status": "open",
+        "completed_by": None,
+        "worker": "http://w",
+        **dict.fromkeys(("expected_count", "arrived_count", "failed_count", "empty_count"), 0),
+        **dict.fromkeys(("opened_at", "deadline"), 1e300),
+    }
+    lines = table([row], SHANGHAI, 0.0, 80)
+    assert [len(line) for line in lines] == [80, 80]
+    assert "\n" not in lines[1]
+    assert full(
+        row | {"revision": 0, "partition": 0, "closed_at": None, "missing": [], "failed": [], "empty": []}, SHANGHAI
+    )
+
+
+def test_it_is_a_command_of_the_application(tmp_path: Path) -> None:
+    workers = two()
+
+    async def test(live: list[Live]) -> None:
+        for arguments, token, code in (
+            ([], TOKEN, 0),
+            (["list", "--status", "open"], TOKEN, 0),
+            (["complete", "T_2"], "wrong", 1),
+            (["extend", "T_2"], TOKEN, 2),
+        ):
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "faust", "-A", "app", "batches", *arguments),
+                cwd=tmp_path,
+                env={
+                    **{key: value for key, value in os.environ.items() if not key.startswith("AGG_")},
+                    "PYTHONPATH": str(REPOSITORY),
+                    "AGG_WEB_TOKEN": token,
+                    "AGG_WEB_ADVERTISED_URL": workers[0].url,
+                },
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            out, _ = await process.communicate()
+            assert process.returncode == code, out
+            assert (b"T_2" in out) == (code == 0)
+            assert TOKEN.encode() not in out
+
+    on_cluster(workers, test)
