@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
@@ -58,25 +59,49 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 def survive_lost_connections(client: Any) -> None:
-    """Have an aiokafka client say that a connection was lost, where it says that the caller was cancelled.
+    """Have an aiokafka client live on when a connection is lost under what it does.
 
-    When a connection closes, aiokafka cancels the requests that were under way on it. Its heartbeat, its coordination
-    and its sender take that for their own end and stop for ever: after a restart of the broker a consumer reads on and
-    is no member any more.
+    Two things end its background tasks for ever, its heartbeat and its keeper of metadata among them: after a restart
+    of the broker a consumer then reads on and is no member any more. A request that is under way on a connection that
+    closes can end as cancelled, which a task takes for its own end. And uvloop's transport raises a RuntimeError when
+    something is written to it after it was closed (asyncio's only warns), which aiokafka does until it has read that
+    the connection is gone.
     """
-    send = client.send
+    send, connect = client.send, client._get_conn
 
     async def send_or_lose(*args: Any, **options: Any) -> Any:
-        try:
+        with _lost_not_cancelled():
             return await send(*args, **options)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            message = "the connection was closed while the request was under way"
-            raise KafkaConnectionError(message) from error
 
-    client.send = send_or_lose
+    async def connect_anew(*args: Any, **options: Any) -> Any:
+        try:
+            with _lost_not_cancelled():
+                connection = await connect(*args, **options)
+                # Nothing is awaited between this look and what is written.
+                if connection is not None and _is_lost(connection):
+                    connection.close(reason=CloseReason.CONNECTION_BROKEN)
+                    connection = await connect(*args, **options)
+                return connection
+        except KafkaConnectionError:
+            return None  # as aiokafka says it
+
+    client.send, client._get_conn = send_or_lose, connect_anew
+
+
+def _is_lost(connection: AIOKafkaConnection) -> bool:
+    return connection._writer is not None and connection._writer.transport.is_closing()
+
+
+@contextmanager
+def _lost_not_cancelled() -> Iterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        message = "the connection was closed while the request was under way"
+        raise KafkaConnectionError(message) from error
 
 
 def worker_credentials(settings: Settings) -> Any:
