@@ -15,6 +15,7 @@ from app.web.errors import Refusal, answer_errors
 from app.web.guard import Guard
 from app.web.members import members_router
 from app.web.metrics import metrics_router
+from app.web.page import page_router
 from app.web.state import WorkerState
 from app.web.views import ErrorAnswer, Health
 
@@ -35,6 +36,7 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     )
     cluster = Cluster(state, access.token)
     batches = Batches(state, cluster)
+    web.include_router(page_router())
     web.include_router(_health(state))
     web.include_router(batches_router(state, batches))
     web.include_router(actions_router(state, batches, enabled=access.token is not None))

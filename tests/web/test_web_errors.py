@@ -12,6 +12,7 @@ from tests.web.asking import ask, get
 from tests.web.fake_worker import FakeWorker
 
 SERVED = [
+    "/",
     "/healthz",
     "/readyz",
     "/batches",
@@ -60,7 +61,7 @@ def test_a_batch_that_is_not_known_is_404() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/docs", "/redoc", "/table/", "/router", "/stats", "/stations", "/batches/", "/batches/a/b"],
+    ["/docs", "/redoc", "/table/", "/router", "/stats", "/stations", "/batches/", "/batches/a/b"],
 )
 def test_nothing_else_is_served(path: str) -> None:
     answer = ask(FakeWorker(), path)

@@ -1,0 +1,104 @@
+// The head of the page: is the cluster well, are the figures whole, and how is the page shown.
+
+import { hasToken, setToken } from "./api.js";
+import { clock } from "./format.js";
+import { html } from "./html.js";
+import { chooseLanguage, languages, t } from "./i18n.js";
+import { Choice } from "./parts.js";
+import { hurry } from "./poll.js";
+import { chooseTheme, themes } from "./theme.js";
+
+/** @typedef {import("./store.js").State} State */
+/** @typedef {import("./types.js").Worker} Worker */
+
+const THEME_SIGNS = /** @type {Record<string, string>} */ ({ auto: "◑", light: "☀", dark: "☾" });
+
+/** The URLs of workers that did not answer, from all answers shown. @param {State} state @returns {string[]} */
+export function silentWorkers(state) {
+  const shown = Object.entries(state.data).filter(([name]) => name === "cluster" || (name === "batch") === (state.batchId !== ""));
+  const urls = shown.flatMap(([, answer]) => answer?.incomplete ?? []);
+  return [...new Set(urls)].sort();
+}
+
+/** @param {State} state @returns {Worker[]} */
+export function unreadyWorkers(state) {
+  const silent = new Set(silentWorkers(state));
+  return (state.data.cluster?.workers ?? []).filter((/** @type {Worker} */ worker) => !worker.ready && !silent.has(worker.url));
+}
+
+/** @param {{state: State}} props */
+export function Header({ state }) {
+  return html`<header class="top">
+    <h1><a href="#/"><img src="static/icon.svg" alt="" width="28" height="28" />${t("title")}</a></h1>
+    <${Health} state=${state} />
+    <div class="switches">
+      <${Choice}
+        label=${t("language.label")}
+        choices=${Object.entries(languages).map(([value, text]) => ({ value, text: html`<span lang=${value}>${text}</span>` }))}
+        value=${state.language}
+        onChoose=${chooseLanguage}
+      />
+      <${Choice}
+        label=${t("theme.label")}
+        choices=${themes.map((value) => ({ value, text: html`<${ThemeSign} theme=${value} />` }))}
+        value=${state.theme}
+        onChoose=${chooseTheme}
+      />
+      ${hasToken() && html`<button type="button" class="plain" onClick=${forget}>${t("token.forget")}</button>`}
+    </div>
+  </header>`;
+}
+
+function forget() {
+  setToken(null);
+  location.reload(); // nothing that was seen with it stays
+}
+
+/** @param {{theme: string}} props */
+function ThemeSign({ theme }) {
+  const name = t(`theme.${theme}`);
+  return html`<span title=${name} aria-hidden="true">${THEME_SIGNS[theme]}</span><span class="spoken">${name}</span>`;
+}
+
+/** @param {{state: State}} props */
+function Health({ state }) {
+  const workers = /** @type {Worker[]} */ (state.data.cluster?.workers ?? []);
+  const silent = silentWorkers(state).length;
+  const unready = unreadyWorkers(state).length;
+  const partitions = workers.reduce((sum, { partitions: own }) => sum + (Array.isArray(own) ? own.length : own), 0);
+  const level = state.lost || silent > 0 ? "bad" : unready > 0 || state.updatedAt === 0 ? "fair" : "good";
+  const known = new Set([...workers.map((worker) => worker.url), ...silentWorkers(state)]).size;
+  return html`<section class="health" aria-label=${t("health.label")} data-level=${level}>
+    <span class="lamp" aria-hidden="true"></span>
+    ${known > 0 &&
+    html`<span>${known === 1 ? t("health.worker") : t("health.workers", { n: known })}</span>
+      <span>${t("health.partitions", { n: partitions })}</span>
+      ${silent === 0 && unready === 0 && html`<span>${t("health.ready")}</span>`}`}
+    ${unready > 0 && html`<strong>${t("health.recovering", { n: unready })}</strong>`}
+    ${silent > 0 && html`<strong>${t("health.silent", { n: silent })}</strong>`}
+    <span class="quiet">
+      ${state.updatedAt > 0 ? t("health.updated", { time: clock(state.updatedAt / 1000) }) : t("health.waiting")}
+    </span>
+  </section>`;
+}
+
+/** What somebody has to know now. It is spoken when it changes, not at each answer. @param {{state: State}} props */
+export function Alerts({ state }) {
+  const lost = state.updatedAt > 0 ? t("alert.lost", { time: clock(state.updatedAt / 1000) }) : t("alert.never");
+  const silent = silentWorkers(state);
+  const unready = unreadyWorkers(state).map((worker) => worker.url);
+  const failed = ["stats", "open", "closed"].find((name) => (state.errors[name]?.status ?? 0) >= 400);
+  const error = failed === undefined ? null : state.errors[failed];
+  return html`<div class="alerts" role="alert">
+    ${state.lost &&
+    html`<p class="alert bad">
+      <span>${lost}</span><button type="button" onClick=${hurry}>${t("retry")}</button>
+    </p>`}
+    ${!state.lost && silent.length > 0 && html`<p class="alert bad">${t("alert.incomplete", { urls: silent.join(", ") })}</p>`}
+    ${!state.lost && unready.length > 0 && html`<p class="alert fair">${t("alert.recovering", { urls: unready.join(", ") })}</p>`}
+    ${!state.lost &&
+    error &&
+    error.status !== 401 &&
+    html`<p class="alert bad">${t("alert.failed", { path: `/${failed === "stats" ? "stats" : "batches"}`, message: error.message })}</p>`}
+  </div>`;
+}

@@ -1,0 +1,56 @@
+// The texts of the page in both languages, and the one that is shown.
+
+import { get, set } from "./store.js";
+import en from "./i18n/en.js";
+import zh from "./i18n/zh.js";
+
+const CHOSEN = "dashboard.language";
+
+/** All texts by language; both have the same keys. */
+export const texts = /** @type {Record<string, Record<string, string>>} */ ({ en, zh });
+
+/** Each language's name in that language. */
+export const languages = { en: "English", zh: "中文" };
+
+/**
+ * A text in the language that is shown, with its `{names}` filled in.
+ * @param {string} key
+ * @param {Record<string, string | number>} [values]
+ */
+export function t(key, values = {}) {
+  return texts[get().language][key].replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+
+/** Whether there is such a text; for codes that a newer worker may send. @param {string} key */
+export function has(key) {
+  return key in en;
+}
+
+/** Show the language that was chosen before, or the browser's. */
+export function startLanguage() {
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem(CHOSEN);
+  } catch {
+    // Storage is forbidden: the browser's language.
+  }
+  const wanted = chosen !== null && chosen in texts ? chosen : navigator.language;
+  show(wanted.toLowerCase().startsWith("zh") ? "zh" : "en");
+}
+
+/** @param {string} language */
+export function chooseLanguage(language) {
+  try {
+    localStorage.setItem(CHOSEN, language);
+  } catch {
+    // Storage is forbidden: it lasts as long as the page.
+  }
+  show(language);
+}
+
+/** @param {string} language */
+function show(language) {
+  set({ language });
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  document.title = t("title");
+}

@@ -1,0 +1,123 @@
+// Small things that many views show.
+
+import { html, useEffect, useState } from "./html.js";
+import { has, t } from "./i18n.js";
+
+/** The address of a batch's page. @param {string} id */
+export function pageOf(id) {
+  return `#/batches/${encodeURIComponent(id)}`;
+}
+
+/**
+ * A batch id that may be cut in the middle where there is no room: its end, a time, is what tells it from others.
+ * @param {{id: string, link?: boolean}} props
+ */
+export function BatchId({ id, link = true }) {
+  const cut = Math.max(id.lastIndexOf("_"), id.length - 24, 0);
+  const text = html`<span class="id-head">${id.slice(0, cut)}</span><span class="id-tail">${id.slice(cut)}</span>`;
+  return link
+    ? html`<a class="id" href=${pageOf(id)} title=${id}>${text}</a>`
+    : html`<span class="id" title=${id}>${text}</span>`;
+}
+
+const SIGNS = /** @type {Record<string, string>} */ ({
+  all: "✓",
+  timeout: "⏱",
+  ratio: "◐",
+  operator: "✋",
+  revision: "↻",
+  discarded: "✕",
+  open: "…",
+});
+
+/** How a batch was closed, as one word. @param {{status: string, completed_by: string | null}} batch */
+export function closingOf(batch) {
+  if (batch.status === "discarded") return "discarded";
+  if (batch.status === "open") return "open";
+  return batch.completed_by ?? "all";
+}
+
+/** @param {string} closing */
+export function closingText(closing) {
+  return has(`closing.${closing}`) ? t(`closing.${closing}`) : closing;
+}
+
+/** How a batch was closed, with its sign. @param {{batch: import("./types.js").BatchRow}} props */
+export function Closing({ batch }) {
+  const closing = closingOf(batch);
+  return html`<span class=${`closing closing-${closing in SIGNS ? closing : "other"}`}>
+    <span class="sign" aria-hidden="true">${SIGNS[closing] ?? "•"}</span>${closingText(closing)}
+    ${batch.revision > 1 && html`<small>${t("revision.n", { n: batch.revision })}</small>`}
+  </span>`;
+}
+
+/**
+ * The shares of a batch's stations: results, empty, failed, and what is still to come.
+ * @param {{batch: import("./types.js").BatchRow}} props
+ */
+export function Progress({ batch }) {
+  const { expected_count: expected, arrived_count: arrived, failed_count: failed, empty_count: empty } = batch;
+  const width = (/** @type {number} */ part) => `${expected > 0 ? (100 * part) / expected : 0}%`;
+  return html`<div
+    class="progress"
+    role="progressbar"
+    aria-label=${t("flight.progress", { id: batch.batch_id, arrived, expected })}
+    aria-valuemin="0"
+    aria-valuemax=${expected}
+    aria-valuenow=${arrived}
+  >
+    <i class="is-result" style=${{ width: width(arrived - failed - empty) }}></i>
+    <i class="is-empty" style=${{ width: width(empty) }}></i>
+    <i class="is-failed" style=${{ width: width(failed) }}></i>
+  </div>`;
+}
+
+/**
+ * Buttons of which one is pressed.
+ * @param {{label: string, choices: {value: string, text: any}[], value: string, onChoose: (value: string) => void}} props
+ */
+export function Choice({ label, choices, value, onChoose }) {
+  return html`<div class="choice" role="group" aria-label=${label}>
+    ${choices.map(
+      (choice) =>
+        html`<button
+          key=${choice.value}
+          type="button"
+          aria-pressed=${choice.value === value}
+          onClick=${() => onChoose(choice.value)}
+        >
+          ${choice.text}
+        </button>`,
+    )}
+  </div>`;
+}
+
+/**
+ * A button for the rows that are not shown yet.
+ * @param {{hidden: number, step: number, onMore: () => void}} props
+ */
+export function More({ hidden, step, onMore }) {
+  if (hidden <= 0) return null;
+  const text = t("more", { n: Math.min(hidden, step) });
+  return html`<p class="more"><button type="button" onClick=${onMore}>${text}</button></p>`;
+}
+
+/** What stands in the place of an answer that is not there yet, or has failed. @param {{error: any, path: string}} props */
+export function Absent({ error, path }) {
+  if (!error || error.status === 0 || error.status === 401) return html`<p class="quiet">${t("loading")}</p>`;
+  return html`<p class="error">${t("alert.failed", { path, message: error.message })}</p>`;
+}
+
+/**
+ * Renders again so many times a second, for what a clock moves.
+ * @param {number} milliseconds
+ */
+export function useTick(milliseconds) {
+  const [, turn] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) turn((/** @type {number} */ ticks) => ticks + 1);
+    }, milliseconds);
+    return () => clearInterval(timer);
+  }, [milliseconds]);
+}

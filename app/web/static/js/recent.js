@@ -1,0 +1,66 @@
+// The batches that were closed last, and how.
+
+import { clock, count, duration } from "./format.js";
+import { html, memo } from "./html.js";
+import { t } from "./i18n.js";
+import { Absent, BatchId, Closing, More } from "./parts.js";
+import { hurry } from "./poll.js";
+import { set } from "./store.js";
+
+const MOST = 1000; // rows of one answer
+
+/** @param {{closed?: import("./types.js").BatchList, error: any, limit: number, language: string}} props */
+function RecentBatches({ closed, error, limit }) {
+  return html`<section class="panel recent" aria-labelledby="recent">
+    <h2 id="recent">${t("recent.heading")}</h2>
+    ${closed ? html`<${Table} batches=${closed.batches} />` : html`<${Absent} error=${error} path="/batches" />`}
+    <${More}
+      hidden=${closed?.next && limit < MOST ? MOST - limit : 0}
+      step=${Math.min(limit * 4, MOST - limit)}
+      onMore=${() => {
+        set({ closedLimit: Math.min(limit * 5, MOST) });
+        hurry();
+      }}
+    />
+  </section>`;
+}
+
+/** @param {{batches: import("./types.js").BatchRow[]}} props */
+function Table({ batches }) {
+  if (batches.length === 0) return html`<p class="quiet">${t("recent.none")}</p>`;
+  return html`<div class="scroll" role="region" tabindex="0" aria-labelledby="recent">
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">${t("recent.batch")}</th>
+          <th scope="col">${t("recent.closed")}</th>
+          <th scope="col">${t("recent.how")}</th>
+          <th scope="col" class="number">${t("recent.arrived")}</th>
+          <th scope="col" class="number">${t("recent.missing")}</th>
+          <th scope="col" class="number">${t("recent.failed")}</th>
+          <th scope="col" class="number">${t("recent.duration")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${batches.map((batch) => html`<${Row} key=${batch.batch_id} batch=${batch} />`)}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** @param {{batch: import("./types.js").BatchRow}} props */
+function Row({ batch }) {
+  const missing = batch.expected_count - batch.arrived_count;
+  const took = batch.closed_at === null ? null : batch.closed_at - batch.opened_at;
+  return html`<tr>
+    <th scope="row"><${BatchId} id=${batch.batch_id} /></th>
+    <td class="time">${clock(batch.closed_at)}</td>
+    <td><${Closing} batch=${batch} /></td>
+    <td class="number">${count(batch.arrived_count)} / ${count(batch.expected_count)}</td>
+    <td class=${`number ${missing > 0 ? "is-many" : "is-zero"}`}>${count(missing)}</td>
+    <td class=${`number ${batch.failed_count > 0 ? "is-many" : "is-zero"}`}>${count(batch.failed_count)}</td>
+    <td class="number">${duration(took)}</td>
+  </tr>`;
+}
+
+export const Recent = memo(RecentBatches);

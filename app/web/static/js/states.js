@@ -1,0 +1,84 @@
+// Each station of a batch with its state: filtered, searched, and no more rows at a time than a browser renders gladly.
+
+import { count } from "./format.js";
+import { html, memo, useMemo, useState } from "./html.js";
+import { t } from "./i18n.js";
+import { Choice, More } from "./parts.js";
+
+/** @typedef {import("./types.js").BatchDetail} BatchDetail */
+/** @typedef {{station: string, state: string, error: string}} StationState */
+
+const PAGE = 200; // rows
+const SIGNS = /** @type {Record<string, string>} */ ({ result: "✓", empty: "○", failed: "✕", missing: "–", pending: "…" });
+
+/**
+ * The stations, those first that need somebody to look.
+ * @param {BatchDetail} batch
+ * @returns {StationState[]}
+ */
+export function statesOf(batch) {
+  const absent = batch.status === "open" ? "pending" : "missing";
+  const missing = new Set(batch.missing);
+  const empty = new Set(batch.empty);
+  const failed = new Map(batch.failed.map(({ station_id: station, error }) => [station, error]));
+  /** @type {Record<string, StationState[]>} */
+  const groups = { failed: [], [absent]: [], empty: [], result: [] };
+  for (const station of batch.expected) {
+    const error = failed.get(station);
+    const state = error !== undefined ? "failed" : missing.has(station) ? absent : empty.has(station) ? "empty" : "result";
+    groups[state].push({ station, state, error: error ?? "" });
+  }
+  return Object.values(groups).flat();
+}
+
+/** @param {{batch: BatchDetail, language: string}} props */
+function States({ batch }) {
+  const [filter, setFilter] = useState("every");
+  const [search, setSearch] = useState("");
+  const [shown, setShown] = useState(PAGE);
+  const states = useMemo(() => statesOf(batch), [batch]);
+  const counts = /** @type {Record<string, number>} */ ({});
+  for (const { state } of states) counts[state] = (counts[state] ?? 0) + 1;
+  const wanted = search.trim().toLowerCase();
+  const found = states.filter(
+    ({ station, state }) => (filter === "every" || state === filter) && station.toLowerCase().includes(wanted),
+  );
+  const kinds = Object.keys(SIGNS).filter((kind) => counts[kind] || kind === filter);
+  const choices = [
+    { value: "every", text: `${t("batch.every")} ${count(states.length)}` },
+    ...kinds.map((kind) => ({ value: kind, text: `${SIGNS[kind]} ${t(`state.${kind}`)} ${count(counts[kind] ?? 0)}` })),
+  ];
+  return html`<section class="states" aria-labelledby="states">
+    <h3 id="states">${t("batch.stations")}</h3>
+    <div class="tools">
+      <${Choice} label=${t("batch.filter")} choices=${choices} value=${filter} onChoose=${setFilter} />
+      <label class="search"><span class="spoken">${t("batch.search")}</span>
+        <input
+          type="search"
+          placeholder=${t("batch.search")}
+          value=${search}
+          onInput=${(/** @type {any} */ event) => setSearch(event.target.value)}
+      /></label>
+    </div>
+    ${found.length === 0
+      ? html`<p class="quiet">${t("batch.nothing")}</p>`
+      : html`<table>
+          <thead>
+            <tr><th scope="col">${t("batch.station")}</th><th scope="col">${t("batch.state")}</th><th scope="col">${t("batch.error")}</th></tr>
+          </thead>
+          <tbody>${found.slice(0, shown).map((row) => html`<${Row} key=${row.station} ...${row} />`)}</tbody>
+        </table>`}
+    <${More} hidden=${found.length - shown} step=${PAGE * 5} onMore=${() => setShown(shown + PAGE * 5)} />
+  </section>`;
+}
+
+const Row = memo(
+  /** @param {StationState} props */
+  ({ station, state, error }) => html`<tr>
+    <th scope="row" class="station">${station}</th>
+    <td><span class=${`state is-${state}`}><span class="sign" aria-hidden="true">${SIGNS[state]}</span>${t(`state.${state}`)}</span></td>
+    <td class="reason">${error}</td>
+  </tr>`,
+);
+
+export const StationStates = memo(States);

@@ -1,0 +1,77 @@
+// Which stations are missing most, and which are slow.
+
+import { count, duration } from "./format.js";
+import { html, memo, useState } from "./html.js";
+import { t } from "./i18n.js";
+import { Absent, Choice, More } from "./parts.js";
+
+/** @typedef {import("./types.js").Station} Station */
+
+const FIRST = 10;
+const STEP = 50;
+
+/** @param {Station[]} stations @param {string} order "misses" or "slowness" */
+export function ranked(stations, order) {
+  const id = (/** @type {Station} */ a, /** @type {Station} */ b) => (a.station_id < b.station_id ? -1 : 1);
+  const by =
+    order === "misses"
+      ? (/** @type {Station} */ a, /** @type {Station} */ b) => b.misses - a.misses || b.failures - a.failures || id(a, b)
+      : (/** @type {Station} */ a, /** @type {Station} */ b) => (b.p99 ?? -1) - (a.p99 ?? -1) || (b.p50 ?? -1) - (a.p50 ?? -1) || id(a, b);
+  return [...stations].sort(by);
+}
+
+/** @param {{list?: import("./types.js").StationList, error: any, language: string}} props */
+function StationRanks({ list, error }) {
+  const [order, setOrder] = useState("misses");
+  const [shown, setShown] = useState(FIRST);
+  const choices = ["misses", "slowness"].map((value) => ({ value, text: t(`stations.${value}`) }));
+  return html`<section class="panel stations" aria-labelledby="stations">
+    <div class="title">
+      <h2 id="stations">${t("stations.heading")}</h2>
+      <${Choice} label=${t("stations.order")} choices=${choices} value=${order} onChoose=${setOrder} />
+    </div>
+    ${list
+      ? html`<${Table} stations=${ranked(list.stations, order).slice(0, shown)} order=${order} />`
+      : html`<${Absent} error=${error} path="/stations" />`}
+    <${More} hidden=${(list?.stations.length ?? 0) - shown} step=${STEP} onMore=${() => setShown(shown + STEP)} />
+  </section>`;
+}
+
+/** @param {{stations: Station[], order: string}} props */
+function Table({ stations, order }) {
+  if (stations.length === 0) return html`<p class="quiet">${t("stations.none")}</p>`;
+  const sorted = (/** @type {string} */ column) => (column === order ? "descending" : undefined);
+  return html`<div class="scroll" role="region" tabindex="0" aria-labelledby="stations">
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">${t("stations.station")}</th>
+          <th scope="col" class="number" aria-sort=${sorted("misses")}>${t("stations.missed")}</th>
+          <th scope="col" class="number">${t("stations.failures")}</th>
+          <th scope="col" class="number">${t("stations.empties")}</th>
+          <th scope="col" class="number">${t("stations.arrivals")}</th>
+          <th scope="col" class="number">${t("stations.p50")}</th>
+          <th scope="col" class="number" aria-sort=${sorted("slowness")}>${t("stations.p99")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${stations.map((station) => html`<${Row} key=${station.station_id} station=${station} />`)}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** @param {{station: Station}} props */
+function Row({ station }) {
+  return html`<tr>
+    <th scope="row" class="station">${station.station_id}</th>
+    <td class=${`number ${station.misses > 0 ? "is-many" : "is-zero"}`}>${count(station.misses)}</td>
+    <td class=${`number ${station.failures > 0 ? "is-many" : "is-zero"}`}>${count(station.failures)}</td>
+    <td class="number">${count(station.empties)}</td>
+    <td class="number">${count(station.arrivals)}</td>
+    <td class="number">${duration(station.p50)}</td>
+    <td class="number">${duration(station.p99)}</td>
+  </tr>`;
+}
+
+export const Stations = memo(StationRanks);

@@ -1,0 +1,66 @@
+// Shapes of the API's answers (GET /openapi.json has all of them). Times are Unix seconds, durations seconds.
+
+/**
+ * @typedef {object} BatchRow
+ * @property {string} batch_id
+ * @property {"open" | "complete" | "partial" | "discarded"} status
+ * @property {string | null} completed_by
+ * @property {number} expected_count
+ * @property {number} arrived_count
+ * @property {number} failed_count
+ * @property {number} empty_count
+ * @property {number} opened_at
+ * @property {number} deadline
+ * @property {number | null} closed_at
+ * @property {number} revision
+ * @property {number} partition
+ * @property {string} worker
+ *
+ * @typedef {{station_id: string, error: string}} StationError
+ * @typedef {{expected: string[], arrived: string[], missing: string[], failed: StationError[], empty: string[]}} Lists
+ * @typedef {BatchRow & Lists} BatchDetail
+ *
+ * @typedef {{batches: BatchRow[], next: string | null, incomplete?: string[]}} BatchList
+ *
+ * @typedef {object} Station
+ * @property {string} station_id
+ * @property {number} arrivals
+ * @property {number} misses
+ * @property {number} failures
+ * @property {number} empties
+ * @property {number | null} p50
+ * @property {number | null} p99
+ *
+ * @typedef {{stations: Station[], next: string | null, incomplete?: string[]}} StationList
+ *
+ * @typedef {object} Stats
+ * @property {number} open_batches
+ * @property {number | null} oldest_open_age
+ * @property {Record<string, number>} completed_by
+ * @property {number} discarded
+ * @property {number} late
+ * @property {number} dead_letters
+ * @property {number} throughput
+ * @property {{p50: number | null, p99: number | null}} duration
+ * @property {number | null} timeout
+ * @property {string[]} [incomplete]
+ *
+ * @typedef {object} Sample
+ * @property {number} at
+ * @property {number | null} open_batches
+ * @property {number | null} throughput
+ * @property {number | null} duration_p50
+ * @property {number | null} duration_p99
+ * @property {number | null} lag
+ *
+ * @typedef {{samples: Sample[], incomplete?: string[]}} History
+ *
+ * @typedef {{batch_id: string, closed_at: number, completed_by: string | null}} HeatmapBatch
+ * @typedef {{station_id: string, cells: string}} HeatmapRow
+ * @typedef {{batches: HeatmapBatch[], stations: HeatmapRow[], incomplete?: string[]}} Heatmap
+ *
+ * @typedef {{url: string, partitions: number | number[], ready: boolean}} Worker
+ * @typedef {{workers: Worker[], incomplete?: string[]}} ClusterState
+ */
+
+export {};
