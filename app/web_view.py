@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from app.assignor import AggregatorAssignor
 from app.frames import event_frames
+from app.history import SLOT, History
 from app.partitions import partition_of
 from app.sender import KafkaSender, SendError
+from app.statistics import Statistics
 from app.web.state import NotConfirmed
 from tables.events import Command
 from tables.working_set import WorkingSet
@@ -26,6 +30,14 @@ class WebView:
         self._app = app
         self._settings = app.settings
         self._sender: KafkaSender | None = None
+        self.history = History(app.statistics)
+
+    async def keep_history(self) -> None:
+        """Take samples until the worker stops."""
+        while not self._app.should_stop:
+            await asyncio.sleep(SLOT - time.time() % SLOT)
+            now = self._app.figures.now()
+            self.history.take(time.time(), open_batches=now.open_batches, lag=sum(now.group_lag.values()))
 
     def send_by(self, sender: KafkaSender) -> None:
         """Send commands by this from now on."""
@@ -35,6 +47,16 @@ class WebView:
     def url(self) -> str:
         """Where other workers reach this one."""
         return self._app.url
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the worker has counted since its start."""
+        return self._app.statistics
+
+    @property
+    def batch_timeout(self) -> float:
+        """Seconds that a batch opened now would be given."""
+        return self._settings.batch_timeout
 
     @property
     def max_batch_age(self) -> float:

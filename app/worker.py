@@ -153,6 +153,7 @@ class AggregatorApp(faust.App):
             stop_at_once(EXIT_SETTINGS, str(error))
         _tune_collector()
         self.add_future(self._watchdog.run())
+        self.add_future(self._web_view.keep_history())
 
     def _kafka_producer(self) -> Any:
         """The aiokafka producer under Faust's."""

@@ -331,6 +331,13 @@ class WorkingSet:
         """A batch as an object, whatever its state; None when it is not known."""
         return self._find(batch_id)
 
+    def decision_of(self, batch_id: str) -> Decision | None:
+        """The latest decision of a batch that has closed, None when there is none; nothing is kept for this look."""
+        batch = self.closing.get(batch_id) or self._touched.get(batch_id) or self._closed.live.get(batch_id)
+        if batch is None and batch_id in self.closed:
+            batch = self._read(batch_id)
+        return batch.decision if batch is not None else None
+
 
 def _of_unknown(event: BatchEvent) -> list[Effect]:
     """Effects of an event whose batch is not known."""

@@ -12,11 +12,14 @@ from app.web.actions import actions_router
 from app.web.batches import Batches, batches_router
 from app.web.cluster import Cluster
 from app.web.errors import Refusal, answer_errors
+from app.web.figures import figures_router
 from app.web.guard import Guard
+from app.web.heatmap import Heatmap, heatmap_router
 from app.web.members import members_router
 from app.web.metrics import metrics_router
 from app.web.page import page_router
 from app.web.state import WorkerState
+from app.web.stations import Stations, stations_router
 from app.web.views import ErrorAnswer, Health
 
 __all__ = ["WorkerState", "create_web"]
@@ -40,6 +43,9 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     web.include_router(_health(state))
     web.include_router(batches_router(state, batches))
     web.include_router(actions_router(state, batches, enabled=access.token is not None))
+    web.include_router(stations_router(state, Stations(state, cluster)))
+    web.include_router(figures_router(state, cluster))
+    web.include_router(heatmap_router(state, Heatmap(state, cluster)))
     web.include_router(members_router(state, cluster))
     web.include_router(metrics_router(state))
     answer_errors(web)

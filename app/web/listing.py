@@ -8,7 +8,6 @@ others after each. A batch lives in one partition, so it is enough that each par
 from __future__ import annotations
 
 import asyncio
-import base64
 import heapq
 import math
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
+from app.web import cursors
 from app.web.parts import Gathered
 from app.web.views import BatchList, BatchRow, row_of
 from tables.batch import Batch
@@ -51,12 +51,12 @@ class Cursor(NamedTuple):
 
 _Place = tuple[float, str]
 _Found = tuple[_Place, int, Batch | ClosedBatch]
-_CURSOR: Final = TypeAdapter(tuple[FiniteFloat, str], config=ConfigDict(strict=True))
+_PLACES: Final = TypeAdapter(tuple[FiniteFloat, str], config=ConfigDict(strict=True))
 
 
 def encode_cursor(cursor: Cursor) -> str:
     """A cursor as text that is safe in a URL."""
-    return base64.urlsafe_b64encode(_CURSOR.dump_json((cursor.opened_at, cursor.batch_id))).decode().rstrip("=")
+    return cursors.encode(cursor)
 
 
 def decode_cursor(text: str) -> Cursor:
@@ -65,12 +65,7 @@ def decode_cursor(text: str) -> Cursor:
     Raises:
         ValueError: It is not one of ours.
     """
-    padding = "=" * (-len(text) % 4)
-    try:
-        return Cursor(*_CURSOR.validate_json(base64.b64decode(text + padding, altchars=b"-_", validate=True)))
-    except ValueError:
-        message = "must be the `next` of an earlier answer"
-        raise ValueError(message) from None
+    return Cursor(*cursors.decode(text, _PLACES))
 
 
 def find_batch(sets: Mapping[int, WorkingSet], batch_id: str) -> tuple[int, Batch] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from app.history import History
+from app.statistics import Statistics
 from tables.events import Command
 from tables.working_set import WorkingSet
 
@@ -42,6 +44,18 @@ class WorkerState(Protocol):
 
     def partition_of(self, batch_id: str) -> int:
         """The partition in which a batch of this id lives, if there is one."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """What it has counted since its start."""
+
+    @property
+    def history(self) -> History:
+        """Its last hour."""
+
+    @property
+    def batch_timeout(self) -> float:
+        """Seconds that a batch opened now would be given."""
 
     @property
     def max_batch_age(self) -> float:

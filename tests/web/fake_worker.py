@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from app.history import History
 from app.metrics import Metrics
 from app.prometheus import Now, expose, metrics_registry
 from app.statistics import Statistics
@@ -55,6 +56,8 @@ class FakeWorker:
             partition: WorkingSet(records, Rules(max_age=MAX_AGE)) for partition, records in self.records.items()
         }
         self.statistics = Statistics(Metrics(), lambda: 0.0)
+        self.history = History(self.statistics)
+        self.batch_timeout = TIMEOUT
         self.registry = metrics_registry(self.statistics, Now, most_stations=10, build={})
         self._offset = 0
 
@@ -93,6 +96,9 @@ class FakeWorker:
         self._offset += 1
         working_set = self.sets[partition]
         effects = working_set.apply(event, Position(self._offset, 0))
+        for effect in effects:
+            if isinstance(effect, Released):
+                self.statistics.released(effect.decision)
         released = {e.decision.batch_id: Destination("OUT", 0) for e in effects if isinstance(e, Released)}
         self.records[partition].store(working_set.take_writes(released))
         return effects

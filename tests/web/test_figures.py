@@ -1,0 +1,101 @@
+"""What the dashboard's figures are made of: /stats, /stations, /history and /heatmap."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.web.asking import ask, get
+from tests.web.fake_worker import FakeWorker
+
+RESULT = ("r", "{}")
+FAILED = ("f", "ValueError: no")
+EMPTY = ("e", None)
+
+
+def busy_worker() -> FakeWorker:
+    """A complete batch, one that missed B, and an open one."""
+    worker = FakeWorker(0, 1)
+    worker.open("b1", ["A", "B", "C"], at=100.0)
+    worker.arrive("b1", {"A": RESULT, "B": FAILED, "C": EMPTY}, at=102.0)
+    worker.publish("b1")
+    worker.open("b2", ["A", "B", "D"], at=110.0, partition=1)
+    worker.arrive("b2", {"A": RESULT, "D": RESULT}, at=111.0, partition=1)
+    worker.expire("b2", at=115.0, partition=1)
+    worker.publish("b2", partition=1)
+    worker.open("b3", ["A"], at=120.0)
+    return worker
+
+
+def test_stats_have_the_fields_of_the_contract() -> None:
+    stats = get(busy_worker(), "/stats")
+    assert set(stats) == {
+        "open_batches", "oldest_open_age", "completed_by", "discarded", "late", "dead_letters", "throughput",
+        "duration", "timeout", "incomplete",
+    }  # fmt: skip
+    assert stats["open_batches"] == 1
+    assert stats["completed_by"] == {"all": 1, "timeout": 1, "ratio": 0, "operator": 0}
+    assert stats["duration"]["p50"] == pytest.approx(2.0, rel=0.05)
+    assert stats["duration"]["p99"] == pytest.approx(5.0, rel=0.05)
+    assert (stats["timeout"], stats["incomplete"]) == (5.0, [])
+
+
+def test_stations_are_ranked_by_misses_then_failures() -> None:
+    answer = get(busy_worker(), "/stations")
+    rows = answer["stations"]
+    assert [row["station_id"] for row in rows] == ["B", "A", "C", "D"]
+    durations = {"p50": None, "p99": None}
+    assert rows[0] == {"station_id": "B", "arrivals": 1, "misses": 1, "failures": 1, "empties": 0, **durations}
+    assert rows[2] == {"station_id": "C", "arrivals": 1, "misses": 0, "failures": 0, "empties": 1, **durations}
+    assert answer["next"] is None
+
+
+def test_stations_come_in_pages() -> None:
+    worker = busy_worker()
+    seen: list[str] = []
+    query = "/stations?limit=3"
+    while query:
+        answer = get(worker, query)
+        seen += [row["station_id"] for row in answer["stations"]]
+        query = f"/stations?limit=3&cursor={answer['next']}" if answer["next"] else ""
+    assert seen == ["B", "A", "C", "D"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "cursor=x", "cursor=%00", "local=maybe"])
+def test_a_bad_question_about_stations_is_told(query: str) -> None:
+    answer = ask(busy_worker(), f"/stations?{query}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-request")
+
+
+def test_the_history_has_a_sample_for_each_slot() -> None:
+    worker = busy_worker()
+    worker.history.take(1000.5, open_batches=3, lag=7)
+    worker.history.take(1003.0, open_batches=9, lag=9)
+    worker.history.take(1010.0, open_batches=1, lag=0)
+    samples = get(worker, "/history")["samples"]
+    assert [(one["at"], one["open_batches"], one["lag"]) for one in samples] == [(1000, 3, 7), (1010, 1, 0)]
+    assert samples[0]["duration_p99"] == pytest.approx(5.0, rel=0.05)
+    assert samples[0]["throughput"] == pytest.approx(0.5)  # five stations in the ten seconds of a slot
+    assert (samples[1]["duration_p50"], samples[1]["throughput"]) == (None, 0.0)
+
+
+def test_the_history_is_an_hour_long() -> None:
+    worker = busy_worker()
+    for slot in range(500):
+        worker.history.take(slot * 10.0, open_batches=slot, lag=0)
+    samples = get(worker, "/history")["samples"]
+    assert (len(samples), samples[0]["at"], samples[-1]["at"]) == (360, 1400, 4990)
+
+
+def test_the_heatmap_has_the_worst_stations_first_and_the_oldest_batch() -> None:
+    answer = get(busy_worker(), "/heatmap")
+    assert [(one["batch_id"], one["completed_by"]) for one in answer["batches"]] == [("b1", "all"), ("b2", "timeout")]
+    cells = {row["station_id"]: row["cells"] for row in answer["stations"]}
+    assert cells == {"B": "fm", "A": "rr", "C": "e-", "D": "-r"}
+    assert answer["stations"][0]["station_id"] == "B"
+
+
+def test_the_heatmap_is_bounded() -> None:
+    answer = get(busy_worker(), "/heatmap?batches=1&stations=2")
+    assert [one["batch_id"] for one in answer["batches"]] == ["b2"]
+    assert [row["cells"] for row in answer["stations"]] == ["m", "r"]
+    assert ask(busy_worker(), "/heatmap?batches=0").status_code == 400
