@@ -141,6 +141,12 @@ class Process:
         """Resident memory in bytes."""
         return int(psutil.Process(self._process.pid).memory_info().rss)
 
+    def peak(self) -> int:
+        """The most resident memory so far, in bytes; on Linux only."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+
     def check(self) -> None:
         """Raise with the log's end when the process has ended."""
         if self._process.poll() is not None:
