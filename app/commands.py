@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn, cast
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from app.worker import AggregatorApp
 
-__all__ = ["FAILED", "INTERRUPTED", "PlainCommand", "register_commands"]
+__all__ = ["FAILED", "INTERRUPTED", "PlainCommand", "register_commands", "stop_writing"]
 
 FAILED = 1
 INTERRUPTED = 130
@@ -39,6 +40,11 @@ class PlainCommand(AppCommand):
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         run: Any = self.run
         raise SystemExit(run(*self.args, *args, **(self.kwargs | kwargs)))
+
+
+def stop_writing() -> None:
+    """Nobody reads standard output any more, as after `| head`: what is still written there goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def register_commands(app: AggregatorApp) -> None:

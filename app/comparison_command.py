@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.cli.base import argument, option
 
 from app.checks import broker_problem
-from app.commands import FAILED, INTERRUPTED, PlainCommand
+from app.commands import FAILED, INTERRUPTED, PlainCommand, stop_writing
 from app.comparison import Found, Pair, Reader, join
 from app.kafka import client_options, reading
 from app.letters.selection import parse_since
@@ -96,6 +96,8 @@ def register_compare(app: AggregatorApp) -> None:
             return asyncio.run(_compare(settings, Request(**options)))
         except NoTopic as error:
             click.echo(str(error), err=True)
+        except BrokenPipeError:
+            stop_writing()
         except (KafkaError, OSError) as error:
             click.echo(broker_problem(settings, error), err=True)
         except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from faust.cli.base import option
 
 from app.checks import broker_problem
-from app.commands import FAILED, INTERRUPTED, PlainCommand
+from app.commands import FAILED, INTERRUPTED, PlainCommand, stop_writing
 from app.dead_letters import Reason
 from app.letters.desk import LetterDesk, open_desk
 from app.letters.forms import full, json_line, table
@@ -103,6 +103,8 @@ def register_dead_letters(app: AggregatorApp) -> None:
             return error.exit_code
         except (NoTopic, TopicError) as error:
             _complain(str(error))
+        except BrokenPipeError:
+            stop_writing()
         except (KafkaError, OSError) as error:
             _complain(broker_problem(settings, error))
         except KeyboardInterrupt:
@@ -173,7 +175,7 @@ async def _replay(settings: Settings, desk: LetterDesk, letters: list[Letter], r
         if due and not request.dry_run:
             producer = await stack.enter_async_context(producing(settings, desk.counts))
         resender = Resender(
-            _rules(settings, desk, request), desk.counts, desk.memory, producer, time.time, click.echo, _complain
+            _rules(settings, desk, request), desk.counts, desk.memory, producer, time.time, _tell, _complain
         )
         try:
             for chunk in chunks(due):
@@ -183,7 +185,7 @@ async def _replay(settings: Settings, desk: LetterDesk, letters: list[Letter], r
                 await resender.resend(there)
             await resender.store(desk.memory.outdated(desk.first_offsets))
         finally:
-            click.echo(_summary(resender.tally, earlier, dry_run=request.dry_run))
+            _tell(_summary(resender.tally, earlier, dry_run=request.dry_run))
     return FAILED if resender.tally.failed else 0
 
 
@@ -208,6 +210,14 @@ def _summary(tally: Tally, earlier: int, *, dry_run: bool) -> str:
     if tally.failed:
         parts.append(f"{tally.failed} failed")
     return ", ".join(parts)
+
+
+def _tell(text: str) -> None:
+    """Say something that is no reason to stop when nobody listens: what has been sent has to be remembered."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        stop_writing()
 
 
 def _complain(text: str) -> None:

@@ -81,3 +81,15 @@ def test_a_message_that_can_not_be_read_keeps_the_batch_that_its_header_names() 
         driver.send("{", headers={"batch-id": "no good"})
         driver.send("{")
         assert [letter.headers.get("batch-id") for letter in driver.dead_letters] == ["plant:7", None, None]
+
+
+def test_it_makes_a_new_revision_of_its_closed_batch_where_late_results_revise() -> None:
+    with TopologyTestDriver(failing_at_first, late_policy="revise", revise_delay=1) as driver:
+        driver.send(message("A", "B"))
+        driver.send(mended("B"), headers=REPLAYED)
+        driver.advance(1.1)
+        first, second = (output.value for output in driver.outputs)
+        assert [failed["station_id"] for failed in first["meta"]["failed"]] == ["B"]
+        assert [result["station_id"] for result in second["stations"]] == ["A", "B"]
+        assert (second["meta"]["revision"], second["meta"]["failed"]) == (2, [])
+        assert driver.late == []

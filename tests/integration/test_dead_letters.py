@@ -57,14 +57,15 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def command(cluster: Cluster) -> Command:
     """`faust -A app dead-letters ...` with the settings of the cluster; others by name."""
 
-    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, stdout: Any = subprocess.PIPE, **settings: str) -> subprocess.CompletedProcess[str]:
         own = {f"AGG_{key.upper()}": value for key, value in (cluster.settings | settings).items()}
         clean = {key: value for key, value in os.environ.items() if not key.startswith("AGG_")}
         return subprocess.run(
             [sys.executable, "-m", "faust", "-A", "app", "dead-letters", *arguments],
             env=clean | {"PYTHONPATH": str(REPOSITORY)} | own,
             cwd=cluster.folder,
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=60,
             check=False,
@@ -235,6 +236,16 @@ def test_a_discarded_batch_is_published_once_and_again_when_that_is_asked_for(fi
     assert filled.run(*only, "--again", output_meta="false").returncode == 0
     again = outputs_of(cluster)[1]
     assert again.json == {name: value for name, value in PAYLOAD.items() if name != "meta"}
+
+
+def test_a_reader_that_goes_away_ends_a_listing_and_no_replay(filled: ByHand) -> None:
+    for arguments, code in ((["--json"], 1), (["--replay"], 0)):
+        ends = os.pipe()
+        os.close(ends[0])
+        with os.fdopen(ends[1], "wb") as nobody:
+            done = filled.run(*arguments, stdout=nobody)
+        assert (done.returncode, done.stderr) == (code, "")
+    assert filled.run("--replay").stdout.startswith("0 letters replayed, 4 replayed earlier")
 
 
 def test_what_can_not_be_sent_is_named_and_the_rest_is_sent(filled: ByHand) -> None:
