@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import Protocol
 
 from app.dead_letters import DeadLetters
@@ -26,6 +27,7 @@ from tables.batch import Batch
 from tables.events import BatchEvent, Decision, Position, Released
 from tables.policies import Rules
 from tables.records import Destination, Write
+from tables.timeouts import WINDOW, TimeoutPolicy
 from tables.working_set import Records, WorkingSet
 
 __all__ = ["TICK_SECONDS", "Aggregator", "AggregatorConfig", "StateStore"]
@@ -78,6 +80,7 @@ class Aggregator:
         publisher: Publisher,
         effects: EffectWriter,
         dead_letters: DeadLetters,
+        timeouts: TimeoutPolicy,
         clock: Clock,
         log: BatchLog,
     ) -> None:
@@ -87,6 +90,7 @@ class Aggregator:
         self._publisher = publisher
         self._effects = effects
         self._dead_letters = dead_letters
+        self._timeouts = timeouts
         self._clock = clock
         self._log = log
         self.sets: dict[int, WorkingSet] = {}
@@ -104,6 +108,10 @@ class Aggregator:
             for left in working_set.recover():
                 releases.append(self._release(partition, left.decision, left.destination))
                 releases[-1].prepared = left.prepared
+        if self._timeouts.adaptive:
+            observations = [one for working_set in self.sets.values() for one in working_set.observations(WINDOW)]
+            observations.sort(key=itemgetter(0))
+            self._timeouts.reset(observation for _, observation in observations[-WINDOW:])
         self._publisher.recover(releases)
 
     def drop_all(self) -> None:

@@ -8,9 +8,10 @@ from app.dead_letters import DeadLetters, Reason
 from app.log import BatchLog
 from app.statistics import Statistics
 from app.transport import OutMessage
-from tables.batch import FIRST_REVISION
-from tables.codes import Code, CompletedBy, LatePolicy, Status
+from tables.batch import BATCH_CLOSED, FIRST_REVISION
+from tables.codes import ANSWERED, Code, CompletedBy, LatePolicy, Status
 from tables.events import Commanded, Decision, Effect, FailedStation, Late, LateTaken, Opened, Released
+from tables.timeouts import TimeoutPolicy
 
 __all__ = ["EffectWriter"]
 
@@ -20,27 +21,35 @@ STATUS_OF = {Code.RESULT: "result", Code.EMPTY: "empty", Code.FAILED: "failed", 
 class EffectWriter:
     """Tells of effects. What a decision leads to besides is the publisher's work."""
 
-    def __init__(self, late_topic: str, *, dead_letters: DeadLetters, log: BatchLog, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        late_topic: str,
+        *,
+        dead_letters: DeadLetters,
+        log: BatchLog,
+        statistics: Statistics,
+        timeouts: TimeoutPolicy,
+    ) -> None:
         self._late_topic = late_topic
         self._dead_letters = dead_letters
         self._log = log
         self._statistics = statistics
+        self._timeouts = timeouts
         self._metrics = statistics.metrics
 
     def carry_out(self, effect: Effect) -> list[OutMessage]:
         """Log and count one effect; returns the messages that it sends, the same ones whenever it is a repeat."""
         if isinstance(effect, Released):
-            self._statistics.released(effect.decision)
-            self._tell_decision(effect.decision)
+            self._released(effect)
         elif isinstance(effect, Late):
-            self._metrics.late_outcomes[effect.reason] += 1
+            self._count_late(effect.batch_id, effect.reason, effect.code, effect.at)
             self._log.late(effect.batch_id, effect.station, STATUS_OF[effect.code], effect.reason)
             return [self._late_message(effect)]
         elif isinstance(effect, LateTaken):
-            self._metrics.late_outcomes[effect.reason] += len(effect.stations)
+            self._count_late(effect.batch_id, effect.reason, effect.codes, effect.at)
+            self._log.late_taken(effect.batch_id, effect.stations, effect.policy)
             if effect.policy is LatePolicy.DROP:
                 self._metrics.late_dropped += len(effect.stations)
-            self._log.late_taken(effect.batch_id, effect.stations, effect.policy)
         elif isinstance(effect, FailedStation):
             return [self._failure_letter(effect)]
         elif isinstance(effect, Opened):
@@ -49,6 +58,17 @@ class EffectWriter:
         elif isinstance(effect, Commanded):
             self._log.commanded(effect.command, effect.deadline)
         return []
+
+    def _count_late(self, batch_id: str, reason: str, codes: str, at: float) -> None:
+        self._metrics.late_outcomes[reason] += len(codes)
+        if reason == BATCH_CLOSED and not ANSWERED.isdisjoint(codes):
+            self._timeouts.late(batch_id, at)
+
+    def _released(self, effect: Released) -> None:
+        self._statistics.released(effect.decision)
+        self._tell_decision(effect.decision)
+        if effect.observation is not None:
+            self._timeouts.closed(effect.observation)
 
     def _tell_decision(self, decision: Decision) -> None:
         batch_id, rule = decision.batch_id, decision.completed_by

@@ -32,6 +32,7 @@ __all__ = [
 
 NAMES_SHOWN: Final = 13
 PROGRESS_SECONDS: Final = 1.0
+TIMEOUT_CHANGE: Final = 0.25  # of the timeout that was told last: what differs by more is told again
 _NAME_SHOWN: Final = 200
 _TEXT_SHOWN: Final = 500
 
@@ -49,6 +50,7 @@ class Line(StrEnum):
     COMMAND = "operator-command"
     VOID_COMMAND = "operator-command-void"
     REVISED = "batch-revised"
+    TIMEOUT = "adaptive-timeout"
     LATE = "late-result"
     LATE_KEPT = "late-results-kept"
     LATE_DROPPED = "late-results-dropped"
@@ -116,6 +118,11 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.LATE,
                 "Batch {batch_id} late result of station {station_id}, status: {status}, reason: {reason}",
                 "批次 {batch_id} 收到迟到结果，场站: {station_id}，状态: {status}，原因: {reason}",
+            ),
+            (
+                Line.TIMEOUT,
+                "Timeout of batches of about {stations} stations is {timeout:.2f} s now, as recent ones have needed",
+                "约 {stations} 个场站的批次超时现为 {timeout:.2f} 秒，依据近期批次耗时",
             ),
             (
                 Line.LATE_KEPT,
@@ -247,7 +254,17 @@ class BatchLog:
     language: Language
     clock: Callable[[], float]
     place: Callable[[str], tuple[str, int]] | None = None
+    _timeouts: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)
     _said: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def timeout(self, stations: int, seconds: float) -> None:
+        """A batch of so many stations gets so much time; a line only where that differs noticeably from the last."""
+        size = stations.bit_length()  # the same for sizes within a factor of two
+        told = self._timeouts.get(size)
+        if told is None or abs(seconds - told) > TIMEOUT_CHANGE * told:
+            self._timeouts[size] = seconds
+            if self.logger.isEnabledFor(logging.INFO):
+                self._write(logging.INFO, Line.TIMEOUT, {}, stations=stations, timeout=seconds)
 
     def opened(self, batch_id: str, expected: Collection[str]) -> None:
         """A batch was opened that waits for these stations."""

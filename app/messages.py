@@ -96,11 +96,12 @@ def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
     if kind == "arrived":
         return _arrived(batch_id, rest)
     if kind == "open":
-        source, opened_at, deadline, stations, replayed = rest
+        source, opened_at, deadline, stations, replayed, timeout = rest
         _check([opened_at, deadline], float, int)
         _check(stations, str)
         _check([replayed], bool)
-        return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations), replayed)
+        _check([timeout], float, int, type(None))
+        return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations), replayed, timeout)
     if kind == "command":
         action, at, by, seconds = rest
         _check([at, seconds], float, int)
@@ -171,6 +172,7 @@ def _event_list(event: BatchEvent) -> list[Any]:
     if isinstance(event, Open):
         return [
             "open", event.batch_id, event.source, event.opened_at, event.deadline, event.stations, event.replayed,
+            event.timeout,
         ]  # fmt: skip
     if isinstance(event, Expire):
         return ["expire", event.batch_id, event.deadline, event.at]

@@ -56,6 +56,7 @@ def meta_of(
         "opened_at": decision.opened_at,
         "deadline": decision.deadline,
         "closed_at": decision.closed_at,
+        **({} if decision.timeout is None else {"timeout": decision.timeout}),
         **_operator(decision.operator),
         "part": part,
         "parts": parts,

@@ -21,6 +21,7 @@ from app.partitions import Partitioner
 from app.passthrough import PassThrough, PassThroughConfig
 from app.publisher import OutputId, Publisher, PublisherConfig
 from app.results import Outcome
+from app.rules import rules_of, timeouts_of
 from app.runners import make_runner
 from app.settings import Settings
 from app.splitter import Splitter, SplitterConfig
@@ -28,9 +29,9 @@ from app.stations import StationAgent
 from app.statistics import Statistics
 from app.transport import Clock, Sender
 from app.user_functions import UserFunctions
-from tables.policies import PartialPolicy, ReleasePolicy, Rules
+from tables.timeouts import TimeoutPolicy
 
-__all__ = ["Pipeline", "UserFunctions", "build_pipeline", "rules_of"]
+__all__ = ["Pipeline", "UserFunctions", "build_pipeline"]
 
 FORGET_GRACE = 30.0
 
@@ -47,6 +48,7 @@ class Pipeline:
     station_handler: StationResultHandler | None
     metrics: Metrics
     statistics: Statistics
+    timeouts: TimeoutPolicy
 
     async def start(self) -> None:
         """Get ready to take events."""
@@ -69,18 +71,6 @@ class Pipeline:
     def handlers(self) -> list[ResultHandler | StationResultHandler]:
         """Those that the user has given."""
         return [handler for handler in (self.handler, self.station_handler) if handler is not None]
-
-
-def rules_of(settings: Settings) -> Rules:
-    """The policies that the settings choose."""
-    required = frozenset(settings.required_stations)
-    return Rules(
-        max_age=settings.max_batch_age,
-        partial=PartialPolicy(settings.partial_min_ratio, required),
-        release=ReleasePolicy(settings.release_ratio, required),
-        late=settings.late_policy,
-        revise_delay=settings.revise_delay,
-    )
 
 
 def build_pipeline(
@@ -131,7 +121,7 @@ def build_pipeline(
             concurrency=settings.concurrency,
         )
     most = output_limit or settings.max_message_bytes + OUTPUT_HEADROOM - RECORD_OVERHEAD
-    rules = rules_of(settings)
+    rules, timeouts = rules_of(settings), timeouts_of(settings)
     publisher = Publisher(
         PublisherConfig(
             settings.output_topic,
@@ -174,13 +164,14 @@ def build_pipeline(
                 frozenset(settings.passthrough_topics),
                 settings.envelope_keys,
                 settings.timezone,
-                settings.batch_timeout,
                 settings.max_batch_age,
             ),
             sender=sender,
             dead_letters=dead_letters,
             partitioner=partitioner,
+            timeouts=timeouts,
             clock=clock,
+            log=log,
             metrics=metrics,
         ),
         stations=StationAgent(
@@ -210,8 +201,11 @@ def build_pipeline(
             store=store,
             sender=sender,
             publisher=publisher,
-            effects=EffectWriter(settings.late_topic, dead_letters=dead_letters, log=log, statistics=statistics),
+            effects=EffectWriter(
+                settings.late_topic, dead_letters=dead_letters, log=log, statistics=statistics, timeouts=timeouts
+            ),
             dead_letters=dead_letters,
+            timeouts=timeouts,
             clock=clock,
             log=log,
         ),
@@ -220,4 +214,5 @@ def build_pipeline(
         station_handler=station_handler,
         metrics=metrics,
         statistics=statistics,
+        timeouts=timeouts,
     )

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
 from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Record, Reject
 from app.frames import StationPacker, event_frames
+from app.log import BatchLog
 from app.messages import StationGroup, encode_group, encode_station
 from app.metrics import Metrics
 from app.partitions import Partitioner
@@ -20,6 +21,7 @@ from app.realtime import batch_id, parse_message, read_overrides
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.codes import Code
 from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source
+from tables.timeouts import TimeoutPolicy
 
 __all__ = ["Splitter", "SplitterConfig"]
 
@@ -37,7 +39,6 @@ class SplitterConfig:
     passthrough_topics: frozenset[str]
     envelope_keys: tuple[str, ...]
     timezone: ZoneInfo
-    batch_timeout: float
     max_batch_age: float
 
 
@@ -60,14 +61,18 @@ class Splitter:
         sender: Sender,
         dead_letters: DeadLetters,
         partitioner: Partitioner,
+        timeouts: TimeoutPolicy,
         clock: Clock,
+        log: BatchLog,
         metrics: Metrics,
     ) -> None:
         self._config = config
         self._sender = sender
         self._dead_letters = dead_letters
         self._partition_of = partitioner
+        self._timeouts = timeouts
         self._clock = clock
+        self._log = log
         self._metrics = metrics
 
     async def handle(self, messages: Sequence[InMessage]) -> None:
@@ -119,9 +124,24 @@ class Splitter:
             self._metrics.passthrough_stations += len(batch.stations)
             return _Split(StationGroup(None, source, message.timestamp, None, message.key, ()), batch.stations)
         opened_at = self._clock()
-        deadline = opened_at + (config.batch_timeout if overrides.timeout is None else overrides.timeout)
-        event = Open(name, source, opened_at, deadline, tuple(batch.stations), overrides.replayed)
+        timeout = self._timeout(len(batch.stations), opened_at) if overrides.timeout is None else overrides.timeout
+        deadline = opened_at + timeout
+        event = Open(
+            name,
+            source,
+            opened_at,
+            deadline,
+            tuple(batch.stations),
+            overrides.replayed,
+            timeout if self._timeouts.adaptive else None,
+        )
         return _Split(StationGroup(name, source, opened_at, deadline, message.key, ()), batch.stations, event)
+
+    def _timeout(self, stations: int, now: float) -> float:
+        timeout = self._timeouts.seconds(stations, now)
+        if self._timeouts.adaptive:
+            self._log.timeout(stations, timeout)
+        return timeout
 
     def _record_letter(self, message: InMessage, source: Source, reject: Reject, name: str | None) -> OutMessage:
         return self._dead_letters.letter(

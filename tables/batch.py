@@ -28,10 +28,13 @@ from tables.events import (
 from tables.policies import Rules
 from tables.roster import Roster
 from tables.sources import START, Extension, Group, Piece, SourceState
+from tables.timeouts import Observation, observe
 
-__all__ = ["FIRST_REVISION", "Batch"]
+__all__ = ["BATCH_CLOSED", "FIRST_REVISION", "LATE_MESSAGE", "Batch"]
 
 FIRST_REVISION = 1
+BATCH_CLOSED = "batch-closed"  # why an outcome is late
+LATE_MESSAGE = "late-message"
 
 
 class Batch(Roster):
@@ -149,6 +152,7 @@ class Batch(Roster):
         effects.extend(failure(event, index) for index in taken if index in event.letters)
         if taken:
             self._piece(position).groups.append(_group(event, position, taken, event.values))
+            self.note_arrival(event.codes, event.at)
         if self.is_releasable:
             effects.append(self._release(event.at, position))
         return seen
@@ -159,9 +163,9 @@ class Batch(Roster):
         # The late topic has the values, or nobody has: then a repeat has to be told from a first, no more.
         revise = self.late_policy is LatePolicy.REVISE
         values: list[str | None] = event.values if revise else [None] * len(event.stations)
-        reason = "late-message" if source.late else "batch-closed"
+        reason = LATE_MESSAGE if source.late else BATCH_CLOSED
         taken: list[int] = []
-        kept: list[str] = []
+        kept: list[int] = []
         for index in range(start, len(event.stations)):
             station, code = event.stations[index], event.codes[index]
             if station in source.outcomes:
@@ -174,11 +178,13 @@ class Batch(Roster):
             if is_news and self.late_policy is LatePolicy.TOPIC:
                 effects.append(late(event, index, reason, self.decision))
             elif is_news and not (revise and code == Code.SKIPPED):  # there is nothing in it to revise with
-                kept.append(station)
+                kept.append(index)
         if taken:
             self._piece(position).groups.append(_group(event, position, taken, values))
         if kept:
-            effects.append(LateTaken(self.batch_id, tuple(kept), reason, self.late_policy))
+            stations = tuple(event.stations[index] for index in kept)
+            codes = "".join(event.codes[index] for index in kept)
+            effects.append(LateTaken(self.batch_id, stations, codes, reason, self.late_policy, event.at))
             self._await_revision(event.at)
 
     def _await_revision(self, at: float) -> None:
@@ -198,9 +204,21 @@ class Batch(Roster):
             discarded = completed_by is CompletedBy.TIMEOUT and self.rules.partial.problem(decision) is not None
         if discarded:
             decision = replace(decision, status=Status.DISCARDED)
-        released = self._decided(decision, position)
+        released = replace(self._decided(decision, position), observation=self._observation(decision))
         self.close_with(decision, LatePolicy.TOPIC if discarded else self.rules.late)
         return released
+
+    def _observation(self, decision: Decision) -> Observation:
+        """How the batch has gone, for the timeouts of those to come."""
+        return observe(
+            self.batch_id,
+            decision.completed_by,
+            stations=len(decision.expected),
+            since=max(source.opened_at for source in self.sources.values()),
+            deadline=self.deadline,
+            arrived_at=self.arrived_at,
+            skipped=bool(self.skipped),
+        )
 
     def _decided(self, decision: Decision, position: Position) -> Released:
         piece = self._piece(position)
@@ -231,6 +249,7 @@ class Batch(Roster):
             failed=tuple(lists.failed),
             empty=tuple(lists.empty),
             operator=self.operator,
+            timeout=self.timeout,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Action", "Code", "CompletedBy", "LatePolicy", "State", "Status"]
+__all__ = ["ANSWERED", "Action", "Code", "CompletedBy", "LatePolicy", "State", "Status"]
 
 
 class Code(StrEnum):
@@ -14,6 +14,9 @@ class Code(StrEnum):
     EMPTY = "e"
     FAILED = "f"
     SKIPPED = "s"
+
+
+ANSWERED = frozenset({Code.RESULT, Code.EMPTY})  # and did not end as a hung callback does
 
 
 class Action(StrEnum):

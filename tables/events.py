@@ -6,10 +6,11 @@ state machine takes every time from there, never from a clock of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tables.codes import Action, Code, CompletedBy, LatePolicy, Status
+from tables.timeouts import Observation
 
 __all__ = [
     "Arrived",
@@ -55,7 +56,7 @@ class Open:
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them; `stations` are unique, in the order in
     which the message names them. `replayed` says that it is a dead letter that was sent again, which never opens a
-    batch.
+    batch. `timeout` (seconds) is there where it follows the durations of recent batches.
     """
 
     batch_id: str
@@ -64,6 +65,7 @@ class Open:
     deadline: float
     stations: tuple[str, ...]
     replayed: bool = False
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class Decision:
     failed: tuple[tuple[str, str], ...]
     empty: tuple[str, ...]
     operator: Operator | None = None
+    timeout: float | None = None
 
     @property
     def arrived_count(self) -> int:
@@ -190,6 +193,7 @@ class Released:
     """A batch has closed, or has been revised; the decision goes to the outbox."""
 
     decision: Decision
+    observation: Observation | None = field(default=None, compare=False)  # of a first closing
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +241,10 @@ class LateTaken:
 
     batch_id: str
     stations: tuple[str, ...]
+    codes: str
     reason: str
     policy: LatePolicy
+    at: float
 
 
 Effect = Opened | Released | Late | LateTaken | FailedStation | Commanded

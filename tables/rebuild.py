@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tables.batch import FIRST_REVISION, Batch
-from tables.codes import Code, CompletedBy, LatePolicy
+from tables.codes import ANSWERED, Code, CompletedBy, LatePolicy
 from tables.events import Decision, Open, Position
 from tables.policies import Rules
 from tables.records import Header, Revision
 from tables.segments import Segment, StoredSource
 from tables.sources import ABSENT, START, Extension, Group, SourceState
+from tables.timeouts import Observation, observe
 
-__all__ = ["first_late", "rebuild_closed", "rebuild_open"]
+__all__ = ["first_late", "observation_of", "rebuild_closed", "rebuild_open"]
 
 
 _Late = StoredSource | Group | Revision
@@ -34,6 +35,7 @@ def rebuild_open(batch_id: str, segments: Iterable[Segment], rules: Rules) -> Ba
         batch.add_extension(extension)
     for group in groups:
         _take_group(batch, group)
+        batch.note_arrival(group.codes, group.at)
     return batch
 
 
@@ -74,6 +76,24 @@ def first_late(late: Iterable[Segment], revisions: Iterable[Revision]) -> float 
     times = [(s.position, s.opened_at) for segment in late for s in segment.sources if s.position > last]
     times += [(g.position, g.at) for segment in late for g in segment.groups if g.position > last]
     return min(times)[1] if times else None
+
+
+def observation_of(header: Header, late: Iterable[Segment]) -> Observation:
+    """How a closed batch has gone, with what it has got late."""
+    observation = observe(
+        header.batch_id,
+        header.completed_by,
+        stations=header.counts.expected,
+        since=max(source.opened_at for source in header.sources),
+        deadline=header.deadline,
+        arrived_at=header.arrived_at,
+        skipped=any(Code.SKIPPED in source.codes for source in header.sources),
+    )
+    in_time = {source.source for source in header.sources}
+    for group in _groups(late):
+        if group.source in in_time and not ANSWERED.isdisjoint(group.codes):
+            observation = observation.with_late(group.at)
+    return observation
 
 
 def _as_it_closed(header: Header, segments: Iterable[Segment], rules: Rules) -> Batch:
@@ -137,4 +157,4 @@ def _fill_values(source: SourceState | None, group: Group) -> None:
 
 
 def _open_event(batch_id: str, stored: StoredSource) -> Open:
-    return Open(batch_id, stored.source, stored.opened_at, stored.deadline, stored.stations)
+    return Open(batch_id, stored.source, stored.opened_at, stored.deadline, stored.stations, timeout=stored.timeout)

@@ -103,6 +103,7 @@ class Header:
     tail: tuple[Group, ...] = ()
     prepared: Prepared | None = None
     operator: Operator | None = None
+    arrived_at: float | None = None  # the last arrival in time
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def header_of(
         closed_at=decision.closed_at,
         counts=_counts(decision),
         sources=tuple(
-            StoredSource(s.source, s.opened_at, s.deadline, s.stations, s.codes, s.position)
+            StoredSource(s.source, s.opened_at, s.deadline, s.stations, s.codes, s.position, s.timeout)
             for s in batch.sources.values()
             if not s.late
         ),
@@ -149,6 +150,7 @@ def header_of(
         destination=destination,
         tail=tuple(tail),
         operator=decision.operator,
+        arrived_at=batch.arrived_at,
     )
 
 
@@ -184,6 +186,8 @@ def encode_header(header: Header) -> bytes:
     record["errors"] = header.errors
     if header.tail:
         record["tail"] = [group_list(group) for group in header.tail]
+    if header.arrived_at is not None:
+        record["arrived_at"] = header.arrived_at
     if header.operator:
         record["operator"] = header.operator
     return orjson.dumps(record, tuple)
@@ -242,6 +246,7 @@ def decode_header(key: bytes, value: bytes) -> Header:
             tail=tuple(load_group(group) for group in record.get("tail", ())),
             prepared=_prepared(record),
             operator=_operator(*operator) if operator else None,
+            arrived_at=record.get("arrived_at"),
         )
 
 

@@ -30,6 +30,7 @@ class Roster:
     """Expected stations by message, outcomes by message and station. Changing it looks at no rule."""
 
     __slots__ = (
+        "arrived_at",
         "batch_id",
         "deadline",
         "expected",
@@ -51,6 +52,7 @@ class Roster:
         self.opened_at = opened_at
         self.rules = rules
         self.deadline = opened_at
+        self.arrived_at: float | None = None  # the last arrival in time
         self.is_open = True
         self.sources: dict[Source, SourceState] = {}
         # Station -> the latest message in time that names it. A dict keeps the place of the first naming when a later
@@ -72,6 +74,11 @@ class Roster:
         return next(iter(self.sources.values())).position
 
     @property
+    def timeout(self) -> float | None:
+        """The timeout that its first message was given, where that follows the durations of recent batches."""
+        return next(iter(self.sources.values())).timeout
+
+    @property
     def is_releasable(self) -> bool:
         """Whether so few stations are pending that the batch need not wait for its deadline."""
         return self.pending <= self.most_pending and not self.required_pending
@@ -82,6 +89,7 @@ class Roster:
         """Record a message."""
         late = not self.is_open
         source = SourceState(event.source, event.opened_at, event.deadline, event.stations, position, late)
+        source.timeout = event.timeout
         if len(self.sources) == 1:
             self._begin_to_compare()
         self.sources[event.source] = source
@@ -165,6 +173,11 @@ class Roster:
             self._note(source, station)
         if is_open and self.expected.get(station) is source:
             self._settle(station)
+
+    def note_arrival(self, codes: str, at: float) -> None:
+        """Outcomes have come in time; what was skipped has not arrived."""
+        if codes.count(Code.SKIPPED) < len(codes):
+            self.arrived_at = at
 
     def _note(self, source: SourceState, station: str) -> None:
         newest = self.newest.get(station)

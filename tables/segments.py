@@ -49,6 +49,7 @@ class StoredSource:
     stations: tuple[str, ...]
     codes: str
     position: Position
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +130,17 @@ def decode_segment(key: bytes, value: bytes) -> Segment:
 
 def source_list(source: StoredSource | SourceState) -> list[Any]:
     """A source as it is written."""
-    return [source.position, source.source, source.opened_at, source.deadline, source.stations, source.codes]
+    fields = [source.position, source.source, source.opened_at, source.deadline, source.stations, source.codes]
+    return fields if source.timeout is None else [*fields, source.timeout]
 
 
 def load_source(record: list[Any]) -> StoredSource:
     """Read back `source_list`."""
-    position, source, opened_at, deadline, stations, codes = record
+    position, source, opened_at, deadline, stations, codes, *timeout = record
     if codes and len(codes) != len(stations):
         message = "lists that run in parallel differ in length"
         raise ValueError(message)
-    return StoredSource(Source(*source), opened_at, deadline, tuple(stations), codes, Position(*position))
+    return StoredSource(Source(*source), opened_at, deadline, tuple(stations), codes, Position(*position), *timeout)
 
 
 def group_list(group: Group) -> list[Any]:

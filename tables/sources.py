@@ -57,6 +57,7 @@ class SourceState:
     late: bool = False
     outcomes: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     codes: str = ""
+    timeout: float | None = None
 
 
 @dataclass(slots=True)

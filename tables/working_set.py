@@ -11,6 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from tables.batch import FIRST_REVISION, Batch
 from tables.closed import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
@@ -31,7 +32,7 @@ from tables.events import (
     Revise,
 )
 from tables.policies import Rules
-from tables.rebuild import first_late, rebuild_closed, rebuild_open
+from tables.rebuild import first_late, observation_of, rebuild_closed, rebuild_open
 from tables.records import (
     Destination,
     Header,
@@ -48,6 +49,7 @@ from tables.records import (
 from tables.segments import Segment, decode_segment, encode_segment, segment_key
 from tables.sources import Piece
 from tables.stored import Keys, Records, StoredBatch, read_stored
+from tables.timeouts import Observation
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
 
@@ -324,6 +326,19 @@ class WorkingSet:
         for number in undone:
             self._owed += self.published(batch_id, number)
         return []
+
+    def observations(self, newest: int) -> list[tuple[float, Observation]]:
+        """How the newest of the closed batches have gone, each with the time of its closing."""
+        observations: list[tuple[float, Observation]] = []
+        for batch_id in islice(reversed(self.closed), newest):
+            key = batch_id.encode()
+            value = self._records.get(Table.BATCHES, key)
+            if value is not None:
+                header = decode_header(key, value)
+                observations.append(
+                    (header.closed_at, observation_of(header, self._segments(self._keys[batch_id].late)))
+                )
+        return observations
 
     # -- a look from outside -----------------------------------------------------------------------------------------
 

@@ -71,7 +71,6 @@ class ModelBatch:
     deadline: float
     messages: list[Message] = field(default_factory=list)
     decisions: list[Summary] = field(default_factory=list)
-    closed_at: float = 0.0
     policy: str = "topic"
     commands: list[Command] = field(default_factory=list)
 
@@ -208,7 +207,6 @@ class Model:
             status = "discarded"
         if completed_by == "timeout" and not self._is_publishable(batch, set(lists[-1])):
             status = "discarded"
-        batch.closed_at = at
         batch.policy = "topic" if status == "discarded" else self.rules.late.value
         batch.decisions.append((completed_by, status, operator, at, batch.deadline, *lists))
 
@@ -222,7 +220,7 @@ class Model:
             self.effects.append(("failed", event.batch_id, event.source, station, event.at))
 
     def _late(self, event: Arrived, index: int, reason: str, batch: ModelBatch | None) -> None:
-        closed_at = batch.closed_at if batch and batch.decisions else None
+        closed_at = batch.decisions[-1][3] if batch and batch.decisions else None  # of the latest revision
         value = event.values[index]
         self.effects.append(("late", event.batch_id, event.stations[index], value, reason, closed_at, event.at))
 

@@ -49,7 +49,9 @@ def arrivals(draw: st.DrawFn) -> Arrived:
 
 events = (
     arrivals()
-    | st.builds(Open, texts, sources, times, times, st.lists(texts, max_size=5).map(tuple), st.booleans())
+    | st.builds(
+        Open, texts, sources, times, times, st.lists(texts, max_size=5).map(tuple), st.booleans(), st.none() | times
+    )
     | st.builds(Expire, texts, times, times)
     | st.builds(Forget, texts, times, times)
     | st.builds(Command, texts, st.sampled_from(Action), times, texts, times)

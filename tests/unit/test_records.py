@@ -59,7 +59,9 @@ def stored_sources(draw: st.DrawFn) -> StoredSource:
     """Draw a source message of a closed batch."""
     stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
     codes = draw(st.text("refs-", min_size=len(stations), max_size=len(stations)))
-    return StoredSource(draw(sources), draw(times), draw(times), tuple(stations), codes, draw(positions))
+    return StoredSource(
+        draw(sources), draw(times), draw(times), tuple(stations), codes, draw(positions), draw(st.none() | times)
+    )
 
 
 counts = st.builds(Counts, *[st.integers(0, 10_000)] * 4)
@@ -80,6 +82,7 @@ headers = st.builds(
     st.lists(groups(), max_size=3).map(tuple),
     answers,
     st.none() | st.builds(Operator, st.sampled_from(Action), texts, times),
+    st.none() | times,
 )
 revisions = st.builds(
     Revision,
@@ -97,7 +100,9 @@ extensions = st.builds(Extension, positions, times, times, texts, times)
 
 
 def state_of(source: StoredSource) -> SourceState:
-    return SourceState(source.source, source.opened_at, source.deadline, source.stations, source.position)
+    state = SourceState(source.source, source.opened_at, source.deadline, source.stations, source.position)
+    state.timeout = source.timeout
+    return state
 
 
 @QUICK
