@@ -59,11 +59,6 @@ class BatchSettings(OutputSettings):
         "With `AGG_LATE_POLICY=revise`, late outcomes of this long make one revision",
         "`AGG_LATE_POLICY=revise` 时，这段时间内的迟到结果合并为一次修订",
     )
-    max_open_batches: Count = setting(
-        10_000,
-        "Batches opened by a worker and not known to be closed at which it stops reading",
-        "worker 已建立且尚未确知关闭的批次达到此数时暂停读取",
-    )
     closed_ttl: Seconds = setting(
         3600.0, "How long a closed batch is remembered, to tell late results", "已关闭批次的保留时间，用于识别迟到结果"
     )

@@ -35,11 +35,6 @@ class InputSettings(GivenSettings):
         "Topics whose stations are answered one by one, without batches, comma-separated",
         "逐个场站直接处理、不组成批次的主题，逗号分隔",
     )
-    context_topics: OptionalTopicNames = setting(
-        (),
-        "Topics whose newest record of each station is given to the callback too, comma-separated",
-        "其各场站最新记录也提供给回调的主题，逗号分隔",
-    )
 
     fill: Fill = setting(Fill.ZERO, "What stands where no record gave a value", "没有记录给出数值处的填充方式")
     window_step: OptionalWholeSeconds = setting(
@@ -61,15 +56,6 @@ class InputSettings(GivenSettings):
             raise ValueError(message)
         return size
 
-    @field_validator("context_topics")
-    @classmethod
-    def _context_is_no_source(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        sources = (*info.data.get("source_topics", ()), *info.data.get("passthrough_topics", ()))
-        if both := [topic for topic in topics if topic in sources]:
-            message = f"must not name a topic of AGG_SOURCE_TOPICS or AGG_PASSTHROUGH_TOPICS: {both[0]}"
-            raise ValueError(message)
-        return topics
-
     @property
     def split_topics(self) -> list[str]:
         """What the splitter reads. A topic that is listed as both source and pass-through is pass-through."""
@@ -78,4 +64,4 @@ class InputSettings(GivenSettings):
     @property
     def foreign_topics(self) -> list[str]:
         """What is read and belongs to others: never created by a worker, and it may have gaps."""
-        return [*self.split_topics, *self.context_topics]
+        return self.split_topics

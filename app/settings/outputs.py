@@ -32,7 +32,7 @@ class OutputSettings(FunctionSettings):
     @field_validator("output_topic")
     @classmethod
     def _output_is_no_source(cls, topic: str, info: ValidationInfo) -> str:
-        for key in ("source_topics", "passthrough_topics", "context_topics"):
+        for key in ("source_topics", "passthrough_topics"):
             if topic in info.data.get(key, ()):
                 message = f"must not be one of {PREFIX}{key.upper()}: the application would read its own output"
                 raise ValueError(message)

@@ -40,11 +40,6 @@ class WatchingSettings(KafkaSettings):
     metrics_stations: WholeNumber = setting(
         200, "Stations that have metrics with their own label, at most", "带有单独标签指标的场站数上限"
     )
-    tracing: bool = setting(
-        False,
-        "OpenTelemetry traces, one for each batch; needs the extra `tracing`",
-        "OpenTelemetry 追踪，每个批次一条；需要安装附加依赖 `tracing`",
-    )
 
     @field_validator("web_token")
     @classmethod

@@ -31,7 +31,6 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "window_step": None,
     "window_size": None,
     "passthrough_topics": (),
-    "context_topics": (),
     "callback": None,
     "batch_callback": None,
     "batch_callback_size": 32,
@@ -59,7 +58,6 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "release_ratio": None,
     "late_policy": LatePolicy.TOPIC,
     "revise_delay": 1.0,
-    "max_open_batches": 10_000,
     "closed_ttl": 3600.0,
     "closed_max": 100_000,
     "partitions": 8,
@@ -82,7 +80,6 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "web_token": None,
     "web_advertised_url": None,
     "metrics_stations": 200,
-    "tracing": False,
 }
 LOGIN = {
     "AGG_SECURITY_PROTOCOL": "SASL_SSL",
@@ -262,7 +259,7 @@ def test_all_problems_are_told_at_once_each_in_a_line(tmp_path: Path) -> None:
         ("AGG_TIMEOUT_MODE", "auto", "must be 'fixed' or 'adaptive'"),
         ("AGG_PARTIAL_MIN_RATIO", "1.1", "must be less than or equal to 1"),
         ("AGG_RELEASE_RATIO", "0", "must be greater than 0"),
-        ("AGG_CONTEXT_TOPICS", "a b", "'a b' must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"),
+        ("AGG_PASSTHROUGH_TOPICS", "a b", "'a b' must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"),
         ("AGG_WEB_HOST", "a b", "must be an IP address or the name of a host"),
         ("AGG_START", "now", "must be 'earliest' or 'latest'"),
         ("AGG_APP_ID", "a/b", "must be 1 to 200 of A-Z a-z 0-9 . _ - (it begins the names of topics)"),
@@ -388,12 +385,9 @@ def test_an_advertised_url_is_a_plain_address(url: str) -> None:
             "AGG_OUTPUT_TOPIC='OUT': must not be one of AGG_SOURCE_TOPICS: the application would read its own output",
         ),
         (
-            {"AGG_CONTEXT_TOPICS": "OUT", "AGG_OUTPUT_TOPIC": "OUT"},
-            "AGG_OUTPUT_TOPIC='OUT': must not be one of AGG_CONTEXT_TOPICS: the application would read its own output",
-        ),
-        (
-            {"AGG_SOURCE_TOPICS": "A,B", "AGG_CONTEXT_TOPICS": "W,B"},
-            "AGG_CONTEXT_TOPICS='W,B': must not name a topic of AGG_SOURCE_TOPICS or AGG_PASSTHROUGH_TOPICS: B",
+            {"AGG_PASSTHROUGH_TOPICS": "OUT", "AGG_OUTPUT_TOPIC": "OUT"},
+            "AGG_OUTPUT_TOPIC='OUT': must not be one of AGG_PASSTHROUGH_TOPICS: the application would read its own "
+            "output",
         ),
         (
             {"AGG_SOURCE_TOPICS": "x-late", "AGG_APP_ID": "x"},
