@@ -4,7 +4,7 @@ import { hasToken, request } from "./api.js";
 import * as clock from "./clock.js";
 import { count, left } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
-import { t } from "./i18n.js";
+import { explain, t } from "./i18n.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -71,7 +71,7 @@ export function ActionDialog({ state }) {
       hurry();
     } catch (error) {
       const refusal = /** @type {import("./api.js").ApiError} */ (error);
-      setFailure(t("action.failed", { message: refusal.message }));
+      setFailure(t("action.failed", { message: explain(refusal) }));
       if (refusal.status === 403) set({ forbidden: true });
     } finally {
       setSending(false);

@@ -48,14 +48,20 @@ function Row({ batch, now, state }) {
     batch.empty_count > 0 && t("flight.empty", { n: count(batch.empty_count) }),
   ].filter(Boolean);
   return html`<li class="flying" data-due=${rest <= 0}>
-    <${BatchId} id=${batch.batch_id} />
-    <span class="tally"><b>${count(batch.arrived_count)}</b> / ${count(batch.expected_count)}
-      ${kinds.length > 0 && html`<small class="quiet"> ${kinds.join(", ")}</small>`}</span>
-    <${Progress} batch=${batch} />
-    <span class="left">
-      <span class="sand" aria-hidden="true"><i style=${{ width: `${Math.min(Math.max((100 * rest) / whole, 0), 100)}%` }}></i></span>
-      ${left(rest)}
-    </span>
-    <${ActionButtons} batch=${batch} state=${state} />
+    <div class="line">
+      <${BatchId} id=${batch.batch_id} />
+      <span class="tally">
+        ${kinds.length > 0 && html`<small class="quiet">${kinds.join(", ")}</small>`}
+        <span><b>${count(batch.arrived_count)}</b> / ${count(batch.expected_count)}</span>
+      </span>
+    </div>
+    <div class="line">
+      <${Progress} batch=${batch} />
+      <span class="left">
+        <span class="sand" aria-hidden="true"><i style=${{ width: `${Math.min(Math.max((100 * rest) / whole, 0), 100)}%` }}></i></span>
+        ${left(rest)}
+      </span>
+      <${ActionButtons} batch=${batch} state=${state} />
+    </div>
   </li>`;
 }

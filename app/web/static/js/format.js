@@ -19,7 +19,8 @@ export function short(value) {
 /** Seconds as `45 ms`, `3.2 s`, `2 min 5 s`, `3 h 2 min`. @param {number | null | undefined} seconds */
 export function duration(seconds) {
   if (!known(seconds)) return t("none");
-  if (seconds < 0.9995) return `${(Math.max(seconds, 0) * 1000).toFixed(0)} ms`;
+  if (seconds <= 0) return "0 s";
+  if (seconds < 0.9995) return `${(seconds * 1000).toFixed(0)} ms`;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 59.5) return `${seconds.toFixed(0)} s`;
   const minutes = Math.floor((seconds + 0.5) / 60);

@@ -3,7 +3,7 @@
 import { hasToken, setToken } from "./api.js";
 import { clock } from "./format.js";
 import { html } from "./html.js";
-import { chooseLanguage, languages, t } from "./i18n.js";
+import { chooseLanguage, explain, languages, t } from "./i18n.js";
 import { Choice } from "./parts.js";
 import { hurry } from "./poll.js";
 import { chooseTheme, themes } from "./theme.js";
@@ -11,6 +11,8 @@ import { chooseTheme, themes } from "./theme.js";
 /** @typedef {import("./store.js").State} State */
 /** @typedef {import("./types.js").Worker} Worker */
 
+/** What nobody should have to do without: the paths by the names of the resources. */
+const PATHS = /** @type {Record<string, string>} */ ({ cluster: "/cluster", stats: "/stats", open: "/batches", closed: "/batches" });
 const THEME_SIGNS = /** @type {Record<string, string>} */ ({ auto: "◑", light: "☀", dark: "☾" });
 
 /** The URLs of workers that did not answer, from all answers shown. @param {State} state @returns {string[]} */
@@ -87,7 +89,7 @@ export function Alerts({ state }) {
   const lost = state.updatedAt > 0 ? t("alert.lost", { time: clock(state.updatedAt / 1000) }) : t("alert.never");
   const silent = silentWorkers(state);
   const unready = unreadyWorkers(state).map((worker) => worker.url);
-  const failed = ["stats", "open", "closed"].find((name) => (state.errors[name]?.status ?? 0) >= 400);
+  const failed = Object.keys(PATHS).find((name) => (state.errors[name]?.status ?? 0) >= 400);
   const error = failed === undefined ? null : state.errors[failed];
   return html`<div class="alerts" role="alert">
     ${state.lost &&
@@ -99,6 +101,6 @@ export function Alerts({ state }) {
     ${!state.lost &&
     error &&
     error.status !== 401 &&
-    html`<p class="alert bad">${t("alert.failed", { path: `/${failed === "stats" ? "stats" : "batches"}`, message: error.message })}</p>`}
+    html`<p class="alert bad">${t("alert.failed", { path: PATHS[failed ?? ""], message: explain(error) })}</p>`}
   </div>`;
 }

@@ -26,6 +26,11 @@ export function has(key) {
   return key in en;
 }
 
+/** What an error says, in the language that is shown where its code is known. @param {import("./api.js").ApiError} error */
+export function explain(error) {
+  return has(`error.${error.code}`) ? t(`error.${error.code}`) : error.message;
+}
+
 /** Show the language that was chosen before, or the browser's. */
 export function startLanguage() {
   let chosen = null;

@@ -1,7 +1,8 @@
 // Small things that many views show.
 
+import { count } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
-import { has, t } from "./i18n.js";
+import { explain, has, t } from "./i18n.js";
 
 /** The address of a batch's page. @param {string} id */
 export function pageOf(id) {
@@ -20,11 +21,12 @@ export function BatchId({ id, link = true }) {
     : html`<span class="id" title=${id}>${text}</span>`;
 }
 
+// Such as plain text fonts have: no emoji, which some systems draw as an empty box.
 const SIGNS = /** @type {Record<string, string>} */ ({
   all: "✓",
-  timeout: "⏱",
+  timeout: "◷",
   ratio: "◐",
-  operator: "✋",
+  operator: "☞",
   revision: "↻",
   discarded: "✕",
   open: "…",
@@ -73,6 +75,14 @@ export function Progress({ batch }) {
 }
 
 /**
+ * A cell with a number that is bad when it is not 0. `name` stands before it where a phone shows the table as cards.
+ * @param {{name: string, n: number}} props
+ */
+export function Tally({ name, n }) {
+  return html`<td class=${`number ${n > 0 ? "is-many" : "is-zero"}`} data-name=${name}>${count(n)}</td>`;
+}
+
+/**
  * Buttons of which one is pressed.
  * @param {{label: string, choices: {value: string, text: any}[], value: string, onChoose: (value: string) => void}} props
  */
@@ -105,7 +115,7 @@ export function More({ hidden, step, onMore }) {
 /** What stands in the place of an answer that is not there yet, or has failed. @param {{error: any, path: string}} props */
 export function Absent({ error, path }) {
   if (!error || error.status === 0 || error.status === 401) return html`<p class="quiet">${t("loading")}</p>`;
-  return html`<p class="error">${t("alert.failed", { path, message: error.message })}</p>`;
+  return html`<p class="error">${t("alert.failed", { path, message: explain(error) })}</p>`;
 }
 
 /**

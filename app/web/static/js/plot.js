@@ -7,6 +7,7 @@ import { html, useEffect, useRef } from "./html.js";
 
 const HEIGHT = 120;
 const HOUR = 3600;
+const LEAST = 300; // seconds that are shown when there is less
 
 /**
  * @param {object} props
@@ -59,7 +60,7 @@ function options(element, fields, show) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 5 } },
     padding: [8, 8, 0, 0],
     scales: {
-      x: { time: true, range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ last) => [last - HOUR, last] },
+      x: { time: true, range: span },
       y: { range: (/** @type {any} */ _, /** @type {number} */ __, /** @type {number} */ most) => [0, most > 0 ? most * 1.15 : 1] },
     },
     series: [
@@ -74,6 +75,11 @@ function options(element, fields, show) {
       { stroke: ink, grid, ticks: { show: false }, font, size: 52, space: 34, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(show) },
     ],
   };
+}
+
+/** The time that is shown: what there is of the last hour. @param {any} _ @param {number} first @param {number} last */
+function span(_, first, last) {
+  return [Math.max(last - HOUR, Math.min(first, last - LEAST)), last];
 }
 
 /** @param {any} _ @param {number[]} at Unix seconds */

@@ -20,6 +20,8 @@ const LONGEST = 30_000;
 const memories = new Map();
 let failures = 0;
 let paused = false;
+/** Whether the worker has let us in. Until then there is one request at a time: it counts how often it had to refuse. */
+let admitted = false;
 /** @type {(() => void) | null} */
 let wake = null;
 let hurried = false;
@@ -45,7 +47,7 @@ export function resume() {
 
 /**
  * Ask for ever.
- * @param {Resource[]} resources
+ * @param {Resource[]} resources the first is always needed: it is what is asked for until the worker has let us in
  */
 export async function poll(resources) {
   document.addEventListener("visibilitychange", () => {
@@ -74,7 +76,7 @@ function sleep(milliseconds) {
 async function turn(resources) {
   const before = get();
   const asked = [];
-  for (const resource of resources) {
+  for (const resource of admitted ? resources : resources.slice(0, 1)) {
     const path = resource.path(before);
     if (path === null) continue;
     const memory = memoryOf(resource.name, path);
@@ -93,7 +95,13 @@ async function turn(resources) {
   const lost = outcomes.every(({ error }) => error !== null && (error.status === 0 || error.status >= 500));
   failures = lost ? failures + 1 : 0;
   const refused = outcomes.find(({ error }) => error?.status === 401)?.error;
-  if (refused) pause();
+  if (refused) {
+    admitted = false;
+    pause();
+  } else if (!admitted && outcomes.some(({ error }) => error === null)) {
+    admitted = true;
+    hurried = true; // for the rest
+  }
   set({
     data,
     errors,

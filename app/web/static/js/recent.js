@@ -3,7 +3,7 @@
 import { clock, count, duration } from "./format.js";
 import { html, memo } from "./html.js";
 import { t } from "./i18n.js";
-import { Absent, BatchId, Closing, More } from "./parts.js";
+import { Absent, BatchId, Closing, More, Tally } from "./parts.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -29,7 +29,7 @@ function RecentBatches({ closed, error, limit }) {
 function Table({ batches }) {
   if (batches.length === 0) return html`<p class="quiet">${t("recent.none")}</p>`;
   return html`<div class="scroll" role="region" tabindex="0" aria-labelledby="recent">
-    <table>
+    <table class="cards">
       <thead>
         <tr>
           <th scope="col">${t("recent.batch")}</th>
@@ -57,8 +57,8 @@ function Row({ batch }) {
     <td class="time">${clock(batch.closed_at)}</td>
     <td><${Closing} batch=${batch} /></td>
     <td class="number">${count(batch.arrived_count)} / ${count(batch.expected_count)}</td>
-    <td class=${`number ${missing > 0 ? "is-many" : "is-zero"}`}>${count(missing)}</td>
-    <td class=${`number ${batch.failed_count > 0 ? "is-many" : "is-zero"}`}>${count(batch.failed_count)}</td>
+    <${Tally} name=${t("recent.missing")} n=${missing} />
+    <${Tally} name=${t("recent.failed")} n=${batch.failed_count} />
     <td class="number">${duration(took)}</td>
   </tr>`;
 }

@@ -1,4 +1,4 @@
-// Each station of a batch with its state: filtered, searched, and no more rows at a time than a browser renders gladly.
+// Each station of a batch with its state: filtered, searched, and no more at a time than a browser renders gladly.
 
 import { count } from "./format.js";
 import { html, memo, useMemo, useState } from "./html.js";
@@ -8,7 +8,7 @@ import { Choice, More } from "./parts.js";
 /** @typedef {import("./types.js").BatchDetail} BatchDetail */
 /** @typedef {{station: string, state: string, error: string}} StationState */
 
-const PAGE = 200; // rows
+const PAGE = 400; // stations
 const SIGNS = /** @type {Record<string, string>} */ ({ result: "✓", empty: "○", failed: "✕", missing: "–", pending: "…" });
 
 /**
@@ -62,23 +62,21 @@ function States({ batch }) {
     </div>
     ${found.length === 0
       ? html`<p class="quiet">${t("batch.nothing")}</p>`
-      : html`<table>
-          <thead>
-            <tr><th scope="col">${t("batch.station")}</th><th scope="col">${t("batch.state")}</th><th scope="col">${t("batch.error")}</th></tr>
-          </thead>
-          <tbody>${found.slice(0, shown).map((row) => html`<${Row} key=${row.station} ...${row} />`)}</tbody>
-        </table>`}
+      : html`<ul class="tiles" aria-labelledby="states">
+          ${found.slice(0, shown).map((tile) => html`<${Tile} key=${tile.station} ...${tile} word=${t(`state.${tile.state}`)} />`)}
+        </ul>`}
     <${More} hidden=${found.length - shown} step=${PAGE * 5} onMore=${() => setShown(shown + PAGE * 5)} />
   </section>`;
 }
 
-const Row = memo(
-  /** @param {StationState} props */
-  ({ station, state, error }) => html`<tr>
-    <th scope="row" class="station">${station}</th>
-    <td><span class=${`state is-${state}`}><span class="sign" aria-hidden="true">${SIGNS[state]}</span>${t(`state.${state}`)}</span></td>
-    <td class="reason">${error}</td>
-  </tr>`,
+const Tile = memo(
+  /** @param {StationState & {word: string}} props */
+  ({ station, state, error, word }) => html`<li class=${`tile is-${state}`}>
+    <span class="sign" aria-hidden="true">${SIGNS[state]}</span>
+    <span class="station">${station}</span>
+    <span class="state">${word}</span>
+    ${error && html`<span class="reason">${error}</span>`}
+  </li>`,
 );
 
 export const StationStates = memo(States);

@@ -3,7 +3,7 @@
 import { count, duration } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
-import { Absent, Choice, More } from "./parts.js";
+import { Absent, Choice, More, Tally } from "./parts.js";
 
 /** @typedef {import("./types.js").Station} Station */
 
@@ -33,6 +33,7 @@ function StationRanks({ list, error }) {
     ${list
       ? html`<${Table} stations=${ranked(list.stations, order).slice(0, shown)} order=${order} />`
       : html`<${Absent} error=${error} path="/stations" />`}
+    ${list && list.stations.length > 0 && html`<p class="note quiet">${t("stations.since")}</p>`}
     <${More} hidden=${(list?.stations.length ?? 0) - shown} step=${STEP} onMore=${() => setShown(shown + STEP)} />
   </section>`;
 }
@@ -42,7 +43,7 @@ function Table({ stations, order }) {
   if (stations.length === 0) return html`<p class="quiet">${t("stations.none")}</p>`;
   const sorted = (/** @type {string} */ column) => (column === order ? "descending" : undefined);
   return html`<div class="scroll" role="region" tabindex="0" aria-labelledby="stations">
-    <table>
+    <table class="cards">
       <thead>
         <tr>
           <th scope="col">${t("stations.station")}</th>
@@ -65,12 +66,12 @@ function Table({ stations, order }) {
 function Row({ station }) {
   return html`<tr>
     <th scope="row" class="station">${station.station_id}</th>
-    <td class=${`number ${station.misses > 0 ? "is-many" : "is-zero"}`}>${count(station.misses)}</td>
-    <td class=${`number ${station.failures > 0 ? "is-many" : "is-zero"}`}>${count(station.failures)}</td>
-    <td class="number">${count(station.empties)}</td>
-    <td class="number">${count(station.arrivals)}</td>
-    <td class="number">${duration(station.p50)}</td>
-    <td class="number">${duration(station.p99)}</td>
+    <${Tally} name=${t("stations.missed")} n=${station.misses} />
+    <${Tally} name=${t("stations.failures")} n=${station.failures} />
+    <td class="number" data-name=${t("stations.empties")}>${count(station.empties)}</td>
+    <td class="number" data-name=${t("stations.arrivals")}>${count(station.arrivals)}</td>
+    <td class="number" data-name=${t("stations.p50")}>${duration(station.p50)}</td>
+    <td class="number" data-name=${t("stations.p99")}>${duration(station.p99)}</td>
   </tr>`;
 }
 
