@@ -21,6 +21,7 @@ from app.effects import EffectWriter
 from app.frames import event_frames
 from app.log import BatchLog
 from app.messages import FrameError, decode_events
+from app.open_batches import OpenBatches
 from app.publisher import Publisher, Release
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.batch import Batch
@@ -81,6 +82,7 @@ class Aggregator:
         effects: EffectWriter,
         dead_letters: DeadLetters,
         timeouts: TimeoutPolicy,
+        open_batches: OpenBatches,
         clock: Clock,
         log: BatchLog,
     ) -> None:
@@ -94,6 +96,8 @@ class Aggregator:
         self._clock = clock
         self._log = log
         self.sets: dict[int, WorkingSet] = {}
+        self._open_batches = open_batches
+        open_batches.own(self.sets)
         self._recovered_at = -math.inf
 
     # -- partitions --------------------------------------------------------------------------------------------------
@@ -117,6 +121,7 @@ class Aggregator:
     def drop_all(self) -> None:
         """Give up every partition: another worker may be its owner from now on."""
         self.sets.clear()
+        self._open_batches.clear()
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
@@ -169,13 +174,18 @@ class Aggregator:
     def _release(self, partition: int, decision: Decision, destination: Destination) -> Release:
         batch_id, revision = decision.batch_id, decision.revision
         working_set = self.sets[partition]
+
+        def published() -> list[OutMessage]:
+            self._open_batches.closed(batch_id)
+            return self._store.apply(partition, working_set.published(batch_id, revision))
+
         return Release(
             decision,
             destination,
             store_prepared=lambda prepared: self._store.apply(
                 partition, working_set.prepared(batch_id, revision, prepared)
             ),
-            store_published=lambda: self._store.apply(partition, working_set.published(batch_id, revision)),
+            store_published=published,
         )
 
     # -- time --------------------------------------------------------------------------------------------------------

@@ -77,9 +77,17 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
     def topic(*names: str) -> Any:
         return app.topic(*names, schema=FetchedSchema(), internal=False)
 
-    @app.agent(topic(*settings.split_topics), name="splitter")
-    async def split(stream: Any) -> None:
-        await app.source_intake.feed(stream.noack())
+    if settings.batch_topics:
+
+        @app.agent(topic(*settings.batch_topics), name="splitter")
+        async def split(stream: Any) -> None:
+            await app.source_intake.feed(stream.noack())
+
+    if settings.passthrough_topics:
+
+        @app.agent(topic(*settings.passthrough_topics), name="singles")
+        async def split_singles(stream: Any) -> None:
+            await app.singles_intake.feed(stream.noack())
 
     @app.agent(topic(settings.station_events_topic), name="stations")
     async def run_stations(stream: Any) -> None:

@@ -70,6 +70,7 @@ class WorkerFigures:
         sets = app.working_sets()
         runner = app.runner
         ready = app.ready()
+        bound = app.open_batches
         return Now(
             live=app.live(),
             ready=ready,
@@ -77,6 +78,9 @@ class WorkerFigures:
             open_batches=open_batches(sets),
             oldest_open_age=oldest_open_age(sets, time.time()) or 0.0,
             max_batch_age=app.settings.max_batch_age,
+            unclosed_batches=0 if bound is None else len(bound),
+            max_open_batches=app.settings.max_open_batches,
+            reading_waits=app.waits_for_room,
             closed_records=sum(len(working_set.closed) for working_set in sets.values()),
             heartbeat_age=app.reader.heartbeat_age() if ready else 0.0,
             callbacks_pending=runner.pending if runner else 0,

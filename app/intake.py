@@ -12,17 +12,22 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Generic, TypeVar
 
 from app.transport import InMessage
 
-__all__ = ["ChunkIntake", "Fetched", "Intake", "MessageIntake"]
+__all__ = ["ChunkIntake", "Fetched", "GradualIntake", "Intake", "MessageIntake"]
 
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 8 * 1024 * 1024
 WAITING_MESSAGES = 2_000  # in an intake, before it takes no more
 
+Handle = TypeVar("Handle", bound=Callable[..., Awaitable[None]])
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fetched:
     """Messages of one partition that were read together, in order: one value of an agent's stream.
 
@@ -34,14 +39,17 @@ class Fetched:
     acknowledge: Callable[[Iterable[int]], None]
 
 
-class Intake(ABC):
-    """A queue of messages that one task works off.
+class Intake(ABC, Generic[Handle]):
+    """A queue of messages that one task works off with `handle`.
 
     `is_current` tells whether messages belong to the assignment that this worker has now: what was on its way when the
     partitions were taken away is another worker's.
     """
 
-    def __init__(self, is_current: Callable[[Fetched], bool], on_error: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, handle: Handle, is_current: Callable[[Fetched], bool], on_error: Callable[[BaseException], None]
+    ) -> None:
+        self._handle = handle
         self._is_current = is_current
         self._on_error = on_error
         self._queue: deque[Fetched] = deque()
@@ -103,22 +111,23 @@ class Intake(ABC):
             self._room.set()
         return fetched
 
+    def _take_chunk(self) -> list[Fetched]:
+        taken: list[Fetched] = []
+        messages = size = 0
+        while self._queue and messages < CHUNK_MESSAGES and size < CHUNK_BYTES:
+            fetched = self._take()
+            taken.append(fetched)
+            messages += len(fetched.messages)
+            size += sum([message.size for message in fetched.messages])
+        return taken
+
     @abstractmethod
     async def _work(self) -> None:
         """Take some of what waits and work it off."""
 
 
-class MessageIntake(Intake):
+class MessageIntake(Intake[Callable[[InMessage, Callable[[], None]], Awaitable[None]]]):
     """A message at a time; `handle` gets each with the function that acknowledges it, for whenever it is stored."""
-
-    def __init__(
-        self,
-        handle: Callable[[InMessage, Callable[[], None]], Awaitable[None]],
-        is_current: Callable[[Fetched], bool],
-        on_error: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(is_current, on_error)
-        self._handle = handle
 
     async def _work(self) -> None:
         fetched = self._take()
@@ -126,27 +135,31 @@ class MessageIntake(Intake):
             await self._handle(message, partial(fetched.acknowledge, (message.offset,)))
 
 
-class ChunkIntake(Intake):
+class ChunkIntake(Intake[Callable[[Sequence[InMessage]], Awaitable[None]]]):
     """Many messages at once, acknowledged together when `handle` returns."""
 
-    def __init__(
-        self,
-        handle: Callable[[Sequence[InMessage]], Awaitable[None]],
-        is_current: Callable[[Fetched], bool],
-        on_error: Callable[[BaseException], None],
-    ) -> None:
-        super().__init__(is_current, on_error)
-        self._handle = handle
+    async def _work(self) -> None:
+        chunk = _Chunk(self._take_chunk())
+        await self._handle(chunk.messages)
+        chunk.done(len(chunk.messages))
+
+
+class GradualIntake(Intake[Callable[[Sequence[InMessage], Callable[[int], None]], Awaitable[None]]]):
+    """Many messages at once, acknowledged from the front: `handle` says how many more of them are done, as it goes."""
 
     async def _work(self) -> None:
-        taken: list[Fetched] = []
-        messages: list[InMessage] = []
-        size = 0
-        while self._queue and len(messages) < CHUNK_MESSAGES and size < CHUNK_BYTES:
-            fetched = self._take()
-            taken.append(fetched)
-            messages.extend(fetched.messages)
-            size += sum(message.size for message in fetched.messages)
-        await self._handle(messages)
-        for fetched in taken:
-            fetched.acknowledge([message.offset for message in fetched.messages])
+        chunk = _Chunk(self._take_chunk())
+        await self._handle(chunk.messages, chunk.done)
+
+
+class _Chunk:
+    """Messages that are worked off together."""
+
+    def __init__(self, taken: Sequence[Fetched]) -> None:
+        self.messages = [message for fetched in taken for message in fetched.messages]
+        self._left = ((fetched, message.offset) for fetched in taken for message in fetched.messages)
+
+    def done(self, count: int) -> None:
+        """Acknowledge so many more of them, from the front."""
+        for fetched, places in groupby(islice(self._left, count), key=itemgetter(0)):
+            fetched.acknowledge([offset for _, offset in places])

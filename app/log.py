@@ -60,6 +60,7 @@ class Line(StrEnum):
     TOPICS_CREATED = "topics-created"
     BROKER_AWAY = "broker-away"
     BROKER_BACK = "broker-back"
+    READING_WAITS = "reading-waits"
     NOT_ASKED = "results-not-asked-for"
     PROCESS_DIED = "process-died"
 
@@ -168,6 +169,11 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.BROKER_BACK,
                 "Kafka at {broker} is back after {away:.1f} s",
                 "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
+            ),
+            (
+                Line.READING_WAITS,
+                "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",
+                "暂停读取，等待批次关闭: 已有 {count} 个未关闭批次 (AGG_MAX_OPEN_BATCHES)",
             ),
             (
                 Line.NOT_ASKED,

@@ -15,6 +15,7 @@ from app.handler import ResultHandler, StationResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
 from app.module_input import Alignment
+from app.open_batches import OpenBatches
 from app.outcomes import OutcomeGatherer
 from app.output import OUTPUT_HEADROOM, RECORD_OVERHEAD
 from app.partitions import Partitioner
@@ -41,6 +42,7 @@ class Pipeline:
     """The parts of one worker."""
 
     splitter: Splitter
+    open_batches: OpenBatches
     stations: StationAgent
     aggregator: Aggregator
     publisher: Publisher
@@ -122,6 +124,9 @@ def build_pipeline(
         )
     most = output_limit or settings.max_message_bytes + OUTPUT_HEADROOM - RECORD_OVERHEAD
     rules, timeouts = rules_of(settings), timeouts_of(settings)
+    open_batches = OpenBatches(
+        settings.max_open_batches, partitioner=partitioner, clock=clock, language=settings.log_language
+    )
     publisher = Publisher(
         PublisherConfig(
             settings.output_topic,
@@ -170,10 +175,12 @@ def build_pipeline(
             dead_letters=dead_letters,
             partitioner=partitioner,
             timeouts=timeouts,
+            open_batches=open_batches,
             clock=clock,
             log=log,
             metrics=metrics,
         ),
+        open_batches=open_batches,
         stations=StationAgent(
             make_runner=runner,
             gatherer=OutcomeGatherer(settings.batch_events_topic, sender=sender, clock=clock, on_error=on_error),
@@ -206,6 +213,7 @@ def build_pipeline(
             ),
             dead_letters=dead_letters,
             timeouts=timeouts,
+            open_batches=open_batches,
             clock=clock,
             log=log,
         ),

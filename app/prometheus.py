@@ -42,6 +42,9 @@ class Now:
         open_batches: in these.
         oldest_open_age: seconds; 0.0 when none is open.
         max_batch_age: seconds; `AGG_MAX_BATCH_AGE`, for alerts on the oldest batch.
+        unclosed_batches: that its splitter has opened and that are not known to be closed, in whatever partitions.
+        max_open_batches: `AGG_MAX_OPEN_BATCHES`: with as many of these it reads no source message.
+        reading_waits: whether that is so now.
         closed_records: closed batches that are remembered.
         heartbeat_age: seconds since the group's coordinator last answered.
         callbacks_pending: stations that wait for their callback or for its end.
@@ -55,6 +58,9 @@ class Now:
     open_batches: int = 0
     oldest_open_age: float = 0.0
     max_batch_age: float = 0.0
+    unclosed_batches: int = 0
+    max_open_batches: int = 0
+    reading_waits: bool = False
     closed_records: int = 0
     heartbeat_age: float = 0.0
     callbacks_pending: int = 0
@@ -229,6 +235,9 @@ def _gauges(now: Now) -> Iterator[Metric]:
         ("open_batches", "Open batches", now.open_batches),
         ("oldest_open_age_seconds", "Age of the oldest open batch; 0 when there is none", now.oldest_open_age),
         ("max_batch_age_seconds", "AGG_MAX_BATCH_AGE: no batch should get older", now.max_batch_age),
+        ("unclosed_batches", "Batches that its splitter has opened, not known to be closed", now.unclosed_batches),
+        ("max_open_batches", "AGG_MAX_OPEN_BATCHES: with as many of these reading waits", now.max_open_batches),
+        ("reading_waits", "1 when source messages wait until batches close", float(now.reading_waits)),
         ("closed_records", "Closed batches that are remembered", now.closed_records),
         ("heartbeat_age_seconds", "Since the group's coordinator last answered", now.heartbeat_age),
         ("callbacks_pending", "Stations that wait for their callback or for its end", now.callbacks_pending),

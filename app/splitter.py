@@ -6,8 +6,8 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
@@ -16,8 +16,9 @@ from app.frames import StationPacker, event_frames
 from app.log import BatchLog
 from app.messages import StationGroup, encode_group, encode_station
 from app.metrics import Metrics
+from app.open_batches import OpenBatches
 from app.partitions import Partitioner
-from app.realtime import batch_id, parse_message, read_overrides
+from app.realtime import Overrides, batch_id, parse_message, read_overrides
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.codes import Code
 from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source
@@ -43,6 +44,18 @@ class SplitterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class _Read:
+    """A source message that has been read: its stations, its dead letters, and the batch that it belongs to."""
+
+    message: InMessage
+    source: Source
+    letters: Sequence[OutMessage]
+    overrides: Overrides
+    stations: dict[str, list[Record]] = field(default_factory=dict)
+    batch_id: str | None = None  # None: pass-through
+
+
+@dataclass(frozen=True, slots=True)
 class _Split:
     """A source message on its way to the station agents; pass-through where it has no `open`."""
 
@@ -51,8 +64,17 @@ class _Split:
     event: Open | None = None
 
 
+@dataclass(slots=True)
+class _Share:
+    """What messages that are stored together have been made into."""
+
+    messages: int = 0
+    letters: list[OutMessage] = field(default_factory=list)
+    splits: list[_Split] = field(default_factory=list)
+
+
 class Splitter:
-    """Splits source messages; when `handle` returns, all that was made of them is stored."""
+    """Splits source messages; what `handle` calls done is stored."""
 
     def __init__(
         self,
@@ -62,6 +84,7 @@ class Splitter:
         dead_letters: DeadLetters,
         partitioner: Partitioner,
         timeouts: TimeoutPolicy,
+        open_batches: OpenBatches,
         clock: Clock,
         log: BatchLog,
         metrics: Metrics,
@@ -71,28 +94,50 @@ class Splitter:
         self._dead_letters = dead_letters
         self._partition_of = partitioner
         self._timeouts = timeouts
+        self._open_batches = open_batches
         self._clock = clock
         self._log = log
         self._metrics = metrics
 
-    async def handle(self, messages: Sequence[InMessage]) -> None:
-        """Split messages in their order: dead letters, then every `open`, and only then the station events.
+    async def handle(self, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
+        """Split messages in their order; `done` gets how many more of them are stored with all that was made of them.
+
+        A message that would open one batch too many is waited with, and what came before it is stored meanwhile.
+        """
+        share = _Share()
+        for message in messages:
+            read = self._read(message)
+            if self._must_wait(read):
+                await self._store(share, done)
+                share = _Share()
+                await self._open_batches.room(read.batch_id or "")
+            share.messages += 1
+            share.letters += read.letters
+            if read.stations:
+                share.splits.append(self._split(read))
+        await self._store(share, done)
+
+    async def _store(self, share: _Share, done: Callable[[int], None]) -> None:
+        """Send dead letters, then every `open`, and only then the station events.
 
         No outcome can stand in a batch's log before its `open`, because that is confirmed before the station events
         are sent.
         """
-        letters: list[OutMessage] = []
-        splits: list[_Split] = []
-        for message in messages:
-            split = self._split(message, letters)
-            if split is not None:
-                splits.append(split)
-        frames = self._station_frames(splits, letters)
-        await self._sender.send([*letters, *self._opens(splits)])
+        if not share.messages:
+            return
+        frames = self._station_frames(share.splits, share.letters)
+        await self._sender.send([*share.letters, *self._opens(share.splits)])
         await self._sender.send(frames)
-        self._metrics.source_messages += len(messages)
+        self._metrics.source_messages += share.messages
+        done(share.messages)
 
-    def _split(self, message: InMessage, letters: list[OutMessage]) -> _Split | None:
+    def _must_wait(self, read: _Read) -> bool:
+        """Whether a message may open a batch for which there is no room. A replayed one opens none."""
+        if read.batch_id is None or not read.stations or read.overrides.replayed:
+            return False
+        return not self._open_batches.has_room(read.batch_id)
+
+    def _read(self, message: InMessage) -> _Read:
         config = self._config
         source = Source(message.topic, message.partition, message.offset)
         passed_through = message.topic in config.passthrough_topics
@@ -106,36 +151,42 @@ class Splitter:
                 id_keys=CONTEXT_ID_KEYS if passed_through else STATION_ID_KEYS,
             )
         except BadMessage as error:
-            letters.append(self._dead_letters.of_message(message, str(error), batch_id=overrides.batch_id))
-            return None
+            letter = self._dead_letters.of_message(message, str(error), batch_id=overrides.batch_id)
+            return _Read(message, source, [letter], overrides)
         for problem in overrides.problems:
             logger.warning("%s[%d]@%d: %s; the default is used", *source, problem, extra=source._asdict())
         name = overrides.batch_id
         if name is None and batch.timestamp is not None and not passed_through:
             name = batch_id(message.topic, batch.timestamp)
-        letters.extend(self._record_letter(message, source, reject, name) for reject in batch.rejects)
-        if not batch.stations:
-            if not batch.rejects:
-                self._metrics.empty_messages += 1
-                logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
-            return None
-        self._metrics.stations_split += len(batch.stations)
+        if not batch.stations and not batch.rejects:
+            self._metrics.empty_messages += 1
+            logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
+        letters = [self._record_letter(message, source, reject, name) for reject in batch.rejects]
+        return _Read(message, source, letters, overrides, batch.stations, name)
+
+    def _split(self, read: _Read) -> _Split:
+        """Give its times to a message that has stations: they run from here, however long it has waited for room."""
+        message, source, stations, name = read.message, read.source, read.stations, read.batch_id
+        self._metrics.stations_split += len(stations)
         if name is None:
-            self._metrics.passthrough_stations += len(batch.stations)
-            return _Split(StationGroup(None, source, message.timestamp, None, message.key, ()), batch.stations)
+            self._metrics.passthrough_stations += len(stations)
+            return _Split(StationGroup(None, source, message.timestamp, None, message.key, ()), stations)
+        overrides = read.overrides
         opened_at = self._clock()
-        timeout = self._timeout(len(batch.stations), opened_at) if overrides.timeout is None else overrides.timeout
+        timeout = self._timeout(len(stations), opened_at) if overrides.timeout is None else overrides.timeout
         deadline = opened_at + timeout
         event = Open(
             name,
             source,
             opened_at,
             deadline,
-            tuple(batch.stations),
+            tuple(stations),
             overrides.replayed,
             timeout if self._timeouts.adaptive else None,
         )
-        return _Split(StationGroup(name, source, opened_at, deadline, message.key, ()), batch.stations, event)
+        if not overrides.replayed:
+            self._open_batches.opened(name, deadline)
+        return _Split(StationGroup(name, source, opened_at, deadline, message.key, ()), stations, event)
 
     def _timeout(self, stations: int, now: float) -> float:
         timeout = self._timeouts.seconds(stations, now)

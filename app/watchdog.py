@@ -127,8 +127,12 @@ class Watchdog:
             settled = self._app.settled if tp.topic == self._app.settings.station_events_topic else 0
             place = (consumer.ledger.committable(tp), settled)
             last, since = self._moved.get(tp, (None, now))
-            if place != last or not consumer.is_behind(tp):
+            if place != last or not consumer.is_behind(tp) or self._is_held_back(tp):
                 self._moved[tp] = (place, now)
             elif now - since > self._patience:
                 stuck.append(tp)
         return stuck
+
+    def _is_held_back(self, tp: TP) -> bool:
+        """Whether we do not want to read on: enough batches are open."""
+        return self._app.waits_for_room and tp.topic in self._app.settings.batch_topics

@@ -22,10 +22,11 @@ from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.figures import BATCH_EVENTS, SOURCE, STATION_EVENTS, WorkerFigures
 from app.functions import FunctionError
-from app.intake import ChunkIntake, Fetched, MessageIntake
+from app.intake import ChunkIntake, Fetched, GradualIntake, MessageIntake
 from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, tell
 from app.metrics import Metrics
+from app.open_batches import OpenBatches
 from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
@@ -85,7 +86,8 @@ class AggregatorApp(faust.App):
         super().__init__(settings.app_id, **options)
         self.settings = settings
         self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
-        self.source_intake = ChunkIntake(self._split, self._is_current, self.fail)
+        self.source_intake = GradualIntake(self._split, self._is_current, self.fail)
+        self.singles_intake = GradualIntake(self._split, self._is_current, self.fail)
         self.station_intake = MessageIntake(self._run_stations, self._is_current, self.fail)
         self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
         self.statistics = Statistics(Metrics(), time.time)
@@ -215,9 +217,9 @@ class AggregatorApp(faust.App):
 
     # -- the streams' work -------------------------------------------------------------------------------------------
 
-    async def _split(self, messages: Any) -> None:
+    async def _split(self, messages: Any, done: Any) -> None:
         self.figures.read(SOURCE, messages)
-        await self.pipeline.splitter.handle(messages)
+        await self.pipeline.splitter.handle(messages, done)
 
     async def _run_stations(self, message: Any, done: Any) -> None:
         self.figures.read(STATION_EVENTS, (message,))
@@ -256,7 +258,9 @@ class AggregatorApp(faust.App):
         if self._pipeline is None:
             return
         await asyncio.gather(
-            self.source_intake.cancel(SETTLE_SECONDS),
+            # While it waits nothing of its own is under way.
+            self.source_intake.cancel(0.0 if self.waits_for_room else SETTLE_SECONDS),
+            self.singles_intake.cancel(SETTLE_SECONDS),
             self.station_intake.cancel(0.0),
             self.batch_intake.cancel(SETTLE_SECONDS),
         )
@@ -314,6 +318,16 @@ class AggregatorApp(faust.App):
     def runner(self) -> CallbackRunner | None:
         """What runs the callbacks; None before the start."""
         return self._pipeline.stations.runner if self._pipeline else None
+
+    @property
+    def open_batches(self) -> OpenBatches | None:
+        """What bounds them; None before the start."""
+        return self._pipeline.open_batches if self._pipeline else None
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether source messages are not split because as many batches are open as may be."""
+        return self._pipeline is not None and self._pipeline.open_batches.waiting
 
     @property
     def settled(self) -> int:

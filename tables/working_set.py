@@ -86,6 +86,10 @@ class WorkingSet:
         """The batches whose first output is out, in the order of closing."""
         return self._closed.lines
 
+    def __contains__(self, batch_id: object) -> bool:
+        """Whether the batch is known: no message opens it any more."""
+        return batch_id in self.open or batch_id in self.closing or batch_id in self.closed
+
     # -- events ------------------------------------------------------------------------------------------------------
 
     def apply(self, event: BatchEvent, position: Position) -> list[Effect]:

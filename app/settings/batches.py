@@ -59,6 +59,11 @@ class BatchSettings(OutputSettings):
         "With `AGG_LATE_POLICY=revise`, late outcomes of this long make one revision",
         "`AGG_LATE_POLICY=revise` 时，这段时间内的迟到结果合并为一次修订",
     )
+    max_open_batches: Count = setting(
+        10_000,
+        "Batches that a worker has opened and that are not known to be closed, at most: with as many, reading waits",
+        "一个 worker 已建立且尚未确知关闭的批次数上限；达到后暂停读取，直到有批次关闭",
+    )
     closed_ttl: Seconds = setting(
         3600.0, "How long a closed batch is remembered, to tell late results", "已关闭批次的保留时间，用于识别迟到结果"
     )

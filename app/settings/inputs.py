@@ -57,11 +57,11 @@ class InputSettings(GivenSettings):
         return size
 
     @property
-    def split_topics(self) -> list[str]:
-        """What the splitter reads. A topic that is listed as both source and pass-through is pass-through."""
-        return list(dict.fromkeys((*self.source_topics, *self.passthrough_topics)))
+    def batch_topics(self) -> list[str]:
+        """Whose messages become batches. A topic that is listed as both source and pass-through is pass-through."""
+        return [topic for topic in dict.fromkeys(self.source_topics) if topic not in self.passthrough_topics]
 
     @property
     def foreign_topics(self) -> list[str]:
         """What is read and belongs to others: never created by a worker, and it may have gaps."""
-        return self.split_topics
+        return [*self.batch_topics, *dict.fromkeys(self.passthrough_topics)]

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from app.aggregator import TICK_SECONDS
-from app.intake import ChunkIntake, Fetched, Intake, MessageIntake
+from app.intake import ChunkIntake, Fetched, GradualIntake, Intake, MessageIntake
 from app.offsets import OffsetLedger
 from app.pipeline import build_pipeline
 from app.settings import Settings
@@ -159,7 +160,7 @@ class MemoryWorker:
             on_error=self._life.end,
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._intakes: list[Intake] = []
+        self._intakes: list[Intake[Any]] = []
 
     @property
     def crash(self) -> CrashPoint | None:
@@ -184,9 +185,10 @@ class MemoryWorker:
         settings, pipeline = self._settings, self.pipeline
         await pipeline.start()
         pipeline.aggregator.recover(range(settings.partitions))
-        splitter = ChunkIntake(pipeline.splitter.handle, self._is_current, self._life.end)
-        for topic in settings.split_topics:
-            self._read(topic, splitter)
+        for topics in (settings.batch_topics, settings.passthrough_topics):
+            splitter = GradualIntake(pipeline.splitter.handle, self._is_current, self._life.end)
+            for topic in topics:
+                self._read(topic, splitter)
         self._read(
             settings.station_events_topic, MessageIntake(pipeline.stations.handle, self._is_current, self._life.end)
         )
@@ -213,7 +215,7 @@ class MemoryWorker:
     def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it
         return self.alive
 
-    def _read(self, topic: str, intake: Intake) -> None:
+    def _read(self, topic: str, intake: Intake[Any]) -> None:
         self._intakes.append(intake)
         stream = _Reader(topic, self._broker, self._life).stream()
         self._keep(asyncio.get_running_loop().create_task(intake.feed(stream)))

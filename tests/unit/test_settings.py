@@ -58,6 +58,7 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "release_ratio": None,
     "late_policy": LatePolicy.TOPIC,
     "revise_delay": 1.0,
+    "max_open_batches": 10_000,
     "closed_ttl": 3600.0,
     "closed_max": 100_000,
     "partitions": 8,

@@ -40,6 +40,7 @@ class FakeApp:
     reader: FakeReader = field(default_factory=FakeReader)
     settings: Settings = SETTINGS
     settled: int = 0
+    waits_for_room: bool = False
     conf: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(broker_session_timeout=10.0))
     failures: list[BaseException] = field(default_factory=list)
 
@@ -73,6 +74,17 @@ def test_a_partition_that_has_been_read_to_its_end_may_rest() -> None:
     app, dog = watched()
     app.reader.behind = False
     assert dog.stuck(10 * PATIENCE) == []
+
+
+def test_a_source_partition_that_is_not_read_because_batches_are_open_may_rest() -> None:
+    app, dog = watched()
+    source = TP(SETTINGS.source_topics[0], 0)
+    app.reader.ledger.rebase(source, 7)
+    assert dog.stuck(0.0) == []
+    app.waits_for_room = True
+    assert source not in dog.stuck(10 * PATIENCE)
+    app.waits_for_room = False
+    assert source in dog.stuck(11 * PATIENCE + 0.1)
 
 
 def test_a_partition_that_is_done_further_is_not_stuck() -> None:

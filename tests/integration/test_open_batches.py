@@ -1,0 +1,34 @@
+"""AGG_MAX_OPEN_BATCHES on a real Kafka: a worker that has opened enough batches reads no further, and stops at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FINE, GATED, stations_of
+from tests.integration.support.model import GATE
+from tests.integration.support.waiting import wait_for
+from tests.integration.test_metrics import scraped
+from tests.integration.test_shutdown import LONGEST
+
+pytestmark = pytest.mark.kafka
+
+
+def test_reading_waits_for_batches_to_close_also_over_a_stop_and_a_rebalance(cluster: Cluster) -> None:
+    gate = cluster.folder / "gate"
+    settings = {"batch_timeout": "55", "max_open_batches": "3"}
+    stations = [*stations_of(FINE, range(3)), *stations_of(GATED, range(1))]
+    first = cluster.start(settings, {GATE: str(gate)}).wait_ready()
+    cluster.send(*(cluster.batch(number, stations) for number in range(40)))
+    wait_for(lambda: scraped(first, "reading_waits") == 1, lambda: f"reading waits\n{first.tail()}")
+    assert scraped(first, "batches_opened_total") == scraped(first, "unclosed_batches") == 3
+    assert first.log.count("Reading waits until batches close: 3 are open (AGG_MAX_OPEN_BATCHES)") == 1
+
+    second = cluster.start(settings, {GATE: str(gate)}).wait_ready()  # both read three more of their share at most
+    wait_for(lambda: first.ready and scraped(second, "reading_waits") == 1, lambda: f"both wait\n{second.tail()}")
+    assert first.terminate() < LONGEST
+    cluster.assert_clean_logs()
+    assert cluster.out() == set()
+
+    gate.touch()
+    assert str(cluster.finish()) == "40 complete, 0 partial, 0 copies, 0 late"
