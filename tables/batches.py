@@ -1,4 +1,4 @@
-"""The Faust tables of the aggregator: recovered by Faust, written by ourselves.
+"""The Faust tables: recovered by Faust, written by ourselves.
 
 A change is made in memory and sent to the table's changelog as a message of our own, because only that can be awaited:
 what Faust's `table[key] = value` sends can be lost when the process is killed. Factories take the Faust app.
@@ -167,7 +167,7 @@ class PartitionRecords:
 
 
 def make_tables(app: faust.App, *, partitions: int, max_message_bytes: int) -> dict[Table, BatchTable]:
-    """The aggregator's tables, registered with the app; their changelogs are compacted topics."""
+    """All tables, registered with the app; their changelogs are compacted topics."""
     tables: dict[Table, BatchTable] = {}
     for name in Table:
         tables[name] = BatchTable(

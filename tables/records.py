@@ -41,9 +41,10 @@ __all__ = [
 
 
 class Table(StrEnum):
-    """The aggregator's table."""
+    """The Faust tables: the aggregator's, and the station agents'."""
 
     BATCHES = "batches"
+    CONTEXT = "context"
 
 
 @dataclass(frozen=True, slots=True)
