@@ -89,6 +89,12 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
         async def split_singles(stream: Any) -> None:
             await app.singles_intake.feed(stream.noack())
 
+    if settings.context_topics:
+
+        @app.agent(topic(*settings.context_topics), name="context")
+        async def split_context(stream: Any) -> None:
+            await app.context_intake.feed(stream.noack())
+
     @app.agent(topic(settings.station_events_topic), name="stations")
     async def run_stations(stream: Any) -> None:
         await app.station_intake.feed(stream.noack())

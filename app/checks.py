@@ -94,8 +94,10 @@ async def check_cluster(settings: Settings) -> list[Finding]:
 
 def check_topics(settings: Settings, topics: Mapping[str, Topic], *, brokers: int) -> list[Finding]:
     """Hold the topics that there are against those that a worker needs."""
-    sources = [_foreign(settings, name, topics.get(name)) for name in settings.foreign_topics]
     specs = topic_specs(settings)
+    own = {spec.name for spec in specs}  # the output topic may be a context topic, too
+    foreign = [name for name in settings.foreign_topics if name not in own]
+    sources = [_foreign(settings, name, topics.get(name)) for name in foreign]
     findings = [*sources, *(_own(spec, topics.get(spec.name), settings) for spec in specs)]
     missing = any(spec.name not in topics for spec in specs)
     if missing and settings.replication_factor > brokers:
@@ -108,6 +110,8 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
     kind = "source topic"
     if name in settings.passthrough_topics:
         kind = "pass-through topic"
+    elif name in settings.context_topics:
+        kind = "context topic"
     if topic is None:
         text = f"{kind}: not there; whoever sends creates it, or `faust -A app send --create`"
         return Finding(Mark.WRONG, name, text)

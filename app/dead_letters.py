@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from app.dividing import Reject
 from app.log import BatchLog
 from app.metrics import Metrics
 from app.transport import InMessage, OutMessage
@@ -98,6 +99,19 @@ class DeadLetters:
             failed_at=message.timestamp,
             source=Source(message.topic, message.partition, message.offset),
             batch_id=batch_id,
+        )
+
+    def of_record(self, message: InMessage, reject: Reject, *, batch_id: str | None = None) -> OutMessage:
+        """A record of a message that can't be used; the rest of the message goes on."""
+        return self.letter(
+            Reason.BAD_RECORD,
+            reject.error,
+            value=reject.record,
+            key=message.key,
+            failed_at=message.timestamp,
+            source=Source(message.topic, message.partition, message.offset),
+            batch_id=batch_id,
+            station_id=reject.station_id,
         )
 
 

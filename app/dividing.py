@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.times import TIME_KEYS, record_moment
+from tables.context import EVERYONE
 
 __all__ = [
     "CONTEXT_ID_KEYS",
-    "EVERYONE",
     "STATION_ID_KEYS",
     "BadMessage",
     "Record",
@@ -33,8 +33,6 @@ STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")
 """The same on pass-through and context topics."""
-EVERYONE = ""
-"""Stands for the station id of a context record that names none: it is every station's."""
 
 _HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, which is none of its neighbours any more
 _NAMES_SHOWN = 10

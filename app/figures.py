@@ -19,9 +19,10 @@ from tables.records import Table
 if TYPE_CHECKING:
     from app.worker import AggregatorApp
 
-__all__ = ["BATCH_EVENTS", "SOURCE", "STATION_EVENTS", "WorkerFigures"]
+__all__ = ["BATCH_EVENTS", "CONTEXT", "SOURCE", "STATION_EVENTS", "WorkerFigures"]
 
 SOURCE: Final = "source"
+CONTEXT: Final = "context"
 STATION_EVENTS: Final = "station-events"
 BATCH_EVENTS: Final = "batch-events"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from app.messages import encode_events, encode_stations
 from app.transport import OutMessage
@@ -26,15 +26,22 @@ class _Frame:
 
 
 class StationPacker:
-    """Collects station events by partition. The events of a partition keep the order in which they were added."""
+    """Collects station events by partition. The events of a partition keep the order in which they were added.
 
-    def __init__(self, topic: str) -> None:
+    `encode` makes a frame of the events of some source messages: `encode_stations`, or `encode_context` for those of
+    context messages.
+    """
+
+    def __init__(
+        self, topic: str, encode: Callable[[Iterable[tuple[bytes, Iterable[bytes]]]], bytes] = encode_stations
+    ) -> None:
         self._topic = topic
+        self._encode = encode
         self._filling: dict[int, _Frame] = {}
         self._full: list[OutMessage] = []
 
     def add(self, partition: int, head: bytes, station: bytes) -> None:
-        """Add one station event (`encode_station`) of a source message (`encode_group`)."""
+        """Add the bytes of one event of a message, whose `head` its events share."""
         frame = self._filling.get(partition)
         if frame is None:
             frame = self._filling[partition] = _Frame()
@@ -55,7 +62,7 @@ class StationPacker:
         return messages
 
     def _message(self, partition: int, frame: _Frame) -> OutMessage:
-        return OutMessage(self._topic, encode_stations(frame.groups), partition=partition)
+        return OutMessage(self._topic, self._encode(frame.groups), partition=partition)
 
 
 def event_frames(topic: str, partition: int, events: Iterable[BatchEvent]) -> list[OutMessage]:

@@ -17,18 +17,24 @@ from typing import Any
 import orjson
 
 from tables.codes import Action, Code
+from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Tombstone
 from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
 
 __all__ = [
     "FORMAT_VERSION",
     "FrameError",
+    "StationFrame",
     "StationGroup",
     "decode_events",
     "decode_stations",
+    "encode_context",
+    "encode_context_head",
     "encode_events",
     "encode_group",
     "encode_station",
     "encode_stations",
+    "encode_tombstone",
+    "encode_update",
 ]
 
 FORMAT_VERSION = 1
@@ -57,6 +63,14 @@ class StationGroup:
     stations: Sequence[tuple[str, list[Record]]]
 
 
+@dataclass(frozen=True, slots=True)
+class StationFrame:
+    """What a message of the station events carries: events of stations, context, or both."""
+
+    groups: Sequence[StationGroup]
+    context: Sequence[ContextEvent]
+
+
 def encode_station(station_id: str, records: list[Record]) -> bytes:
     """Bytes of one station event; a frame is put together of these."""
     return orjson.dumps((station_id, records))
@@ -70,14 +84,39 @@ def encode_group(group: StationGroup) -> bytes:
 
 def encode_stations(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
     """A frame of `encode_group` and `encode_station` bytes."""
-    body = b",".join([head + b",".join(stations) + b"]]" for head, stations in groups])
-    return b'{"v":%d,"groups":[%b]}' % (FORMAT_VERSION, body)
+    return b'{"v":%d,"groups":[%b]}' % (FORMAT_VERSION, _lists(groups))
 
 
-def decode_stations(value: bytes | None) -> list[StationGroup]:
-    """Read back a frame of station events."""
+def encode_context_head(topic: str, place: Place, key: bytes | None) -> bytes:
+    """Bytes of what the events of one context message share: the start of a list that they end."""
+    return orjson.dumps((topic, place, _text(key)), tuple)[:-1] + b",["
+
+
+def encode_update(update: ContextUpdate) -> bytes:
+    """Bytes of one station's part of a context message."""
+    return orjson.dumps((update.station_id, update.time, update.records))
+
+
+def encode_tombstone(station_id: str | None) -> bytes:
+    """Bytes of a context message without a value."""
+    return orjson.dumps((station_id,))
+
+
+def encode_context(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
+    """A frame of `encode_context_head` and `encode_update` or `encode_tombstone` bytes."""
+    return b'{"v":%d,"groups":[],"context":[%b]}' % (FORMAT_VERSION, _lists(groups))
+
+
+def _lists(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
+    return b",".join([head + b",".join(events) + b"]]" for head, events in groups])
+
+
+def decode_stations(value: bytes | None) -> StationFrame:
+    """Read back a frame of station events, or of context."""
     with _reading():
-        return [_station_group(group) for group in _load(value, "groups")]
+        frame = _load(value)
+        context = [event for group in frame.get("context", ()) for event in _context_events(*group)]
+        return StationFrame([_station_group(group) for group in frame["groups"]], context)
 
 
 def encode_events(events: Iterable[BatchEvent]) -> bytes:
@@ -88,7 +127,7 @@ def encode_events(events: Iterable[BatchEvent]) -> bytes:
 def decode_events(value: bytes | None) -> list[BatchEvent]:
     """Read back a frame of batch events."""
     with _reading():
-        return [_event(*event) for event in _load(value, "events")]
+        return [_event(*event) for event in _load(value)["events"]]
 
 
 def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
@@ -145,6 +184,29 @@ def _station_group(fields: Sequence[Any]) -> StationGroup:
     _check([station_id for station_id, _ in stations], str)
     _check([records for _, records in stations], list)
     return StationGroup(batch_id, _source(*source), opened_at, deadline, _key(key), stations)
+
+
+def _context_events(
+    topic: str, place: Sequence[Any], key: str | None, events: Iterable[Sequence[Any]]
+) -> Iterator[ContextEvent]:
+    partition, offset, timestamp = place
+    _check([topic], str)
+    _check([partition, offset], int)
+    _check([timestamp], float, int)
+    for event in events:
+        yield _context_event(topic, Place(partition, offset, timestamp), _key(key), *event)
+
+
+def _context_event(topic: str, place: Place, key: bytes | None, station_id: str | None, *update: Any) -> ContextEvent:
+    if not update:
+        _check([station_id], str, type(None))
+        _check([key], bytes)
+        return Tombstone(topic, place, key or b"", station_id)
+    time, records = update
+    _check([station_id], str)
+    _check([time], int, type(None))
+    _check(records, dict)
+    return ContextUpdate(topic, place, key, station_id or EVERYONE, time, records)
 
 
 def _source(topic: str, partition: int, offset: int) -> Source:
@@ -204,11 +266,10 @@ def _reading() -> Iterator[None]:
         raise FrameError(message) from error
 
 
-def _load(value: bytes | None, field: str) -> list[Any]:
-    frame = orjson.loads(value or b"")
+def _load(value: bytes | None) -> dict[str, Any]:
+    frame: dict[str, Any] = orjson.loads(value or b"")
     version = frame["v"]
     if version != FORMAT_VERSION:
         message = f"the frame has format version {version}; this program reads {FORMAT_VERSION}"
         raise FrameError(message)
-    events: list[Any] = frame[field]
-    return events
+    return frame

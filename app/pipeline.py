@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.aggregator import Aggregator, AggregatorConfig, StateStore
 from app.callback_log import CallbackLog
 from app.callbacks import Call, CallbackRunner, ModuleInput
+from app.context_splitter import ContextSplitter, ContextSplitterConfig
 from app.dead_letters import DeadLetters
 from app.effects import EffectWriter
 from app.handler import ResultHandler, StationResultHandler
@@ -26,6 +27,7 @@ from app.rules import rules_of, timeouts_of
 from app.runners import make_runner
 from app.settings import Settings
 from app.splitter import Splitter, SplitterConfig
+from app.station_context import StationContext
 from app.stations import StationAgent
 from app.statistics import Statistics
 from app.transport import Clock, Sender
@@ -43,6 +45,7 @@ class Pipeline:
 
     splitter: Splitter
     open_batches: OpenBatches
+    context_splitter: ContextSplitter
     stations: StationAgent
     aggregator: Aggregator
     publisher: Publisher
@@ -161,6 +164,7 @@ def build_pipeline(
             observe=statistics.callback,
         )
 
+    alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
     return Pipeline(
         splitter=Splitter(
             SplitterConfig(
@@ -181,10 +185,17 @@ def build_pipeline(
             metrics=metrics,
         ),
         open_batches=open_batches,
+        context_splitter=ContextSplitter(
+            ContextSplitterConfig(settings.station_events_topic, settings.envelope_keys, settings.timezone),
+            sender=sender,
+            dead_letters=dead_letters,
+            partitioner=partitioner,
+            metrics=metrics,
+        ),
         stations=StationAgent(
             make_runner=runner,
             gatherer=OutcomeGatherer(settings.batch_events_topic, sender=sender, clock=clock, on_error=on_error),
-            alignment=Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size),
+            alignment=alignment,
             partitioner=partitioner,
             sender=sender,
             dead_letters=dead_letters,
@@ -196,6 +207,15 @@ def build_pipeline(
                 on_error=on_error,
             ),
             passthrough_topics=frozenset(settings.passthrough_topics),
+            context=StationContext(
+                settings.context_topics,
+                store=store,
+                alignment=alignment,
+                partitioner=partitioner,
+                sender=sender,
+                dead_letters=dead_letters,
+                on_error=on_error,
+            ),
         ),
         aggregator=Aggregator(
             AggregatorConfig(

@@ -164,7 +164,8 @@ def _gauge(name: str, what: str, *labels: str) -> GaugeMetricFamily:
 def _plain_counters(metrics: Metrics, statistics: Statistics) -> Iterator[Metric]:
     for name, what, count in (
         ("source_messages", "Source messages that were split", metrics.source_messages),
-        ("empty_messages", "Source messages that were an empty list", metrics.empty_messages),
+        ("context_messages", "Messages of context topics that were split", metrics.context_messages),
+        ("empty_messages", "Source or context messages that were an empty list", metrics.empty_messages),
         ("stations_split", "Stations in them", metrics.stations_split),
         ("passthrough_stations", "Of these, stations on the pass-through path", metrics.passthrough_stations),
         ("source_gaps", "Offsets of source topics that held no message", metrics.source_gaps),

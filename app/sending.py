@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from app.context_message import parse_context
 from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.kafka import client_options
 from app.realtime import parse_message
@@ -95,14 +96,14 @@ class LineSender:
     def _is_good(self, number: int, value: bytes, sent: Sent) -> bool:
         if self.unchecked:
             return True
+        settings, topic = self.settings, self.topic
+        keys, timezone = settings.envelope_keys, settings.timezone
+        id_keys = CONTEXT_ID_KEYS if topic in settings.passthrough_topics else STATION_ID_KEYS
         try:
-            parse_message(
-                value,
-                topic=self.topic,
-                envelope_keys=self.settings.envelope_keys,
-                timezone=self.settings.timezone,
-                id_keys=CONTEXT_ID_KEYS if self.topic in self.settings.passthrough_topics else STATION_ID_KEYS,
-            )
+            if topic in settings.context_topics:
+                parse_context(value, topic=topic, envelope_keys=keys, timezone=timezone)
+            else:
+                parse_message(value, topic=topic, envelope_keys=keys, timezone=timezone, id_keys=id_keys)
         except BadMessage as error:
             self._fail(number, error, sent)
             return False

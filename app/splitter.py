@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
-from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Record, Reject
+from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Record
 from app.frames import StationPacker, event_frames
 from app.log import BatchLog
 from app.messages import StationGroup, encode_group, encode_station
@@ -161,7 +161,7 @@ class Splitter:
         if not batch.stations and not batch.rejects:
             self._metrics.empty_messages += 1
             logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
-        letters = [self._record_letter(message, source, reject, name) for reject in batch.rejects]
+        letters = [self._dead_letters.of_record(message, reject, batch_id=name) for reject in batch.rejects]
         return _Read(message, source, letters, overrides, batch.stations, name)
 
     def _split(self, read: _Read) -> _Split:
@@ -193,18 +193,6 @@ class Splitter:
         if self._timeouts.adaptive:
             self._log.timeout(stations, timeout)
         return timeout
-
-    def _record_letter(self, message: InMessage, source: Source, reject: Reject, name: str | None) -> OutMessage:
-        return self._dead_letters.letter(
-            Reason.BAD_RECORD,
-            reject.error,
-            value=reject.record,
-            key=message.key,
-            failed_at=message.timestamp,
-            source=source,
-            batch_id=name,
-            station_id=reject.station_id,
-        )
 
     def _opens(self, splits: Sequence[_Split]) -> list[OutMessage]:
         by_partition: dict[int, list[Open]] = {}

@@ -11,12 +11,13 @@ import orjson
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters
 from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS
-from app.messages import FrameError, Record, StationGroup, decode_stations
+from app.messages import FrameError, Record, StationFrame, StationGroup, decode_stations
 from app.module_input import Alignment, align
 from app.outcomes import OutcomeGatherer
 from app.partitions import Partitioner
 from app.passthrough import PassThrough, SingleStation
 from app.results import Outcome
+from app.station_context import StationContext
 from app.transport import InMessage, Sender
 from tables.codes import Code
 from tables.events import FailureLetter
@@ -29,7 +30,7 @@ LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they trave
 
 
 class _Frame:
-    """A frame that has been taken in: acknowledged when the outcome of its last station is stored."""
+    """A frame that has been taken in: acknowledged when its context and the outcome of its last station are stored."""
 
     __slots__ = ("_done", "_left")
 
@@ -38,7 +39,7 @@ class _Frame:
         self._done = done
 
     def stored(self) -> None:
-        """One more of its outcomes is stored."""
+        """One more of its outcomes is stored, or its context."""
         self._left -= 1
         if not self._left:
             self._done()
@@ -69,6 +70,7 @@ class StationAgent:
         dead_letters: DeadLetters,
         passthrough: PassThrough,
         passthrough_topics: Container[str],
+        context: StationContext,
     ) -> None:
         self.runner = make_runner(self._module_input, self._on_outcome)
         self._gatherer = gatherer
@@ -78,6 +80,7 @@ class StationAgent:
         self._dead_letters = dead_letters
         self._passthrough = passthrough
         self._passthrough_topics = passthrough_topics
+        self._context = context
         self._stations = 0
         self._bytes = 0
         self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
@@ -85,24 +88,29 @@ class StationAgent:
         self._room.set()
 
     async def handle(self, message: InMessage, done: Callable[[], None]) -> None:
-        """Start the callbacks of a frame; `done` is called when all their outcomes are stored.
+        """Take in a frame's context and start its callbacks; `done` is called when all that comes of it is stored.
 
         Returns when there is room for another frame, not when this one is done.
         """
         try:
-            groups = decode_stations(message.value)
+            content = decode_stations(message.value)
         except FrameError as error:
             await self._sender.send([self._dead_letters.of_message(message, str(error))])
             done()
             return
         await self._room.wait()
-        count = sum(len(group.stations) for group in groups)
-        if not count:
+        count = sum(len(group.stations) for group in content.groups)
+        if not count and not content.context:
             done()
             return
-        frame = _Frame(count, lambda: self._finish(message.size, done))
+        frame = _Frame(count + bool(content.context), lambda: self._finish(message.size, done))
         self._grow(count, message.size)
-        for group in groups:
+        if content.context:
+            await self._context.apply(message.partition, content.context, frame.stored)
+        self._submit(content, frame)
+
+    def _submit(self, content: StationFrame, frame: _Frame) -> None:
+        for group in content.groups:
             if group.batch_id is None:
                 self._submit_singles(group, frame)
                 continue
@@ -123,7 +131,7 @@ class StationAgent:
     async def cancel(self) -> None:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
         await self.runner.cancel_all()
-        await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel())
+        await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
         self._stations = self._bytes = 0
         self._room.set()
 
@@ -145,11 +153,10 @@ class StationAgent:
     def _module_input(self, call: Call) -> ModuleInput:
         job: _Job | SingleStation = call.context
         topic = job.group.source.topic
-        if not isinstance(job, SingleStation):
-            return {topic: align(job.records, self._alignment)}
         id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
         module_input = {topic: align(job.records, self._alignment, id_keys=id_keys)}
-        if self._passthrough.has_handler:
+        module_input |= self._context.columns(call.station_id)
+        if isinstance(job, SingleStation) and self._passthrough.has_handler:
             job.module_input = module_input
         return module_input
 

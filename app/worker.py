@@ -20,7 +20,7 @@ from app.callbacks import CallbackRunner
 from app.choices import LogFormat
 from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
-from app.figures import BATCH_EVENTS, SOURCE, STATION_EVENTS, WorkerFigures
+from app.figures import BATCH_EVENTS, CONTEXT, SOURCE, STATION_EVENTS, WorkerFigures
 from app.functions import FunctionError
 from app.intake import ChunkIntake, Fetched, GradualIntake, MessageIntake
 from app.kafka import find_outputs, survive_lost_connections
@@ -88,6 +88,7 @@ class AggregatorApp(faust.App):
         self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
         self.source_intake = GradualIntake(self._split, self._is_current, self.fail)
         self.singles_intake = GradualIntake(self._split, self._is_current, self.fail)
+        self.context_intake = ChunkIntake(self._split_context, self._is_current, self.fail)
         self.station_intake = MessageIntake(self._run_stations, self._is_current, self.fail)
         self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
         self.statistics = Statistics(Metrics(), time.time)
@@ -221,6 +222,10 @@ class AggregatorApp(faust.App):
         self.figures.read(SOURCE, messages)
         await self.pipeline.splitter.handle(messages, done)
 
+    async def _split_context(self, messages: Any) -> None:
+        self.figures.read(CONTEXT, messages)
+        await self.pipeline.context_splitter.handle(messages)
+
     async def _run_stations(self, message: Any, done: Any) -> None:
         self.figures.read(STATION_EVENTS, (message,))
         await self.pipeline.stations.handle(message, done)
@@ -261,6 +266,7 @@ class AggregatorApp(faust.App):
             # While it waits nothing of its own is under way.
             self.source_intake.cancel(0.0 if self.waits_for_room else SETTLE_SECONDS),
             self.singles_intake.cancel(SETTLE_SECONDS),
+            self.context_intake.cancel(SETTLE_SECONDS),
             self.station_intake.cancel(0.0),
             self.batch_intake.cancel(SETTLE_SECONDS),
         )

@@ -35,6 +35,11 @@ class InputSettings(GivenSettings):
         "Topics whose stations are answered one by one, without batches, comma-separated",
         "逐个场站直接处理、不组成批次的主题，逗号分隔",
     )
+    context_topics: OptionalTopicNames = setting(
+        (),
+        "Topics whose newest record of each station is a further entry of `module_input`, comma-separated",
+        "上下文主题：每个场站的最新记录作为 `module_input` 的附加项，逗号分隔",
+    )
 
     fill: Fill = setting(Fill.ZERO, "What stands where no record gave a value", "没有记录给出数值处的填充方式")
     window_step: OptionalWholeSeconds = setting(
@@ -47,6 +52,15 @@ class InputSettings(GivenSettings):
         "Time points of the window, back from the latest; needs `AGG_WINDOW_STEP`",
         "窗口的时间点数，从最新的往前数；需要 `AGG_WINDOW_STEP`",
     )
+
+    @field_validator("context_topics")
+    @classmethod
+    def _context_is_nothing_else(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for key in ("source_topics", "passthrough_topics"):
+            if both := set(topics).intersection(info.data.get(key, ())):
+                message = f"must not name a topic that AGG_{key.upper()} names: {min(both)}"
+                raise ValueError(message)
+        return topics
 
     @field_validator("window_size")
     @classmethod
@@ -64,4 +78,4 @@ class InputSettings(GivenSettings):
     @property
     def foreign_topics(self) -> list[str]:
         """What is read and belongs to others: never created by a worker, and it may have gaps."""
-        return [*self.batch_topics, *dict.fromkeys(self.passthrough_topics)]
+        return list(dict.fromkeys((*self.batch_topics, *self.passthrough_topics, *self.context_topics)))

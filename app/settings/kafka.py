@@ -13,7 +13,7 @@ from app.settings.fields import setting
 
 __all__ = ["KafkaSettings"]
 
-_TOPIC_KEYS = ("source_topics", "passthrough_topics")
+_TOPIC_KEYS = ("source_topics", "passthrough_topics", "context_topics")
 
 
 class KafkaSettings(BatchSettings):

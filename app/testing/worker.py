@@ -189,6 +189,9 @@ class MemoryWorker:
             splitter = GradualIntake(pipeline.splitter.handle, self._is_current, self._life.end)
             for topic in topics:
                 self._read(topic, splitter)
+        context_splitter = ChunkIntake(pipeline.context_splitter.handle, self._is_current, self._life.end)
+        for topic in settings.context_topics:
+            self._read(topic, context_splitter)
         self._read(
             settings.station_events_topic, MessageIntake(pipeline.stations.handle, self._is_current, self._life.end)
         )

@@ -47,6 +47,17 @@ def test_missing_source_topic_is_wrong() -> None:
     assert finding.text.startswith("source topic: not there")
 
 
+def test_a_context_topic_is_named_as_such_unless_it_is_the_output() -> None:
+    chosen = settings(CONTEXT_TOPICS=f"WEATHER,{OUTPUT}")
+    findings = check_topics(chosen, topics(chosen), brokers=1)
+    assert of(findings, "WEATHER").text.startswith("context topic: not there")
+    there = topics(chosen, WEATHER=Topic(1, None))
+    assert of(check_topics(chosen, there, brokers=1), "WEATHER") == Finding(
+        Mark.OK, "WEATHER", "context topic: 1 partition"
+    )
+    assert [finding.text for finding in findings if finding.what == OUTPUT] == ["output topic: 8 partitions"]
+
+
 def test_partition_count_of_an_internal_topic_has_to_match() -> None:
     there = topics(settings()) | {LATE: Topic(3, None)}
     finding = of(check_topics(settings(), there, brokers=1), LATE)

@@ -21,7 +21,7 @@ def station(number: int, size: int = 0) -> bytes:
 
 def ids(value: bytes | None) -> list[tuple[str | None, str]]:
     """Batch and station of each event of a frame."""
-    return [(group.batch_id, station_id) for group in decode_stations(value) for station_id, _ in group.stations]
+    return [(group.batch_id, station_id) for group in decode_stations(value).groups for station_id, _ in group.stations]
 
 
 @settings(max_examples=40, deadline=None)

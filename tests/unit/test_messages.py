@@ -12,15 +12,21 @@ from hypothesis import strategies as st
 
 from app.messages import (
     FrameError,
+    StationFrame,
     StationGroup,
     decode_events,
     decode_stations,
+    encode_context,
+    encode_context_head,
     encode_events,
     encode_group,
     encode_station,
     encode_stations,
+    encode_tombstone,
+    encode_update,
 )
 from tables.codes import Action
+from tables.context import ContextEvent, ContextUpdate, Place, Tombstone
 from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Source
 from tests.builders import arrived, command, expire, open_
 
@@ -74,11 +80,54 @@ def test_station_events_are_read_back_as_they_were_written(written: list[Station
     frame = encode_stations(
         (encode_group(group), [encode_station(*station) for station in group.stations]) for group in written
     )
-    read = decode_stations(frame)
+    read = decode_stations(frame).groups
     assert [(group.batch_id, group.source, group.opened_at, group.deadline, group.key) for group in read] == [
         (group.batch_id, group.source, group.opened_at, group.deadline, group.key) for group in written
     ]
     assert [[tuple(station) for station in group.stations] for group in read] == [group.stations for group in written]
+
+
+keys = st.binary(max_size=5)
+places = st.builds(Place, st.integers(0, 9), st.integers(0, 9), times)
+updates = st.builds(
+    ContextUpdate, texts, places, st.none() | keys, texts, st.none() | st.integers(-(2**40), 2**40), st.just([{"n": 1}])
+)
+tombstones = st.builds(Tombstone, texts, places, keys, st.none() | texts)
+
+
+@QUICK
+@given(st.lists(updates | tombstones, max_size=5))
+def test_context_is_read_back_as_it_was_written(written: list[ContextEvent]) -> None:
+    frame = encode_context(
+        (
+            encode_context_head(event.topic, event.place, event.key),
+            [encode_tombstone(event.station_id) if isinstance(event, Tombstone) else encode_update(event)],
+        )
+        for event in written
+    )
+    assert decode_stations(frame) == StationFrame([], written)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        None,
+        ["t", [0, 1], None, []],
+        ["t", [0, "1", 1.0], None, []],
+        ["t", [0, 1, "1"], None, []],
+        [5, [0, 1, 1.0], None, [["A", None, []]]],
+        ["t", [0, 1, 1.0], 5, [["A", None, []]]],
+        ["t", [0, 1, 1.0], None, [["A"]]],
+        ["t", [0, 1, 1.0], "YQ==", [[5]]],
+        ["t", [0, 1, 1.0], None, [[None, None, [{}]]]],
+        ["t", [0, 1, 1.0], None, [["A", 1.5, [{}]]]],
+        ["t", [0, 1, 1.0], None, [["A", None, [1]]]],
+        ["t", [0, 1, 1.0], None, [["A", None]]],
+    ],
+)
+def test_context_of_another_shape_is_refused(group: object) -> None:
+    with pytest.raises(FrameError):
+        decode_stations(orjson.dumps({"v": 1, "groups": [], "context": [group]}))
 
 
 decoders: list[Callable[[bytes | None], Any]] = [decode_events, decode_stations]

@@ -31,6 +31,7 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "window_step": None,
     "window_size": None,
     "passthrough_topics": (),
+    "context_topics": (),
     "callback": None,
     "batch_callback": None,
     "batch_callback_size": 32,
@@ -399,6 +400,18 @@ def test_an_advertised_url_is_a_plain_address(url: str) -> None:
             "AGG_APP_ID='x': must not make an internal topic of one that another setting names: x-late",
         ),
         (
+            {"AGG_SOURCE_TOPICS": "S,T", "AGG_CONTEXT_TOPICS": "C,T"},
+            "AGG_CONTEXT_TOPICS='C,T': must not name a topic that AGG_SOURCE_TOPICS names: T",
+        ),
+        (
+            {"AGG_PASSTHROUGH_TOPICS": "T", "AGG_CONTEXT_TOPICS": "T"},
+            "AGG_CONTEXT_TOPICS='T': must not name a topic that AGG_PASSTHROUGH_TOPICS names: T",
+        ),
+        (
+            {"AGG_CONTEXT_TOPICS": "x-station-events", "AGG_APP_ID": "x"},
+            "AGG_APP_ID='x': must not make an internal topic of one that another setting names: x-station-events",
+        ),
+        (
             {"AGG_OUTPUT_TOPIC": "x-batches-changelog", "AGG_APP_ID": "x"},
             "AGG_APP_ID='x': must not make an internal topic of one that another setting names: x-batches-changelog",
         ),
@@ -406,6 +419,13 @@ def test_an_advertised_url_is_a_plain_address(url: str) -> None:
 )
 def test_no_topic_has_two_uses(environ: dict[str, str], problem: str) -> None:
     assert problems_of(environ) == (problem,)
+
+
+def test_context_is_read_from_topics_of_others_and_may_be_ones_own_output() -> None:
+    settings = load(AGG_CONTEXT_TOPICS="WEATHER, OUT", AGG_OUTPUT_TOPIC="OUT")
+    assert settings.context_topics == ("WEATHER", "OUT")
+    assert settings.batch_topics == ["SCHEDULE-STATION-REALTIME-DATA"]
+    assert settings.foreign_topics == [*settings.batch_topics, "WEATHER", "OUT"]
 
 
 def test_a_login_needs_name_and_password() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "mendable",
     "sending_handler",
     "station_handler",
+    "with_context",
 ]
 
 GATE = "MODEL_GATE"  # a file: there when the gate is open
@@ -79,6 +80,14 @@ async def sending_handler(batch_id: str, results: list[dict[str, Any]], context:
     await context.send(os.environ[SIDE_TOPIC], batch_id, {"stations": len(results)})
     await gate(os.environ[HANDLER_GATE])
     return {"batch": batch_id, "count": len(results), "status": context.meta["status"]}
+
+
+async def with_context(station_id: str, module_input: dict[str, Any]) -> dict[str, Any] | None:
+    """The same as `callback`, and the newest number of each context topic, or what another module has made there."""
+    result = await callback(station_id, module_input)
+    _, *entries = module_input.values()
+    known = [columns.get("n") or columns.get("power") or [None] for columns in entries]
+    return result and result | {"context": [values[-1] for values in known]}
 
 
 def station_handler(station_id: str, module_input: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
