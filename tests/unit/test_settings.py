@@ -422,7 +422,7 @@ def test_no_topic_has_two_uses(environ: dict[str, str], problem: str) -> None:
 
 
 def test_context_is_read_from_topics_of_others_and_may_be_ones_own_output() -> None:
-    settings = load(AGG_CONTEXT_TOPICS="WEATHER, OUT", AGG_OUTPUT_TOPIC="OUT")
+    settings = load(context_topics="WEATHER, OUT", output_topic="OUT")
     assert settings.context_topics == ("WEATHER", "OUT")
     assert settings.batch_topics == ["SCHEDULE-STATION-REALTIME-DATA"]
     assert settings.foreign_topics == [*settings.batch_topics, "WEATHER", "OUT"]
