@@ -6,7 +6,6 @@ import pytest
 
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
-from tests.integration.support.deaf import DEAF
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import WorkerProcess
 
@@ -21,7 +20,9 @@ def live(worker: WorkerProcess) -> bool:
 
 def test_it_is_not_ready_then_not_live_then_it_ends_and_a_new_one_does_the_work(cluster: Cluster) -> None:
     deaf = cluster.folder / "deaf"
-    worker = cluster.start({"callback": "tests.integration.support.deaf:callback"}, {DEAF: str(deaf)}).wait_ready()
+    worker = cluster.start(
+        {"callback": "tests.integration.support.deaf:callback"}, {"MODEL_DEAF": str(deaf)}
+    ).wait_ready()
     assert live(worker)
     deaf.touch()
     wait_for(lambda: not worker.ready, "the group has not heard of it for a session", 30)

@@ -13,6 +13,7 @@ __all__ = ["Background"]
 T = TypeVar("T")
 
 LONGEST = 120.0  # seconds that one call may take
+CANCEL_AGAIN = 1.0
 
 
 class Background:
@@ -43,8 +44,10 @@ class Background:
         """End a task and wait until it has ended."""
 
         async def end() -> None:
-            task.cancel()
-            await asyncio.wait([task])
+            # aiokafka may swallow a cancellation: a task that goes on is told again.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=CANCEL_AGAIN)
 
         self.run(end())
 
