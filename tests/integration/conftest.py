@@ -1,24 +1,14 @@
-"""A real Kafka for the tests that need one."""
+"""A share of a real Kafka for each test."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="session")
-def kafka_broker() -> Iterator[DevBroker]:
-    """One running Kafka for the whole session; a test that stops or kills its broker starts one of its own."""
-    with DevBroker() as broker:
-        yield broker
 
 
 @pytest.fixture

@@ -12,34 +12,15 @@ from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, GATED, stations_of
 from tests.integration.support.model import GATE
 from tests.integration.support.waiting import wait_for
-from tests.integration.support.worker import WorkerProcess
+from tests.integration.support.web import TOKEN, ask, two_workers
 
 pytestmark = pytest.mark.kafka
 
-TOKEN = "a-token-of-the-tests"  # noqa: S105
 WITHIN = 2.0  # seconds
 
 
-def ask(
-    worker: WorkerProcess, path: str, *, method: str = "GET", token: str | None = TOKEN, **more: Any
-) -> httpx.Response:
-    headers = more.pop("headers", {}) | ({"authorization": f"Bearer {token}"} if token else {})
-    return httpx.request(method, worker.url + path, headers=headers, timeout=10.0, **more)
-
-
-def two_workers(cluster: Cluster, **settings: str) -> tuple[WorkerProcess, WorkerProcess]:
-    """Two workers that both own partitions, and know it."""
-    gate = {GATE: str(cluster.folder / "gate")}
-    workers = [cluster.start({"web_token": TOKEN, "station_timeout": "120"} | settings, gate) for _ in range(2)]
-    for worker in workers:
-        worker.wait_ready()
-
-    def shared() -> bool:
-        members = [ask(worker, "/cluster").json()["workers"] for worker in workers]
-        return all(len(seen) == 2 and all(one["ready"] and one["partitions"] for one in seen) for seen in members)
-
-    wait_for(shared, lambda: f"both own partitions\n{cluster.logs()}")
-    return workers[0], workers[1]
+def gate_of(cluster: Cluster) -> dict[str, str]:
+    return {GATE: str(cluster.folder / "gate")}
 
 
 def open_batches(cluster: Cluster, count: int) -> list[str]:
@@ -56,7 +37,7 @@ def ids(answer: httpx.Response) -> list[str]:
 
 
 def test_either_worker_shows_the_batches_of_both(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, batch_timeout="50")
+    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="50")
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches?status=open")) == due, lambda: f"all are open\n{cluster.logs()}")
     own = [ids(ask(worker, "/batches?local=true")) for worker in (first, second)]
@@ -83,7 +64,7 @@ def test_either_worker_shows_the_batches_of_both(cluster: Cluster) -> None:
 
 
 def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, batch_timeout="50")
+    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="50")
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
     (own, other) = (ids(ask(worker, "/batches?local=true")) for worker in (first, second))
@@ -105,7 +86,7 @@ def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Clus
 
 
 def test_actions_reach_batches_of_either_worker_through_the_other(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, batch_timeout="50")
+    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="50")
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
     wait_for(

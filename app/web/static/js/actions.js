@@ -5,6 +5,7 @@ import * as clock from "./clock.js";
 import { count, left } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
+import { remember, remembered } from "./memory.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -13,6 +14,7 @@ import { set } from "./store.js";
 
 const KINDS = /** @type {const} */ (["complete", "extend", "discard"]);
 const SECONDS = 10; // what `extend` is asked with at first
+const NAME_CHARACTERS = 64; // what the worker takes
 
 /** Why there are no actions now; "" when there are. @param {State} state */
 export function whyNot(state) {
@@ -45,6 +47,7 @@ export function ActionDialog({ state }) {
   const { asked } = state;
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [seconds, setSeconds] = useState(String(SECONDS));
+  const [name, setName] = useState(remembered("operator") ?? "");
   const [sending, setSending] = useState(false);
   const [failure, setFailure] = useState("");
   useEffect(() => {
@@ -66,7 +69,8 @@ export function ActionDialog({ state }) {
     setSending(true);
     try {
       const body = kind === "extend" ? { seconds: Number(seconds) } : undefined;
-      await request(`batches/${encodeURIComponent(batch.batch_id)}/${kind}`, { method: "POST", body });
+      await request(`batches/${encodeURIComponent(batch.batch_id)}/${kind}`, { method: "POST", body, operator: name.trim() });
+      remember("operator", name.trim());
       set({ asked: null, notice: t(`action.${kind}.sent`, { id: batch.batch_id, seconds }) });
       hurry();
     } catch (error) {
@@ -97,9 +101,18 @@ export function ActionDialog({ state }) {
           onInput=${(/** @type {any} */ event) => setSeconds(event.target.value)}
         />
       </label>`}
+      <label class="field">
+        ${t("action.name")}
+        <input
+          autocomplete="name"
+          maxlength=${NAME_CHARACTERS}
+          value=${name}
+          onInput=${(/** @type {any} */ event) => setName(event.target.value)}
+        />
+      </label>
       <p class="error" role="alert">${failure}</p>
       <div class="buttons">
-        <button type="button" onClick=${away}>${t("cancel")}</button>
+        <button type="button" autofocus=${asked.kind !== "extend"} onClick=${away}>${t("cancel")}</button>
         <button type="submit" class=${`strong action-${asked.kind}`} disabled=${sending}>
           ${sending ? t("action.sending") : t(`action.${asked.kind}`)}
         </button>

@@ -50,14 +50,15 @@ export function setToken(value) {
 /**
  * Ask the worker.
  * @param {string} path relative, so that the page may live under a proxy's prefix
- * @param {{method?: string, body?: unknown}} [options]
+ * @param {{method?: string, body?: unknown, operator?: string}} [options] `operator`: who asks, by a name of his own
  * @returns {Promise<string>} the answer's text
  * @throws {ApiError}
  */
-export async function request(path, { method = "GET", body } = {}) {
+export async function request(path, { method = "GET", body, operator } = {}) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (token !== null) headers.Authorization = `Bearer ${token}`;
+  if (operator) headers["X-Operator"] = encodeURIComponent(operator); // a header has no Chinese
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const sentAt = Date.now();
   let answer, text;

@@ -1,10 +1,9 @@
 // The texts of the page in both languages, and the one that is shown.
 
+import { remember, remembered } from "./memory.js";
 import { get, set } from "./store.js";
 import en from "./i18n/en.js";
 import zh from "./i18n/zh.js";
-
-const CHOSEN = "dashboard.language";
 
 /** All texts by language; both have the same keys. */
 export const texts = /** @type {Record<string, Record<string, string>>} */ ({ en, zh });
@@ -33,23 +32,14 @@ export function explain(error) {
 
 /** Show the language that was chosen before, or the browser's. */
 export function startLanguage() {
-  let chosen = null;
-  try {
-    chosen = localStorage.getItem(CHOSEN);
-  } catch {
-    // Storage is forbidden: the browser's language.
-  }
+  const chosen = remembered("language");
   const wanted = chosen !== null && chosen in texts ? chosen : navigator.language;
   show(wanted.toLowerCase().startsWith("zh") ? "zh" : "en");
 }
 
 /** @param {string} language */
 export function chooseLanguage(language) {
-  try {
-    localStorage.setItem(CHOSEN, language);
-  } catch {
-    // Storage is forbidden: it lasts as long as the page.
-  }
+  remember("language", language);
   show(language);
 }
 

@@ -104,11 +104,11 @@ export function Choice({ label, choices, value, onChoose }) {
 
 /**
  * A button for the rows that are not shown yet.
- * @param {{hidden: number, step: number, onMore: () => void}} props
+ * @param {{hidden: number, step?: number, onMore: () => void}} props `hidden`: how many; Infinity when nobody knows
  */
-export function More({ hidden, step, onMore }) {
+export function More({ hidden, step = Infinity, onMore }) {
   if (hidden <= 0) return null;
-  const text = t("more", { n: Math.min(hidden, step) });
+  const text = hidden < Infinity ? t("more", { n: Math.min(hidden, step) }) : t("more.unknown");
   return html`<p class="more"><button type="button" onClick=${onMore}>${text}</button></p>`;
 }
 

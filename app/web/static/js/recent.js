@@ -15,8 +15,7 @@ function RecentBatches({ closed, error, limit }) {
     <h2 id="recent">${t("recent.heading")}</h2>
     ${closed ? html`<${Table} batches=${closed.batches} />` : html`<${Absent} error=${error} path="/batches" />`}
     <${More}
-      hidden=${closed?.next && limit < MOST ? MOST - limit : 0}
-      step=${Math.min(limit * 4, MOST - limit)}
+      hidden=${closed?.next && limit < MOST ? Infinity : 0}
       onMore=${() => {
         set({ closedLimit: Math.min(limit * 5, MOST) });
         hurry();

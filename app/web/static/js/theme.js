@@ -1,8 +1,7 @@
 // Light or dark: the system's, or the one that was chosen (`early.js` sets that before the first paint).
 
+import { remember } from "./memory.js";
 import { set } from "./store.js";
-
-const CHOSEN = "dashboard.theme";
 
 export const themes = ["auto", "light", "dark"];
 
@@ -12,11 +11,7 @@ export function startTheme() {
 
 /** @param {string} theme */
 export function chooseTheme(theme) {
-  try {
-    localStorage.setItem(CHOSEN, theme);
-  } catch {
-    // Storage is forbidden: it lasts as long as the page.
-  }
+  remember("theme", theme);
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   set({ theme });

@@ -40,7 +40,7 @@ export function TokenDialog({ state }) {
         <input
           type="password"
           autocomplete="off"
-          spellcheck="false"
+          spellcheck=${false}
           required
           value=${token}
           onInput=${(/** @type {any} */ event) => change(event.target.value)}

@@ -1,0 +1,42 @@
+"""axe: what in a page keeps people from using it."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from tests.web.npm import Package, fetch
+
+__all__ = ["findings"]
+
+_AXE = Package(
+    "axe-core",
+    "4.14.1",
+    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+)
+_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_GRAVE = {"serious", "critical"}
+
+
+@cache
+def _source() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        fetch(_AXE, Path(folder))
+        return (Path(folder) / "package" / "axe.min.js").read_text()
+
+
+def findings(page: Page) -> list[str]:
+    """The serious and critical ones, each with the element that it is about."""
+    page.evaluate(_source())
+    run = "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
+    result: dict[str, Any] = page.evaluate(run, _TAGS)
+    return [
+        f"{violation['id']} ({violation['impact']}): {node['html']} - {node['failureSummary']}"
+        for violation in result["violations"]
+        if violation["impact"] in _GRAVE
+        for node in violation["nodes"]
+    ]
