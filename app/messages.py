@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from app.trace_context import is_trace
 from tables.codes import Action, Code
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Tombstone
 from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
@@ -53,6 +54,7 @@ class StationGroup:
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them. `key` is the source message's. On the
     pass-through path there is neither a batch id nor a deadline, and `opened_at` is the source message's own time.
+    `trace` is the source message's (app/trace_context.py); where it has none, none is written either.
     """
 
     batch_id: str | None
@@ -61,6 +63,7 @@ class StationGroup:
     deadline: float | None
     key: bytes | None
     stations: Sequence[tuple[str, list[Record]]]
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def encode_station(station_id: str, records: list[Record]) -> bytes:
 
 def encode_group(group: StationGroup) -> bytes:
     """Bytes of what the station events of one source message share: the start of a list that they end."""
-    shared = [group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key)]
+    shared = [group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key), *_given(group.trace)]
     return orjson.dumps(shared, tuple)[:-1] + b",["
 
 
@@ -135,12 +138,12 @@ def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
     if kind == "arrived":
         return _arrived(batch_id, rest)
     if kind == "open":
-        source, opened_at, deadline, stations, replayed, timeout = rest
+        source, opened_at, deadline, stations, replayed, timeout, *trace = rest
         _check([opened_at, deadline], float, int)
         _check(stations, str)
         _check([replayed], bool)
         _check([timeout], float, int, type(None))
-        return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations), replayed, timeout)
+        return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations), replayed, timeout, _trace(*trace))
     if kind == "command":
         action, at, by, seconds = rest
         _check([at, seconds], float, int)
@@ -158,7 +161,7 @@ def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
 
 
 def _arrived(batch_id: str, fields: Sequence[Any]) -> Arrived:
-    source, at, stations, codes, values, letters = fields
+    source, at, stations, codes, values, letters, *trace = fields
     _check([at], float, int)
     _check([codes], str)
     _check(stations, str)
@@ -172,18 +175,18 @@ def _arrived(batch_id: str, fields: Sequence[Any]) -> Arrived:
     }
     for letter in read.values():
         _check([letter.value, letter.error], str)
-    return Arrived(batch_id, _source(*source), at, stations, codes, values, read)
+    return Arrived(batch_id, _source(*source), at, stations, codes, values, read, _trace(*trace))
 
 
 def _station_group(fields: Sequence[Any]) -> StationGroup:
-    batch_id, source, opened_at, deadline, key, stations = fields
+    batch_id, source, opened_at, deadline, key, *trace, stations = fields
     _check([opened_at], float, int)
     if batch_id is not None or deadline is not None:
         _check([batch_id], str)
         _check([deadline], float, int)
     _check([station_id for station_id, _ in stations], str)
     _check([records for _, records in stations], list)
-    return StationGroup(batch_id, _source(*source), opened_at, deadline, _key(key), stations)
+    return StationGroup(batch_id, _source(*source), opened_at, deadline, _key(key), stations, _trace(*trace))
 
 
 def _context_events(
@@ -215,6 +218,18 @@ def _source(topic: str, partition: int, offset: int) -> Source:
     return Source(topic, partition, offset)
 
 
+def _given(trace: str | None) -> Sequence[str]:
+    """A trace as what is written of it at the end of a list."""
+    return () if trace is None else (trace,)
+
+
+def _trace(trace: str | None = None) -> str | None:
+    if trace is not None and not is_trace(trace):
+        message = f"{trace!r} is no trace context"
+        raise ValueError(message)
+    return trace
+
+
 def _check(values: list[Any], *types: type) -> None:
     """One pass at C speed over the types of many values: what passes here can't raise in the state machine."""
     if not isinstance(values, list) or not set(map(type, values)).issubset(types):
@@ -230,11 +245,12 @@ def _event_list(event: BatchEvent) -> list[Any]:
         }
         return [
             "arrived", event.batch_id, event.source, event.at, event.stations, event.codes, event.values, letters,
+            *_given(event.trace),
         ]  # fmt: skip
     if isinstance(event, Open):
         return [
             "open", event.batch_id, event.source, event.opened_at, event.deadline, event.stations, event.replayed,
-            event.timeout,
+            event.timeout, *_given(event.trace),
         ]  # fmt: skip
     if isinstance(event, Expire):
         return ["expire", event.batch_id, event.deadline, event.at]

@@ -234,7 +234,8 @@ class Batch(Roster):
 
     def decide(self, completed_by: CompletedBy, closed_at: float, *, revision: int = FIRST_REVISION) -> Decision:
         """What the batch would publish now: a first revision without what has come late, a later one with it."""
-        lists = self.lists(with_late=revision > FIRST_REVISION)
+        with_late = revision > FIRST_REVISION
+        lists = self.lists(with_late=with_late)
         return Decision(
             batch_id=self.batch_id,
             revision=revision,
@@ -250,6 +251,7 @@ class Batch(Roster):
             empty=tuple(lists.empty),
             operator=self.operator,
             timeout=self.timeout,
+            traces=self.traces(with_late=with_late),
         )
 
 

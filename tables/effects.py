@@ -25,7 +25,9 @@ def all_late(event: Arrived, reason: str, decision: Decision | None) -> list[Eff
 
 def failure(event: Arrived, index: int) -> FailedStation:
     """The letter of one failed station of an event."""
-    return FailedStation(event.batch_id, event.source, event.stations[index], event.at, event.letters[index])
+    return FailedStation(
+        event.batch_id, event.source, event.stations[index], event.at, event.letters[index], event.trace
+    )
 
 
 def late(event: Arrived, index: int, reason: str, decision: Decision | None) -> Late:
@@ -39,4 +41,5 @@ def late(event: Arrived, index: int, reason: str, decision: Decision | None) -> 
         revision=decision.revision if decision else None,
         closed_at=decision.closed_at if decision else None,
         at=event.at,
+        trace=event.trace,
     )

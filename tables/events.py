@@ -56,7 +56,8 @@ class Open:
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them; `stations` are unique, in the order in
     which the message names them. `replayed` says that it is a dead letter that was sent again, which never opens a
-    batch. `timeout` (seconds) is there where it follows the durations of recent batches.
+    batch. `timeout` (seconds) is there where it follows the durations of recent batches. `trace` is the message's trace
+    context, text that means nothing here; None where it has none.
     """
 
     batch_id: str
@@ -66,6 +67,7 @@ class Open:
     stations: tuple[str, ...]
     replayed: bool = False
     timeout: float | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class Arrived:
     """Outcomes of stations of one source message, in parallel lists.
 
     `values[i]` is the JSON text of a result, the error text of a failed or skipped station, None for an empty one.
-    `at` is the time when the sender gathered them, Unix seconds. `letters` maps indices of failed stations.
+    `at` is the time when the sender gathered them, Unix seconds. `letters` maps indices of failed stations. `trace` is
+    the source message's.
     """
 
     batch_id: str
@@ -97,6 +100,7 @@ class Arrived:
     codes: str
     values: list[str | None]
     letters: dict[int, FailureLetter]
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ class Decision:
     """What a closing batch publishes: a function of the log alone.
 
     `results` are JSON texts in the order in which the messages named the stations; the id lists keep that order too.
+    `traces` are the trace contexts of its messages, the first one's first.
     """
 
     batch_id: str
@@ -173,6 +178,7 @@ class Decision:
     empty: tuple[str, ...]
     operator: Operator | None = None
     timeout: float | None = None
+    traces: tuple[str, ...] = ()
 
     @property
     def arrived_count(self) -> int:
@@ -211,6 +217,7 @@ class Late:
     revision: int | None
     closed_at: float | None
     at: float
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +229,7 @@ class FailedStation:
     station: str
     at: float
     letter: FailureLetter
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

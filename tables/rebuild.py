@@ -157,4 +157,12 @@ def _fill_values(source: SourceState | None, group: Group) -> None:
 
 
 def _open_event(batch_id: str, stored: StoredSource) -> Open:
-    return Open(batch_id, stored.source, stored.opened_at, stored.deadline, stored.stations, timeout=stored.timeout)
+    return Open(
+        batch_id,
+        stored.source,
+        stored.opened_at,
+        stored.deadline,
+        stored.stations,
+        timeout=stored.timeout,
+        trace=stored.trace,
+    )

@@ -143,7 +143,7 @@ def header_of(
         closed_at=decision.closed_at,
         counts=_counts(decision),
         sources=tuple(
-            StoredSource(s.source, s.opened_at, s.deadline, s.stations, s.codes, s.position, s.timeout)
+            StoredSource(s.source, s.opened_at, s.deadline, s.stations, s.codes, s.position, s.timeout, s.trace)
             for s in batch.sources.values()
             if not s.late
         ),

@@ -78,6 +78,11 @@ class Roster:
         """The timeout that its first message was given, where that follows the durations of recent batches."""
         return next(iter(self.sources.values())).timeout
 
+    def traces(self, *, with_late: bool) -> tuple[str, ...]:
+        """The trace contexts of its messages, in the order of the log."""
+        sources = self.sources.values()
+        return tuple([one.trace for one in sources if one.trace is not None and (with_late or not one.late)])
+
     @property
     def is_releasable(self) -> bool:
         """Whether so few stations are pending that the batch need not wait for its deadline."""
@@ -89,7 +94,7 @@ class Roster:
         """Record a message."""
         late = not self.is_open
         source = SourceState(event.source, event.opened_at, event.deadline, event.stations, position, late)
-        source.timeout = event.timeout
+        source.timeout, source.trace = event.timeout, event.trace
         if len(self.sources) == 1:
             self._begin_to_compare()
         self.sources[event.source] = source

@@ -50,6 +50,7 @@ class StoredSource:
     codes: str
     position: Position
     timeout: float | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +132,18 @@ def decode_segment(key: bytes, value: bytes) -> Segment:
 def source_list(source: StoredSource | SourceState) -> list[Any]:
     """A source as it is written."""
     fields = [source.position, source.source, source.opened_at, source.deadline, source.stations, source.codes]
+    if source.trace is not None:
+        return [*fields, source.timeout, source.trace]
     return fields if source.timeout is None else [*fields, source.timeout]
 
 
 def load_source(record: list[Any]) -> StoredSource:
     """Read back `source_list`."""
-    position, source, opened_at, deadline, stations, codes, *timeout = record
+    position, source, opened_at, deadline, stations, codes, *rest = record
     if codes and len(codes) != len(stations):
         message = "lists that run in parallel differ in length"
         raise ValueError(message)
-    return StoredSource(Source(*source), opened_at, deadline, tuple(stations), codes, Position(*position), *timeout)
+    return StoredSource(Source(*source), opened_at, deadline, tuple(stations), codes, Position(*position), *rest)
 
 
 def group_list(group: Group) -> list[Any]:

@@ -58,6 +58,7 @@ class SourceState:
     outcomes: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     codes: str = ""
     timeout: float | None = None
+    trace: str | None = None
 
 
 @dataclass(slots=True)

@@ -254,8 +254,9 @@ def _messages(random: Random, *, replays: bool) -> list[list[BatchEvent]]:
         batch = random.choice(BATCHES[: random.randint(1, 2)])
         stations = random.sample("ABCD", random.randint(1, 4))
         at, timeout = float(random.randint(100, 106)), random.randint(1, 9)
+        trace = f"trace-{number}" if number % 3 else None
         events: list[BatchEvent] = [
-            open_(stations, message=number, at=at, timeout=timeout, batch=batch, replayed=replayed)
+            open_(stations, message=number, at=at, timeout=timeout, batch=batch, replayed=replayed, trace=trace)
         ]
         random.shuffle(stations)
         while stations:

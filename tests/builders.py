@@ -65,9 +65,10 @@ def open_(
     timeout: float = 5.0,
     batch: str = "b",
     replayed: bool = False,
+    trace: str | None = None,
 ) -> Open:
     """A message that names `stations`; ids of one letter may come as one text."""
-    return Open(batch, source(message), at, at + timeout, tuple(stations), replayed)
+    return Open(batch, source(message), at, at + timeout, tuple(stations), replayed, trace=trace)
 
 
 def value_of(station: str, code: str, message: int = 0) -> str | None:
@@ -129,8 +130,9 @@ def late_stations(effects: Iterable[Effect]) -> list[str]:
 
 
 def output_bytes(decision: Decision, max_bytes: int = 400) -> list[bytes]:
-    """The messages of a decision's output, in parts where it is not tiny."""
-    return [part.value for part in parts_of(decision, "test", with_meta=True, max_bytes=max_bytes)]
+    """The messages of a decision's output, in parts where it is not tiny, each with what its headers are made of."""
+    traces = repr(decision.traces).encode()
+    return [part.value + traces for part in parts_of(decision, "test", with_meta=True, max_bytes=max_bytes)]
 
 
 class MemoryRecords:

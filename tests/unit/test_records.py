@@ -59,9 +59,8 @@ def stored_sources(draw: st.DrawFn) -> StoredSource:
     """Draw a source message of a closed batch."""
     stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
     codes = draw(st.text("refs-", min_size=len(stations), max_size=len(stations)))
-    return StoredSource(
-        draw(sources), draw(times), draw(times), tuple(stations), codes, draw(positions), draw(st.none() | times)
-    )
+    place, timeout, trace = draw(positions), draw(st.none() | times), draw(st.none() | texts)
+    return StoredSource(draw(sources), draw(times), draw(times), tuple(stations), codes, place, timeout, trace)
 
 
 counts = st.builds(Counts, *[st.integers(0, 10_000)] * 4)
@@ -101,7 +100,7 @@ extensions = st.builds(Extension, positions, times, times, texts, times)
 
 def state_of(source: StoredSource) -> SourceState:
     state = SourceState(source.source, source.opened_at, source.deadline, source.stations, source.position)
-    state.timeout = source.timeout
+    state.timeout, state.trace = source.timeout, source.trace
     return state
 
 
