@@ -22,8 +22,8 @@ COPY requirements.lock ./
 # Everything in the lock file, checked against its hashes ...
 RUN pip wheel --no-cache-dir --require-hashes --requirement requirements.lock --wheel-dir /wheels
 COPY . ./
-# ... and of that only what a worker needs: no test tools, no Java.
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-index --find-links /wheels .
+# ... and of that only what a worker needs, with OpenTelemetry for AGG_TRACES: no test tools, no Java.
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-index --find-links /wheels '.[traces]'
 
 FROM python:3.13-slim
 RUN groupadd --gid 10001 worker && useradd --uid 10001 --gid worker --no-create-home --shell /usr/sbin/nologin worker

@@ -7,6 +7,7 @@ from enum import StrEnum
 from app.dividing import Reject
 from app.log import BatchLog
 from app.metrics import Metrics
+from app.trace_context import trace_headers
 from app.transport import InMessage, OutMessage
 from tables.events import Source
 
@@ -51,6 +52,7 @@ class DeadLetters:
         source: Source | None = None,
         batch_id: str | None = None,
         station_id: str | None = None,
+        trace: str | None = None,
     ) -> OutMessage:
         """One letter, told in the log and counted; headers that are not known are left out."""
         if value is not None and len(value) > LETTER_BYTES:
@@ -68,6 +70,7 @@ class DeadLetters:
             "station-id": station_id,
         }
         headers = [(name, str(value).encode()) for name, value in known.items() if value is not None]
+        headers += trace_headers(trace)
         if reason is Reason.TOO_LARGE and value is not None:
             value = value[:TOO_LARGE_BYTES]
         return OutMessage(self._topic, value, key=key, headers=headers)
@@ -86,7 +89,9 @@ class DeadLetters:
             station_id=station_id,
         )
 
-    def of_message(self, message: InMessage, error: str, *, batch_id: str | None = None) -> OutMessage:
+    def of_message(
+        self, message: InMessage, error: str, *, batch_id: str | None = None, trace: str | None = None
+    ) -> OutMessage:
         """A message that could not be read: its bytes and its key as they came.
 
         `batch_id` is known where a header of the message gives it.
@@ -99,9 +104,12 @@ class DeadLetters:
             failed_at=message.timestamp,
             source=Source(message.topic, message.partition, message.offset),
             batch_id=batch_id,
+            trace=trace,
         )
 
-    def of_record(self, message: InMessage, reject: Reject, *, batch_id: str | None = None) -> OutMessage:
+    def of_record(
+        self, message: InMessage, reject: Reject, *, batch_id: str | None = None, trace: str | None = None
+    ) -> OutMessage:
         """A record of a message that can't be used; the rest of the message goes on."""
         return self.letter(
             Reason.BAD_RECORD,
@@ -112,6 +120,7 @@ class DeadLetters:
             source=Source(message.topic, message.partition, message.offset),
             batch_id=batch_id,
             station_id=reject.station_id,
+            trace=trace,
         )
 
 

@@ -7,6 +7,7 @@ import orjson
 from app.dead_letters import DeadLetters, Reason
 from app.log import BatchLog
 from app.statistics import Statistics
+from app.trace_context import station_trace, trace_headers
 from app.transport import OutMessage
 from tables.batch import BATCH_CLOSED, FIRST_REVISION
 from tables.codes import ANSWERED, Code, CompletedBy, LatePolicy, Status
@@ -99,6 +100,7 @@ class EffectWriter:
             ("batch-id", late.batch_id.encode()),
             ("station-id", late.station.encode()),
             ("reason", late.reason.encode()),
+            *trace_headers(station_trace(late.trace, late.station)),
         ]
         return OutMessage(self._late_topic, orjson.dumps(record), key=late.batch_id.encode(), headers=headers)
 
@@ -114,4 +116,5 @@ class EffectWriter:
             source=failed.source,
             batch_id=failed.batch_id,
             station_id=failed.station,
+            trace=station_trace(failed.trace, failed.station),
         )

@@ -18,7 +18,8 @@ from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential
 from app.functions import ContextBy, OutOfTimeError, ThreadCaller, is_async, takes_context, time_limit
 from app.output import meta_of
 from app.results import failed, json_bytes
-from app.transport import OutMessage, Sender
+from app.trace_context import handler_trace, trace_headers
+from app.transport import Headers, OutMessage, Sender
 from tables.events import Decision
 from tables.records import Prepared
 
@@ -37,10 +38,11 @@ class HandlerContext:
 
     meta: dict[str, Any]
     _sender: Sender
+    _headers: Headers = ()
 
     async def send(self, topic: str, key: str | bytes | None, value: object) -> None:
         """Publish a message."""
-        await self._sender.send([OutMessage(topic, _bytes_of(value), key=_key_bytes(key))])
+        await self._sender.send([OutMessage(topic, _bytes_of(value), key=_key_bytes(key), headers=self._headers)])
 
 
 class _Calls:
@@ -107,7 +109,8 @@ class ResultHandler:
         arguments = [decision.batch_id, orjson.loads(b"[%b]" % ",".join(decision.results).encode())]
         if self._context_by is ContextBy.NOTHING:
             return self._handler, arguments
-        context = HandlerContext(orjson.loads(orjson.dumps(meta_of(decision))), self._sender)
+        headers = trace_headers(handler_trace(decision))
+        context = HandlerContext(orjson.loads(orjson.dumps(meta_of(decision))), self._sender, headers)
         if self._context_by is ContextBy.POSITION:
             return self._handler, [*arguments, context]
         return partial(self._handler, context=context), arguments

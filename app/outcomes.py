@@ -59,10 +59,11 @@ class OutcomeGatherer:
         station: str,
         outcome: Outcome,
         *,
+        trace: str | None,
         letter: FailureLetter | None,
         stored: Callable[[], None],
     ) -> None:
-        """Take one outcome; `stored` is called when the broker has confirmed it."""
+        """Take one outcome; `stored` is called when the broker has confirmed it. `trace` is the source message's."""
         filling = self._filling.get(partition)
         if filling is None:
             filling = self._filling[partition] = _Filling()
@@ -71,7 +72,7 @@ class OutcomeGatherer:
         key = (batch_id, source)
         group = filling.groups.get(key)
         if group is None:
-            group = filling.groups[key] = Arrived(batch_id, source, 0.0, [], "", [], {})
+            group = filling.groups[key] = Arrived(batch_id, source, 0.0, [], "", [], {}, trace)
             filling.codes[key] = []
         if letter is not None:
             group.letters[len(group.stations)] = letter
@@ -120,6 +121,7 @@ class OutcomeGatherer:
                 "".join(filling.codes[key]),
                 group.values,
                 group.letters,
+                group.trace,
             )
             for key, group in filling.groups.items()
         ]

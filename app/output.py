@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from app.trace_context import publish_trace, trace_headers
 from tables.events import Decision, Operator
 
 __all__ = [
@@ -124,6 +125,7 @@ def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[
         ("revision", str(decision.revision).encode()),
         ("part", str(part).encode()),
         ("parts", str(parts).encode()),
+        *trace_headers(publish_trace(decision)),
     ]
 
 

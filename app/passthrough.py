@@ -15,6 +15,7 @@ from app.dead_letters import DeadLetters, Reason
 from app.handler import StationResultHandler
 from app.messages import Record, StationGroup
 from app.results import Outcome
+from app.trace_context import station_trace, trace_headers
 from app.transport import OutMessage, Sender
 from tables.codes import Code
 from tables.records import Prepared
@@ -37,13 +38,14 @@ class PassThroughConfig:
 class SingleStation:
     """A station's event on the pass-through path, and what the callback got for it.
 
-    `stored` is called when all that was made of the event is stored.
+    `stored` is called when all that was made of the event is stored. `started` is set only where it is traced.
     """
 
     group: StationGroup
     records: list[Record]
     stored: Callable[[], None]
     module_input: dict[str, Any] | None = None
+    started: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,8 @@ class PassThrough:
     def _publish(self, station_id: str, job: SingleStation, payload: bytes, limit: int) -> None:
         key = station_id.encode()
         if len(key) + len(payload) <= limit:
-            message = OutMessage(self._config.output_topic, payload, key=key)
+            headers = trace_headers(station_trace(job.group.trace, station_id))
+            message = OutMessage(self._config.output_topic, payload, key=key, headers=headers)
         else:
             error = (
                 f"the output of station {station_id} has {len(key) + len(payload)} bytes with its key, more than the "
@@ -172,6 +175,7 @@ class PassThrough:
             failed_at=job.group.opened_at,
             source=job.group.source,
             station_id=station_id,
+            trace=station_trace(job.group.trace, station_id),
         )
 
     def _letter(self, reason: Reason, error: str, station_id: str, job: SingleStation, payload: bytes) -> OutMessage:
@@ -184,4 +188,5 @@ class PassThrough:
             failed_at=job.group.opened_at,
             source=job.group.source,
             station_id=station_id,
+            trace=station_trace(job.group.trace, station_id),
         )

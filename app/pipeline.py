@@ -30,6 +30,7 @@ from app.splitter import Splitter, SplitterConfig
 from app.station_context import StationContext
 from app.stations import StationAgent
 from app.statistics import Statistics
+from app.traces import Traces
 from app.transport import Clock, Sender
 from app.user_functions import UserFunctions
 from tables.timeouts import TimeoutPolicy
@@ -90,14 +91,16 @@ def build_pipeline(
     find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
     on_error: Callable[[BaseException], None],
     statistics: Statistics | None = None,
+    traces: Traces | None = None,
 ) -> Pipeline:
     """Wire the parts together.
 
     `output_limit` is the largest value that the output topic takes, in bytes; None when that is not known. `on_error`
-    gets what must stop the worker: nothing is acknowledged after it. `statistics` is where everything is counted.
+    gets what must stop the worker: nothing is acknowledged after it. `statistics` is where everything is counted;
+    `traces` makes spans of it.
     """
     largest = min(settings.max_message_bytes, output_limit or settings.max_message_bytes)
-    statistics = statistics or Statistics(Metrics(), clock)
+    statistics, traces = statistics or Statistics(Metrics(), clock), traces or Traces()
     metrics = statistics.metrics
     partitioner = Partitioner(settings.partitions)
     log = BatchLog(
@@ -148,6 +151,7 @@ def build_pipeline(
         on_error=on_error,
         log=log,
         metrics=metrics,
+        traces=traces,
     )
 
     def runner(
@@ -183,6 +187,7 @@ def build_pipeline(
             clock=clock,
             log=log,
             metrics=metrics,
+            traces=traces,
         ),
         open_batches=open_batches,
         context_splitter=ContextSplitter(
@@ -216,6 +221,7 @@ def build_pipeline(
                 dead_letters=dead_letters,
                 on_error=on_error,
             ),
+            traces=traces,
         ),
         aggregator=Aggregator(
             AggregatorConfig(

@@ -18,6 +18,8 @@ from app.log import BatchLog
 from app.metrics import Metrics
 from app.output import Part, headers_of, parts_of
 from app.partitions import partition_of
+from app.trace_context import publish_trace
+from app.traces import Traces
 from app.transport import OutMessage, Sender
 from tables.codes import Action, Status
 from tables.events import Decision
@@ -75,6 +77,7 @@ class Publisher:
         on_error: Callable[[BaseException], None],
         log: BatchLog,
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._config = config
         self._sender = sender
@@ -85,6 +88,7 @@ class Publisher:
         self._on_error = on_error
         self._log = log
         self._metrics = metrics
+        self._traces = traces
         self._tasks: set[asyncio.Task[None]] = set()
         self._latest: dict[str, asyncio.Task[None]] = {}  # batch -> the publication that its next revision waits for
 
@@ -144,7 +148,9 @@ class Publisher:
         if self._handler is None:
             message = "there is no result handler to call"
             raise RuntimeError(message)
+        started = self._traces.now()
         release.prepared = self._bounded(release.decision, await self._handler(release.decision))
+        self._traces.handled(release.decision, release.prepared.error, started)
         await self._save(release.store_prepared(release.prepared))
         await self._publish_all([release])
 
@@ -158,8 +164,10 @@ class Publisher:
             self._metrics.outbox_recoveries["found"] += len(messages) - len(missing)
             self._metrics.outbox_recoveries["sent"] += len(missing)
             messages = missing
+        started = self._traces.now()
         await self._sender.send(messages)
         for release, own in zip(releases, outputs, strict=True):
+            self._traces.published(release.decision, len(own), started)
             if any(message.topic == release.destination.topic for message in own):  # and no dead letter
                 self._log.published(release.decision.batch_id, len(release.decision.results))
         await self._save([message for release in releases for message in release.store_published()])
@@ -224,6 +232,7 @@ class Publisher:
                 key=decision.batch_id.encode(),
                 failed_at=decision.closed_at,
                 batch_id=decision.batch_id,
+                trace=publish_trace(decision),
             )
             for part in parts
         ]
@@ -236,6 +245,7 @@ class Publisher:
             key=decision.batch_id.encode(),
             failed_at=decision.closed_at,
             batch_id=decision.batch_id,
+            trace=publish_trace(decision),
         )
 
     def _part_error(self, decision: Decision, part: Part) -> str:

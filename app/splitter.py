@@ -19,6 +19,8 @@ from app.metrics import Metrics
 from app.open_batches import OpenBatches
 from app.partitions import Partitioner
 from app.realtime import Overrides, batch_id, parse_message, read_overrides
+from app.trace_context import station_trace
+from app.traces import SourceTrace, Traces
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.codes import Code
 from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source
@@ -51,6 +53,7 @@ class _Read:
     source: Source
     letters: Sequence[OutMessage]
     overrides: Overrides
+    trace: SourceTrace
     stations: dict[str, list[Record]] = field(default_factory=dict)
     batch_id: str | None = None  # None: pass-through
 
@@ -69,6 +72,7 @@ class _Share:
     """What messages that are stored together have been made into."""
 
     messages: int = 0
+    traces: list[SourceTrace] = field(default_factory=list)
     letters: list[OutMessage] = field(default_factory=list)
     splits: list[_Split] = field(default_factory=list)
 
@@ -88,6 +92,7 @@ class Splitter:
         clock: Clock,
         log: BatchLog,
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._config = config
         self._sender = sender
@@ -98,6 +103,7 @@ class Splitter:
         self._clock = clock
         self._log = log
         self._metrics = metrics
+        self._traces = traces
 
     async def handle(self, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
         """Split messages in their order; `done` gets how many more of them are stored with all that was made of them.
@@ -112,6 +118,7 @@ class Splitter:
                 share = _Share()
                 await self._open_batches.room(read.batch_id or "")
             share.messages += 1
+            share.traces.append(read.trace)
             share.letters += read.letters
             if read.stations:
                 share.splits.append(self._split(read))
@@ -129,6 +136,8 @@ class Splitter:
         await self._sender.send([*share.letters, *self._opens(share.splits)])
         await self._sender.send(frames)
         self._metrics.source_messages += share.messages
+        for trace in share.traces:
+            trace.end()
         done(share.messages)
 
     def _must_wait(self, read: _Read) -> bool:
@@ -139,6 +148,7 @@ class Splitter:
 
     def _read(self, message: InMessage) -> _Read:
         config = self._config
+        trace = self._traces.begin(message)
         source = Source(message.topic, message.partition, message.offset)
         passed_through = message.topic in config.passthrough_topics
         overrides = read_overrides(() if passed_through else message.headers, max_age=config.max_batch_age)
@@ -151,8 +161,11 @@ class Splitter:
                 id_keys=CONTEXT_ID_KEYS if passed_through else STATION_ID_KEYS,
             )
         except BadMessage as error:
-            letter = self._dead_letters.of_message(message, str(error), batch_id=overrides.batch_id)
-            return _Read(message, source, [letter], overrides)
+            trace.failed(str(error))
+            letter = self._dead_letters.of_message(
+                message, str(error), batch_id=overrides.batch_id, trace=trace.context
+            )
+            return _Read(message, source, [letter], overrides, trace)
         for problem in overrides.problems:
             logger.warning("%s[%d]@%d: %s; the default is used", *source, problem, extra=source._asdict())
         name = overrides.batch_id
@@ -161,16 +174,21 @@ class Splitter:
         if not batch.stations and not batch.rejects:
             self._metrics.empty_messages += 1
             logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
-        letters = [self._dead_letters.of_record(message, reject, batch_id=name) for reject in batch.rejects]
-        return _Read(message, source, letters, overrides, batch.stations, name)
+        trace.stations(name, len(batch.stations))
+        letters = [
+            self._dead_letters.of_record(message, reject, batch_id=name, trace=trace.context)
+            for reject in batch.rejects
+        ]
+        return _Read(message, source, letters, overrides, trace, batch.stations, name)
 
     def _split(self, read: _Read) -> _Split:
         """Give its times to a message that has stations: they run from here, however long it has waited for room."""
         message, source, stations, name = read.message, read.source, read.stations, read.batch_id
+        key, trace = message.key, read.trace.context
         self._metrics.stations_split += len(stations)
         if name is None:
             self._metrics.passthrough_stations += len(stations)
-            return _Split(StationGroup(None, source, message.timestamp, None, message.key, ()), stations)
+            return _Split(StationGroup(None, source, message.timestamp, None, key, (), trace), stations)
         overrides = read.overrides
         opened_at = self._clock()
         timeout = self._timeout(len(stations), opened_at) if overrides.timeout is None else overrides.timeout
@@ -183,10 +201,11 @@ class Splitter:
             tuple(stations),
             overrides.replayed,
             timeout if self._timeouts.adaptive else None,
+            trace,
         )
         if not overrides.replayed:
             self._open_batches.opened(name, deadline)
-        return _Split(StationGroup(name, source, opened_at, deadline, message.key, ()), stations, event)
+        return _Split(StationGroup(name, source, opened_at, deadline, key, (), trace), stations, event)
 
     def _timeout(self, stations: int, now: float) -> float:
         timeout = self._timeouts.seconds(stations, now)
@@ -214,7 +233,10 @@ class Splitter:
                 station = encode_station(station_id, records)
                 if len(station) <= STATION_BYTES:
                     packer.add(self._partition_of(station_id), head, station)
-                elif split.event is None:
+                    continue
+                now, error = self._traces.now(), _too_large(station_id, station)
+                self._traces.station(split.group.trace, station_id, Code.FAILED, error, now)
+                if split.event is None:
                     letters.append(self._too_large_letter(split.group, station_id, station))
                 else:
                     partition = self._partition_of(split.event.batch_id)
@@ -235,6 +257,7 @@ class Splitter:
             failed_at=group.opened_at,
             source=group.source,
             station_id=station_id,
+            trace=station_trace(group.trace, station_id),
         )
 
     @staticmethod
@@ -243,7 +266,9 @@ class Splitter:
         error = _too_large(station_id, station)
         value = station[:TOO_LARGE_BYTES].decode(errors="ignore")
         letter = FailureLetter(value, key, error, too_large=True)
-        return Arrived(event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter})
+        return Arrived(
+            event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter}, event.trace
+        )
 
 
 def _too_large(station_id: str, station: bytes) -> str:

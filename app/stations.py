@@ -18,6 +18,7 @@ from app.partitions import Partitioner
 from app.passthrough import PassThrough, SingleStation
 from app.results import Outcome
 from app.station_context import StationContext
+from app.traces import Traces
 from app.transport import InMessage, Sender
 from tables.codes import Code
 from tables.events import FailureLetter
@@ -45,15 +46,16 @@ class _Frame:
             self._done()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
-    """What a call needs to know about where it comes from."""
+    """What a call needs to know about where it comes from. `started` is set only where it is traced."""
 
     group: StationGroup
     batch_id: str
     records: list[Record]
     frame: _Frame
     batch_partition: int
+    started: float | None = None
 
 
 class StationAgent:
@@ -71,6 +73,7 @@ class StationAgent:
         passthrough: PassThrough,
         passthrough_topics: Container[str],
         context: StationContext,
+        traces: Traces,
     ) -> None:
         self.runner = make_runner(self._module_input, self._on_outcome)
         self._gatherer = gatherer
@@ -81,6 +84,7 @@ class StationAgent:
         self._passthrough = passthrough
         self._passthrough_topics = passthrough_topics
         self._context = context
+        self._traces = traces
         self._stations = 0
         self._bytes = 0
         self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
@@ -153,6 +157,8 @@ class StationAgent:
     def _module_input(self, call: Call) -> ModuleInput:
         job: _Job | SingleStation = call.context
         topic = job.group.source.topic
+        if job.group.trace is not None and job.started is None:
+            job.started = self._traces.now()
         id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
         module_input = {topic: align(job.records, self._alignment, id_keys=id_keys)}
         module_input |= self._context.columns(call.station_id)
@@ -163,6 +169,8 @@ class StationAgent:
     def _on_outcome(self, call: Call, outcome: Outcome) -> None:
         job: _Job | SingleStation = call.context
         self.settled += 1
+        if job.group.trace is not None:
+            self._trace(job.group.trace, call.station_id, outcome, job.started)
         if isinstance(job, SingleStation):
             self._passthrough.take(call.station_id, job, outcome)
             return
@@ -173,11 +181,18 @@ class StationAgent:
             job.group.source,
             call.station_id,
             outcome,
+            trace=job.group.trace,
             letter=letter,
             stored=job.frame.stored,
         )
         self._stations -= 1
         self._shrink()
+
+    def _trace(self, context: str, station_id: str, outcome: Outcome, started: float | None) -> None:
+        traces = self._traces
+        if traces.wants(context):
+            now = traces.now() if started is None else started
+            traces.station(context, station_id, outcome.code, outcome.value, now)
 
     @staticmethod
     def _letter(job: _Job, outcome: Outcome) -> FailureLetter:

@@ -30,10 +30,11 @@ from app.open_batches import OpenBatches
 from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, build_pipeline
 from app.sender import BATCH_BYTES, KafkaSender, SendError
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.state import TableState
 from app.statistics import Statistics
 from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, output_limit, topic_specs
+from app.traces import Traces, make_traces
 from app.user_functions import UserFunctions, find_functions
 from app.watchdog import Watchdog
 from app.web.access import access_of
@@ -96,6 +97,7 @@ class AggregatorApp(faust.App):
         self._watchdog = Watchdog(self)
         self._web_view = WebView(self)
         self._functions: UserFunctions | None = None
+        self._traces = Traces()
         self._pipeline: Pipeline | None = None
         self._web: WebServer | None = None
         self.url = ""  # where other workers reach this one's web; there once that listens
@@ -106,6 +108,11 @@ class AggregatorApp(faust.App):
     def prepare(self) -> None:
         """Find what a worker needs, before anything starts."""
         self._functions = self.load_functions()
+        try:
+            self._traces = make_traces(self.settings, time.time)
+        except SettingsError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(EXIT_SETTINGS) from error
 
     def load_functions(self) -> UserFunctions:
         """Find the user's functions; ends the process with exit code 2 when a setting does not lead to one."""
@@ -149,6 +156,7 @@ class AggregatorApp(faust.App):
             find_outputs=partial(find_outputs, self.settings),
             on_error=self.fail,
             statistics=self.statistics,
+            traces=self._traces,
         )
         try:
             await self._pipeline.start()
@@ -348,6 +356,7 @@ class AggregatorApp(faust.App):
         await super().on_stop()
         if self._pipeline is not None:
             await self._pipeline.stop()
+        await self._traces.close()
         if self._web is not None:
             await self._web.stop()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from importlib.util import find_spec
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
@@ -14,6 +16,7 @@ from app.settings.kafka import KafkaSettings
 __all__ = ["WatchingSettings"]
 
 _TOKEN = re.compile(r"[!-~]+")
+_OPENTELEMETRY = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 class WatchingSettings(KafkaSettings):
@@ -40,6 +43,19 @@ class WatchingSettings(KafkaSettings):
     metrics_stations: WholeNumber = setting(
         200, "Stations that have metrics with their own label, at most", "带有单独标签指标的场站数上限"
     )
+    traces: bool = setting(
+        False,
+        "Whether batches are traced with OpenTelemetry, which must be installed; `OTEL_*` say where spans go",
+        "是否用 OpenTelemetry 跟踪批次（须已安装）；span 发往何处由 `OTEL_*` 决定",
+    )
+
+    @field_validator("traces")
+    @classmethod
+    def _traces_need_opentelemetry(cls, traces: bool) -> bool:
+        if traces and not _is_installed(_OPENTELEMETRY):
+            message = "must be false unless OpenTelemetry is installed: pip install 'station-batch-aggregator[traces]'"
+            raise ValueError(message)
+        return traces
 
     @field_validator("web_token")
     @classmethod
@@ -52,3 +68,10 @@ class WatchingSettings(KafkaSettings):
             message = "must be printable ASCII without blanks: it travels in an HTTP header"
             raise ValueError(message)
         return token
+
+
+def _is_installed(modules: Iterable[str]) -> bool:
+    try:
+        return all(find_spec(module) is not None for module in modules)
+    except ModuleNotFoundError:  # not even what it is in
+        return False

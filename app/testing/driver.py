@@ -12,6 +12,7 @@ from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.loop import VirtualLoop
 from app.testing.message import Message, header_list, value_bytes, view
+from app.testing.spans import MemorySpans
 from app.testing.worker import CrashPoint, MemoryWorker
 from app.transport import OutMessage
 from app.user_functions import UserFunctions
@@ -69,6 +70,7 @@ class TopologyTestDriver:
         self._start_time = start_time
         self._patience = thread_patience
         self._broker = MemoryBroker(self.settings, lambda: self.now)
+        self._spans = MemorySpans(self.settings, lambda: self.now)
         self._errors: list[BaseException] = []
         self._crash: CrashPoint | None = None
         self._committed_at_start: dict[tuple[str, int], int] = {}
@@ -227,6 +229,11 @@ class TopologyTestDriver:
         return self._worker is None
 
     @property
+    def spans(self) -> list[Any]:
+        """With the setting `traces`: the spans that have ended, of all workers, as OpenTelemetry's SDK has them."""
+        return self._spans.ended()
+
+    @property
     def metrics(self) -> Metrics:
         """What the worker has counted since its start."""
         if self._worker is None:
@@ -274,6 +281,7 @@ class TopologyTestDriver:
             clock=lambda: self.now,
             crash=crash,
             on_end=self._on_end,
+            traces=self._spans.traces,
         )
         self._loop.worker_calls = self._worker.worker_calls
         self._worker.start(self._loop)

@@ -15,6 +15,7 @@ from app.pipeline import build_pipeline
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.state import MemoryTables
+from app.traces import Traces
 from app.transport import Clock, OutMessage
 from app.user_functions import UserFunctions
 
@@ -134,6 +135,7 @@ class MemoryWorker:
         clock: Clock,
         crash: CrashPoint | None,
         on_end: Callable[[BaseException | None], None],
+        traces: Traces,
     ) -> None:
         """A worker that is not started.
 
@@ -144,6 +146,7 @@ class MemoryWorker:
             clock: Unix seconds.
             crash: where it is to die.
             on_end: called when it dies, with the error if that is a bug.
+            traces: outlive it.
         """
         self._settings = settings
         self._broker = broker
@@ -158,6 +161,7 @@ class MemoryWorker:
             output_partitions=broker.partitions(settings.output_topic),
             find_outputs=broker.find_outputs,
             on_error=self._life.end,
+            traces=traces,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._intakes: list[Intake[Any]] = []

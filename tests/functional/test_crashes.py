@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -64,6 +64,7 @@ def play(
     lose_commits: bool = False,
     unordered: bool = False,
     downtime: float = 0.0,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Two batches, one of which times out; a worker that has died is followed by another after `downtime`."""
 
@@ -74,9 +75,9 @@ def play(
             driver.restart(lose_commits=lose_commits)
 
     driver.crash_before(crashes, unordered=unordered)
-    driver.send([record("A"), record("F"), NAMELESS, record("E")], key=b"plant")
+    driver.send([record("A"), record("F"), NAMELESS, record("E")], key=b"plant", headers=headers)
     stand_up()
-    driver.send(message("A", "S", time="2025-11-14 10:00:01"))
+    driver.send(message("A", "S", time="2025-11-14 10:00:01"), headers=headers)
     stand_up()
     for _ in range(12):
         driver.advance(1.0)

@@ -48,6 +48,7 @@ def test_the_image_starts_a_worker_without_a_shell_and_without_root() -> None:
     assert json.loads(command) == ["faust", "-A", "app", "worker", "-l", "info"]
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)[-1] == "10001:10001"
     assert "/healthz" in DOCKERFILE
+    assert "'.[traces]'" in DOCKERFILE  # or AGG_TRACES would be refused in it
     assert re.findall(r"^FROM (.+)$", DOCKERFILE, re.MULTILINE)[-1].startswith("python:3.13-slim")
 
 
@@ -59,6 +60,7 @@ def test_a_composed_worker_gets_settings_that_it_takes() -> None:
     settings = settings_of(worker["environment"])
     assert settings.web_host == "0.0.0.0"  # noqa: S104
     assert settings.web_token is not None
+    assert settings.traces is False
     assert worker["ports"] == [f"127.0.0.1:6066-6075:{settings.web_port}"]
     assert worker["read_only"] is True
     assert "container_name" not in worker  # or it could not be scaled

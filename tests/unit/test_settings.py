@@ -82,6 +82,7 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "web_token": None,
     "web_advertised_url": None,
     "metrics_stations": 200,
+    "traces": False,
 }
 LOGIN = {
     "AGG_SECURITY_PROTOCOL": "SASL_SSL",
