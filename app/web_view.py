@@ -55,8 +55,8 @@ class WebView:
 
     @property
     def batch_timeout(self) -> float:
-        """Seconds that a batch opened now would be given."""
-        return self._settings.batch_timeout
+        """Seconds that a batch like the one that closed last would be given, if it were opened now."""
+        return self._app.batch_timeout()
 
     @property
     def max_batch_age(self) -> float:

@@ -29,6 +29,7 @@ from app.metrics import Metrics
 from app.open_batches import OpenBatches
 from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, build_pipeline
+from app.rules import timeouts_of
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings, SettingsError
 from app.state import TableState
@@ -323,6 +324,11 @@ class AggregatorApp(faust.App):
     def _may_be_forgotten(self) -> bool:
         """Whether the group has not heard of us for so long that it may have given our partitions to others."""
         return self.reader.heartbeat_age() > float(self.conf.broker_session_timeout)
+
+    def batch_timeout(self) -> float:
+        """Seconds that a batch like the one that closed last would be given, if it were opened now."""
+        timeouts = self._pipeline.timeouts if self._pipeline else timeouts_of(self.settings)
+        return timeouts.usual(time.time())
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         """The batches of each partition that is ours."""

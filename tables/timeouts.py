@@ -74,10 +74,12 @@ class TimeoutPolicy(Protocol):
     """Gives each source message the timeout of its batch."""
 
     adaptive: bool
-    latest: float
 
     def seconds(self, stations: int, now: float) -> float:
         """The timeout of a batch of so many stations that is opened now (Unix seconds)."""
+
+    def usual(self, now: float) -> float:
+        """The same, of as many as the batch had that closed last."""
 
     def closed(self, observation: Observation) -> None:
         """A batch has closed."""
@@ -95,12 +97,17 @@ class FixedTimeout:
     adaptive = False
 
     def __init__(self, seconds: float) -> None:
-        self.latest = seconds
+        self._seconds = seconds
 
     def seconds(self, stations: int, now: float) -> float:
         """The timeout."""
         del stations, now
-        return self.latest
+        return self._seconds
+
+    def usual(self, now: float) -> float:
+        """The timeout."""
+        del now
+        return self._seconds
 
     def closed(self, observation: Observation) -> None:
         """Changes nothing."""
@@ -145,7 +152,7 @@ class AdaptiveTimeout:
     def __init__(self, first: float, shortest: float, longest: float) -> None:
         self._shortest = shortest
         self._longest = longest
-        self.latest = self._first = self._clamped(first)
+        self._first = self._clamped(first)
         self._recent: OrderedDict[str, Observation] = OrderedDict()
         self._change = 0
         self._estimates: dict[int, _Estimate] = {}  # by size
@@ -156,8 +163,12 @@ class AdaptiveTimeout:
         known = self._estimates.get(size)
         if known is None or not (known.change == self._change or 0.0 <= now - known.at < FRESH_SECONDS):
             known = self._estimates[size] = _Estimate(now, self._change, self._estimate(size))
-        self.latest = known.seconds
         return known.seconds
+
+    def usual(self, now: float) -> float:
+        """The timeout of a batch as large as the one that closed last; `first`, clamped, while there is none."""
+        newest = next(reversed(self._recent.values()), None)
+        return self._first if newest is None else self.seconds(newest.stations, now)
 
     def closed(self, observation: Observation) -> None:
         """Take in how a batch has gone."""

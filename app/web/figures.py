@@ -51,7 +51,9 @@ class Stats(_Counted):
     """The cluster since its workers' starts: what a worker has counted ends with it."""
 
     duration: Quantiles = Field(description="From the opening of a batch to its first closing")
-    timeout: float = Field(description="Seconds that a batch opened now would be given; the longest of all workers")
+    timeout: float = Field(
+        description="Seconds that a batch like the last one would be given now; the longest of all workers"
+    )
     incomplete: list[str] = Field(description="URLs of workers that did not answer")
 
 

@@ -55,7 +55,7 @@ class WorkerState(Protocol):
 
     @property
     def batch_timeout(self) -> float:
-        """Seconds that a batch opened now would be given."""
+        """Seconds that a batch like the one that closed last would be given, if it were opened now."""
 
     @property
     def max_batch_age(self) -> float:

@@ -93,7 +93,14 @@ def test_an_estimate_holds_for_a_moment(adaptive: AdaptiveTimeout) -> None:
     assert adaptive.seconds(10, 50.0) == pytest.approx(1.5)
     adaptive.closed(complete(4.0, number=1))
     assert adaptive.seconds(10, 50.2) == pytest.approx(1.5)
-    assert adaptive.seconds(10, 50.3) == adaptive.latest == pytest.approx(6.0)
+    assert adaptive.seconds(10, 50.3) == pytest.approx(6.0)
+
+
+def test_the_usual_timeout_is_that_of_a_batch_like_the_last_one(adaptive: AdaptiveTimeout) -> None:
+    assert adaptive.usual(50.0) == adaptive.seconds(10, 50.0)
+    adaptive.closed(complete(4.0))
+    assert adaptive.usual(51.0) == pytest.approx(6.0)
+    assert FixedTimeout(7.0).usual(51.0) == 7.0
 
 
 # -- what a batch tells ----------------------------------------------------------------------------------------------
