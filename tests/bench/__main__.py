@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 from app.devbroker import DevBroker
 from app.topics import changelog_topic
 from tables.records import Table
+from tests.bench.burst import MESSAGES, measure, told
 from tests.bench.cluster import Outputs, Process, Worker, bytes_of, create_topics, preload, producing, source_message
 from tests.bench.counting import main as print_counting
 
@@ -171,7 +172,7 @@ class Bench:
         return delays
 
 
-async def run(sizes: list[int], total: int, seconds: float) -> None:
+async def run(sizes: list[int], total: int, seconds: float, burst_messages: int) -> None:
     """Measure and print."""
     console = Console(width=max(110, Console().width))
     with tempfile.TemporaryDirectory() as folder, DevBroker() as broker:
@@ -207,6 +208,8 @@ async def run(sizes: list[int], total: int, seconds: float) -> None:
             f"worst of the first {WARM_UP_SECONDS:g} s of a new application {max(cold) * 1e3:.0f} ms"
         )
         late = await bench.idle()
+        if burst_messages:
+            console.print(told(await measure(broker, Path(folder), burst_messages)))
         console.print(f"Output after the deadline on an idle topic: worst {max(late) * 1e3:.0f} ms of {len(late)}")
 
 
@@ -215,5 +218,6 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="stations a batch")
     parser.add_argument("--stations", type=int, default=300_000, help="stations a row, in all")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long latency is measured")
+    parser.add_argument("--burst", type=int, default=MESSAGES, help="source messages of the burst; 0: none")
     options = parser.parse_args()
-    asyncio.run(run(options.sizes, options.stations, options.seconds))
+    asyncio.run(run(options.sizes, options.stations, options.seconds, options.burst))

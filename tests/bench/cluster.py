@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +103,17 @@ class Outputs:
         return Output(appended_at, payload["batch_id"], payload["meta"])
 
 
+async def end_of(servers: str, topic: str) -> int:
+    """Messages in a topic so far."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=servers)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(PARTITIONS)])
+        return sum(ends.values())
+    finally:
+        await consumer.stop()
+
+
 async def bytes_of(servers: str, topics: Sequence[str]) -> int:
     """Bytes of keys and values that have been written to topics."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest")
@@ -166,7 +177,17 @@ class Process:
 class Worker(Process):
     """A worker with the trivial callback."""
 
-    def __init__(self, broker: str, *, app_id: str, source: str, output: str, port: int, log: Path) -> None:
+    def __init__(
+        self,
+        broker: str,
+        *,
+        app_id: str,
+        source: str,
+        output: str,
+        port: int,
+        log: Path,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(
             [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "warn"],
             {
@@ -177,6 +198,7 @@ class Worker(Process):
                 "AGG_CALLBACK": "tests.bench.model:callback",
                 "AGG_WEB_PORT": str(port),
                 "AGG_BATCH_TIMEOUT": os.environ.get("BENCH_TIMEOUT", "60"),
+                **(settings or {}),
             },
             log,
         )
