@@ -61,7 +61,7 @@ class BatchCallbackRunner(CallbackRunner):
             return None
         deadlines = [call.deadline for call in calls if call.deadline is not None]
         bundle = Bundle(calls, min(deadlines, default=None))
-        self._begun = bundle
+        self.begun = bundle
         started = self._time()
         try:
             waiting = (coroutine := self._coroutine(bundle, inputs)).send(None)

@@ -95,7 +95,7 @@ class CallbackRunner:
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
         self._tasks: dict[asyncio.Task[None], Run | None] = {}  # with the callback that has suspended in it
-        self._begun: Work | None = None  # whose callback took its first step last
+        self.begun: Work | None = None  # whose callback took its first step last: for app/blocking.py
 
     @property
     def pending(self) -> int:
@@ -241,7 +241,7 @@ class CallbackRunner:
         if call.deadline is not None and self._clock() > call.deadline:
             self._settle(call, LATE)
             return None
-        self._begun = call
+        self.begun = call
         started = self._time()
         outcome: Outcome
         try:

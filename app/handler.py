@@ -23,7 +23,7 @@ from app.transport import Headers, OutMessage, Sender
 from tables.events import Decision
 from tables.records import Prepared
 
-__all__ = ["HandlerContext", "ResultHandler", "StationResultHandler"]
+__all__ = ["HandlerCalls", "HandlerContext", "ResultHandler", "StationResultHandler"]
 
 FIRST_BACKOFF = 0.5
 
@@ -45,11 +45,11 @@ class HandlerContext:
         await self._sender.send([OutMessage(topic, _bytes_of(value), key=_key_bytes(key), headers=self._headers)])
 
 
-class _Calls:
+class HandlerCalls:
     """Calls a handler of the user's: again when it fails, each call bounded in time."""
 
     def __init__(self, handler: Callable[..., Any], *, name: str, timeout: float, retries: int, threads: ThreadCaller):
-        self._name = name
+        self.name = name
         self._timeout = timeout
         self._attempts = retries + 1
         self._async = is_async(handler)
@@ -71,13 +71,14 @@ class _Calls:
         try:
             async for attempt in retrying:
                 with attempt:
-                    payload = await self._attempt(call, about)
+                    payload = await self.attempt(call, about)
         except Exception as error:  # noqa: BLE001 - whatever the user's handler raises becomes a dead letter
             outcome = failed(error)
             return Prepared(None, outcome.traceback or outcome.value)
         return Prepared(payload)
 
-    async def _attempt(self, call: Callable[[], tuple[Callable[..., Any], Sequence[Any]]], about: str) -> str | None:
+    async def attempt(self, call: Callable[[], tuple[Callable[..., Any], Sequence[Any]]], about: str) -> str | None:
+        """The JSON of what one call returns, or None; it raises what the handler raises."""
         handler, arguments = call()
         try:
             if self._async:
@@ -86,7 +87,7 @@ class _Calls:
             else:
                 payload = await self._threads.call(handler, *arguments, timeout=self._timeout)
         except OutOfTimeError as error:
-            message = f"{self._name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
+            message = f"{self.name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
             raise TimeoutError(message) from error
         return None if payload is None else json_bytes(payload).decode()
 
@@ -99,7 +100,7 @@ class ResultHandler:
         self._sender = sender
         self._context_by = takes_context(handler)
         self.threads = ThreadCaller("result-handler")
-        self._calls = _Calls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
+        self._calls = HandlerCalls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
 
     async def __call__(self, decision: Decision) -> Prepared:
         """What is to be published: the handler's payload, nothing, or a dead letter with the last error."""
@@ -137,7 +138,7 @@ class StationResultHandler:
         """
         self._handler = handler
         self.threads = ThreadCaller("station-result-handler", size=concurrency)
-        self._calls = _Calls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
+        self._calls = HandlerCalls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
 
     async def __call__(self, station_id: str, module_input: dict[str, Any], result: str) -> Prepared:
         """What is to be published for a station whose callback has returned the value with the JSON `result`."""

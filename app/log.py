@@ -61,6 +61,9 @@ class Line(StrEnum):
     BROKER_AWAY = "broker-away"
     BROKER_BACK = "broker-back"
     READING_WAITS = "reading-waits"
+    LOOP_BLOCKED = "loop-blocked"
+    LOOP_BUSY = "loop-busy"
+    LOOP_RUNS = "loop-runs"
     NOT_ASKED = "results-not-asked-for"
     PROCESS_DIED = "process-died"
 
@@ -174,6 +177,21 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.READING_WAITS,
                 "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",
                 "暂停读取，等待批次关闭: 已有 {count} 个未关闭批次 (AGG_MAX_OPEN_BATCHES)",
+            ),
+            (
+                Line.LOOP_BLOCKED,
+                "{name} blocks the event loop, for {seconds:.1f} s so far ({about}): everything else waits; {place}",
+                "{name} 阻塞了事件循环，已持续 {seconds:.1f} 秒 ({about})，其他一切都在等待；{place}",
+            ),
+            (
+                Line.LOOP_BUSY,
+                "The event loop has not got on for {seconds:.1f} s; {place}",
+                "事件循环已有 {seconds:.1f} 秒没有进展；{place}",
+            ),
+            (
+                Line.LOOP_RUNS,
+                "The event loop runs again, after {seconds:.1f} s",
+                "事件循环恢复运行，中断 {seconds:.1f} 秒",
             ),
             (
                 Line.NOT_ASKED,

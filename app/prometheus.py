@@ -28,6 +28,7 @@ __all__ = ["PREFIX", "Now", "StatisticsCollector", "expose", "metrics_registry"]
 PREFIX: Final = "batch_aggregator_"
 
 BATCH_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0)
+LAG_SECONDS: Final = (1e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 CALLBACK_SECONDS: Final = (1e-4, 1e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -116,6 +117,13 @@ class StatisticsCollector(Collector):
             statistics.callback_durations,
             statistics.callback_seconds,
             CALLBACK_SECONDS,
+        )
+        yield _histogram(
+            "loop_lag_seconds",
+            "How long what was ready waited for the event loop; asked a few times a second",
+            statistics.loop_lags,
+            statistics.loop_lag_seconds,
+            LAG_SECONDS,
         )
         yield from self._stations()
         build = GaugeMetricFamily(f"{PREFIX}build_info", "Which program this is: always 1", labels=list(self._build))

@@ -65,8 +65,10 @@ class Statistics:
         self.metrics = metrics
         self.batch_durations = Histogram()  # from the opening to the first closing
         self.callback_durations = Histogram()
+        self.loop_lags = Histogram()  # how long what was ready waited for the event loop
         self.batch_seconds = 0.0  # the sums of these
         self.callback_seconds = 0.0
+        self.loop_lag_seconds = 0.0
         self.stations_left_out = 0  # countings of stations that came after MAX_STATIONS others
         self._clock = clock
         self._started = clock()
@@ -112,6 +114,11 @@ class Statistics:
         arrivals["empty"] += len(decision.empty)
         arrivals["missing"] += len(decision.missing)
         self._count_arrived(decision.arrived_count)
+
+    def lagged(self, seconds: float) -> None:
+        """The event loop has taken so long to get to something that was ready."""
+        self.loop_lags.observe(seconds)
+        self.loop_lag_seconds += seconds
 
     def callback(self, station: str, seconds: float) -> None:
         """A callback has ended, however it did."""

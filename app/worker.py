@@ -25,6 +25,7 @@ from app.functions import FunctionError
 from app.intake import ChunkIntake, Fetched, GradualIntake, MessageIntake
 from app.kafka import find_outputs, survive_lost_connections
 from app.log import Line, Shown, tell
+from app.loop_watch import LoopWatch, watch_loop
 from app.metrics import Metrics
 from app.open_batches import OpenBatches
 from app.output import RECORD_OVERHEAD
@@ -100,6 +101,7 @@ class AggregatorApp(faust.App):
         self._functions: UserFunctions | None = None
         self._traces = Traces()
         self._pipeline: Pipeline | None = None
+        self._loop_watch: LoopWatch | None = None
         self._web: WebServer | None = None
         self.url = ""  # where other workers reach this one's web; there once that listens
         self._owner_since: int | None = None  # the group's generation whose tables have been recovered
@@ -135,6 +137,7 @@ class AggregatorApp(faust.App):
         """Before anything reads or sends: web, topics, pipeline."""
         functions = self._functions or self.load_functions()
         await super().on_first_start()
+        self._loop_watch = watch_loop(self.settings, functions.name, self.statistics.lagged)
         await self._start_web()
         partitions, largest = await self._prepare_topics()
         await self.producer.start()
@@ -365,6 +368,8 @@ class AggregatorApp(faust.App):
         await self._traces.close()
         if self._web is not None:
             await self._web.stop()
+        if self._loop_watch is not None:
+            self._loop_watch.stop()
 
     def give_up_on_broker(self, away: float) -> NoReturn:
         """The broker has been away for longer than the user's patience."""

@@ -19,6 +19,7 @@ __all__ = [
     "SIDE_TOPIC",
     "blocking",
     "callback",
+    "freezing",
     "mendable",
     "sending_handler",
     "station_handler",
@@ -71,6 +72,11 @@ def blocking(station_id: str, module_input: dict[str, Any]) -> dict[str, Any]:
     while station_id.startswith(GATED) and not Path(os.environ[GATE]).exists():
         time.sleep(0.01)
     return answer(module_input)
+
+
+async def freezing(station_id: str, module_input: dict[str, Any]) -> dict[str, Any]:
+    """The same on the event loop, as no `async def` should."""
+    return blocking(station_id, module_input)
 
 
 async def sending_handler(batch_id: str, results: list[dict[str, Any]], context: Context) -> dict[str, Any]:
