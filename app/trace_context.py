@@ -14,6 +14,7 @@ from hashlib import blake2b
 from tables.events import Decision
 
 __all__ = [
+    "TRACE_HEADERS",
     "batch_trace",
     "child",
     "handler_trace",
@@ -28,6 +29,7 @@ __all__ = [
 
 SPAN_ID_BYTES = 8
 SAMPLED = 0x01
+TRACE_HEADERS = ("traceparent", "tracestate")
 _TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?: [ -~]{1,512})?")
 
 
@@ -50,9 +52,7 @@ def trace_headers(trace: str | None) -> list[tuple[str, bytes]]:
     """Kafka headers that hand a trace on; none without one."""
     if trace is None:
         return []
-    parent, _, state = trace.partition(" ")
-    headers = [("traceparent", parent.encode())]
-    return [*headers, ("tracestate", state.encode())] if state else headers
+    return [(name, value.encode()) for name, value in zip(TRACE_HEADERS, trace.split(" ", 1), strict=False)]
 
 
 def hash_id(size: int, *facts: object) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.dead_letters import last_line
-from app.transport import InMessage
+from app.trace_context import TRACE_HEADERS
+from app.transport import Headers, InMessage
 from tables.events import Source
 
 __all__ = ["Letter", "light", "place_of", "read_letter"]
@@ -30,6 +31,7 @@ class Letter:
         size: bytes of the value.
         key: the message's key.
         value: None also in what a listing keeps.
+        trace: those of its headers that name a span.
     """
 
     partition: int
@@ -44,6 +46,7 @@ class Letter:
     size: int
     key: bytes | None
     value: bytes | None
+    trace: Headers = ()
 
     @property
     def place(self) -> str:
@@ -72,6 +75,7 @@ def read_letter(message: InMessage) -> Letter:
         size=message.size,
         key=message.key,
         value=message.value,
+        trace=tuple((name, value) for name, value in message.headers if name in TRACE_HEADERS and value is not None),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.dead_letters import Reason
@@ -60,7 +60,7 @@ class Replay:
         if source is None:
             message = "it does not say which source message it is about"
             raise CannotReplay(message)
-        headers = [("replayed", letter.place.encode())]
+        headers = [("replayed", letter.place.encode()), *letter.trace]
         if letter.batch_id is not None:
             headers.insert(0, ("batch-id", letter.batch_id.encode()))
         partition = source.partition if source.topic in self.own_topics else None
@@ -69,10 +69,11 @@ class Replay:
     def to_output(self, letter: Letter) -> list[OutMessage]:
         """The payload of a batch that was not published."""
         try:
-            return self._outputs(json.loads(letter.value or b""))
+            outputs = self._outputs(json.loads(letter.value or b""))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             message = f"its value is not the payload of a batch: {error!r}"
             raise CannotReplay(message) from error
+        return [replace(output, headers=[*output.headers, *letter.trace]) for output in outputs]
 
     def handled(self, letter: Letter) -> list[OutMessage]:
         """The default payload, when that is asked for: consumers may expect what the handler makes."""
@@ -80,7 +81,7 @@ class Replay:
             message = "its payload is the default one, which --reason handler-failed publishes"
             raise CannotReplay(message)
         if letter.batch_id is None and letter.station_id is not None:  # a station that passed through
-            return [OutMessage(self.output_topic, letter.value, key=letter.key)]
+            return [OutMessage(self.output_topic, letter.value, key=letter.key, headers=letter.trace)]
         return self.to_output(letter)
 
     def cut_off(self, letter: Letter) -> list[OutMessage]:

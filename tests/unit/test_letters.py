@@ -271,3 +271,9 @@ def test_letters_that_are_gone_are_forgotten() -> None:
     memory = ReplayMemory("app-replayed", read_back(*kept, OutMessage("", kept[0].value, key=b"what")))
     outdated = memory.outdated({0: 6, 1: 0})
     assert outdated == [OutMessage("app-replayed", None, key=key) for key in (b"0@5", b"9@1", b"what")]
+
+
+def test_a_letter_keeps_the_headers_that_name_a_span() -> None:
+    trace = (("traceparent", b"00-1-2-01"), ("tracestate", b"plant=7"))
+    headers = (("reason", b"bad-message"), *trace, ("x", b"y"))
+    assert read_letter(InMessage("D", 0, 1, 2.0, None, b"", headers)).trace == trace

@@ -66,6 +66,19 @@ def test_it_goes_to_its_source_topic_with_its_key_and_the_batch_it_was_of(reason
     assert message.headers == [("batch-id", b"T_1763085600"), ("replayed", b"1@7")]
 
 
+def test_what_is_replayed_goes_on_with_the_trace_of_the_letter() -> None:
+    trace = (("traceparent", b"00-1-2-01"), ("tracestate", b"plant=7"))
+    (source,) = RULES.messages(replace(LETTER, trace=trace))
+    assert source.headers == [("batch-id", b"T_1763085600"), ("replayed", b"1@7"), *trace]
+    (output,) = RULES.messages(replace(discarded(payload()), trace=trace))
+    assert [name for name, _ in output.headers] == [
+        "completed-by", "revision", "part", "parts", "traceparent", "tracestate",
+    ]  # fmt: skip
+    passed = replace(LETTER, reason="handler-failed", batch_id=None, trace=trace)
+    (single,) = replace(RULES, handler_failed=True).messages(passed)
+    assert single.headers == trace
+
+
 def test_a_letter_that_knows_no_batch_goes_out_without_its_id() -> None:
     (message,) = RULES.messages(replace(LETTER, reason="bad-message", batch_id=None, value=None))
     assert message.headers == [("replayed", b"1@7")]
