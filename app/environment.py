@@ -65,11 +65,12 @@ def _read_env_file(path: Path) -> tuple[dict[str, Given], list[str]]:
 
 
 def unknown_key(prefix: str, key: str, given: Given, known: Iterable[str]) -> str:
-    """Names the close ones of the known keys, and not the value: it may be a misspelt password's."""
+    """Names the close ones of the known keys, or all, and not the value: it may be a misspelt password's."""
     bare = [name.removeprefix(prefix) for name in known]  # the prefix would make all keys look alike
     close = difflib.get_close_matches(key.upper().removeprefix(prefix), bare, n=3)
     meant = " or ".join(prefix + name for name in close)
-    return f"{key}{given.where}: unknown key; {f'did you mean {meant}?' if meant else 'README.md lists the keys'}"
+    allowed = ", ".join(prefix + name for name in bare)
+    return f"{key}{given.where}: unknown key; {f'did you mean {meant}?' if meant else f'the keys are {allowed}'}"
 
 
 def bad_value(key: str, given: Given | None, *, default: object, allowed: str, secret: bool) -> str:

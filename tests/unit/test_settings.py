@@ -290,10 +290,10 @@ def test_a_line_break_in_a_value_makes_no_second_line() -> None:
     [
         ("AGG_BATCH_TIMOUT", "did you mean AGG_BATCH_TIMEOUT"),
         ("agg_partitions", "did you mean AGG_PARTITIONS?"),
-        ("AGG_QQQQQQQ", "README.md lists the keys"),
+        ("AGG_QQQQQQQ", "the keys are AGG_SOURCE_TOPICS, AGG_ENVELOPE_KEYS, "),
     ],
 )
-def test_an_unknown_key_is_told_with_close_ones(key: str, meant: str) -> None:
+def test_an_unknown_key_is_told_with_close_ones_or_with_all(key: str, meant: str) -> None:
     assert problem_of(key, "1").startswith(f"{key}: unknown key; {meant}")
 
 
