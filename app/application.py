@@ -65,8 +65,6 @@ def create_app(settings: Settings) -> AggregatorApp:
         topic_disable_leader=True,
         table_standby_replicas=0,
         web_enabled=False,
-        web_host=settings.web_host,  # for the worker's banner: the pages are our own server's
-        web_port=settings.web_port or None,
         logging_config=logging_config(settings.log_format),
     )
     _wire(app, settings)

@@ -15,6 +15,7 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.app import BootStrategy
 from faust.cli import worker as cli
+from yarl import URL
 
 from app.callbacks import CallbackRunner
 from app.choices import LogFormat
@@ -69,6 +70,7 @@ class AggregatorWorker(faust.Worker):
     def __init__(self, app: Any, *services: Any, **options: Any) -> None:
         app.prepare()
         super().__init__(app, *services, **options)
+        app.conf.web_enabled = app.settings.web_port > 0  # in the banner: which one 0 becomes is told in the log
         # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
         self.spinner = None
         if app.settings.log_format is LogFormat.JSON:
@@ -124,6 +126,11 @@ class AggregatorApp(faust.App):
         except FunctionError as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(EXIT_SETTINGS) from error
+
+    @property
+    def web_server_url(self) -> URL:
+        """Where our pages are, for Faust's banner."""
+        return URL.build(scheme="http", host=self.settings.web_host, port=self.settings.web_port)
 
     @property
     def pipeline(self) -> Pipeline:

@@ -22,3 +22,8 @@ def test_the_timeout_of_an_adaptive_worker_is_what_a_batch_would_get() -> None:
 
 def test_the_timeout_of_any_other_worker_is_the_setting() -> None:
     assert WebView(create_app(Settings(batch_timeout=20.0))).batch_timeout == 20.0
+
+
+@pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:7000"), ("localhost", "http://localhost:7000")])
+def test_the_banner_names_the_pages_whatever_the_address(host: str, url: str) -> None:
+    assert str(create_app(Settings(web_host=host, web_port=7000)).web_server_url) == url
