@@ -139,7 +139,7 @@ class MemoryRecords:
     """The stored records of one partition, in dicts."""
 
     def __init__(self, tables: dict[Table, dict[bytes, bytes]] | None = None) -> None:
-        self.tables = {table: dict(tables[table]) if tables else {} for table in Table}
+        self.tables = {table: dict(tables.get(table, {})) if tables else {} for table in Table}
 
     def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
         return self.tables[table].items()
