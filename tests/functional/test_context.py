@@ -191,6 +191,21 @@ def test_a_batch_callback_gets_the_context_of_each_of_its_stations() -> None:
         assert [failed["station_id"] for failed in driver.outputs[0].value["meta"]["failed"]] == ["B"]
 
 
+def weather_of(station_id: str, module_input: ModuleInput) -> dict[str, Any]:
+    """A model that answers with its context, and can be found by a process."""
+    return {"weather": module_input[WEATHER]}
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_callbacks_in_threads_and_processes_get_context(executor: str) -> None:
+    with driving(weather_of, executor=executor, executor_workers=1) as driver:
+        driver.send(weather("A", temp=1), WEATHER)
+        driver.send(message("A"))
+        assert driver.outputs[0].value["stations"] == [
+            {"station_id": "A", "weather": {"sendTime": [TIME], "temp": [1]}}
+        ]
+
+
 def test_a_callback_gets_the_context_that_there_is_when_it_starts() -> None:
     async def model(station_id: str, module_input: ModuleInput) -> dict[str, Any]:
         await asyncio.sleep(0.5)
