@@ -151,10 +151,16 @@ def _updated(entry: Entry | None, update: ContextUpdate) -> Entry | None:
     if entry is None:
         return new
     if entry.time is None or update.time is None:
-        return None if update.place.precedes(entry.parts[-1].place) else new
+        return _behind(update.place, entry) or new
     if update.time != entry.time:
         return new if update.time > entry.time else None
     return _merged(entry, update)
+
+
+def _behind(place: Place, entry: Entry) -> Entry | None:
+    """What is left of an entry when what stands at a place has taken the place of all that stands before that."""
+    parts = [part for part in entry.parts if place.precedes(part.place)]
+    return Entry(entry.time, entry.key, parts) if parts else None
 
 
 def _merged(entry: Entry, update: ContextUpdate) -> Entry | None:
@@ -193,9 +199,8 @@ def _deleted(tombstone: Tombstone, get: Get) -> list[Write]:
 
 def _cut(key: bytes, entry: Entry | None, tombstone: Tombstone) -> Write:
     """Of an entry, what stands behind a tombstone in the log: it has come before, if the tombstone comes again."""
-    parts = [part for part in entry.parts if tombstone.place.precedes(part.place)] if entry else []
-    left = encode_entry(Entry(entry.time, entry.key, parts)) if entry and parts else None
-    return Write(Table.CONTEXT, key, left)
+    left = None if entry is None else _behind(tombstone.place, entry)
+    return Write(Table.CONTEXT, key, None if left is None else encode_entry(left))
 
 
 # -- bytes -----------------------------------------------------------------------------------------------------------
