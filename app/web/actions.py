@@ -12,10 +12,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.web.batches import UNKNOWN, Batches
-from app.web.errors import SHOWN_CHARACTERS, Refusal
+from app.web.errors import SHOWN_CHARACTERS, Refusal, described
 from app.web.queries import BatchId
 from app.web.state import NotConfirmed, WorkerState
-from app.web.views import Answer, BatchRow, ErrorAnswer
+from app.web.views import Answer, BatchRow
 from tables.codes import Action, Status
 from tables.events import Command
 
@@ -26,12 +26,13 @@ __all__ = ["OPERATOR", "actions_router"]
 OPERATOR: Final = "x-operator"  # header: who asks, by a name of his own
 _NAME_CHARACTERS: Final = 64
 _CONFIRMED_WITHIN: Final = 3.0  # seconds
-_RESPONSES: Final[dict[int | str, dict[str, Any]]] = UNKNOWN | {
-    400: {"model": ErrorAnswer, "description": "Bad input"},
-    401: {"model": ErrorAnswer, "description": "No token, or a wrong one"},
-    403: {"model": ErrorAnswer, "description": "There are no actions: the workers have no AGG_WEB_TOKEN"},
-    409: {"model": ErrorAnswer, "description": "The batch is closed"},
-}
+_RESPONSES: Final = UNKNOWN | described(
+    {
+        403: "There are no actions: the workers have no AGG_WEB_TOKEN",
+        409: "The batch is closed",
+        503: "As for a batch that is asked for; or Kafka has not confirmed the action",
+    }
+)
 
 
 class Accepted(Answer):

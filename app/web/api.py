@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.security import HTTPBearer
 
 from app.web.access import Access
 from app.web.actions import actions_router
 from app.web.batches import Batches, batches_router
 from app.web.cluster import Cluster
-from app.web.errors import Refusal, answer_errors
+from app.web.errors import ANYWHERE, Refusal, answer_errors, described
 from app.web.figures import figures_router
 from app.web.guard import Guard
 from app.web.heatmap import Heatmap, heatmap_router
@@ -20,11 +21,13 @@ from app.web.metrics import metrics_router
 from app.web.page import page_router
 from app.web.state import WorkerState
 from app.web.stations import Stations, stations_router
-from app.web.views import ErrorAnswer, Health
+from app.web.views import Health
 
 __all__ = ["WorkerState", "create_web"]
 
 _FREE: Final = Access()
+# Describes what the guard has asked for before.
+_BEARER: Final = Depends(HTTPBearer(auto_error=False, description="AGG_WEB_TOKEN, the same for all workers"))
 
 
 def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
@@ -35,19 +38,22 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={"default": {"model": ErrorAnswer, "description": "Error"}},
+        responses=ANYWHERE,
     )
     cluster = Cluster(state, access.token)
     batches = Batches(state, cluster)
     web.include_router(page_router())
     web.include_router(_health(state))
-    web.include_router(batches_router(state, batches))
-    web.include_router(actions_router(state, batches, enabled=access.token is not None))
-    web.include_router(stations_router(state, Stations(state, cluster)))
-    web.include_router(figures_router(state, cluster))
-    web.include_router(heatmap_router(state, Heatmap(state, cluster)))
-    web.include_router(members_router(state, cluster))
-    web.include_router(metrics_router(state))
+    for guarded in (
+        batches_router(state, batches),
+        actions_router(state, batches, enabled=access.token is not None),
+        stations_router(state, Stations(state, cluster)),
+        figures_router(state, cluster),
+        heatmap_router(state, Heatmap(state, cluster)),
+        members_router(state, cluster),
+        metrics_router(state),
+    ):
+        web.include_router(guarded, dependencies=[] if access.token is None else [_BEARER])
     answer_errors(web)
     web.add_middleware(Guard, access=access)
     web.state.cluster = cluster
@@ -59,7 +65,7 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
 
 def _health(state: WorkerState) -> APIRouter:
     router = APIRouter(tags=["health"])
-    unwell: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer, "description": "It is not"}}
+    unwell = described({503: "It is not"})
 
     @router.get("/healthz", responses=unwell)
     async def healthz() -> Health:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter
 from pydantic import TypeAdapter
 
 from app.web.cluster import INTERNAL, Cluster, NoAnswer
-from app.web.errors import SHOWN_CHARACTERS, Refusal
+from app.web.errors import SHOWN_CHARACTERS, Refusal, described
 from app.web.listing import Cursor, Shown, find_batch, list_batches, merge_pages
 from app.web.parts import Part, part_of
 from app.web.queries import LIMIT, BatchId, CursorQuery, LimitQuery, LocalQuery, ShownQuery, after
 from app.web.state import WorkerState
-from app.web.views import BatchDetail, BatchList, BatchRow, ErrorAnswer, detail_of, row_of
+from app.web.views import BatchDetail, BatchList, BatchRow, detail_of, row_of
 
 __all__ = ["UNKNOWN", "Batches", "batches_router"]
 
@@ -25,11 +25,13 @@ _PAGE: Final = TypeAdapter(Part[BatchList])
 _DETAIL: Final = TypeAdapter(Part[BatchDetail | None])
 _ROW: Final = TypeAdapter(Part[BatchRow | None])
 
-UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
-    404: {"model": ErrorAnswer, "description": "It is not known"},
-    503: {"model": ErrorAnswer, "description": "Its partition is being taken over, or this worker is not in the group"},
-    504: {"model": ErrorAnswer, "description": "The worker that has it does not answer"},
-}
+UNKNOWN: Final = described(
+    {
+        404: "It is not known",
+        503: "Its partition is being taken over, or this worker is not in the group",
+        504: "The worker that has it does not answer",
+    }
+)
 
 
 class Batches:

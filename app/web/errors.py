@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,9 +13,30 @@ from starlette.exceptions import HTTPException
 
 from app.web.views import Error, ErrorAnswer
 
-__all__ = ["SHOWN_CHARACTERS", "Refusal", "answer_errors", "error_response"]
+__all__ = ["ANYWHERE", "SHOWN_CHARACTERS", "Refusal", "answer_errors", "described", "error_response"]
 
 SHOWN_CHARACTERS: Final = 200  # of what was asked for, in an error's message
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def described(descriptions: Mapping[int | str, str]) -> Responses:
+    """Errors of a path for its description, by status."""
+    return {status: {"model": ErrorAnswer, "description": text} for status, text in descriptions.items()}
+
+
+ANYWHERE: Final = described(
+    {
+        400: "Bad input, or a `Host` that is not this worker's",
+        401: "No token, or a wrong one, where one is needed",
+        413: "The body is too long",
+        414: "The address is too long",
+        429: "Asked too often; `Retry-After` says how many seconds to wait",
+        431: "The headers are too long",
+        500: "A bug; the worker's log has the details",
+        "default": "Any other error",
+    }
+)
 
 
 class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer

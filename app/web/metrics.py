@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Header, Response
-from fastapi.responses import PlainTextResponse
 
 __all__ = ["MetricsSource", "metrics_router"]
 
@@ -21,7 +20,7 @@ def metrics_router(source: MetricsSource) -> APIRouter:
     """The one path."""
     router = APIRouter(tags=["metrics"])
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> Response:
         """This worker's metrics, named `batch_aggregator_*`, in Prometheus's text format or as OpenMetrics."""
         body, content_type = source.exposition(accept)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Path, Query
-from pydantic import BeforeValidator, Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from app.web.errors import Refusal
 from app.web.listing import Cursor, Shown, decode_cursor
@@ -16,22 +18,33 @@ __all__ = ["LIMIT", "BatchId", "CursorQuery", "LimitQuery", "LocalQuery", "Shown
 LIMIT: Final = 100  # rows of a page, unless asked otherwise
 
 
+class _MayBeEmpty:
+    """`key=` without a value is as if the key were not there, and is described so."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_given, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        choices = [choice for choice in described.pop("anyOf") if choice != {"type": "null"}]  # no address has a null
+        return {"anyOf": [*choices, {"const": ""}], **described}
+
+
 def _given(value: object) -> object:
-    """None for `key=` without a value: as if the key were not there."""
     return None if value == "" else value
 
 
 BatchId = Annotated[str, Path(description="As the output names it")]
-ShownQuery = Annotated[Shown | None, BeforeValidator(_given), Query(description="Only these; both without it")]
+ShownQuery = Annotated[Shown | None, _MayBeEmpty(), Query(description="Only these; both without it")]
 LimitQuery = Annotated[
     Annotated[int, Field(ge=1, le=1000)] | None,
-    BeforeValidator(_given),
+    _MayBeEmpty(),
     Query(description=f"Rows of a page, 1 to 1000; {LIMIT} without it"),
 ]
-CursorQuery = Annotated[str | None, BeforeValidator(_given), Query(description="`next` of the page before")]
+CursorQuery = Annotated[str | None, _MayBeEmpty(), Query(description="`next` of the page before")]
 LocalQuery = Annotated[
     bool | None,
-    BeforeValidator(_given),
+    _MayBeEmpty(),
     Query(description="`true`: only what the worker that is asked has itself; without it the whole cluster"),
 ]
 

@@ -162,6 +162,7 @@ def test_the_description_names_what_is_served_and_errors_as_they_are() -> None:
     description = get(FakeWorker(), "/openapi.json")
     assert sorted(description["paths"]) == sorted(SERVED)
     answers = description["paths"]["/batches"]["get"]["responses"]
-    assert set(answers) == {"200", "default"}
-    schema = answers["default"]["content"]["application/json"]["schema"]
-    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+    assert set(answers) == {"200", "400", "401", "413", "414", "429", "431", "500", "default"}
+    for status in set(answers) - {"200"}:
+        schema = answers[status]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
