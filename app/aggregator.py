@@ -18,6 +18,7 @@ from typing import Protocol
 
 from app.dead_letters import DeadLetters
 from app.effects import EffectWriter
+from app.failure_letters import SourceLetters
 from app.frames import event_frames
 from app.log import BatchLog
 from app.messages import FrameError, decode_events
@@ -25,7 +26,7 @@ from app.open_batches import OpenBatches
 from app.publisher import Publisher, Release
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.batch import Batch
-from tables.events import BatchEvent, Decision, Position, Released
+from tables.events import BatchEvent, Decision, Position, Released, SkippedFailed
 from tables.policies import Rules
 from tables.records import Destination, Write
 from tables.timeouts import WINDOW, TimeoutPolicy
@@ -65,6 +66,7 @@ class _Chunk:
     """What a chunk of the log leads to: messages to send before, and decisions to publish after its state is stored."""
 
     outgoing: list[OutMessage] = field(default_factory=list)
+    unrun: list[SkippedFailed] = field(default_factory=list)  # whose letters have to be made first
     state: list[OutMessage] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
 
@@ -80,6 +82,7 @@ class Aggregator:
         sender: Sender,
         publisher: Publisher,
         effects: EffectWriter,
+        source_letters: SourceLetters,
         dead_letters: DeadLetters,
         timeouts: TimeoutPolicy,
         open_batches: OpenBatches,
@@ -91,6 +94,7 @@ class Aggregator:
         self._sender = sender
         self._publisher = publisher
         self._effects = effects
+        self._source_letters = source_letters
         self._dead_letters = dead_letters
         self._timeouts = timeouts
         self._clock = clock
@@ -128,6 +132,9 @@ class Aggregator:
     async def handle(self, messages: Sequence[InMessage]) -> None:
         """Apply a chunk of the log; when this returns, all that it led to is stored and it may be acknowledged."""
         chunk = self._apply(messages)
+        if chunk.unrun:
+            for failed in await self._source_letters.of(chunk.unrun):
+                chunk.outgoing += self._effects.carry_out(failed)
         if chunk.outgoing:
             await self._sender.send(chunk.outgoing)
         if chunk.state:
@@ -145,7 +152,9 @@ class Aggregator:
             for ordinal, event in enumerate(self._read(message, chunk)):
                 for effect in working_set.apply(event, Position(message.offset, ordinal)):
                     chunk.outgoing += self._effects.carry_out(effect)
-                    if isinstance(effect, Released):
+                    if isinstance(effect, SkippedFailed):
+                        chunk.unrun.append(effect)
+                    elif isinstance(effect, Released):
                         decision = effect.decision
                         destination = released[decision.batch_id] = self._publisher.destination(decision.batch_id)
                         chunk.releases.append(self._release(message.partition, decision, destination))
@@ -154,13 +163,16 @@ class Aggregator:
                     progressed[event.batch_id] = batch
         for partition, released in destinations.items():
             chunk.state += self._store.apply(partition, self.sets[partition].take_writes(released))
-        for batch in progressed.values():
+        self._tell_progress(progressed.values())
+        return chunk
+
+    def _tell_progress(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
             if batch.is_open:
                 expected = len(batch.expected)
                 arrived = expected - batch.pending
                 if arrived:
                     self._log.progress(batch.batch_id, arrived, expected, batch.waiting_for)
-        return chunk
 
     def _read(self, message: InMessage, chunk: _Chunk) -> list[BatchEvent]:
         try:

@@ -48,7 +48,9 @@ class EffectWriter:
             return [self._late_message(effect)]
         elif isinstance(effect, LateTaken):
             self._count_late(effect.batch_id, effect.reason, effect.codes, effect.at)
-            self._log.late_taken(effect.batch_id, effect.stations, effect.policy)
+            self._log.late_taken(
+                effect.batch_id, effect.stations, effect.policy, skipped=effect.codes[0] == Code.SKIPPED
+            )
             if effect.policy is LatePolicy.DROP:
                 self._metrics.late_dropped += len(effect.stations)
         elif isinstance(effect, FailedStation):

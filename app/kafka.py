@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import faust
@@ -14,11 +14,23 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from app.pieces import in_message
 from app.publisher import OutputId
 from app.settings import Settings, SettingsError
+from app.transport import InMessage
+from tables.events import Source
 
-__all__ = ["client_options", "find_outputs", "reading", "ssl_context", "survive_lost_connections", "worker_credentials"]
+__all__ = [
+    "client_options",
+    "find_outputs",
+    "find_sources",
+    "reading",
+    "ssl_context",
+    "survive_lost_connections",
+    "worker_credentials",
+]
 
+READ_SECONDS = 10.0  # for one message that stands in a partition
 CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends
 
 
@@ -142,13 +154,16 @@ async def find_outputs(settings: Settings, topic: str, partition: int, since: fl
 
     A broker that is away is waited for, up to AGG_BROKER_PATIENCE.
     """
-    patiently = AsyncRetrying(
+    return await _patiently(settings)(_find_outputs, settings, TopicPartition(topic, partition), since)
+
+
+def _patiently(settings: Settings) -> AsyncRetrying:
+    return AsyncRetrying(
         retry=retry_if_exception_type(KafkaError),
         stop=stop_after_delay(settings.broker_patience),
         wait=wait_exponential(multiplier=0.1, max=2.0),
         reraise=True,
     )
-    return await patiently(_find_outputs, settings, TopicPartition(topic, partition), since)
 
 
 async def _find_outputs(settings: Settings, tp: TopicPartition, since: float) -> set[OutputId]:
@@ -166,4 +181,30 @@ async def _find_outputs(settings: Settings, tp: TopicPartition, since: float) ->
                 revision, part = headers.get("revision", b""), headers.get("part", b"")
                 if revision.isdigit() and part.isdigit():
                     found.add((record.key or b"", int(revision), int(part)))
+    return found
+
+
+async def find_sources(settings: Settings, sources: Sequence[Source]) -> dict[Source, InMessage]:
+    """The messages that stand at these places, as far as the broker still has them.
+
+    A broker that is away is waited for, up to AGG_BROKER_PATIENCE.
+    """
+    return await _patiently(settings)(_find_sources, settings, sources)
+
+
+async def _find_sources(settings: Settings, sources: Sequence[Source]) -> dict[Source, InMessage]:
+    found: dict[Source, InMessage] = {}
+    async with reading(settings) as consumer:
+        for source in sorted(sources):
+            tp = TopicPartition(source.topic, source.partition)
+            consumer.assign([tp])
+            first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+            if not first <= source.offset < end:
+                continue
+            consumer.seek(tp, source.offset)
+            with suppress(TimeoutError):  # compacted away, with nothing behind it
+                async with asyncio.timeout(READ_SECONDS):
+                    record = await consumer.getone(tp)
+                if record.offset == source.offset:
+                    found[source] = in_message(record)
     return found

@@ -53,6 +53,7 @@ class Line(StrEnum):
     TIMEOUT = "adaptive-timeout"
     LATE = "late-result"
     LATE_KEPT = "late-results-kept"
+    LATE_SKIPPED = "late-and-skipped"
     LATE_DROPPED = "late-results-dropped"
     DEAD_LETTER = "dead-letter"
     WORKER_READY = "worker-ready"
@@ -132,6 +133,11 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.LATE_KEPT,
                 "Batch {batch_id} late results for the next revision, stations: {stations}",
                 "批次 {batch_id} 收到迟到结果，将计入下一修订，场站: {stations}",
+            ),
+            (
+                Line.LATE_SKIPPED,
+                "Batch {batch_id} late, and not run any more: they stay missing, stations: {stations}",
+                "批次 {batch_id} 已迟到且不再运行，仍记为缺失，场站: {stations}",
             ),
             (
                 Line.LATE_DROPPED,
@@ -362,10 +368,11 @@ class BatchLog:
             fields = {"batch_id": batch_id, "station_id": station_id, "reason": reason}
             self._write(logging.WARNING, Line.LATE, fields, **fields, status=status)
 
-    def late_taken(self, batch_id: str, stations: Collection[str], policy: LatePolicy) -> None:
+    def late_taken(self, batch_id: str, stations: Collection[str], policy: LatePolicy, *, skipped: bool) -> None:
         """Outcomes came after their batch was closed, which the late topic does not get."""
         if self.logger.isEnabledFor(logging.WARNING):
-            line = Line.LATE_DROPPED if policy is LatePolicy.DROP else Line.LATE_KEPT
+            line = Line.LATE_SKIPPED if skipped else Line.LATE_KEPT
+            line = Line.LATE_DROPPED if policy is LatePolicy.DROP else line
             self._batch(logging.WARNING, line, batch_id, stations=names(stations, len(stations)))
 
     def revised(self, batch_id: str, revision: int, arrived: int, expected: int, missing: Iterable[str]) -> None:

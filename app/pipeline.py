@@ -12,6 +12,7 @@ from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.context_splitter import ContextSplitter, ContextSplitterConfig
 from app.dead_letters import DeadLetters
 from app.effects import EffectWriter
+from app.failure_letters import FindSources, SourceLetters
 from app.handler import ResultHandler, StationResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
@@ -89,6 +90,7 @@ def build_pipeline(
     output_partitions: int,
     output_limit: int | None = None,
     find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
+    find_sources: FindSources,
     on_error: Callable[[BaseException], None],
     statistics: Statistics | None = None,
     traces: Traces | None = None,
@@ -236,6 +238,9 @@ def build_pipeline(
             publisher=publisher,
             effects=EffectWriter(
                 settings.late_topic, dead_letters=dead_letters, log=log, statistics=statistics, timeouts=timeouts
+            ),
+            source_letters=SourceLetters(
+                find_sources, envelope_keys=settings.envelope_keys, timezone=settings.timezone
             ),
             dead_letters=dead_letters,
             timeouts=timeouts,

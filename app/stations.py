@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-import orjson
-
 from app.callbacks import Call, CallbackRunner, ModuleInput
-from app.dead_letters import TOO_LARGE_BYTES, DeadLetters
+from app.dead_letters import DeadLetters
 from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS
+from app.failure_letters import failure_letter
 from app.messages import FrameError, Record, StationFrame, StationGroup, decode_stations
 from app.module_input import Alignment, align
 from app.outcomes import OutcomeGatherer
@@ -21,13 +20,11 @@ from app.station_context import StationContext
 from app.traces import Traces
 from app.transport import InMessage, Sender
 from tables.codes import Code
-from tables.events import FailureLetter
 
 __all__ = ["StationAgent"]
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
-LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
 
 
 class _Frame:
@@ -174,7 +171,10 @@ class StationAgent:
         if isinstance(job, SingleStation):
             self._passthrough.take(call.station_id, job, outcome)
             return
-        letter = self._letter(job, outcome) if outcome.code == Code.FAILED else None
+        letter = None
+        if outcome.code == Code.FAILED:
+            error = outcome.traceback or outcome.value or ""
+            letter = failure_letter(job.group.source.topic, job.records, job.group.key, error)
         self._gatherer.add(
             job.batch_partition,
             job.batch_id,
@@ -193,12 +193,3 @@ class StationAgent:
         if traces.wants(context):
             now = traces.now() if started is None else started
             traces.station(context, station_id, outcome.code, outcome.value, now)
-
-    @staticmethod
-    def _letter(job: _Job, outcome: Outcome) -> FailureLetter:
-        value = orjson.dumps({job.group.source.topic: job.records}).decode()
-        error = outcome.traceback or outcome.value or ""
-        if len(value) > LETTER_CHARACTERS:
-            error = f"{error}\nthe station's records have {len(value)} characters; only the start of them is kept here"
-            return FailureLetter(value[:TOO_LARGE_BYTES], job.group.key, error, too_large=True)
-        return FailureLetter(value, job.group.key, error)

@@ -24,7 +24,7 @@ from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_a
 from app.figures import BATCH_EVENTS, CONTEXT, SOURCE, STATION_EVENTS, WorkerFigures
 from app.functions import FunctionError
 from app.intake import ChunkIntake, Fetched, GradualIntake, MessageIntake
-from app.kafka import find_outputs, survive_lost_connections
+from app.kafka import find_outputs, find_sources, survive_lost_connections
 from app.log import Line, Shown, tell
 from app.loop_watch import LoopWatch, watch_loop
 from app.metrics import Metrics
@@ -165,6 +165,7 @@ class AggregatorApp(faust.App):
             output_partitions=partitions,
             output_limit=largest,
             find_outputs=partial(find_outputs, self.settings),
+            find_sources=partial(find_sources, self.settings),
             on_error=self.fail,
             statistics=self.statistics,
             traces=self._traces,

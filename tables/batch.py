@@ -6,10 +6,11 @@ is cut into chunks, because the rules are looked at after each outcome and every
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tables.codes import Action, Code, CompletedBy, LatePolicy, Status
-from tables.effects import all_late, failure, late
+from tables.effects import all_late, failure, late, late_taken
 from tables.events import (
     Arrived,
     Command,
@@ -17,13 +18,13 @@ from tables.events import (
     Decision,
     Effect,
     Expire,
-    LateTaken,
     Open,
     Opened,
     Operator,
     Position,
     Released,
     Revise,
+    SkippedFailed,
 )
 from tables.policies import Rules
 from tables.roster import Roster
@@ -62,7 +63,9 @@ class Batch(Roster):
         if event.source in self.sources:
             return []
         effects: list[Effect] = [] if self.sources else [Opened(self.batch_id, event.stations)]
+        skipped = list(self.skipped)
         self._piece(position).sources.append(self.add_source(event, position))
+        effects += self._failed_unrun(skipped, event.opened_at)
         if not self.is_open:
             self._await_revision(event.opened_at)
         elif self.is_releasable:
@@ -108,9 +111,10 @@ class Batch(Roster):
         if deadline <= self.deadline:
             return [Commanded(event, None)]
         extension = Extension(position, deadline, event.at, event.by, event.seconds)
+        skipped = list(self.skipped)
         self.add_extension(extension)
         self._piece(position).extensions.append(extension)
-        effects: list[Effect] = [Commanded(event, deadline)]
+        effects: list[Effect] = [Commanded(event, deadline), *self._failed_unrun(skipped, event.at)]
         return [*effects, self._release(event.at, position)] if self.is_releasable else effects
 
     def revise(self, event: Revise, position: Position) -> list[Effect]:
@@ -150,12 +154,22 @@ class Batch(Roster):
             if self.pending <= self.most_pending and not self.required_pending:
                 break
         effects.extend(failure(event, index) for index in taken if index in event.letters)
+        skipped = [(source, event.stations[index]) for index in taken if event.codes[index] == Code.SKIPPED]
+        effects += self._failed_unrun(skipped, event.at)
         if taken:
             self._piece(position).groups.append(_group(event, position, taken, event.values))
             self.note_arrival(event.codes, event.at)
         if self.is_releasable:
             effects.append(self._release(event.at, position))
         return seen
+
+    def _failed_unrun(self, skipped: Sequence[tuple[SourceState, str]], at: float) -> list[Effect]:
+        """Effects of those stations that have been skipped, by message, and have failed by that now."""
+        return [
+            SkippedFailed(self.batch_id, source.source, station, at, source.outcomes[station][1] or "", source.trace)
+            for source, station in skipped
+            if source.outcomes[station][0] == Code.FAILED
+        ]
 
     def _arrive_late(
         self, source: SourceState, event: Arrived, position: Position, start: int, effects: list[Effect]
@@ -166,6 +180,7 @@ class Batch(Roster):
         reason = LATE_MESSAGE if source.late else BATCH_CLOSED
         taken: list[int] = []
         kept: list[int] = []
+        skipped: list[int] = []  # there is nothing in it to revise with
         for index in range(start, len(event.stations)):
             station, code = event.stations[index], event.codes[index]
             if station in source.outcomes:
@@ -177,14 +192,12 @@ class Batch(Roster):
                 effects.append(failure(event, index))
             if is_news and self.late_policy is LatePolicy.TOPIC:
                 effects.append(late(event, index, reason, self.decision))
-            elif is_news and not (revise and code == Code.SKIPPED):  # there is nothing in it to revise with
-                kept.append(index)
+            elif is_news:
+                (skipped if revise and code == Code.SKIPPED else kept).append(index)
         if taken:
             self._piece(position).groups.append(_group(event, position, taken, values))
+        effects += [late_taken(event, some, reason, self.late_policy) for some in (kept, skipped) if some]
         if kept:
-            stations = tuple(event.stations[index] for index in kept)
-            codes = "".join(event.codes[index] for index in kept)
-            effects.append(LateTaken(self.batch_id, stations, codes, reason, self.late_policy, event.at))
             self._await_revision(event.at)
 
     def _await_revision(self, at: float) -> None:

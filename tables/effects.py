@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tables.codes import Code
-from tables.events import Arrived, Decision, Effect, FailedStation, Late
+from collections.abc import Sequence
 
-__all__ = ["all_late", "failure", "late", "unknown_batch"]
+from tables.codes import Code, LatePolicy
+from tables.events import Arrived, Decision, Effect, FailedStation, Late, LateTaken
+
+__all__ = ["all_late", "failure", "late", "late_taken", "unknown_batch"]
 
 
 def unknown_batch(event: Arrived) -> list[Effect]:
@@ -43,3 +45,10 @@ def late(event: Arrived, index: int, reason: str, decision: Decision | None) -> 
         at=event.at,
         trace=event.trace,
     )
+
+
+def late_taken(event: Arrived, indices: Sequence[int], reason: str, policy: LatePolicy) -> LateTaken:
+    """Late outcomes of an event that the late topic does not get."""
+    stations = tuple(event.stations[index] for index in indices)
+    codes = "".join(event.codes[index] for index in indices)
+    return LateTaken(event.batch_id, stations, codes, reason, policy, event.at)

@@ -31,6 +31,7 @@ __all__ = [
     "Position",
     "Released",
     "Revise",
+    "SkippedFailed",
     "Source",
 ]
 
@@ -233,6 +234,21 @@ class FailedStation:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedFailed:
+    """A skipped station has failed: its batch lives on past the deadline that it was skipped for.
+
+    It has brought no letter, because hardly any that is skipped needs one: its records are in the source message.
+    """
+
+    batch_id: str
+    source: Source
+    station: str
+    at: float
+    error: str
+    trace: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Commanded:
     """An operator's command was seen for the first time. `deadline` is the batch's now.
 
@@ -255,4 +271,4 @@ class LateTaken:
     at: float
 
 
-Effect = Opened | Released | Late | LateTaken | FailedStation | Commanded
+Effect = Opened | Released | Late | LateTaken | FailedStation | SkippedFailed | Commanded

@@ -24,6 +24,7 @@ from tables.events import (
     Open,
     Position,
     Revise,
+    SkippedFailed,
     Source,
 )
 from tables.policies import PartialPolicy, ReleasePolicy, Rules
@@ -128,7 +129,7 @@ class Model:
             deadline = min(batch.deadline + event.seconds, batch.opened_at + MAX_AGE)
             if deadline > batch.deadline:
                 batch.commands.append(event)
-                self._move_deadline(batch, deadline)
+                self._move_deadline(batch, deadline, event)
                 self._release(batch, event.at)
         else:
             batch.commands.append(event)
@@ -143,15 +144,17 @@ class Model:
             return
         batch.messages.append(Message(event, late=bool(batch.decisions)))
         if not batch.decisions:
-            self._move_deadline(batch, max(batch.deadline, min(event.deadline, batch.opened_at + MAX_AGE)))
+            self._move_deadline(batch, max(batch.deadline, min(event.deadline, batch.opened_at + MAX_AGE)), event)
             self._release(batch, event.opened_at)
 
-    def _move_deadline(self, batch: ModelBatch, deadline: float) -> None:
+    def _move_deadline(self, batch: ModelBatch, deadline: float, event: Open | Command) -> None:
         batch.deadline = deadline
         for message in batch.messages:
             for station, (code, value) in message.outcomes.items():
                 if code == "s" and message.event.deadline < batch.deadline:
                     message.outcomes[station] = ("f", value)
+                    at = event.opened_at if isinstance(event, Open) else event.at
+                    self.effects.append(("unrun", event.batch_id, message.event.source, station, at, value))
 
     def _arrive(self, batch: ModelBatch | None, event: Arrived, index: int, station: str) -> None:
         code, value = event.codes[index], event.values[index]
@@ -166,6 +169,7 @@ class Model:
         if not batch.decisions:
             if code == "s" and batch.deadline > message.event.deadline:
                 code = "f"
+                self.effects.append(("unrun", event.batch_id, event.source, station, event.at, value))
             message.outcomes[station] = (code, value)
             self._release(batch, event.at)
         else:
@@ -175,7 +179,7 @@ class Model:
                 reason = "late-message" if message.late else "batch-closed"
                 if batch.policy == "topic":
                     self._late(event, index, reason, batch)
-                elif batch.policy == "drop" or code != "s":
+                else:
                     self.effects.append(("taken", event.batch_id, station, reason, batch.policy))
 
     def _release(self, batch: ModelBatch, at: float) -> None:
@@ -234,6 +238,8 @@ def effect_tuples(effect: Effect) -> list[tuple[object, ...]]:
     """A state machine's effect as the model writes it; none for those that it writes otherwise."""
     if isinstance(effect, FailedStation):
         return [("failed", effect.batch_id, effect.source, effect.station, effect.at)]
+    if isinstance(effect, SkippedFailed):
+        return [("unrun", effect.batch_id, effect.source, effect.station, effect.at, effect.error)]
     if isinstance(effect, Late):
         late = effect
         return [("late", late.batch_id, late.station, late.value, late.reason, late.closed_at, late.at)]
@@ -346,7 +352,7 @@ def first_outcomes(entries: Sequence[Entry]) -> dict[tuple[str, Source, str], tu
 
 def is_unknown(effect: Effect) -> bool:
     """Whether it is of something that the state does not know, and whose repeats can't be told from the first."""
-    if isinstance(effect, FailedStation):
+    if isinstance(effect, (FailedStation, SkippedFailed)):
         return effect.source.offset == UNKNOWN or effect.source.offset >= REPLAYED
     if isinstance(effect, Commanded):
         return effect.deadline is None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from app.partitions import partition_of
 from app.publisher import OutputId
 from app.settings import Settings
 from app.topics import topic_specs
 from app.transport import Clock, InMessage, OutMessage
+from tables.events import Source
 
 __all__ = ["MemoryBroker"]
 
@@ -97,6 +98,10 @@ class MemoryBroker:
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
         """Which output messages stand in a partition from `since` (Unix seconds) on."""
         return set(_output_ids(m for m in self._topic(topic).partitions[partition] if m.timestamp >= since - 1.0))
+
+    async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:
+        """The messages that stand at these places."""
+        return {source: self._topic(source.topic).partitions[source.partition][source.offset] for source in sources}
 
     def _topic(self, name: str) -> _Topic:
         topic = self._topics.get(name)

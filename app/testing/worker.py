@@ -160,6 +160,7 @@ class MemoryWorker:
             clock=clock,
             output_partitions=broker.partitions(settings.output_topic),
             find_outputs=broker.find_outputs,
+            find_sources=broker.find_sources,
             on_error=self._life.end,
             traces=traces,
         )

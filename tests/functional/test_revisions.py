@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.testing import Message, TopologyTestDriver
-from tests.functional.plant import START, ModuleInput, message, slow, steps
+from tests.functional.plant import BATCH, START, ModuleInput, message, slow, steps
 
 REVISE: dict[str, Any] = {"late_policy": "revise", "batch_timeout": 5}
 
@@ -80,12 +80,14 @@ def test_a_late_none_takes_its_station_from_missing_to_empty() -> None:
         assert driver.outputs[1].value["meta"]["empty"] == ["A", "B"]
 
 
-def test_a_station_that_was_skipped_stays_missing_and_makes_no_revision() -> None:
+def test_a_station_that_was_skipped_stays_missing_and_makes_no_revision(caplog: pytest.LogCaptureFixture) -> None:
     with TopologyTestDriver(slow({"A": 8.0, "B": 8.0}), concurrency=1, overtime_max=1, **REVISE) as driver:
         driver.send(message("A", "B"))
         driver.advance(30.0)
         assert [told(output)[2:] for output in driver.outputs] == [([], ["A", "B"]), (["A"], ["B"])]
         assert driver.late == []
+        assert driver.metrics.late_outcomes == {"batch-closed": 2}
+    assert f"Batch {BATCH} late, and not run any more: they stay missing, stations: {{'B'}}" in caplog.text
 
 
 def test_repeats_of_late_outcomes_make_no_revision() -> None:

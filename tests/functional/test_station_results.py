@@ -342,3 +342,9 @@ def test_a_station_skipped_in_a_batch_that_a_supplement_has_extended_is_failed()
         assert output.key == BATCH
         assert [failed["station_id"] for failed in output.value["meta"]["failed"]] == ["A"]
         assert output.value["stations"] == [{"station_id": "B", "of": "B"}]
+        (letter,) = driver.dead_letters
+        assert letter.value == message("A")
+        assert letter.headers["reason"] == "station-failed"
+        assert letter.headers["station-id"] == "A"
+        assert letter.headers["batch-id"] == BATCH
+        assert letter.headers["error"] == "the deadline had passed before the callback started"

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from app.devbroker import DevBroker
+from app.kafka import find_sources
+from app.settings import Settings
+from app.transport import InMessage
+from tables.events import Source
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
+from tests.integration.support.reading import admin_client
 
 pytestmark = pytest.mark.kafka
 
@@ -59,3 +67,22 @@ def test_aborted_transactions_are_read_as_kafka_reads_by_default_and_hold_no_par
         cluster.wait_out()
         cluster.send(cluster.batch(50, STATIONS))
         assert str(cluster.finish()) == "41 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_source_messages_are_found_again_as_far_as_they_are_there(kafka_broker: DevBroker, tmp_path: Path) -> None:
+    with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
+        large = b"x" * 5_000_000
+        cluster.send_raw(cluster.source, b"0", b"1", large, b"3", key=b"key")
+        settings = Settings(broker=kafka_broker.url, source_topics=(cluster.source,))
+
+        async def find() -> dict[int, InMessage]:
+            async with admin_client(kafka_broker.bootstrap) as admin:
+                await admin.delete_records({TopicPartition(cluster.source, 0): RecordsToDelete(1)})
+            sources = [Source(cluster.source, 0, offset) for offset in (3, 0, 2, 4)]
+            return {source.offset: message for source, message in (await find_sources(settings, sources)).items()}
+
+        found = asyncio.run(find())
+        assert {offset: (message.key, message.value) for offset, message in found.items()} == {
+            2: (b"key", large),
+            3: (b"key", b"3"),
+        }

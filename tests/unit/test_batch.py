@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tables.codes import Code, CompletedBy, Status
-from tables.events import Decision, FailedStation, Late, Opened, Released
+from tables.events import Decision, FailedStation, Late, Opened, Released, SkippedFailed
 from tests.builders import (
     Owner,
     arrived,
+    command,
     decisions,
     expire,
     late_stations,
@@ -219,6 +220,23 @@ def test_a_station_skipped_before_the_batch_is_extended_is_failed_then(owner: Ow
     assert list(owner.restarted().batch().waiting_for()) == list(owner.batch().waiting_for()) == ["C", "B"]
     (decision,) = decisions(owner.feed(arrived("BC", message=1)))
     assert (decision.completed_by, decision.failed) == (CompletedBy.ALL, (("A", "skipped: A of 0"),))
+
+
+def test_a_skipped_station_that_fails_is_told_once_with_its_message_however_it_comes_to_fail(owner: Owner) -> None:
+    error = "skipped: A of 0"
+    skipped, extended = arrived("A", "s", at=105.1), open_("B", message=1, at=104.99)
+    assert of_type(SkippedFailed, owner.feed(open_("AC"), skipped)) == []
+    (told,) = of_type(SkippedFailed, owner.feed(extended))
+    assert told == SkippedFailed("b", source(0), "A", 104.99, error, None)
+    assert of_type(SkippedFailed, owner.restarted().feed(skipped, extended, open_("D", message=2, at=105))) == []
+
+    other = Owner()
+    (told,) = of_type(SkippedFailed, other.feed(open_("AC"), extended, skipped))
+    assert told == SkippedFailed("b", source(0), "A", 105.1, error, None)
+
+    third = Owner()
+    (told,) = of_type(SkippedFailed, third.feed(open_("AC"), skipped, command("extend", seconds=3.0, at=105.2)))
+    assert told == SkippedFailed("b", source(0), "A", 105.2, error, None)
 
 
 def test_a_station_skipped_for_an_older_message_is_still_awaited_for_the_newer(owner: Owner) -> None:
