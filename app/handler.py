@@ -7,7 +7,7 @@ clock moves it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,17 +32,45 @@ FIRST_BACKOFF = 0.5
 class HandlerContext:
     """What a result handler with a third parameter, or a keyword-only `context`, gets.
 
-    `meta` is the `meta` object of the default payload. `send` publishes a message of the handler's own and returns when
-    the broker has confirmed it; `value` may be bytes, text, or anything that JSON can hold.
+    `meta` is the `meta` object of the default payload.
     """
 
     meta: dict[str, Any]
     _sender: Sender
+    _loop: asyncio.AbstractEventLoop
     _headers: Headers = ()
 
-    async def send(self, topic: str, key: str | bytes | None, value: object) -> None:
-        """Publish a message."""
-        await self._sender.send([OutMessage(topic, _bytes_of(value), key=_key_bytes(key), headers=self._headers)])
+    def send(self, topic: str, key: str | bytes | None, value: object) -> Awaitable[None]:
+        """Publish a message of the handler's own; done when the broker has confirmed it.
+
+        `async def` handlers await it. A `def` handler runs in a thread and can't: there it returns when it is done.
+
+        Args:
+            topic: where to.
+            key: of the message.
+            value: bytes, text, or anything that JSON can hold.
+        """
+        sending = self._send(OutMessage(topic, _bytes_of(value), key=_key_bytes(key), headers=self._headers))
+        if self._is_on_loop():
+            return sending
+        asyncio.run_coroutine_threadsafe(sending, self._loop).result()
+        return _Sent()
+
+    async def _send(self, message: OutMessage) -> None:
+        await self._sender.send([message])
+
+    def _is_on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+
+class _Sent:
+    """What there is to await of a message that is out."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
 
 
 class HandlerCalls:
@@ -111,7 +139,8 @@ class ResultHandler:
         if self._context_by is ContextBy.NOTHING:
             return self._handler, arguments
         headers = trace_headers(handler_trace(decision))
-        context = HandlerContext(orjson.loads(orjson.dumps(meta_of(decision))), self._sender, headers)
+        meta = orjson.loads(orjson.dumps(meta_of(decision)))
+        context = HandlerContext(meta, self._sender, asyncio.get_running_loop(), headers)
         if self._context_by is ContextBy.POSITION:
             return self._handler, [*arguments, context]
         return partial(self._handler, context=context), arguments

@@ -120,6 +120,29 @@ def test_a_handler_sends_messages_of_its_own_through_its_context() -> None:
         ]
 
 
+def test_what_a_def_handler_sends_is_out_when_send_returns() -> None:
+    def handler(batch_id: str, batch_results_list: Results, context: Any) -> dict[str, int]:
+        context.send("mine", batch_id, {"count": len(batch_results_list)})
+        return {"sent": len(driver.messages("mine"))}
+
+    with TopologyTestDriver(AB, handler) as driver:
+        driver.send(message("A", "B"))
+        assert [sent.value for sent in driver.messages("mine")] == [{"count": 2}]
+        assert driver.outputs[0].value == {"sent": 1}
+
+
+def test_a_def_handler_that_returns_a_coroutine_may_await_what_it_sends() -> None:
+    async def send(context: Any) -> None:
+        await context.send("mine", None, "text")
+
+    def handler(batch_id: str, batch_results_list: Results, context: Any) -> Any:
+        return send(context)
+
+    with TopologyTestDriver(AB, handler) as driver:
+        driver.send(message("A", "B"))
+        assert [sent.raw for sent in driver.messages("mine")] == [b"text"]
+
+
 def test_a_failing_handler_is_called_again_after_half_a_second_and_then_twice_that() -> None:
     calls: list[float] = []
 
