@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.integration.support.cluster import Cluster
@@ -61,6 +62,15 @@ def test_either_worker_shows_the_batches_of_both(cluster: Cluster) -> None:
         cursor = answer["next"]
     assert sorted(pages) == due
     assert pages == [row["batch_id"] for row in ask(second, "/batches").json()["batches"]]
+
+
+def test_a_worker_listens_on_one_port_and_has_no_page_of_fausts(cluster: Cluster) -> None:
+    worker = cluster.start({"web_token": TOKEN}).wait_ready()
+    listening = [one.laddr for one in psutil.Process(worker.process.pid).net_connections() if one.status == "LISTEN"]
+    assert [f"http://{address.ip}:{address.port}" for address in listening] == [worker.url]
+    for path in ("/table/", "/table", "/router/", "/graph/", "/stats/", "/livecheck/", "/production/", "/dashboard"):
+        assert ask(worker, path).status_code == 404
+        assert ask(worker, path, token=None).status_code == 401
 
 
 def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Cluster) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import chain
 
 import pytest
 
 from app.settings import Settings
 from app.web import protocol
 from app.web.access import Access, access_of
+from app.web.cluster import INTERNAL
 from app.web.limits import Buckets, client_of
 from app.web.server import WebServer, create_web
 from tests.web.asking import Ask, ask, ask_all
@@ -39,14 +41,16 @@ def worker_with_a_batch() -> FakeWorker:
 # -- the token ---------------------------------------------------------------------------------------------------------
 
 PATHS = ["/batches", "/batches/T_1", "/batches/unknown", "/metrics", "/openapi.json", "/nothing", "/docs", "/table/"]
+INTERNAL_PATHS = [f"{INTERNAL}{path}" for path in ("/batches", "/batches/T_1", "/rows/T_1", "/stats", "/stations")]
+ENCODED = ["/batches/T%5F1", "/batches/%54_1", "/batches/T_1%2Fcomplete", "/batches/..%2Fhealthz", "/%68ealthz/"]
 
 
 def test_without_the_token_every_path_has_the_same_answer() -> None:
-    paths = [*PATHS, "/batches?limit=0", "/healthz/", "/readyz//", "/static", "/%2e/healthz"]
+    paths = [*PATHS, *INTERNAL_PATHS, *ENCODED, "/batches?limit=0", "/healthz/", "/readyz//", "/static", "/%2e/healthz"]
     methods = ["GET", "POST", "DELETE", "OPTIONS", "TRACE"]
-    first, *others = ask_all(
-        worker_with_a_batch(), [Ask(path, method) for path in paths for method in methods], GUARDED
-    )
+    # A worker for each method: after a hundred guesses there is another answer.
+    asked = [ask_all(worker_with_a_batch(), [Ask(path, method) for path in paths], GUARDED) for method in methods]
+    first, *others = chain.from_iterable(asked)
     assert first.status_code == 401
     assert first.headers["www-authenticate"] == "Bearer"
     assert all(name in first.headers for name in HEADERS)
@@ -66,6 +70,15 @@ def test_a_wrong_token_is_no_token(given: str) -> None:
     requests = [Ask("/batches", headers={"authorization": given}), Ask("/batches")]
     wrong, none = ask_all(worker_with_a_batch(), requests, GUARDED)
     assert (wrong.status_code, wrong.content, wrong.headers) == (401, none.content, none.headers)
+
+
+@pytest.mark.parametrize("length", [1_000, 16_000])
+def test_a_token_that_is_far_too_long_is_no_token(length: int) -> None:
+    headers = {"authorization": f"Bearer {TOKEN}{'x' * length}"}
+    requests = [Ask(path, headers=headers) for path in ("/batches/T_1", "/batches/unknown")] + [Ask("/batches/T_1")]
+    known, unknown, none = ask_all(worker_with_a_batch(), requests, GUARDED)
+    assert (known.status_code, known.content, known.headers) == (401, none.content, none.headers)
+    assert (unknown.status_code, unknown.content, unknown.headers) == (401, none.content, none.headers)
 
 
 def test_two_tokens_are_none() -> None:
@@ -91,6 +104,11 @@ def test_the_right_token_opens_everything(scheme: str) -> None:
     headers = {"authorization": f"{scheme} {TOKEN}"}
     answers = ask_all(worker_with_a_batch(), [Ask(path, headers=headers) for path in PATHS], GUARDED)
     assert [answer.status_code for answer in answers] == [200, 200, 404, 200, 200, 404, 404, 404]
+
+
+def test_an_id_may_be_percent_encoded() -> None:
+    answers = ask_all(worker_with_a_batch(), [Ask(path, headers=RIGHT) for path in ENCODED], GUARDED)
+    assert [answer.status_code for answer in answers] == [200, 200, 405, 404, 404]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -284,6 +302,22 @@ def test_what_is_no_request_is_refused_in_our_form(request_bytes: bytes) -> None
         assert body.startswith('{"error":{"code":"')
 
     on_the_wire(test, Access())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/static/../page.py", "/static/..%2f..%2fpage.py", "/static/%2e%2e/%2e%2e/guard.py", "/static/....//page.py"),
+        *("/static/js/..%5c..%5c..%5cpage.py", "/static//etc/passwd", "/static/%00", "/static/js/main.js%00.css"),
+        *("/static/../batches", "/static/%2e%2e/batches", "/static/../internal/batches"),
+    ],
+)
+def test_no_path_leads_out_of_the_pages_files(path: str) -> None:
+    async def test(port: int) -> None:
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        assert (await exchange(port, request.encode())).startswith(b"HTTP/1.1 404 ")
+
+    on_the_wire(test)
 
 
 def test_a_body_without_end_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:

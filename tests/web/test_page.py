@@ -12,7 +12,7 @@ import pytest
 from app.web.page import static_files
 from app.web.server import create_web
 from tests.web.fake_worker import FakeWorker
-from tests.web.vendor import MANIFEST, VENDOR, read_manifest
+from tests.web.vendor import MANIFEST, VENDOR, main, read_manifest
 
 
 def get(path: str, **headers: str) -> httpx.Response:
@@ -65,6 +65,10 @@ def test_what_is_vendored_is_what_the_manifest_names() -> None:
     for library in manifest.libraries:
         for file in library.files:
             assert hashlib.sha256(files[f"vendor/{file.name}"].body).hexdigest() == file.sha256, file.name
+
+
+def test_what_is_vendored_is_what_the_packages_have(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().out
 
 
 def test_no_module_imports_from_the_network() -> None:
