@@ -17,7 +17,7 @@ from typing import Final
 
 from app.choices import Language
 from tables.codes import LatePolicy
-from tables.events import Command
+from tables.events import Command, Source
 
 __all__ = [
     "CATALOGUE",
@@ -55,6 +55,8 @@ class Line(StrEnum):
     LATE_KEPT = "late-results-kept"
     LATE_SKIPPED = "late-and-skipped"
     LATE_DROPPED = "late-results-dropped"
+    BAD_HEADER = "bad-header"
+    EMPTY_MESSAGE = "empty-message"
     DEAD_LETTER = "dead-letter"
     WORKER_READY = "worker-ready"
     WEB = "web"
@@ -148,6 +150,16 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.REVISED,
                 "Batch {batch_id} revised, revision {revision} with {arrived}/{expected}, missing stations: {stations}",
                 "批次 {batch_id} 已修订，修订号 {revision}，已完成 {arrived}/{expected}，缺失场站: {stations}",
+            ),
+            (
+                Line.BAD_HEADER,
+                "{place}: {problem}; the default is used",
+                "{place}: {problem}，使用默认值",
+            ),
+            (
+                Line.EMPTY_MESSAGE,
+                "{place} is an empty list of records: nothing to do",
+                "{place} 的记录列表为空，无需处理",
             ),
             (
                 Line.DEAD_LETTER,
@@ -382,6 +394,14 @@ class BatchLog:
             stations = names(missing, expected - arrived)
             self._batch(logging.INFO, Line.REVISED, batch_id, **counts, stations=stations)
 
+    def bad_header(self, source: Source, problem: str) -> None:
+        """A header of a source message can't be used."""
+        self._source(Line.BAD_HEADER, source, problem=problem)
+
+    def empty_message(self, source: Source) -> None:
+        """A source message holds no record."""
+        self._source(Line.EMPTY_MESSAGE, source)
+
     def dead_letter(
         self,
         reason: str,
@@ -428,6 +448,10 @@ class BatchLog:
             return False
         self._said[batch_id] = now
         return True
+
+    def _source(self, line: Line, source: Source, **fields: object) -> None:
+        place = "{}[{}]@{}".format(*source)
+        self._write(logging.WARNING, line, source._asdict(), place=place, **fields)
 
     def _batch(self, level: int, line: Line, batch_id: str, **fields: object) -> None:
         self._write(level, line, {"batch_id": batch_id}, batch_id=batch_id, **fields)

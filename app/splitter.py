@@ -5,7 +5,6 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
@@ -27,8 +26,6 @@ from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.timeouts import TimeoutPolicy
 
 __all__ = ["Splitter", "SplitterConfig"]
-
-logger = logging.getLogger(__name__)
 
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
@@ -167,13 +164,13 @@ class Splitter:
             )
             return _Read(message, source, [letter], overrides, trace)
         for problem in overrides.problems:
-            logger.warning("%s[%d]@%d: %s; the default is used", *source, problem, extra=source._asdict())
+            self._log.bad_header(source, problem)
         name = overrides.batch_id
         if name is None and batch.timestamp is not None and not passed_through:
             name = batch_id(message.topic, batch.timestamp)
         if not batch.stations and not batch.rejects:
             self._metrics.empty_messages += 1
-            logger.warning("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
+            self._log.empty_message(source)
         trace.stations(name, len(batch.stations))
         letters = [
             self._dead_letters.of_record(message, reject, batch_id=name, trace=trace.context)

@@ -46,7 +46,7 @@ def test_every_line_is_an_object_and_says_which_batch_station_and_place(cluster:
     assert letters["bad-message"]["topic"] == letters["station-failed"]["topic"] == cluster.source
     assert letters["station-failed"]["station_id"] == "F-0"
     assert {"partition", "offset"} <= letters["bad-message"].keys()
-    (empty,) = [entry for entry in lines(worker) if "empty list" in entry["message"]]
+    (empty,) = [entry for entry in lines(worker) if entry.get("event") == "empty-message"]
     assert (empty["topic"], empty["level"]) == (cluster.source, "WARNING")
     assert {"worker-ready", "web", "topics-created"} <= {entry.get("event") for entry in lines(worker)}
     assert [lines(other) for other in cluster.workers]

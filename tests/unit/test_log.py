@@ -17,6 +17,7 @@ from mode.utils.logging import setup_logging
 from app.choices import Language, LogFormat
 from app.log import CATALOGUE, BatchLog, Line, names, printable, say
 from app.log_format import JsonFormatter, RepeatFilter, logging_config
+from tables.events import Source
 
 
 @dataclass
@@ -274,6 +275,28 @@ def test_other_lines_are_said_in_both_languages() -> None:
     )
     assert say(Language.EN, Line.WORKER_READY, partitions=[0, 1]) == "Worker ready, partitions: [0, 1]"
     assert say(Language.ZH, Line.TOPICS_CREATED, topics=names(["t"], 1)) == "已创建主题: {'t'}"
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        (
+            Language.EN,
+            [
+                "T[0]@7: header batch-id: 'a b'; the default is used",
+                "T[0]@7 is an empty list of records: nothing to do",
+            ],
+        ),
+        (Language.ZH, ["T[0]@7: header batch-id: 'a b'，使用默认值", "T[0]@7 的记录列表为空，无需处理"]),
+    ],
+)
+def test_what_is_wrong_with_a_source_message_is_said_with_its_place(language: Language, lines: list[str]) -> None:
+    heard = Heard(language)
+    heard.log.bad_header(Source("T", 0, 7), "header batch-id: 'a b'")
+    heard.log.empty_message(Source("T", 0, 7))
+    assert heard.lines == [("WARNING", line) for line in lines]
+    places = {tuple(getattr(record, name) for name in Source._fields) for record in heard.handler.records}
+    assert places == {("T", 0, 7)}
 
 
 def test_a_json_line_has_the_message_and_its_fields() -> None:
