@@ -20,7 +20,7 @@ from faust.cli.base import argument, option
 from yarl import URL
 
 from app.commands import FAILED, INTERRUPTED, PlainCommand
-from app.log import printable
+from app.lines import printable
 from app.settings import Settings
 from app.times import format_time
 from tables.codes import Action

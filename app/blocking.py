@@ -10,7 +10,7 @@ from typing import Final
 from app.batch_callbacks import BatchCallbackRunner
 from app.callbacks import CallbackRunner
 from app.handler import HandlerCalls
-from app.log import Shown, names, printable
+from app.lines import Shown, names, printable
 from app.slots import Suspended
 
 __all__ = ["UserCall", "user_call"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.choices import Language
-from app.log import Line, names, tell
+from app.lines import Line, names, tell
 
 __all__ = ["REPEAT_SECONDS", "CallbackLog"]
 

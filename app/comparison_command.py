@@ -22,7 +22,7 @@ from app.commands import FAILED, INTERRUPTED, PlainCommand, stop_writing
 from app.comparison import Found, Pair, Reader, join
 from app.kafka import client_options, reading
 from app.letters.selection import parse_since
-from app.log import printable
+from app.lines import printable
 from app.sending import NoTopic
 from app.settings import Settings
 from app.times import format_time

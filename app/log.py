@@ -1,8 +1,4 @@
-"""Log lines in both languages.
-
-Ids and error texts come from outside. What is not printable in them is escaped, so that nobody can forge a line, and
-what is long is cut. Nothing is formatted for a level that is off.
-"""
+"""The log lines of batches. Nothing is formatted for a level that is off."""
 
 from __future__ import annotations
 
@@ -10,275 +6,17 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
-from itertools import islice
-from types import MappingProxyType
 from typing import Final
 
 from app.choices import Language
+from app.lines import NAME_SHOWN, Line, Shown, names, printable, say
 from tables.codes import LatePolicy
 from tables.events import Command, Source
 
-__all__ = [
-    "CATALOGUE",
-    "BatchLog",
-    "Line",
-    "Shown",
-    "names",
-    "printable",
-    "say",
-    "tell",
-]
+__all__ = ["BatchLog"]
 
-NAMES_SHOWN: Final = 13
 PROGRESS_SECONDS: Final = 1.0
 TIMEOUT_CHANGE: Final = 0.25  # of the timeout that was told last: what differs by more is told again
-_NAME_SHOWN: Final = 200
-_TEXT_SHOWN: Final = 500
-
-
-class Line(StrEnum):
-    """What a log line tells; in JSON the field `event`."""
-
-    OPENED = "batch-opened"
-    PROGRESS = "batch-progress"
-    COMPLETED = "batch-completed"
-    PUBLISHED = "batch-published"
-    TIMED_OUT = "batch-timed-out"
-    RELEASED_EARLY = "batch-released-early"
-    DISCARDED = "batch-discarded"
-    COMMAND = "operator-command"
-    VOID_COMMAND = "operator-command-void"
-    REVISED = "batch-revised"
-    TIMEOUT = "adaptive-timeout"
-    LATE = "late-result"
-    LATE_KEPT = "late-results-kept"
-    LATE_SKIPPED = "late-and-skipped"
-    LATE_DROPPED = "late-results-dropped"
-    BAD_HEADER = "bad-header"
-    EMPTY_MESSAGE = "empty-message"
-    DEAD_LETTER = "dead-letter"
-    WORKER_READY = "worker-ready"
-    WEB = "web"
-    TOPICS_CREATED = "topics-created"
-    BROKER_AWAY = "broker-away"
-    BROKER_BACK = "broker-back"
-    READING_WAITS = "reading-waits"
-    LOOP_BLOCKED = "loop-blocked"
-    LOOP_BUSY = "loop-busy"
-    LOOP_RUNS = "loop-runs"
-    NOT_ASKED = "results-not-asked-for"
-    PROCESS_DIED = "process-died"
-
-
-CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
-    {
-        line: MappingProxyType({Language.EN: en, Language.ZH: zh})
-        for line, en, zh in (
-            (
-                Line.OPENED,
-                "Batch {batch_id} opened, expected stations: {stations}",
-                "初始化批次 {batch_id}，预期场站: {stations}",
-            ),
-            (
-                Line.PROGRESS,
-                "Batch {batch_id} progress: {arrived}/{expected}, pending: {stations}",
-                "批次 {batch_id} 进度: {arrived}/{expected}，待完成: {stations}",
-            ),
-            (
-                Line.COMPLETED,
-                "Batch {batch_id} complete, stations: {stations}",
-                "批次 {batch_id} 完成，场站: {stations}",
-            ),
-            (
-                Line.PUBLISHED,
-                "Batch {batch_id} published with {count} stations",
-                "批次 {batch_id} 结果已上传，包含 {count} 个场站",
-            ),
-            (
-                Line.TIMED_OUT,
-                "Batch {batch_id} timed out with {arrived}/{expected}, missing stations: {stations}",
-                "批次 {batch_id} 超时，已完成 {arrived}/{expected}，缺失场站: {stations}",
-            ),
-            (
-                Line.RELEASED_EARLY,
-                "Batch {batch_id} released early ({rule}) with {arrived}/{expected}, missing stations: {stations}",
-                "批次 {batch_id} 提前发布 ({rule})，已完成 {arrived}/{expected}，缺失场站: {stations}",
-            ),
-            (
-                Line.DISCARDED,
-                "Batch {batch_id} discarded ({rule}) with {arrived}/{expected}: not published, see the dead letters",
-                "批次 {batch_id} 已丢弃 ({rule})，已完成 {arrived}/{expected}，未发布，详见死信",
-            ),
-            (
-                Line.COMMAND,
-                "Batch {batch_id}: {action} by operator {by} at {at}, deadline {deadline}",
-                "批次 {batch_id} 由操作员 {by} 于 {at} 执行 {action}，截止时间 {deadline}",
-            ),
-            (
-                Line.VOID_COMMAND,
-                "Batch {batch_id}: {action} by operator {by} at {at} changes nothing: the batch is not open, or can't "
-                "be extended any further",
-                "批次 {batch_id} 操作员 {by} 于 {at} 的 {action} 无效: 批次未打开，或无法继续延长",
-            ),
-            (
-                Line.LATE,
-                "Batch {batch_id} late result of station {station_id}, status: {status}, reason: {reason}",
-                "批次 {batch_id} 收到迟到结果，场站: {station_id}，状态: {status}，原因: {reason}",
-            ),
-            (
-                Line.TIMEOUT,
-                "Timeout of batches of about {stations} stations is {timeout:.2f} s now, as recent ones have needed",
-                "约 {stations} 个场站的批次超时现为 {timeout:.2f} 秒，依据近期批次耗时",
-            ),
-            (
-                Line.LATE_KEPT,
-                "Batch {batch_id} late results for the next revision, stations: {stations}",
-                "批次 {batch_id} 收到迟到结果，将计入下一修订，场站: {stations}",
-            ),
-            (
-                Line.LATE_SKIPPED,
-                "Batch {batch_id} late, and not run any more: they stay missing, stations: {stations}",
-                "批次 {batch_id} 已迟到且不再运行，仍记为缺失，场站: {stations}",
-            ),
-            (
-                Line.LATE_DROPPED,
-                "Batch {batch_id} late results dropped (AGG_LATE_POLICY=drop), stations: {stations}",
-                "批次 {batch_id} 迟到结果已丢弃 (AGG_LATE_POLICY=drop)，场站: {stations}",
-            ),
-            (
-                Line.REVISED,
-                "Batch {batch_id} revised, revision {revision} with {arrived}/{expected}, missing stations: {stations}",
-                "批次 {batch_id} 已修订，修订号 {revision}，已完成 {arrived}/{expected}，缺失场站: {stations}",
-            ),
-            (
-                Line.BAD_HEADER,
-                "{place}: {problem}; the default is used",
-                "{place}: {problem}，使用默认值",
-            ),
-            (
-                Line.EMPTY_MESSAGE,
-                "{place} is an empty list of records: nothing to do",
-                "{place} 的记录列表为空，无需处理",
-            ),
-            (
-                Line.DEAD_LETTER,
-                "Dead letter ({reason}): {error} [{place}]",
-                "死信 ({reason}): {error} [{place}]",
-            ),
-            (
-                Line.WORKER_READY,
-                "Worker ready, partitions: {partitions}",
-                "worker 已就绪，分区: {partitions}",
-            ),
-            (
-                Line.WEB,
-                "This worker's pages: {url}",
-                "本 worker 的页面: {url}",
-            ),
-            (
-                Line.TOPICS_CREATED,
-                "Topics created: {topics}",
-                "已创建主题: {topics}",
-            ),
-            (
-                Line.BROKER_AWAY,
-                "Kafka at {broker} is away, waiting for it up to {patience:g} s: {error}",
-                "Kafka {broker} 不可用，最多等待 {patience:g} 秒: {error}",
-            ),
-            (
-                Line.BROKER_BACK,
-                "Kafka at {broker} is back after {away:.1f} s",
-                "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
-            ),
-            (
-                Line.READING_WAITS,
-                "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",
-                "暂停读取，等待批次关闭: 已有 {count} 个未关闭批次 (AGG_MAX_OPEN_BATCHES)",
-            ),
-            (
-                Line.LOOP_BLOCKED,
-                "{name} blocks the event loop, for {seconds:.1f} s so far ({about}): everything else waits; {place}",
-                "{name} 阻塞了事件循环，已持续 {seconds:.1f} 秒 ({about})，其他一切都在等待；{place}",
-            ),
-            (
-                Line.LOOP_BUSY,
-                "The event loop has not got on for {seconds:.1f} s; {place}",
-                "事件循环已有 {seconds:.1f} 秒没有进展；{place}",
-            ),
-            (
-                Line.LOOP_RUNS,
-                "The event loop runs again, after {seconds:.1f} s",
-                "事件循环恢复运行，中断 {seconds:.1f} 秒",
-            ),
-            (
-                Line.NOT_ASKED,
-                "{name} has returned results of stations that it was not called for, ignored: {stations}",
-                "{name} 返回了未请求场站的结果，已忽略: {stations}",
-            ),
-            (
-                Line.PROCESS_DIED,
-                "{name} has lost a process: {what}",
-                "{name} 的一个进程已退出: {what}",
-            ),
-        )
-    }
-)
-
-
-class Shown(str):
-    """Text that is fit for a log line already: printable and cut."""
-
-    __slots__ = ()
-
-
-def say(language: Language, line: Line, **fields: object) -> str:
-    """The line in that language. Texts among the fields are made printable and cut at 500 characters.
-
-    Raises:
-        KeyError: A field that the line needs is not given.
-    """
-    shown = {
-        name: printable(value) if isinstance(value, str) and not isinstance(value, Shown) else value
-        for name, value in fields.items()
-    }
-    return CATALOGUE[line][language].format_map(shown)
-
-
-def tell(logger: logging.Logger, level: int, language: Language, line: Line, **fields: object) -> None:
-    """Log the line."""
-    logger.log(level, "%s", say(language, line, **fields), extra={"event": str(line)})
-
-
-def printable(text: str, limit: int = _TEXT_SHOWN) -> Shown:
-    r"""The text cut at `limit` characters; if any of them is not printable, escaped as in a Python literal (`a\nb`)."""
-    cut = _cut(text, limit)
-    return Shown(cut if cut.isprintable() else repr(cut)[1:-1])
-
-
-def names(ids: Iterable[str], total: int) -> Shown:
-    """The ids in their order, printed like a Python set; after 13 of them only how many more `total` says there are.
-
-    Takes at most 14 ids out of the iterable, however many there are.
-    """
-    taken = list(islice(ids, NAMES_SHOWN + 1))
-    if not taken:
-        return Shown("set()")
-    quoted = [repr(_cut(name, _NAME_SHOWN)) for name in taken[:NAMES_SHOWN]]
-    more = max(total, len(taken)) - NAMES_SHOWN
-    return Shown("{" + ", ".join(quoted + ([f"… +{more}"] if more > 0 else [])) + "}")
-
-
-def _utc(moment: float) -> str:
-    """A point in time (Unix seconds) as people read it; any number has some text."""
-    try:
-        return datetime.fromtimestamp(moment, UTC).isoformat(sep=" ", timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
-        return str(moment)
-
-
-def _cut(text: str, limit: int) -> str:
-    return str(text) if len(text) <= limit else text[:limit] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +162,7 @@ class BatchLog:
             "station_id": station_id,
         }
         fields = {name: value for name, value in known.items() if value is not None}
-        place = Shown(", ".join(f"{name}={printable(str(value), _NAME_SHOWN)}" for name, value in fields.items()))
+        place = Shown(", ".join(f"{name}={printable(str(value), NAME_SHOWN)}" for name, value in fields.items()))
         extra = {**fields, "reason": reason}
         self._write(logging.WARNING, Line.DEAD_LETTER, extra, reason=reason, error=error, place=place or "?")
 
@@ -461,3 +199,11 @@ class BatchLog:
         if self.place is not None and "topic" not in known and isinstance(batch_id := extra.get("batch_id"), str):
             known["topic"], known["partition"] = self.place(batch_id)
         self.logger.log(level, say(self.language, line, **fields), extra=known)
+
+
+def _utc(moment: float) -> str:
+    """A point in time (Unix seconds) as people read it; any number has some text."""
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat(sep=" ", timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return str(moment)

@@ -22,7 +22,7 @@ from typing import Final
 from app.blocking import user_call
 from app.choices import Language
 from app.exits import EXIT_BUG, stop_at_once
-from app.log import Line, printable, tell
+from app.lines import Line, printable, tell
 from app.settings import Settings
 from app.watchdog import patience_of
 

@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping
 from contextlib import suppress
 
 from app.choices import Language
-from app.log import Line, tell
+from app.lines import Line, tell
 from app.partitions import Partitioner
 from app.transport import Clock
 

@@ -17,7 +17,7 @@ from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from app.kafka import client_options
-from app.log import Line, Shown, tell
+from app.lines import Line, Shown, tell
 from app.output import OUTPUT_HEADROOM
 from app.settings import Settings
 from tables.records import Table

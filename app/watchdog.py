@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from faust.types import TP
 
-from app.log import Line, Shown, tell
+from app.lines import Line, Shown, tell
 
 if TYPE_CHECKING:
     from app.worker import AggregatorApp

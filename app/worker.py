@@ -25,7 +25,7 @@ from app.figures import BATCH_EVENTS, CONTEXT, SOURCE, STATION_EVENTS, WorkerFig
 from app.functions import FunctionError
 from app.intake import ChunkIntake, Fetched, GradualIntake, MessageIntake
 from app.kafka import find_outputs, find_sources, survive_lost_connections
-from app.log import Line, Shown, tell
+from app.lines import Line, Shown, tell
 from app.loop_watch import LoopWatch, watch_loop
 from app.metrics import Metrics
 from app.open_batches import OpenBatches

@@ -9,7 +9,7 @@ from datetime import datetime
 from rich.text import Text
 
 from app.demo.tally import Output, Tally, read_json
-from app.log import printable
+from app.lines import printable
 
 __all__ = ["dead_letter_line", "late_line", "output_line", "summary"]
 

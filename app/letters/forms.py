@@ -14,7 +14,7 @@ import orjson
 
 from app.dead_letters import last_line
 from app.letters.letter import Letter
-from app.log import printable
+from app.lines import printable
 from app.times import format_time
 
 __all__ = ["full", "json_line", "table"]

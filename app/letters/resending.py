@@ -16,7 +16,7 @@ from app.kafka import client_options
 from app.letters.letter import Letter
 from app.letters.memory import ReplayMemory
 from app.letters.replay import CannotReplay, Replay
-from app.log import printable
+from app.lines import printable
 from app.settings import Settings
 from app.topics import create_topic, message_bytes, topic_specs
 from app.transport import Clock, OutMessage

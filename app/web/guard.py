@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.log import printable
+from app.lines import printable
 from app.web.access import Access
 from app.web.errors import error_response
 from app.web.limits import Buckets, client_of

@@ -15,7 +15,8 @@ import pytest
 from mode.utils.logging import setup_logging
 
 from app.choices import Language, LogFormat
-from app.log import CATALOGUE, BatchLog, Line, names, printable, say
+from app.lines import CATALOGUE, Line, names, printable, say
+from app.log import BatchLog
 from app.log_format import JsonFormatter, RepeatFilter, logging_config
 from tables.events import Source
 

@@ -17,7 +17,7 @@ from app.callbacks import Call, CallbackRunner
 from app.choices import Language
 from app.executors import LoopExecutor
 from app.handler import StationResultHandler
-from app.log import CATALOGUE, Line
+from app.lines import CATALOGUE, Line
 from app.loop_watch import BLOCKED_SECONDS, LOOK_SECONDS, LoopWatch
 
 LONG = BLOCKED_SECONDS + 3 * LOOK_SECONDS
