@@ -7,6 +7,7 @@ import asyncio
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +130,13 @@ async def idle(broker: DevBroker, folder: Path) -> tuple[int, float, float]:
         worker.stop()
 
 
-async def run(total: int) -> None:
+def load_of(text: str) -> tuple[int, int]:
+    """Of `100x168`, stations and records a station."""
+    stations, _, window = text.partition("x")
+    return int(stations), int(window)
+
+
+async def run(loads: Sequence[tuple[int, int]], total: int) -> None:
     """Measure and print."""
     console = Console(width=max(120, Console().width))
     table = Table(title=f"A station, {GUNS} guns a record; bytes are those of Kafka's record batches, not compressed")
@@ -137,7 +144,7 @@ async def run(total: int) -> None:
         table.add_column(column, justify="right")
     with tempfile.TemporaryDirectory() as folder, DevBroker() as broker:
         resident, share, startup = await idle(broker, Path(folder))
-        for stations, window in LOADS:
+        for stations, window in loads:
             row = await measure(broker, Path(folder), stations, window, total=total, startup=startup)
             table.add_row(
                 f"{row.stations:,}",
@@ -154,4 +161,6 @@ async def run(total: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=200_000, help="records a load, about")
-    asyncio.run(run(parser.parse_args().records))
+    parser.add_argument("--loads", type=load_of, nargs="+", default=LOADS, metavar="STATIONSxRECORDS", help="1000x168")
+    options = parser.parse_args()
+    asyncio.run(run(options.loads, options.records))
