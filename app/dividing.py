@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +11,7 @@ import orjson
 
 from app.times import TIME_KEYS, record_moment
 from tables.context import EVERYONE
+from tables.frozen import dataclass
 
 __all__ = [
     "CONTEXT_ID_KEYS",

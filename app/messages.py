@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -20,6 +19,7 @@ from app.trace_context import is_trace
 from tables.codes import Action, Code
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Tombstone
 from tables.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
+from tables.frozen import dataclass
 
 __all__ = [
     "FORMAT_VERSION",

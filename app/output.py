@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from app.trace_context import publish_trace, trace_headers
 from tables.events import Decision, Operator
+from tables.frozen import dataclass
 
 __all__ = [
     "OUTPUT_HEADROOM",

@@ -6,10 +6,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from app.dividing import STATION_ID_KEYS, SourceBatch, divide, find_records, load_json
+from tables.frozen import dataclass
 
 __all__ = ["ENVELOPE_KEY", "Overrides", "batch_id", "parse_message", "read_overrides"]
 

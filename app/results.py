@@ -6,12 +6,12 @@ Nothing in here raises: whatever object a user's function hands over, the worst 
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from tables.codes import Code
+from tables.frozen import dataclass
 
 __all__ = [
     "EMPTY",

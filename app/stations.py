@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import DeadLetters
@@ -20,6 +19,7 @@ from app.station_context import StationContext
 from app.traces import Traces
 from app.transport import InMessage, Sender
 from tables.codes import Code
+from tables.frozen import dataclass
 
 __all__ = ["StationAgent"]
 

@@ -7,8 +7,9 @@ know neither.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from tables.frozen import dataclass
 
 __all__ = ["Clock", "Headers", "InMessage", "OutMessage", "Sender"]
 

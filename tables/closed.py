@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tables.batch import FIRST_REVISION, Batch
 from tables.codes import CompletedBy, Status
 from tables.events import Decision, Forget
+from tables.frozen import dataclass
 from tables.records import Header, Revision
 
 __all__ = ["LIVE_STATIONS", "ClosedBatch", "ClosedBatches", "line_of_decision", "line_of_records"]

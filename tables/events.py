@@ -6,10 +6,11 @@ state machine takes every time from there, never from a clock of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from tables.codes import Action, Code, CompletedBy, LatePolicy, Status
+from tables.frozen import dataclass
 from tables.timeouts import Observation
 
 __all__ = [

@@ -9,7 +9,6 @@ times, so the changelog grows linearly with the stations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +17,7 @@ import orjson
 from tables.codes import Action, CompletedBy, LatePolicy, State, Status
 from tables.events import Decision, Operator, Position
 from tables.formats import FORMAT_VERSION, load, reading
+from tables.frozen import dataclass
 from tables.roster import Roster
 from tables.segments import StoredSource, group_list, load_group, load_source, revision_key, source_list
 from tables.sources import Group

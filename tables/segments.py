@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
 
 from tables.events import Position, Source
 from tables.formats import FORMAT_VERSION, load, reading
+from tables.frozen import dataclass
 from tables.sources import Extension, Group, Piece, SourceState
 
 __all__ = [

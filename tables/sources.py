@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tables.events import Decision, Position, Source
+from tables.frozen import dataclass
 
 __all__ = ["ABSENT", "START", "Extension", "Group", "Piece", "SourceState"]
 

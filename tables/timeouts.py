@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, log
 from typing import NamedTuple, Protocol
 
 from tables.codes import CompletedBy
+from tables.frozen import dataclass
 
 __all__ = ["WINDOW", "AdaptiveTimeout", "FixedTimeout", "Observation", "TimeoutPolicy", "observe"]
 
