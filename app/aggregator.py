@@ -1,16 +1,20 @@
 """The aggregator: applies the batches' log to the state machine and carries out the effects, in order.
 
 One writer for each batch: the owner of the batch's partition. A chunk of the log is applied in memory, event by event;
-then what it means to others (dead letters, late outcomes) is sent, then the state is stored, and only then may the
-chunk be acknowledged. Publishing is the outbox's work (app/publisher.py), from the stored decision.
+then what it means to others (dead letters, late outcomes) is sent, then the state is stored, and only then is the
+chunk acknowledged. Publishing is the outbox's work (app/publisher.py), from the stored decision.
+
+A decision is stored at once; what has come to batches that are still open may wait a little (app/unstored.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
@@ -25,6 +29,7 @@ from app.messages import FrameError, decode_events
 from app.open_batches import OpenBatches
 from app.publisher import Publisher, Release
 from app.transport import Clock, InMessage, OutMessage, Sender
+from app.unstored import Unstored
 from tables.batch import Batch
 from tables.events import BatchEvent, Decision, Position, Released, SkippedFailed
 from tables.policies import Rules
@@ -35,6 +40,7 @@ from tables.working_set import Records, WorkingSet
 __all__ = ["TICK_SECONDS", "Aggregator", "AggregatorConfig", "StateStore"]
 
 TICK_SECONDS = 0.05  # between two looks for deadlines
+SETTLE_SECONDS = 3.0  # what is not stored yet gets to be stored when partitions are taken away
 
 
 class StateStore(Protocol):
@@ -69,6 +75,7 @@ class _Chunk:
     unrun: list[SkippedFailed] = field(default_factory=list)  # whose letters have to be made first
     state: list[OutMessage] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
+    released: dict[int, dict[str, Destination]] = field(default_factory=dict)  # by partition and batch
 
 
 class Aggregator:
@@ -103,6 +110,8 @@ class Aggregator:
         self._open_batches = open_batches
         open_batches.own(self.sets)
         self._recovered_at = -math.inf
+        self._unstored = Unstored()
+        self._storing = asyncio.Lock()  # what is stored later must not overtake what is stored now
 
     # -- partitions --------------------------------------------------------------------------------------------------
 
@@ -122,33 +131,71 @@ class Aggregator:
             self._timeouts.reset(observation for _, observation in observations[-WINDOW:])
         self._publisher.recover(releases)
 
+    async def settle(self) -> None:
+        """Store what is not stored yet, within SETTLE_SECONDS; what then is not is for the next owner to do again."""
+        if self._unstored.due(math.inf):
+            task = asyncio.get_running_loop().create_task(self._store_what_waits(math.inf))
+            await asyncio.wait([task], timeout=SETTLE_SECONDS)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     def drop_all(self) -> None:
         """Give up every partition: another worker may be its owner from now on."""
+        self._unstored.drop()
         self.sets.clear()
         self._open_batches.clear()
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
-    async def handle(self, messages: Sequence[InMessage]) -> None:
-        """Apply a chunk of the log; when this returns, all that it led to is stored and it may be acknowledged."""
-        chunk = self._apply(messages)
-        if chunk.unrun:
-            for failed in await self._source_letters.of(chunk.unrun):
-                chunk.outgoing += self._effects.carry_out(failed)
-        if chunk.outgoing:
-            await self._sender.send(chunk.outgoing)
-        if chunk.state:
-            await self._store.save(chunk.state)
+    async def handle(self, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
+        """Apply a chunk of the log; `done` is called for all of it when everything that it led to is stored."""
+        async with self._storing:
+            chunk = self._apply(messages)
+            now = self._clock()
+            self._unstored.add(messages, now, done)
+            with self._nothing_done_if_it_fails():
+                if chunk.unrun:
+                    for failed in await self._source_letters.of(chunk.unrun):
+                        chunk.outgoing += self._effects.carry_out(failed)
+                if chunk.outgoing:
+                    await self._sender.send(chunk.outgoing)
+                # What was sent would be sent again after a crash: the sooner it is stored, the more seldom.
+                await self._store_state(chunk, math.inf if chunk.outgoing else now)
         if chunk.releases:
             self._publisher.release(chunk.releases)
 
+    async def _store_what_waits(self, now: float) -> None:
+        async with self._storing:
+            with self._nothing_done_if_it_fails():
+                await self._store_state(_Chunk(), now)
+
+    async def _store_state(self, chunk: _Chunk, now: float) -> None:
+        """Store what the events applied so far have changed, as far as it must not wait; acknowledge what is stored."""
+        upto = self._unstored.due(now)
+        for partition, working_set in self.sets.items():
+            writes = working_set.take_writes(chunk.released.get(partition, {}), upto=upto.get(partition, -1))
+            chunk.state += self._store.apply(partition, writes)
+        unstored_from = {partition: working_set.unstored_from for partition, working_set in self.sets.items()}
+        stored = self._unstored.count_stored(unstored_from)
+        if chunk.state:
+            await self._store.save(chunk.state)
+        self._unstored.stored(stored)
+
+    @contextmanager
+    def _nothing_done_if_it_fails(self) -> Iterator[None]:
+        """What has been taken out of the working sets may not be stored then: none of it may be acknowledged."""
+        try:
+            yield
+        except BaseException:
+            self._unstored.drop()
+            raise
+
     def _apply(self, messages: Sequence[InMessage]) -> _Chunk:
         chunk = _Chunk()
-        destinations: dict[int, dict[str, Destination]] = {}
         progressed: dict[str, Batch] = {}
         for message in messages:
             working_set = self.sets[message.partition]
-            released = destinations.setdefault(message.partition, {})
+            released = chunk.released.setdefault(message.partition, {})
             for ordinal, event in enumerate(self._read(message, chunk)):
                 for effect in working_set.apply(event, Position(message.offset, ordinal)):
                     chunk.outgoing += self._effects.carry_out(effect)
@@ -161,8 +208,6 @@ class Aggregator:
                 batch = working_set.open.get(event.batch_id)
                 if batch is not None:
                     progressed[event.batch_id] = batch
-        for partition, released in destinations.items():
-            chunk.state += self._store.apply(partition, self.sets[partition].take_writes(released))
         self._tell_progress(progressed.values())
         return chunk
 
@@ -203,10 +248,16 @@ class Aggregator:
     # -- time --------------------------------------------------------------------------------------------------------
 
     async def tick(self) -> None:
-        """Send an `expire` for each batch that is due and a `forget` for each that has been remembered long enough."""
-        frames = self._timely_events(self._clock())
+        """Send an `expire` for each batch that is due and a `forget` for each that has been remembered long enough.
+
+        Then store what has waited long enough for it.
+        """
+        now = self._clock()
+        frames = self._timely_events(now)
         if frames:
             await self._sender.send(frames)
+        if self._unstored.due(now):
+            await self._store_what_waits(now)
 
     def _timely_events(self, now: float) -> list[OutMessage]:
         beyond = self._beyond_the_limit()

@@ -10,13 +10,13 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Generic, TypeVar
 
 from app.transport import InMessage
+from tables.frozen import dataclass
 
 __all__ = ["ChunkIntake", "Fetched", "GradualIntake", "Intake", "MessageIntake"]
 
@@ -145,7 +145,7 @@ class ChunkIntake(Intake[Callable[[Sequence[InMessage]], Awaitable[None]]]):
 
 
 class GradualIntake(Intake[Callable[[Sequence[InMessage], Callable[[int], None]], Awaitable[None]]]):
-    """Many messages at once, acknowledged from the front: `handle` says how many more of them are done, as it goes."""
+    """Many messages at once, acknowledged from the front: `handle` says how many more of them are done, whenever."""
 
     async def _work(self) -> None:
         chunk = _Chunk(self._take_chunk())

@@ -95,7 +95,7 @@ class AggregatorApp(faust.App):
         self.singles_intake = GradualIntake(self._split, self._is_current, self.fail)
         self.context_intake = ChunkIntake(self._split_context, self._is_current, self.fail)
         self.station_intake = MessageIntake(self._run_stations, self._is_current, self.fail)
-        self.batch_intake = ChunkIntake(self._aggregate, self._is_current, self.fail)
+        self.batch_intake = GradualIntake(self._aggregate, self._is_current, self.fail)
         self.statistics = Statistics(Metrics(), time.time)
         self.figures = WorkerFigures(self)
         self._watchdog = Watchdog(self)
@@ -250,9 +250,9 @@ class AggregatorApp(faust.App):
         self.figures.read(STATION_EVENTS, (message,))
         await self.pipeline.stations.handle(message, done)
 
-    async def _aggregate(self, messages: Any) -> None:
+    async def _aggregate(self, messages: Any, done: Any) -> None:
         self.figures.read(BATCH_EVENTS, messages)
-        await self.pipeline.aggregator.handle(messages)
+        await self.pipeline.aggregator.handle(messages, done)
 
     async def tick(self) -> None:
         """Deadlines and forgetting, on the partitions that are ours and recovered."""

@@ -11,7 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 
 from tables.batch import FIRST_REVISION, Batch
 from tables.closed import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
@@ -76,7 +76,9 @@ class WorkingSet:
         self._undone: dict[str, dict[int, Header | Revision]] = {}
         self._pending: dict[str, float] = {}  # batches that are to be revised, and since when
         self._keys: dict[str, Keys] = {}
-        self._touched: dict[str, Batch] = {}
+        # What has changed and is not stored yet: closed batches, and open ones, each with the first offset that is not.
+        self._urgent: dict[str, Batch] = {}
+        self._touched: dict[str, int] = {}
         self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
         self._deadlines: list[tuple[float, str]] = []
         self._revisions: list[tuple[float, str]] = []
@@ -107,12 +109,15 @@ class WorkingSet:
                 return _of_unknown(event)
             batch = self.open[event.batch_id] = Batch(event.batch_id, event.opened_at, self._rules)
         effects = self._apply_to(batch, event, position)
-        self._touched[batch.batch_id] = batch
         if not batch.is_open:
             if batch.batch_id in self.open:
                 self.closing[batch.batch_id] = self.open.pop(batch.batch_id)
+                self._touched.pop(batch.batch_id, None)
+            self._urgent[batch.batch_id] = batch
             self._note_late(batch, effects)
-        elif batch.deadline != deadline:
+            return effects
+        self._touched.setdefault(batch.batch_id, position.offset)
+        if batch.deadline != deadline:
             heapq.heappush(self._deadlines, (batch.deadline, batch.batch_id))
         return effects
 
@@ -136,7 +141,7 @@ class WorkingSet:
         if batch_id not in self.closed:
             return None
         # What has been touched and not stored yet is not in the records.
-        batch = self._touched.get(batch_id) or self._closed.live.get(batch_id)
+        batch = self._urgent.get(batch_id) or self._closed.live.get(batch_id)
         if batch is None:
             batch = self._read(batch_id)
         self._closed.keep_live(batch)
@@ -185,24 +190,35 @@ class WorkingSet:
             self._closed.forgetting.discard(batch_id)
             return
         self._closed.forget(batch_id)
-        self._touched.pop(batch_id, None)
+        self._urgent.pop(batch_id, None)
         # The header last: what a crash leaves of a batch must not look like one that is open.
         self._owed += [Write(Table.BATCHES, key, None) for key in self._keys.pop(batch_id).all()]
         self._owed.append(Write(Table.BATCHES, batch_id.encode(), None))
 
     # -- what is to be stored ----------------------------------------------------------------------------------------
 
-    def take_writes(self, destination_of: Mapping[str, Destination]) -> list[Write]:
-        """The records that the events applied since the last call have made, in the order to store them.
+    @property
+    def unstored_from(self) -> float:
+        """The first offset of the log of which something is not stored yet; infinite where all is."""
+        return next(iter(self._touched.values()), math.inf)
 
-        `destination_of` gives where the output of each batch that has been released since then goes.
+    def take_writes(self, destination_of: Mapping[str, Destination], *, upto: float = math.inf) -> list[Write]:
+        """The records that the events applied so far have made, as far as no call has given them out before, in order.
+
+        `destination_of` gives where the output of each batch that has been released since the last call goes. What has
+        come to a batch that is still open is left for another call, unless some of it stands at the offset `upto` or
+        before that: a batch that closes first needs one record, where it would have had one for each chunk of the log,
+        and the deletion of each.
         """
         writes, self._owed = self._owed, []
-        for batch in self._touched.values():
+        due = list(self._urgent.values())
+        due += [self.open[batch_id] for batch_id in takewhile(lambda one: self._touched[one] <= upto, self._touched)]
+        for batch in due:
             for piece in batch.fresh:
                 writes += self._store(batch, piece, destination_of)
             batch.fresh = []
-        self._touched.clear()
+            self._touched.pop(batch.batch_id, None)
+        self._urgent.clear()
         return writes
 
     def _store(self, batch: Batch, piece: Piece, destination_of: Mapping[str, Destination]) -> list[Write]:
@@ -352,7 +368,7 @@ class WorkingSet:
 
     def decision_of(self, batch_id: str) -> Decision | None:
         """The latest decision of a batch that has closed, None when there is none; nothing is kept for this look."""
-        batch = self.closing.get(batch_id) or self._touched.get(batch_id) or self._closed.live.get(batch_id)
+        batch = self.closing.get(batch_id) or self._urgent.get(batch_id) or self._closed.live.get(batch_id)
         if batch is None and batch_id in self.closed:
             batch = self._read(batch_id)
         return batch.decision if batch is not None else None

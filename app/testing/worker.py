@@ -201,7 +201,7 @@ class MemoryWorker:
             settings.station_events_topic, MessageIntake(pipeline.stations.handle, self._is_current, self._life.end)
         )
         self._read(
-            settings.batch_events_topic, ChunkIntake(pipeline.aggregator.handle, self._is_current, self._life.end)
+            settings.batch_events_topic, GradualIntake(pipeline.aggregator.handle, self._is_current, self._life.end)
         )
         self._keep(asyncio.get_running_loop().create_task(self._tick()))
 

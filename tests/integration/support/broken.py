@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.aggregator import Aggregator
 from app.transport import InMessage
@@ -11,7 +11,7 @@ from tests.integration.support.model import callback
 __all__ = ["callback"]
 
 
-async def handle(self: Aggregator, messages: Sequence[InMessage]) -> None:
+async def handle(self: Aggregator, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
     message = "broken for the test"
     raise LookupError(message)
 
