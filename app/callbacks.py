@@ -103,6 +103,11 @@ class CallbackRunner:
         return self._pending
 
     @property
+    def upcoming(self) -> Call | None:
+        """The call that starts next; None when none waits for a place or for its turn."""
+        return self._ready[0] if self._ready else None
+
+    @property
     def running(self) -> int:
         """Callbacks that have started and have no outcome yet, those in overtime too."""
         return len(self._running)

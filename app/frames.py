@@ -10,7 +10,7 @@ from tables.events import BatchEvent
 
 __all__ = ["FRAME_BYTES", "FRAME_EVENTS", "StationPacker", "event_frames"]
 
-FRAME_EVENTS = 200
+FRAME_EVENTS = 500
 FRAME_BYTES = 512 * 1024
 
 

@@ -15,6 +15,7 @@ from tables.events import Arrived, FailureLetter, Source
 __all__ = ["OutcomeGatherer"]
 
 GATHER_SECONDS = 0.004
+BUSY_GATHER_SECONDS = 0.05  # while callbacks wait for their turn: what they give to the same batches can still come
 SETTLE_SECONDS = 3.0  # what outcomes on their way get to be confirmed when partitions are taken away
 
 
@@ -31,7 +32,9 @@ class _Filling:
 class OutcomeGatherer:
     """Sends outcomes to the `batch-events` topic and tells each outcome's owner when it is stored.
 
-    A slow station never delays a fast one: what is there is sent after `GATHER_SECONDS`, or when a frame is full.
+    A slow station never delays a fast one: what is there is sent after `GATHER_SECONDS`, or when a frame is full. While
+    `busy` says that callbacks wait for their turn it may stay up to `BUSY_GATHER_SECONDS`: the outcomes of a batch come
+    from all partitions of the station events, and each event of its log has its price.
     `on_error` gets what a send raised; the outcomes of that frame then stay unacknowledged.
     """
 
@@ -41,11 +44,13 @@ class OutcomeGatherer:
         *,
         sender: Sender,
         clock: Clock,
+        busy: Callable[[], bool],
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._topic = topic
         self._sender = sender
         self._clock = clock
+        self._busy = busy
         self._on_error = on_error
         self._filling: dict[int, _Filling] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -68,7 +73,8 @@ class OutcomeGatherer:
         if filling is None:
             filling = self._filling[partition] = _Filling()
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(GATHER_SECONDS, self._look, loop.time() + BUSY_GATHER_SECONDS)
         key = (batch_id, source)
         group = filling.groups.get(key)
         if group is None:
@@ -84,6 +90,14 @@ class OutcomeGatherer:
         filling.size += len(station) + len(outcome.value or "")
         if len(filling.stored) >= FRAME_EVENTS or filling.size >= FRAME_BYTES:
             self._send([self._frame(partition, self._filling.pop(partition))], filling.stored)
+
+    def _look(self, flush_at: float) -> None:
+        """Send what there is, unless more of the same is about to come."""
+        loop = asyncio.get_running_loop()
+        if self._busy() and loop.time() < flush_at:
+            self._timer = loop.call_later(GATHER_SECONDS, self._look, flush_at)
+        else:
+            self.flush()
 
     def flush(self) -> None:
         """Send what there is."""

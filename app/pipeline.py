@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Pipeline:
 
     async def cancel(self) -> None:
         """Give everything in flight up, unacknowledged: the partitions are being taken away, or the worker stops."""
-        await self.stations.cancel()
+        await asyncio.gather(self.stations.cancel(), self.aggregator.settle())
         await self.publisher.cancel()
         self.aggregator.drop_all()
 
@@ -171,6 +172,39 @@ def build_pipeline(
         )
 
     alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
+    stations = StationAgent(
+        make_runner=runner,
+        gatherer=OutcomeGatherer(
+            settings.batch_events_topic,
+            sender=sender,
+            clock=clock,
+            busy=lambda: stations.runner.upcoming is not None,
+            on_error=on_error,
+        ),
+        alignment=alignment,
+        partitioner=partitioner,
+        sender=sender,
+        dead_letters=dead_letters,
+        passthrough=PassThrough(
+            PassThroughConfig(settings.output_topic, settings.module, largest, most, settings.concurrency),
+            sender=sender,
+            handler=station_handler,
+            dead_letters=dead_letters,
+            on_error=on_error,
+        ),
+        passthrough_topics=frozenset(settings.passthrough_topics),
+        context=StationContext(
+            settings.context_topics,
+            store=store,
+            alignment=alignment,
+            partitioner=partitioner,
+            sender=sender,
+            dead_letters=dead_letters,
+            on_error=on_error,
+        ),
+        traces=traces,
+        clock=clock,
+    )
     return Pipeline(
         splitter=Splitter(
             SplitterConfig(
@@ -186,6 +220,7 @@ def build_pipeline(
             partitioner=partitioner,
             timeouts=timeouts,
             open_batches=open_batches,
+            lag=stations.lag,
             clock=clock,
             log=log,
             metrics=metrics,
@@ -199,32 +234,7 @@ def build_pipeline(
             partitioner=partitioner,
             metrics=metrics,
         ),
-        stations=StationAgent(
-            make_runner=runner,
-            gatherer=OutcomeGatherer(settings.batch_events_topic, sender=sender, clock=clock, on_error=on_error),
-            alignment=alignment,
-            partitioner=partitioner,
-            sender=sender,
-            dead_letters=dead_letters,
-            passthrough=PassThrough(
-                PassThroughConfig(settings.output_topic, settings.module, largest, most, settings.concurrency),
-                sender=sender,
-                handler=station_handler,
-                dead_letters=dead_letters,
-                on_error=on_error,
-            ),
-            passthrough_topics=frozenset(settings.passthrough_topics),
-            context=StationContext(
-                settings.context_topics,
-                store=store,
-                alignment=alignment,
-                partitioner=partitioner,
-                sender=sender,
-                dead_letters=dead_letters,
-                on_error=on_error,
-            ),
-            traces=traces,
-        ),
+        stations=stations,
         aggregator=Aggregator(
             AggregatorConfig(
                 settings.batch_events_topic,

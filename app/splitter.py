@@ -5,8 +5,9 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from zoneinfo import ZoneInfo
 
 from app.dead_letters import TOO_LARGE_BYTES, DeadLetters, Reason
@@ -23,10 +24,15 @@ from app.traces import SourceTrace, Traces
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.codes import Code
 from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source
+from tables.frozen import dataclass
 from tables.timeouts import TimeoutPolicy
 
 __all__ = ["Splitter", "SplitterConfig"]
 
+SHARE_STATIONS = 2_000  # that are stored together, about; then what they lead to gets its turn
+PACE_LAG = 0.05  # seconds by which callbacks may lag behind; with more, splitting waits for them
+PACE_SECONDS = 1.0  # the longest that a share waits
+PACE_LOOK = 0.005
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
 
@@ -70,6 +76,7 @@ class _Share:
 
     messages: int = 0
     traces: list[SourceTrace] = field(default_factory=list)
+    stations: int = 0
     letters: list[OutMessage] = field(default_factory=list)
     splits: list[_Split] = field(default_factory=list)
 
@@ -86,17 +93,20 @@ class Splitter:
         partitioner: Partitioner,
         timeouts: TimeoutPolicy,
         open_batches: OpenBatches,
+        lag: Callable[[], float],
         clock: Clock,
         log: BatchLog,
         metrics: Metrics,
         traces: Traces,
     ) -> None:
+        """A splitter; `lag` tells how many seconds after its splitting a message's first callbacks begin by now."""
         self._config = config
         self._sender = sender
         self._dead_letters = dead_letters
         self._partition_of = partitioner
         self._timeouts = timeouts
         self._open_batches = open_batches
+        self._lag = lag
         self._clock = clock
         self._log = log
         self._metrics = metrics
@@ -109,6 +119,8 @@ class Splitter:
         """
         share = _Share()
         for message in messages:
+            if not share.messages:
+                await self._pace()
             read = self._read(message)
             if self._must_wait(read):
                 await self._store(share, done)
@@ -118,8 +130,23 @@ class Splitter:
             share.traces.append(read.trace)
             share.letters += read.letters
             if read.stations:
+                share.stations += len(read.stations)
                 share.splits.append(self._split(read))
+            if share.stations >= SHARE_STATIONS:
+                await self._store(share, done)
+                share = _Share()
         await self._store(share, done)
+
+    async def _pace(self) -> None:
+        """Let callbacks catch up before more batches are opened.
+
+        A backlog would else be opened as fast as it is read, and run into its deadlines before its callbacks can begin.
+        It does not hold reading up for long: other workers may have callbacks to run that do not lag.
+        """
+        for _ in range(round(PACE_SECONDS / PACE_LOOK)):
+            if self._lag() <= PACE_LAG:
+                return
+            await asyncio.sleep(PACE_LOOK)
 
     async def _store(self, share: _Share, done: Callable[[int], None]) -> None:
         """Send dead letters, then every `open`, and only then the station events.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Container
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
@@ -17,7 +18,7 @@ from app.passthrough import PassThrough, SingleStation
 from app.results import Outcome
 from app.station_context import StationContext
 from app.traces import Traces
-from app.transport import InMessage, Sender
+from app.transport import Clock, InMessage, Sender
 from tables.codes import Code
 from tables.frozen import dataclass
 
@@ -71,6 +72,7 @@ class StationAgent:
         passthrough_topics: Container[str],
         context: StationContext,
         traces: Traces,
+        clock: Clock,
     ) -> None:
         self.runner = make_runner(self._module_input, self._on_outcome)
         self._gatherer = gatherer
@@ -82,8 +84,12 @@ class StationAgent:
         self._passthrough_topics = passthrough_topics
         self._context = context
         self._traces = traces
+        self._clock = clock
         self._stations = 0
         self._bytes = 0
+        self._waited = (
+            math.inf
+        )  # seconds, from the splitting of its message: the least of any callback since the last look
         self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
         self._room = asyncio.Event()
         self._room.set()
@@ -151,8 +157,24 @@ class StationAgent:
         self._shrink()
         done()
 
+    def lag(self) -> float:
+        """By how many seconds callbacks lag behind the splitting of messages; 0 when none waits for its turn.
+
+        It is the least that any has waited of those that began since the last look: stations whose calls queue up
+        behind one that is slow or hangs do not count.
+        """
+        upcoming = self.runner.upcoming
+        if upcoming is None:
+            return 0.0
+        waited, self._waited = self._waited, math.inf
+        if waited < math.inf or not isinstance(upcoming.context, _Job):
+            return waited if waited < math.inf else 0.0
+        return self._clock() - upcoming.context.group.opened_at
+
     def _module_input(self, call: Call) -> ModuleInput:
         job: _Job | SingleStation = call.context
+        if isinstance(job, _Job):
+            self._waited = min(self._waited, self._clock() - job.group.opened_at)
         topic = job.group.source.topic
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
+from app.splitter import PACE_SECONDS
 from app.testing import TopologyTestDriver
 from tests.functional.plant import BATCH, START, TOPIC, message, slow
 
@@ -114,3 +116,37 @@ def test_a_batch_counts_until_its_output_is_out() -> None:
             driver.advance(2.1)
         assert opened == [1, 2, 3]
         assert len(driver.outputs) == 3
+
+
+def test_a_backlog_is_opened_as_callbacks_get_their_turn() -> None:
+    names = [f"S{number}" for number in range(100)]
+    with TopologyTestDriver(slow(dict.fromkeys(names, 0.1)), concurrency=50, batch_timeout=5) as driver:
+        for second in range(10):
+            driver.send(message(*names, time=START + second))
+            driver.advance(0.02)
+        assert 1 < len(driver.open_batches) + len(driver.outputs) < 6
+        driver.advance(5.0)
+        assert [output.value["meta"]["status"] for output in driver.outputs] == ["complete"] * 10
+
+
+def test_callbacks_that_lag_on_and_on_do_not_end_reading() -> None:
+    with TopologyTestDriver(slow({"A": 30.0, "B": 30.0}), concurrency=1, batch_timeout=60) as driver:
+        for second in range(5):
+            driver.send(message("A", "B", time=START + second))
+            driver.advance(0.1)
+        assert len(driver.open_batches) == 2
+        driver.advance(PACE_SECONDS)
+        assert len(driver.open_batches) > 2
+        driver.advance(PACE_SECONDS)
+        assert len(driver.open_batches) == 5
+
+
+def test_a_station_that_hangs_holds_no_other_up() -> None:
+    with TopologyTestDriver(slow({"A": 30.0}), batch_timeout=5) as driver:
+        for second in range(10):
+            driver.send(message("A", "B", time=START + second))
+            driver.advance(0.1)
+        assert len(driver.open_batches) == 10
+        driver.advance(5.0)
+        opened = [output.value["meta"]["opened_at"] - START for output in driver.outputs]
+        assert max(later - earlier for earlier, later in pairwise(sorted(opened))) < 0.15
