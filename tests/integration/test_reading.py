@@ -36,6 +36,13 @@ def test_reading_from_the_latest_skips_what_is_old_but_nothing_that_comes_while_
     assert str(cluster.finish()) == "16 complete, 0 partial, 0 copies, 0 late"
 
 
+def test_messages_are_read_whatever_they_are_compressed_with(cluster: Cluster) -> None:
+    cluster.start().wait_ready()
+    for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd")):
+        cluster.send_compressed(codec, *(cluster.batch(10 * number + place, STATIONS) for place in range(3)))
+    assert str(cluster.finish()) == "12 complete, 0 partial, 0 copies, 0 late"
+
+
 def test_transactions_leave_gaps_that_neither_lose_a_batch_nor_hold_a_partition_up(
     kafka_broker: DevBroker, tmp_path: Path
 ) -> None:

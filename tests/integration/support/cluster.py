@@ -113,6 +113,17 @@ class Cluster:
 
         self._loop.run(send())
 
+    def send_compressed(self, codec: str, *batches: SentBatch) -> None:
+        """Send batches as one compressed record batch."""
+        self.sent.update({batch.batch_id: batch for batch in batches})
+
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap, compression_type=codec) as producer:
+                confirmed = [await producer.send(self.source, batch.value, partition=0) for batch in batches]
+                await asyncio.gather(*confirmed)
+
+        self._loop.run(send())
+
     def send_raw(self, topic: str, *values: bytes | None, key: bytes | None = None) -> None:
         """Send anything anywhere."""
         self._loop.run(self._send([(topic, key, value, ()) for value in values]))
