@@ -53,7 +53,8 @@ class WatchingSettings(KafkaSettings):
     @classmethod
     def _traces_need_opentelemetry(cls, traces: bool) -> bool:
         if traces and not _is_installed(_OPENTELEMETRY):
-            message = "must be false unless OpenTelemetry is installed: pip install 'station-batch-aggregator[traces]'"
+            packages = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+            message = f"must be false unless the extra `traces` is installed: pip install {packages}"
             raise ValueError(message)
         return traces
 

@@ -325,8 +325,8 @@ def test_without_the_extra_turning_traces_on_is_an_error_that_says_what_to_insta
         with pytest.raises(SettingsError) as caught:
             load_settings({"AGG_TRACES": "true"}, env_file=None)
         assert caught.value.problems == (
-            "AGG_TRACES='true': must be false unless OpenTelemetry is installed: "
-            "pip install 'station-batch-aggregator[traces]'",
+            "AGG_TRACES='true': must be false unless the extra `traces` is installed: "
+            "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
         )
         assert load_settings({}, env_file=None).traces is False
 
