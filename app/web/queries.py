@@ -13,12 +13,12 @@ from pydantic_core import CoreSchema, core_schema
 from app.web.errors import Refusal
 from app.web.listing import Cursor, Shown, decode_cursor
 
-__all__ = ["LIMIT", "BatchId", "CursorQuery", "LimitQuery", "LocalQuery", "ShownQuery", "after"]
+__all__ = ["LIMIT", "BatchId", "CursorQuery", "LimitQuery", "LocalQuery", "MayBeEmpty", "ShownQuery", "after"]
 
 LIMIT: Final = 100  # rows of a page, unless asked otherwise
 
 
-class _MayBeEmpty:
+class MayBeEmpty:
     """`key=` without a value is as if the key were not there, and is described so."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -35,16 +35,16 @@ def _given(value: object) -> object:
 
 
 BatchId = Annotated[str, Path(description="As the output names it")]
-ShownQuery = Annotated[Shown | None, _MayBeEmpty(), Query(description="Only these; both without it")]
+ShownQuery = Annotated[Shown | None, MayBeEmpty(), Query(description="Only these; both without it")]
 LimitQuery = Annotated[
     Annotated[int, Field(ge=1, le=1000)] | None,
-    _MayBeEmpty(),
+    MayBeEmpty(),
     Query(description=f"Rows of a page, 1 to 1000; {LIMIT} without it"),
 ]
-CursorQuery = Annotated[str | None, _MayBeEmpty(), Query(description="`next` of the page before")]
+CursorQuery = Annotated[str | None, MayBeEmpty(), Query(description="`next` of the page before")]
 LocalQuery = Annotated[
     bool | None,
-    _MayBeEmpty(),
+    MayBeEmpty(),
     Query(description="`true`: only what the worker that is asked has itself; without it the whole cluster"),
 ]
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import bisect
 import time
+from enum import StrEnum
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
@@ -23,7 +24,7 @@ from app.web import cursors
 from app.web.cluster import INTERNAL, Cluster
 from app.web.errors import Refusal
 from app.web.parts import Part, part_of
-from app.web.queries import LIMIT, CursorQuery, LimitQuery, LocalQuery
+from app.web.queries import LIMIT, CursorQuery, LimitQuery, LocalQuery, MayBeEmpty
 from app.web.state import WorkerState
 from app.web.views import Answer
 
@@ -48,21 +49,23 @@ class StationRow(Answer):
     p99: float | None
 
 
+class Order(StrEnum):
+    """Which stations come first: most missing, then most failed, then slowest (p99); or slowest, then most missing."""
+
+    MISSES = "misses"
+    SLOWNESS = "slowness"
+
+
 class StationList(Answer):
-    """One page of stations: most missing first, then most failed, then slowest (p99)."""
+    """One page of stations."""
 
     stations: list[StationRow]
     next: str | None = Field(description="The `cursor` of the next page; null on the last one")
     incomplete: list[str] = Field(description="URLs of workers that did not answer")
 
 
-class _Place(NamedTuple):
-    """Where a station stands: the smaller, the further up."""
-
-    misses: int  # negative, as the next two
-    failures: int
-    slowness: float
-    station_id: str
+# Where a station stands, the smaller, the further up: three numbers, negative since the largest come first, and its id.
+_Place = tuple[float, float, float, str]
 
 
 class _Tally:
@@ -85,18 +88,24 @@ class _Tally:
             p99=self.durations.quantile(0.99),
         )
 
-    def place(self, station_id: str) -> _Place:
-        return _Place(-self.misses, -self.failures, -(self.durations.quantile(0.99) or 0.0), station_id)
+    def place(self, station_id: str, order: Order) -> _Place:
+        slowness = -(self.durations.quantile(0.99) or 0.0)
+        if order is Order.SLOWNESS:
+            return slowness, -self.misses, -self.failures, station_id
+        return -self.misses, -self.failures, slowness, station_id
+
+
+OrderQuery = Annotated[Order | None, MayBeEmpty(), Query(description="`misses` without it")]
 
 
 class _Ranking(NamedTuple):
     made_at: float  # monotonic
-    places: list[_Place]
+    places: dict[Order, list[_Place]]  # of the orders that have been asked for
     tallies: dict[str, _Tally]
     incomplete: list[str]
 
 
-_PLACES: Final = TypeAdapter(tuple[int, int, FiniteFloat, str], config=ConfigDict(strict=True))
+_CURSORS: Final = TypeAdapter(tuple[Order, FiniteFloat, FiniteFloat, FiniteFloat, str], config=ConfigDict(strict=True))
 
 
 class Stations:
@@ -108,16 +117,17 @@ class Stations:
         self._latest: _Ranking | None = None
         self._making = asyncio.Lock()
 
-    async def page(self, limit: int, cursor: str | None, *, local: bool) -> StationList:
+    async def page(self, order: Order, limit: int, cursor: str | None, *, local: bool) -> StationList:
         """A page of the stations of all workers, or of what this one has counted."""
-        last = _place(cursor) if cursor is not None else None
+        last = _place(cursor, order) if cursor is not None else None
         ranking = await self._rank(local=True) if local else await self._ranking()
-        start = bisect.bisect_right(ranking.places, last) if last is not None else 0
-        page = ranking.places[start : start + limit]
-        more = start + limit < len(ranking.places)
+        places = await _places(ranking, order)
+        start = bisect.bisect_right(places, last) if last is not None else 0
+        page = places[start : start + limit]
+        more = start + limit < len(places)
         return StationList(
-            stations=[ranking.tallies[place.station_id].row(place.station_id) for place in page],
-            next=cursors.encode(page[-1]) if more and page else None,
+            stations=[ranking.tallies[station_id].row(station_id) for *_, station_id in page],
+            next=cursors.encode((order, *page[-1])) if more and page else None,
             incomplete=ranking.incomplete,
         )
 
@@ -147,13 +157,19 @@ class Stations:
         for line in (line for lines in gathered.parts for line in lines):
             _add(tallies, line)
             await asyncio.sleep(0)
-        names = list(tallies)
+        return _Ranking(time.monotonic(), {}, tallies, gathered.incomplete)
+
+
+async def _places(ranking: _Ranking, order: Order) -> list[_Place]:
+    if order not in ranking.places:
+        names = list(ranking.tallies)
         places: list[_Place] = []
         for start in range(0, len(names), _LINE):
-            places += [tallies[name].place(name) for name in names[start : start + _LINE]]
+            places += [ranking.tallies[name].place(name, order) for name in names[start : start + _LINE]]
             await asyncio.sleep(0)
         places.sort()
-        return _Ranking(time.monotonic(), places, tallies, gathered.incomplete)
+        ranking.places[order] = places
+    return ranking.places[order]
 
 
 def _add(tallies: dict[str, _Tally], line: bytes) -> None:
@@ -177,11 +193,15 @@ def _read_part(body: bytes) -> Part[list[bytes]]:
     return Part(partitions=frozenset(orjson.loads(head)), answer=lines)
 
 
-def _place(cursor: str) -> _Place:
+def _place(cursor: str, order: Order) -> _Place:
     try:
-        return _Place(*cursors.decode(cursor, _PLACES))
+        cursors_order, first, second, third, station_id = cursors.decode(cursor, _CURSORS)
     except ValueError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", f"cursor: {error}") from None
+    if cursors_order is not order:
+        message = f"cursor: is of the order {cursors_order}, not {order}"
+        raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", message)
+    return first, second, third, station_id
 
 
 def stations_router(state: WorkerState, stations: Stations) -> APIRouter:
@@ -189,13 +209,15 @@ def stations_router(state: WorkerState, stations: Stations) -> APIRouter:
     router = APIRouter(tags=["statistics"])
 
     @router.get("/stations")
-    async def listing(limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None) -> StationList:
-        """The stations since the workers' starts: most missing first, then most failed, then slowest (p99).
+    async def listing(
+        order: OrderQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
+    ) -> StationList:
+        """The stations since the workers' starts.
 
         A cursor names the place of the last row of its page; a station that has changed places meanwhile may be shown
         twice or be left out.
         """
-        return await stations.page(limit or LIMIT, cursor, local=bool(local))
+        return await stations.page(order or Order.MISSES, limit or LIMIT, cursor, local=bool(local))
 
     @router.get(INTERNAL + _STATIONS, include_in_schema=False)
     async def part() -> Response:

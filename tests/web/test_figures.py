@@ -49,18 +49,32 @@ def test_stations_are_ranked_by_misses_then_failures() -> None:
     assert answer["next"] is None
 
 
-def test_stations_come_in_pages() -> None:
+@pytest.mark.parametrize(
+    ("order", "expected"), [("", "BDAC"), ("order=&", "BDAC"), ("order=misses&", "BDAC"), ("order=slowness&", "DABC")]
+)
+def test_stations_come_in_pages_of_either_order(order: str, expected: str) -> None:
     worker = busy_worker()
-    seen: list[str] = []
-    query = "/stations?limit=3"
-    while query:
-        answer = get(worker, query)
-        seen += [row["station_id"] for row in answer["stations"]]
-        query = f"/stations?limit=3&cursor={answer['next']}" if answer["next"] else ""
-    assert seen == ["B", "A", "C", "D"]
+    for station, seconds in (("A", 0.5), ("D", 2.0)):
+        worker.statistics.callback(station, seconds)
+    for limit in (1, 3, 4):
+        query = start = f"/stations?{order}limit={limit}"
+        seen = ""
+        while query:
+            answer = get(worker, query)
+            seen += "".join(row["station_id"] for row in answer["stations"])
+            query = f"{start}&cursor={answer['next']}" if answer["next"] else ""
+        assert seen == expected
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=x", "cursor=x", "cursor=%00", "local=maybe"])
+def test_a_cursor_is_of_its_order() -> None:
+    worker = busy_worker()
+    cursor = get(worker, "/stations?limit=1")["next"]
+    answer = ask(worker, f"/stations?order=slowness&cursor={cursor}")
+    message = "cursor: is of the order misses, not slowness"
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, message)
+
+
+@pytest.mark.parametrize("query", ["order=x", "limit=0", "limit=x", "cursor=x", "cursor=%00", "local=maybe"])
 def test_a_bad_question_about_stations_is_told(query: str) -> None:
     answer = ask(busy_worker(), f"/stations?{query}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-request")

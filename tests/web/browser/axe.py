@@ -29,11 +29,11 @@ def _source() -> str:
         return (Path(folder) / "package" / "axe.min.js").read_text()
 
 
-def findings(page: Page) -> list[str]:
-    """The serious and critical ones, each with the element that it is about."""
+def findings(page: Page, within: str = "html") -> list[str]:
+    """The serious and critical ones in an element, each with the element that it is about."""
     page.evaluate(_source())
-    run = "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
-    result: dict[str, Any] = page.evaluate(run, _TAGS)
+    run = "([within, tags]) => axe.run(within, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
+    result: dict[str, Any] = page.evaluate(run, [within, _TAGS])
     return [
         f"{violation['id']} ({violation['impact']}): {node['html']} - {node['failureSummary']}"
         for violation in result["violations"]

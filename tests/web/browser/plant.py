@@ -27,13 +27,13 @@ HOUR = 3600
 class Plant:
     """Sends batches and sees what comes out."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, **settings: str) -> None:
         self._cluster = cluster
         self._gates = cluster.folder / "gates"
         self._gates.mkdir()
         self._pushes = 0
         self.first, self.second = two_workers(
-            cluster, {GATES: str(self._gates)}, callback="tests.web.browser.plant_model:callback"
+            cluster, {GATES: str(self._gates)}, callback="tests.web.browser.plant_model:callback", **settings
         )
 
     def push(

@@ -49,7 +49,7 @@ function Overview({ state }) {
       </div>
       <div class="column">
         <${Plots} history=${data.history} error=${errors.history} language=${language} theme=${theme} />
-        <${Stations} list=${data.stations} error=${errors.stations} language=${language} />
+        <${Stations} list=${data.stations} error=${errors.stations} order=${state.order} language=${language} />
       </div>
       <${HeatmapPanel} heatmap=${data.heatmap} error=${errors.heatmap} language=${language} />
     </div>

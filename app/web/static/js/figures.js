@@ -28,7 +28,7 @@ function KeyFigures({ stats, history, error }) {
         name="letters"
         value=${short(stats.dead_letters)}
         more=${t("figures.letters.more", { discarded: count(stats.discarded) })}
-        level=${stats.dead_letters + stats.discarded > 0 ? "bad" : ""}
+        level=${stats.dead_letters > 0 ? "bad" : ""}
       />
       <${Figure} name="lag" value=${short(lag)} more=${t("figures.lag.unit")} />
     </dl>

@@ -21,7 +21,7 @@ const RESOURCES = [
   { name: "stats", path: onOverview("stats") },
   { name: "open", path: (state) => (state.batchId ? null : `batches?status=open&limit=${state.openLimit}`) },
   { name: "closed", path: (state) => (state.batchId ? null : `batches?status=closed&limit=${state.closedLimit}`) },
-  { name: "stations", path: onOverview("stations?limit=1000"), every: every(10) },
+  { name: "stations", path: (state) => (state.batchId ? null : `stations?limit=1000&order=${state.order}`), every: every(10) },
   { name: "heatmap", path: onOverview("heatmap?batches=30&stations=100"), every: every(5) },
   { name: "history", path: onOverview("history"), every: every(10) },
   {

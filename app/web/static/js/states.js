@@ -73,7 +73,7 @@ const Tile = memo(
   /** @param {StationState & {word: string}} props */
   ({ station, state, error, word }) => html`<li class=${`tile is-${state}`}>
     <span class="sign" aria-hidden="true">${SIGNS[state]}</span>
-    <span class="station">${station}</span>
+    <span class="station" title=${station}>${station}</span>
     <span class="state">${word}</span>
     ${error && html`<span class="reason">${error}</span>`}
   </li>`,

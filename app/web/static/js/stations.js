@@ -4,38 +4,35 @@ import { count, duration } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
 import { Absent, Choice, More, Tally } from "./parts.js";
+import { hurry } from "./poll.js";
+import { set } from "./store.js";
 
 /** @typedef {import("./types.js").Station} Station */
 
 const FIRST = 10;
 const STEP = 50;
 
-/** @param {Station[]} stations @param {string} order "misses" or "slowness" */
-export function ranked(stations, order) {
-  const id = (/** @type {Station} */ a, /** @type {Station} */ b) => (a.station_id < b.station_id ? -1 : 1);
-  const by =
-    order === "misses"
-      ? (/** @type {Station} */ a, /** @type {Station} */ b) => b.misses - a.misses || b.failures - a.failures || id(a, b)
-      : (/** @type {Station} */ a, /** @type {Station} */ b) => (b.p99 ?? -1) - (a.p99 ?? -1) || (b.p50 ?? -1) - (a.p50 ?? -1) || id(a, b);
-  return [...stations].sort(by);
-}
-
-/** @param {{list?: import("./types.js").StationList, error: any, language: string}} props */
-function StationRanks({ list, error }) {
-  const [order, setOrder] = useState("misses");
+/** @param {{list?: import("./types.js").StationList, error: any, order: string, language: string}} props */
+function StationRanks({ list, error, order }) {
   const [shown, setShown] = useState(FIRST);
   const choices = ["misses", "slowness"].map((value) => ({ value, text: t(`stations.${value}`) }));
   return html`<section class="panel stations" aria-labelledby="stations">
     <div class="title">
       <h2 id="stations">${t("stations.heading")}</h2>
-      <${Choice} label=${t("stations.order")} choices=${choices} value=${order} onChoose=${setOrder} />
+      <${Choice} label=${t("stations.order")} choices=${choices} value=${order} onChoose=${choose} />
     </div>
     ${list
-      ? html`<${Table} stations=${ranked(list.stations, order).slice(0, shown)} order=${order} />`
+      ? html`<${Table} stations=${list.stations.slice(0, shown)} order=${order} />`
       : html`<${Absent} error=${error} path="/stations" />`}
     ${list && list.stations.length > 0 && html`<p class="note quiet">${t("stations.since")}</p>`}
     <${More} hidden=${(list?.stations.length ?? 0) - shown} step=${STEP} onMore=${() => setShown(shown + STEP)} />
   </section>`;
+}
+
+/** The worker ranks them: here there may be but a part of them. @param {string} order */
+function choose(order) {
+  set({ order: /** @type {import("./store.js").Order} */ (order) });
+  hurry();
 }
 
 /** @param {{stations: Station[], order: string}} props */

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "./html.js";
 
+/** @typedef {"misses" | "slowness"} Order of the stations */
 /** @typedef {{kind: "complete" | "discard" | "extend", batch: import("./types.js").BatchRow}} Asked */
 
 /**
@@ -13,6 +14,7 @@ import { useEffect, useState } from "./html.js";
  * @property {Record<string, import("./api.js").ApiError | null>} errors of resources whose last request failed
  * @property {number} openLimit rows of batches in flight that are asked for
  * @property {number} closedLimit rows of recent batches
+ * @property {Order} order
  * @property {number} updatedAt when something last came, in milliseconds of this device; 0: nothing yet
  * @property {boolean} lost whether the worker does not answer
  * @property {boolean} tokenWanted whether the worker asks for a token
@@ -31,6 +33,7 @@ let state = {
   errors: {},
   openLimit: 20,
   closedLimit: 12,
+  order: "misses",
   updatedAt: 0,
   lost: false,
   tokenWanted: false,

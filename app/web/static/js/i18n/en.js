@@ -19,6 +19,7 @@ export default {
   "health.workers": "{n} workers",
   "health.worker": "1 worker",
   "health.partitions": "{n} partitions",
+  "health.partition": "1 partition",
   "health.ready": "all ready",
   "health.recovering": "{n} not ready",
   "health.silent": "{n} not answering",
