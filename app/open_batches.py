@@ -62,6 +62,10 @@ class OpenBatches:
         """These partitions are the worker's, as long as they stand here; each holds the batches that it knows."""
         self._own = partitions
 
+    def own_partitions(self) -> Container[int]:
+        """The partitions that are the worker's."""
+        return self._own
+
     def opened(self, batch_id: str, deadline: float) -> None:
         """A message has been split that opens this batch if it is not known; `deadline` is Unix seconds."""
         known = self._own.get(self._partition_of(batch_id))

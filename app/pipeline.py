@@ -33,6 +33,7 @@ from app.station_context import StationContext
 from app.stations import StationAgent
 from app.statistics import Statistics
 from app.traces import Traces
+from app.transit import Transit
 from app.transport import Clock, Sender
 from app.user_functions import UserFunctions
 from tables.timeouts import TimeoutPolicy
@@ -172,13 +173,14 @@ def build_pipeline(
         )
 
     alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
+    transit = Transit(open_batches.own_partitions)
     stations = StationAgent(
         make_runner=runner,
         gatherer=OutcomeGatherer(
             settings.batch_events_topic,
             sender=sender,
             clock=clock,
-            busy=lambda: stations.runner.upcoming is not None,
+            busy=lambda: stations.runner.upcoming is not None or transit.age(clock()) > 0,
             on_error=on_error,
         ),
         alignment=alignment,
@@ -203,6 +205,7 @@ def build_pipeline(
             on_error=on_error,
         ),
         traces=traces,
+        transit=transit,
         clock=clock,
     )
     return Pipeline(
@@ -221,6 +224,7 @@ def build_pipeline(
             timeouts=timeouts,
             open_batches=open_batches,
             lag=stations.lag,
+            transit=transit,
             clock=clock,
             log=log,
             metrics=metrics,

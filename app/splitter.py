@@ -21,6 +21,7 @@ from app.partitions import Partitioner
 from app.realtime import Overrides, batch_id, parse_message, read_overrides
 from app.trace_context import station_trace
 from app.traces import SourceTrace, Traces
+from app.transit import Transit
 from app.transport import Clock, InMessage, OutMessage, Sender
 from tables.codes import Code
 from tables.events import Arrived, BatchEvent, FailureLetter, Open, Source
@@ -30,7 +31,7 @@ from tables.timeouts import TimeoutPolicy
 __all__ = ["Splitter", "SplitterConfig"]
 
 SHARE_STATIONS = 2_000  # that are stored together, about; then what they lead to gets its turn
-PACE_LAG = 0.05  # seconds by which callbacks may lag behind; with more, splitting waits for them
+PACE_LAG = 0.5  # seconds by which callbacks may lag behind; with more, splitting waits for them
 PACE_SECONDS = 1.0  # the longest that a share waits
 PACE_LOOK = 0.005
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
@@ -94,6 +95,7 @@ class Splitter:
         timeouts: TimeoutPolicy,
         open_batches: OpenBatches,
         lag: Callable[[], float],
+        transit: Transit,
         clock: Clock,
         log: BatchLog,
         metrics: Metrics,
@@ -107,6 +109,7 @@ class Splitter:
         self._timeouts = timeouts
         self._open_batches = open_batches
         self._lag = lag
+        self._transit = transit
         self._clock = clock
         self._log = log
         self._metrics = metrics
@@ -144,7 +147,7 @@ class Splitter:
         It does not hold reading up for long: other workers may have callbacks to run that do not lag.
         """
         for _ in range(round(PACE_SECONDS / PACE_LOOK)):
-            if self._lag() <= PACE_LAG:
+            if max(self._lag(), self._transit.age(self._clock())) <= PACE_LAG:
                 return
             await asyncio.sleep(PACE_LOOK)
 
@@ -158,7 +161,11 @@ class Splitter:
             return
         frames = self._station_frames(share.splits, share.letters)
         await self._sender.send([*share.letters, *self._opens(share.splits)])
-        await self._sender.send(frames)
+        offsets = await self._sender.send(frames)
+        now = self._clock()
+        for frame, offset in zip(frames, offsets, strict=True):
+            if frame.topic == self._config.station_events_topic and frame.partition is not None:
+                self._transit.sent(frame.partition, offset, now)
         self._metrics.source_messages += share.messages
         for trace in share.traces:
             trace.end()

@@ -18,6 +18,7 @@ from app.passthrough import PassThrough, SingleStation
 from app.results import Outcome
 from app.station_context import StationContext
 from app.traces import Traces
+from app.transit import Transit
 from app.transport import Clock, InMessage, Sender
 from tables.codes import Code
 from tables.frozen import dataclass
@@ -72,6 +73,7 @@ class StationAgent:
         passthrough_topics: Container[str],
         context: StationContext,
         traces: Traces,
+        transit: Transit,
         clock: Clock,
     ) -> None:
         self.runner = make_runner(self._module_input, self._on_outcome)
@@ -84,6 +86,7 @@ class StationAgent:
         self._passthrough_topics = passthrough_topics
         self._context = context
         self._traces = traces
+        self._transit = transit
         self._clock = clock
         self._stations = 0
         self._bytes = 0
@@ -106,6 +109,7 @@ class StationAgent:
             done()
             return
         await self._room.wait()
+        self._transit.taken(message.partition, message.offset)
         count = sum(len(group.stations) for group in content.groups)
         if not count and not content.context:
             done()
@@ -139,6 +143,7 @@ class StationAgent:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
         await self.runner.cancel_all()
         await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
+        self._transit.drop()
         self._stations = self._bytes = 0
         self._room.set()
 

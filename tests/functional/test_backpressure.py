@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from app.splitter import PACE_SECONDS
+from app.splitter import PACE_LAG, PACE_SECONDS
 from app.testing import TopologyTestDriver
 from tests.functional.plant import BATCH, START, TOPIC, message, slow
 
@@ -120,24 +120,24 @@ def test_a_batch_counts_until_its_output_is_out() -> None:
 
 def test_a_backlog_is_opened_as_callbacks_get_their_turn() -> None:
     names = [f"S{number}" for number in range(100)]
-    with TopologyTestDriver(slow(dict.fromkeys(names, 0.1)), concurrency=50, batch_timeout=5) as driver:
-        for second in range(10):
+    with TopologyTestDriver(slow(dict.fromkeys(names, 0.1)), concurrency=50, batch_timeout=30) as driver:
+        for second in range(60):
             driver.send(message(*names, time=START + second))
             driver.advance(0.02)
-        assert 1 < len(driver.open_batches) + len(driver.outputs) < 6
-        driver.advance(5.0)
-        assert [output.value["meta"]["status"] for output in driver.outputs] == ["complete"] * 10
+        assert 1 < len(driver.open_batches) + len(driver.outputs) < 40
+        driver.advance(20.0)
+        assert [output.value["meta"]["status"] for output in driver.outputs] == ["complete"] * 60
 
 
 def test_callbacks_that_lag_on_and_on_do_not_end_reading() -> None:
     with TopologyTestDriver(slow({"A": 30.0, "B": 30.0}), concurrency=1, batch_timeout=60) as driver:
-        for second in range(5):
+        driver.send(message("A", "B"))
+        driver.advance(PACE_LAG + 0.1)
+        driver.send(message("A", "B", time=START + 1))  # nobody has looked since A began at once
+        for second in range(2, 5):
             driver.send(message("A", "B", time=START + second))
-            driver.advance(0.1)
         assert len(driver.open_batches) == 2
-        driver.advance(PACE_SECONDS)
-        assert len(driver.open_batches) > 2
-        driver.advance(PACE_SECONDS)
+        driver.advance(2 * PACE_SECONDS + 0.1)
         assert len(driver.open_batches) == 5
 
 
