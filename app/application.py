@@ -12,6 +12,7 @@ from app.batches_command import register_batches
 from app.commands import register_commands
 from app.comparison_command import register_compare
 from app.kafka import worker_credentials
+from app.launch import AggregatorWorker
 from app.letters.command import register_dead_letters
 from app.log_format import logging_config
 from app.pieces import FetchedSchema
@@ -19,7 +20,7 @@ from app.recovery import AggregatorTables
 from app.sender import BATCH_BYTES
 from app.settings import Settings
 from app.topics import message_bytes
-from app.worker import AggregatorApp, AggregatorWorker
+from app.worker import AggregatorApp
 
 __all__ = ["create_app"]
 
@@ -79,27 +80,27 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
 
         @app.agent(topic(*settings.batch_topics), name="splitter")
         async def split(stream: Any) -> None:
-            await app.source_intake.feed(stream.noack())
+            await app.intakes.source.feed(stream.noack())
 
     if settings.passthrough_topics:
 
         @app.agent(topic(*settings.passthrough_topics), name="singles")
         async def split_singles(stream: Any) -> None:
-            await app.singles_intake.feed(stream.noack())
+            await app.intakes.singles.feed(stream.noack())
 
     if settings.context_topics:
 
         @app.agent(topic(*settings.context_topics), name="context")
         async def split_context(stream: Any) -> None:
-            await app.context_intake.feed(stream.noack())
+            await app.intakes.context.feed(stream.noack())
 
     @app.agent(topic(settings.station_events_topic), name="stations")
     async def run_stations(stream: Any) -> None:
-        await app.station_intake.feed(stream.noack())
+        await app.intakes.stations.feed(stream.noack())
 
     @app.agent(topic(settings.batch_events_topic), name="aggregator")
     async def aggregate(stream: Any) -> None:
-        await app.batch_intake.feed(stream.noack())
+        await app.intakes.batches.feed(stream.noack())
 
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be

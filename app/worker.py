@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 import time
@@ -13,73 +12,44 @@ from typing import Any, NoReturn, cast
 
 import faust
 from aiokafka.errors import KafkaError
-from faust.app import BootStrategy
-from faust.cli import worker as cli
 from yarl import URL
 
 from app.callbacks import CallbackRunner
-from app.choices import LogFormat
 from app.consumer import AggregatorConsumer, AggregatorTransport
 from app.exits import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
-from app.figures import BATCH_EVENTS, CONTEXT, SOURCE, STATION_EVENTS, WorkerFigures
+from app.figures import WorkerFigures
 from app.functions import FunctionError
-from app.intake import ChunkIntake, Fetched, GradualIntake, MessageIntake
+from app.intake import Fetched
+from app.intakes import Intakes
 from app.kafka import find_outputs, find_sources, survive_lost_connections
-from app.lines import Line, Shown, tell
+from app.launch import OwnWebOnly
+from app.lines import Line, tell
 from app.loop_watch import LoopWatch, watch_loop
 from app.metrics import Metrics
 from app.open_batches import OpenBatches
-from app.output import RECORD_OVERHEAD
 from app.pipeline import Pipeline, build_pipeline
 from app.rules import timeouts_of
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings, SettingsError
+from app.starting import prepare_topics, start_web, tune_collector
 from app.state import TableState
 from app.statistics import Statistics
-from app.topics import BrokerError, TopicError, ensure_topics, message_bytes, output_limit, topic_specs
+from app.topics import message_bytes, topic_specs
 from app.traces import Traces, make_traces
 from app.user_functions import UserFunctions, find_functions
 from app.watchdog import Watchdog
-from app.web.access import access_of
-from app.web.address import advertised_url
-from app.web.server import WebAddressError, WebServer, create_web
+from app.web.server import WebServer
 from app.web_view import WebView
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
 
-__all__ = ["AggregatorApp", "AggregatorWorker"]
+__all__ = ["AggregatorApp"]
 
 logger = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are taken away
 FENCE_PAUSE = 0.05
-COLLECT_AFTER = 50_000  # objects made and not freed
 BROKER_ANSWER_SECONDS = 3.0
 STOP_SECONDS = 4.5
-
-
-class OwnWebOnly(BootStrategy):
-    """Faust's own web server stays off: `faust worker` turns it on again, whatever `web_enabled` says."""
-
-    enable_web = False
-
-
-class AggregatorWorker(faust.Worker):
-    """What `faust worker` starts: it knows what is missing before it says anything."""
-
-    def __init__(self, app: Any, *services: Any, **options: Any) -> None:
-        app.prepare()
-        super().__init__(app, *services, **options)
-        app.conf.web_enabled = app.settings.web_port > 0  # in the banner: which one 0 becomes is told in the log
-        # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
-        self.spinner = None
-        if app.settings.log_format is LogFormat.JSON:
-            command: Any = cli.worker
-            command.on_worker_created = _say_nothing
-
-
-def _say_nothing(*_: object) -> None:
-    """In place of Faust's banner, a drawing on standard output, which no reader of JSON lines can use."""
 
 
 class AggregatorApp(faust.App):
@@ -91,11 +61,7 @@ class AggregatorApp(faust.App):
         super().__init__(settings.app_id, **options)
         self.settings = settings
         self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
-        self.source_intake = GradualIntake(self._split, self._is_current, self.fail)
-        self.singles_intake = GradualIntake(self._split, self._is_current, self.fail)
-        self.context_intake = ChunkIntake(self._split_context, self._is_current, self.fail)
-        self.station_intake = MessageIntake(self._run_stations, self._is_current, self.fail)
-        self.batch_intake = GradualIntake(self._aggregate, self._is_current, self.fail)
+        self.intakes = Intakes(self)
         self.statistics = Statistics(Metrics(), time.time)
         self.figures = WorkerFigures(self)
         self._watchdog = Watchdog(self)
@@ -145,8 +111,8 @@ class AggregatorApp(faust.App):
         functions = self._functions or self.load_functions()
         await super().on_first_start()
         self._loop_watch = watch_loop(self.settings, functions.name, self.statistics.lagged)
-        await self._start_web()
-        partitions, largest = await self._prepare_topics()
+        self._web, self.url = await start_web(self.settings, self._web_view, loop=self.loop, beacon=self.beacon)
+        partitions, largest = await prepare_topics(self.settings)
         await self.producer.start()
         survive_lost_connections(self._kafka_producer().client)
         await self._pin([spec.name for spec in topic_specs(self.settings)])
@@ -174,7 +140,7 @@ class AggregatorApp(faust.App):
             await self._pipeline.start()
         except FunctionError as error:
             stop_at_once(EXIT_SETTINGS, str(error))
-        _tune_collector()
+        tune_collector()
         self.add_future(self._watchdog.run())
         self.add_future(self._web_view.keep_history())
 
@@ -187,72 +153,15 @@ class AggregatorApp(faust.App):
         """Have the producer know our topics for good: one that it had to ask for could be created by asking."""
         await self._kafka_producer().client.set_topics(topics)
 
-    async def _start_web(self) -> None:
-        settings = self.settings
-        web = create_web(self._web_view, access_of(settings))
-        server = WebServer(
-            web,
-            host=settings.web_host,
-            port=settings.web_port,
-            on_close=web.state.cluster.close,
-            loop=self.loop,
-            beacon=self.beacon,
-        )
-        try:
-            server.bind()
-        except WebAddressError as error:
-            stop_at_once(EXIT_BROKER, str(error))
-        # The others are told when we join the group, which is later.
-        self.url = await asyncio.to_thread(advertised_url, settings, server.url)
-        self._web = server
-        await server.start()
-        tell(logger, logging.INFO, settings.log_language, Line.WEB, url=Shown(self.url))
-
-    async def _prepare_topics(self) -> tuple[int, int | None]:
-        """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes."""
-        settings = self.settings
-        try:
-            topics = await ensure_topics(settings, patience=settings.broker_patience)
-            limit = await output_limit(settings)
-        except (BrokerError, TopicError) as error:
-            stop_at_once(EXIT_BROKER, str(error))
-        if limit is None:
-            return topics[settings.output_topic], None
-        if limit - RECORD_OVERHEAD < settings.max_message_bytes:
-            logger.warning(
-                "%s takes messages of %d bytes, too few for AGG_MAX_MESSAGE_BYTES (%d): outputs are cut to that",
-                settings.output_topic,
-                limit,
-                settings.max_message_bytes,
-            )
-        return topics[settings.output_topic], limit - RECORD_OVERHEAD
-
     def _new_transport(self) -> AggregatorTransport:
         return AggregatorTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """Nothing of ours is kept on disk: the state is in Kafka."""
 
-    def _is_current(self, fetched: Fetched) -> bool:
+    def is_current(self, fetched: Fetched) -> bool:
+        """Whether messages belong to the assignment that this worker has now."""
         return fetched.generation == self._owner_since
-
-    # -- the streams' work -------------------------------------------------------------------------------------------
-
-    async def _split(self, messages: Any, done: Any) -> None:
-        self.figures.read(SOURCE, messages)
-        await self.pipeline.splitter.handle(messages, done)
-
-    async def _split_context(self, messages: Any) -> None:
-        self.figures.read(CONTEXT, messages)
-        await self.pipeline.context_splitter.handle(messages)
-
-    async def _run_stations(self, message: Any, done: Any) -> None:
-        self.figures.read(STATION_EVENTS, (message,))
-        await self.pipeline.stations.handle(message, done)
-
-    async def _aggregate(self, messages: Any, done: Any) -> None:
-        self.figures.read(BATCH_EVENTS, messages)
-        await self.pipeline.aggregator.handle(messages, done)
 
     async def tick(self) -> None:
         """Deadlines and forgetting, on the partitions that are ours and recovered."""
@@ -282,14 +191,7 @@ class AggregatorApp(faust.App):
         self._owner_since = None
         if self._pipeline is None:
             return
-        await asyncio.gather(
-            # While it waits nothing of its own is under way.
-            self.source_intake.cancel(0.0 if self.waits_for_room else SETTLE_SECONDS),
-            self.singles_intake.cancel(SETTLE_SECONDS),
-            self.context_intake.cancel(SETTLE_SECONDS),
-            self.station_intake.cancel(0.0),
-            self.batch_intake.cancel(SETTLE_SECONDS),
-        )
+        await self.intakes.cancel()
         await self._pipeline.cancel()
 
     async def _fence(self) -> None:
@@ -393,10 +295,3 @@ class AggregatorApp(faust.App):
         if isinstance(error, (SendError, KafkaError)):
             stop_at_once(EXIT_BROKER, str(error))
         stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}", error)
-
-
-def _tune_collector() -> None:
-    """Look for garbage less often: events and records come in thousands and hold no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
