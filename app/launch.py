@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
+import click
 import faust
 from faust.app import BootStrategy
 from faust.cli import worker as cli
 
 from app.choices import LogFormat
+from app.exits import EXIT_SETTINGS
 
 __all__ = ["AggregatorWorker", "OwnWebOnly"]
 
@@ -23,6 +27,10 @@ class AggregatorWorker(faust.Worker):
     """What `faust worker` starts: it knows what is missing before it says anything."""
 
     def __init__(self, app: Any, *services: Any, **options: Any) -> None:
+        problems = list(_unused_options())
+        if problems:
+            sys.stderr.write("\n".join(problems) + "\n")
+            raise SystemExit(EXIT_SETTINGS)
         app.prepare()
         super().__init__(app, *services, **options)
         app.conf.web_enabled = app.settings.web_port > 0  # in the banner: which one 0 becomes is told in the log
@@ -31,6 +39,19 @@ class AggregatorWorker(faust.Worker):
         if app.settings.log_format is LogFormat.JSON:
             command: Any = cli.worker
             command.on_worker_created = _say_nothing
+
+
+def _unused_options() -> Iterator[str]:
+    """Options of `faust worker` that are for Faust's own web server: what would not be obeyed is refused."""
+    context = click.get_current_context(silent=True)
+    given = context.params if context else {}
+    for option, key in (("web_port", "AGG_WEB_PORT"), ("web_host", "AGG_WEB_HOST"), ("web_bind", "AGG_WEB_HOST")):
+        if given.get(option) is not None:
+            yield f"--{option.replace('_', '-')} is not used here: set {key}={given[option]}"
+    if given.get("web_transport") is not None:
+        yield "--web-transport is not used here: a worker's web listens on AGG_WEB_HOST and AGG_WEB_PORT"
+    if not given.get("with_web", True):
+        yield "--without-web is not used here: health is part of a worker; AGG_WEB_PORT=0 takes a free port"
 
 
 def _say_nothing(*_: object) -> None:

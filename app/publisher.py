@@ -168,7 +168,8 @@ class Publisher:
         await self._sender.send(messages)
         for release, own in zip(releases, outputs, strict=True):
             self._traces.published(release.decision, len(own), started)
-            if any(message.topic == release.destination.topic for message in own):  # and no dead letter
+            # A handler that answers None has uploaded by itself. Otherwise dead letters may have taken its place.
+            if not own or any(message.topic == release.destination.topic for message in own):
                 self._log.published(release.decision.batch_id, len(release.decision.results))
         await self._save([message for release in releases for message in release.store_published()])
 

@@ -48,7 +48,10 @@ def test_a_handler_may_return_numpy_values() -> None:
         assert driver.outputs[0].value == {"loads": [1.0, None], "n": 2}
 
 
-def test_a_handler_that_returns_none_has_uploaded_by_itself_and_nothing_is_published() -> None:
+def test_a_handler_that_returns_none_has_uploaded_by_itself_and_nothing_is_published(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     uploaded: list[str] = []
 
     async def handler(batch_id: str, batch_results_list: Results) -> None:
@@ -60,6 +63,7 @@ def test_a_handler_that_returns_none_has_uploaded_by_itself_and_nothing_is_publi
         assert uploaded == [BATCH]
         assert driver.outputs == driver.dead_letters == []
         assert driver.closed_batches == [BATCH]
+        assert f"Batch {BATCH} published with 2 stations" in caplog.text
 
 
 def test_a_handler_with_a_third_parameter_gets_the_meta_of_the_default_payload() -> None:
