@@ -213,8 +213,9 @@ def _context_event(topic: str, place: Place, key: bytes | None, station_id: str 
 
 
 def _source(topic: str, partition: int, offset: int) -> Source:
-    _check([topic], str)
-    _check([partition, offset], int)
+    if type(topic) is not str or type(partition) is not int or type(offset) is not int:
+        message = "expected a topic, a partition and an offset"
+        raise TypeError(message)
     return Source(topic, partition, offset)
 
 

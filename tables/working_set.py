@@ -269,14 +269,15 @@ class WorkingSet:
         decision = batch.decision
         if decision is not None:
             self.closed[batch_id] = line_of_decision(decision, header.closed_at)
-        header = replace(header, state=State.CLOSED, prepared=None)
-        if batch.late_policy is LatePolicy.REVISE:
+        revised = batch.late_policy is LatePolicy.REVISE
+        header = replace(header, state=State.CLOSED, prepared=None, tail=header.tail if revised else ())
+        if revised:
             return [write_of(header)]
         for source in batch.sources.values():
             source.outcomes = {station: (code, None) for station, (code, _) in source.outcomes.items()}
         batch.decision = decision and replace(decision, results=())
         early, keys.early = keys.early, {}
-        return [write_of(replace(header, tail=())), *(Write(Table.BATCHES, key, None) for key in early)]
+        return [write_of(header), *(Write(Table.BATCHES, key, None) for key in early)]
 
     # -- time --------------------------------------------------------------------------------------------------------
 
