@@ -104,13 +104,13 @@ class Demo:
                 raise DevBrokerError(message)
 
         async with open_outlet(settings) as outlet:
-            _introduce(settings, console, worker)
+            _introduce(settings, console, worker, self.broker)
             await replay(settings, outlet, tally, console, begin=begin, check=check)
             console.print()
             for line in summary(tally, late_topic=settings.late_topic, dead_letter_topic=settings.dead_letter_topic):
                 console.print(line)
             if not once:
-                console.print(f"The worker's pages: [bold]{worker.url}/batches[/bold]   Ctrl-C ends.")
+                console.print(f"The dashboard: [bold]{worker.url}/[/bold]   Ctrl-C ends.")
                 await follow(settings, outlet, tally, console, check=check)
 
 
@@ -135,17 +135,21 @@ def _environment(stack: ExitStack, console: Console) -> tuple[dict[str, str], De
     return environ, broker
 
 
-def _introduce(settings: Settings, console: Console, worker: WorkerProcess) -> None:
-    console.print(
-        f"Replaying {PUSHES} batches on {settings.source_topics[0]}: charging stations of Dundee, Perth and Kinross, "
-        f"each with its last {WINDOW} hours. What comes out on {settings.output_topic} (and {worker.url}/batches):"
-    )
+def _introduce(settings: Settings, console: Console, worker: WorkerProcess, embedded: DevBroker | None) -> None:
+    for line in (
+        f"The dashboard: [bold]{worker.url}/[/bold]",
+        f"Replaying {PUSHES} batches on {settings.source_topics[0]}: charging stations of Dundee, Perth and",
+        f"Kinross, each with its last {WINDOW} hours. What comes out on {settings.output_topic}:",
+    ):
+        console.print(line)
     if settings.callback == CALLBACK:
-        console.print(
-            f"(Three stations had closed before: empty. {BROKEN_STATION} has a broken meter now and then: failed. "
-            f"{SLOW_STATION} takes longer than the {settings.batch_timeout:g} s of AGG_BATCH_TIMEOUT once: missing, "
-            "and late.)"
-        )
+        for line in (
+            f"(Three stations had closed before: empty. {BROKEN_STATION} has a broken meter now and then: failed.",
+            f"{SLOW_STATION} takes longer once than AGG_BATCH_TIMEOUT, {settings.batch_timeout:g} s: missing, late.)",
+        ):
+            console.print(line)
+    if embedded is not None:
+        console.print(f"Commands in another terminal find this Kafka with AGG_BROKER={embedded.url}")
 
 
 def _url(settings: Settings) -> str:

@@ -48,12 +48,10 @@ def late_line(key: bytes | None, value: bytes | None, at: datetime) -> Text:
     line = _line(at, "late result", batch_id, "yellow", f"{late.get('station_id')}")
     status = late.get("status")
     line.append(
-        "  was not run any more: the deadline had passed when its turn came"
-        if status == "skipped"
-        else f"  {status}, came when the batch was closed"
+        "  not run: the deadline had passed before its turn came" if status == "skipped" else f"  {status}, too late"
     )
     if late.get("closed_at") and late.get("timestamp"):
-        line.append(f", {late['timestamp'] - late['closed_at']:.2f} s after its closing")
+        line.append(f" ({late['timestamp'] - late['closed_at']:.2f} s after the batch was closed)")
     return line
 
 

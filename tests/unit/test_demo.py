@@ -257,8 +257,8 @@ def late(status: str) -> bytes:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        ("result", "A  result, came when the batch was closed, 1.25 s after its closing"),
-        ("skipped", "A  was not run any more: the deadline had passed when its turn came, 1.25 s after its closing"),
+        ("result", "A  result, too late (1.25 s after the batch was closed)"),
+        ("skipped", "A  not run: the deadline had passed before its turn came (1.25 s after the batch was closed)"),
     ],
 )
 def test_line_of_a_late_result_says_how_late(status: str, said: str) -> None:
