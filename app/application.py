@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mode import loop as event_loop
@@ -11,6 +12,7 @@ from app.assignor import AggregatorAssignor
 from app.batches_command import register_batches
 from app.commands import register_commands
 from app.comparison_command import register_compare
+from app.intake import Intake
 from app.kafka import worker_credentials
 from app.launch import AggregatorWorker
 from app.letters.command import register_dead_letters
@@ -76,31 +78,23 @@ def _wire(app: AggregatorApp, settings: Settings) -> None:
     def topic(*names: str) -> Any:
         return app.topic(*names, schema=FetchedSchema(), internal=False)
 
+    def agent(name: str, topics: Sequence[str], intake: Intake[Any], purpose: str) -> None:
+        async def read(stream: Any) -> None:
+            await intake.feed(stream.noack())
+
+        read.__qualname__ = name  # what log lines call it
+        read.__doc__ = purpose
+        app.agent(topic(*topics), name=name)(read)
+
+    intakes = app.intakes
     if settings.batch_topics:
-
-        @app.agent(topic(*settings.batch_topics), name="splitter")
-        async def split(stream: Any) -> None:
-            await app.intakes.source.feed(stream.noack())
-
+        agent("splitter", settings.batch_topics, intakes.source, "Source messages into batches and stations")
     if settings.passthrough_topics:
-
-        @app.agent(topic(*settings.passthrough_topics), name="singles")
-        async def split_singles(stream: Any) -> None:
-            await app.intakes.singles.feed(stream.noack())
-
+        agent("singles", settings.passthrough_topics, intakes.singles, "Messages whose stations pass through")
     if settings.context_topics:
-
-        @app.agent(topic(*settings.context_topics), name="context")
-        async def split_context(stream: Any) -> None:
-            await app.intakes.context.feed(stream.noack())
-
-    @app.agent(topic(settings.station_events_topic), name="stations")
-    async def run_stations(stream: Any) -> None:
-        await app.intakes.stations.feed(stream.noack())
-
-    @app.agent(topic(settings.batch_events_topic), name="aggregator")
-    async def aggregate(stream: Any) -> None:
-        await app.intakes.batches.feed(stream.noack())
+        agent("context", settings.context_topics, intakes.context, "The newest records of stations")
+    agent("stations", [settings.station_events_topic], intakes.stations, "Callbacks")
+    agent("aggregator", [settings.batch_events_topic], intakes.batches, "Results into batches, and their outputs")
 
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import click
 import faust
@@ -15,6 +15,10 @@ from app.choices import LogFormat
 from app.exits import EXIT_SETTINGS
 
 __all__ = ["AggregatorWorker", "OwnWebOnly"]
+
+_faust_rows: Any = cli.worker._banner_data
+# The driver of Faust's own web server, which does not run, and folders: nothing is kept on disk.
+_NOT_HERE: Final = frozenset({"  web", "datadir", "appdir"})
 
 
 class OwnWebOnly(BootStrategy):
@@ -33,12 +37,16 @@ class AggregatorWorker(faust.Worker):
             raise SystemExit(EXIT_SETTINGS)
         app.prepare()
         super().__init__(app, *services, **options)
-        app.conf.web_enabled = app.settings.web_port > 0  # in the banner: which one 0 becomes is told in the log
         # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
         self.spinner = None
+        app.conf.web_enabled = app.settings.web_port > 0  # in the banner: which one 0 becomes is told in the log
+        command: Any = cli.worker
+        command._banner_data = _banner_rows
         if app.settings.log_format is LogFormat.JSON:
-            command: Any = cli.worker
             command.on_worker_created = _say_nothing
+
+    def carp(self, msg: str) -> None:
+        """Say nothing where mode would print a row of `-INT-` on Ctrl-C; that a signal came is a line of the log."""
 
 
 def _unused_options() -> Iterator[str]:
@@ -52,6 +60,11 @@ def _unused_options() -> Iterator[str]:
         yield "--web-transport is not used here: a worker's web listens on AGG_WEB_HOST and AGG_WEB_PORT"
     if not given.get("with_web", True):
         yield "--without-web is not used here: health is part of a worker; AGG_WEB_PORT=0 takes a free port"
+
+
+def _banner_rows(command: Any, worker: Any) -> list[tuple[str, str]]:
+    """Faust's banner without what does not hold here."""
+    return [row for row in _faust_rows(command, worker) if row[0] not in _NOT_HERE]
 
 
 def _say_nothing(*_: object) -> None:

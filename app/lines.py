@@ -55,6 +55,7 @@ class Line(StrEnum):
     WORKER_READY = "worker-ready"
     WEB = "web"
     TOPICS_CREATED = "topics-created"
+    SOURCES_MISSING = "sources-missing"
     BROKER_AWAY = "broker-away"
     BROKER_BACK = "broker-back"
     READING_WAITS = "reading-waits"
@@ -174,6 +175,12 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.TOPICS_CREATED,
                 "Topics created: {topics}",
                 "已创建主题: {topics}",
+            ),
+            (
+                Line.SOURCES_MISSING,
+                "Not there yet, and not created by a worker: {topics}; read within half a minute once created "
+                "(`faust -A app send --create` does it)",
+                "主题尚不存在，worker 不会创建: {topics}；可用 `faust -A app send --create` 创建，半分钟内开始读取",
             ),
             (
                 Line.BROKER_AWAY,

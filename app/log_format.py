@@ -11,9 +11,11 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+
 from app.choices import LogFormat
 
-__all__ = ["JsonFormatter", "RepeatFilter", "logging_config"]
+__all__ = ["ExpectedFilter", "JsonFormatter", "RepeatFilter", "logging_config"]
 
 
 class JsonFormatter(logging.Formatter):
@@ -64,6 +66,14 @@ _FLOODING: Final = (
     "aiokafka.producer.sender",
 )
 _REPEAT_SECONDS: Final = 10.0
+# Complaints and news about what is as it should be: a group rebalances (`Worker ready` says how it ended), a source
+# topic is not there yet (which has a line of ours).
+_EXPECTED: Final = {
+    "aiokafka.cluster": "Topic %s not found in cluster metadata",
+    "aiokafka.consumer.group_coordinator": "Heartbeat failed for group %s because it is rebalancing",
+    "faust.app.base": "Executing _on_partitions_assigned",
+    "faust.assignor.partition_assignor": "Ignoring missing topic: %r",
+}
 
 
 class RepeatFilter(logging.Filter):
@@ -82,6 +92,22 @@ class RepeatFilter(logging.Filter):
         return True
 
 
+class ExpectedFilter(logging.Filter):
+    """Drops one message of a logger, whatever its arguments, and that a new cluster has no coordinator yet."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self._message = message
+        self._first: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this record is to be told."""
+        if any(isinstance(arg, GroupCoordinatorNotAvailableError) for arg in record.args or ()):
+            self._first = record.created if self._first is None else self._first
+            return record.created - self._first >= _REPEAT_SECONDS  # one that lasts is no news of a start
+        return record.msg != self._message
+
+
 def logging_config(log_format: LogFormat) -> dict[str, Any]:
     """What `faust.App(logging_config=...)` takes so that a worker logs in that format.
 
@@ -94,6 +120,9 @@ def logging_config(log_format: LogFormat) -> dict[str, Any]:
         loggers.setdefault(name, {})["filters"] = ["repeats"]
     config: dict[str, Any] = {"version": 1, "merge": True, "loggers": loggers}
     config["filters"] = {"repeats": {"()": RepeatFilter}}
+    for name, message in _EXPECTED.items():
+        config["filters"][name] = {"()": ExpectedFilter, "message": message}
+        loggers.setdefault(name, {}).setdefault("filters", []).insert(0, name)
     if log_format is LogFormat.JSON:
         config["formatters"] = {name: {"()": JsonFormatter} for name in ("default", "colored")}
     return config

@@ -46,6 +46,10 @@ async def prepare_topics(settings: Settings) -> tuple[int, int | None]:
         limit = await output_limit(settings)
     except (BrokerError, TopicError) as error:
         stop_at_once(EXIT_BROKER, str(error))
+    missing = [topic for topic in settings.foreign_topics if topic not in topics]
+    if missing:
+        names = Shown(", ".join(missing))
+        tell(logger, logging.WARNING, settings.log_language, Line.SOURCES_MISSING, topics=names)
     if limit is None:
         return topics[settings.output_topic], None
     if limit - RECORD_OVERHEAD < settings.max_message_bytes:

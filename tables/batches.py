@@ -7,7 +7,7 @@ what Faust's `table[key] = value` sends can be lost when the process is killed. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import faust
 from faust.stores.base import Store
@@ -166,6 +166,12 @@ class PartitionRecords:
         self._tables[write.table].store.write(self._number, write.key, value)
 
 
+_PURPOSES: Final = {
+    Table.BATCHES: "Open and remembered batches, and what has come for them",
+    Table.CONTEXT: "The newest record of each station on the context topics",
+}
+
+
 def make_tables(app: faust.App, *, partitions: int, max_message_bytes: int) -> dict[Table, BatchTable]:
     """All tables, registered with the app; their changelogs are compacted topics."""
     tables: dict[Table, BatchTable] = {}
@@ -173,6 +179,7 @@ def make_tables(app: faust.App, *, partitions: int, max_message_bytes: int) -> d
         tables[name] = BatchTable(
             app,
             name=name.value,
+            help=_PURPOSES[name],
             partitions=partitions,
             key_type=bytes,
             value_type=bytes,

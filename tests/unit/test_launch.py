@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from faust.cli.worker import worker as command
+
+from app.application import create_app
+from app.launch import AggregatorWorker
+from app.settings import Settings
 
 SETTINGS = 2  # exit code
 
@@ -31,3 +37,14 @@ def test_an_option_that_would_not_be_obeyed_is_refused(option: list[str], said: 
     )
     assert said in worker.stderr
     assert worker.returncode == SETTINGS
+
+
+def test_the_banner_names_no_folder_and_no_web_driver(capsys: pytest.CaptureFixture[str]) -> None:
+    app = create_app(Settings(callback="app.demo.model:callback", web_port=7001))
+    worker = AggregatorWorker(app, loglevel="info")
+    shown: Any = object.__new__(command)
+    rows = dict(shown._banner_data(worker))
+    assert rows["web"] == "http://127.0.0.1:7001"
+    assert not rows.keys() & {"  web", "datadir", "appdir"}
+    worker.carp("-INT- -INT-")
+    assert capsys.readouterr() == ("", "")

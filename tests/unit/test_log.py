@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from mode.utils.logging import setup_logging
 
 from app.choices import Language, LogFormat
 from app.lines import CATALOGUE, Line, names, printable, say
 from app.log import BatchLog
-from app.log_format import JsonFormatter, RepeatFilter, logging_config
+from app.log_format import ExpectedFilter, JsonFormatter, RepeatFilter, logging_config
 from tables.events import Source
 
 
@@ -388,3 +389,17 @@ def test_the_same_complaint_passes_once_in_ten_seconds() -> None:
     told = [passes(at, line) for at, line in ((0.0, 1), (0.1, 1), (0.2, 2), (9.9, 1), (10.0, 1), (10.1, 1))]
 
     assert told == [True, False, True, False, True, False]
+
+
+def test_what_happens_at_each_rebalance_is_no_complaint_and_a_missing_coordinator_only_when_it_lasts() -> None:
+    def passes(message: str, *args: object, at: float = 0.0) -> bool:
+        record = logging.LogRecord("aiokafka", logging.ERROR, __file__, 1, message, args, None)
+        record.created = at
+        return expected.filter(record)
+
+    expected = ExpectedFilter("Heartbeat failed for group %s because it is rebalancing")
+    no_coordinator = GroupCoordinatorNotAvailableError()
+
+    assert not passes("Heartbeat failed for group %s because it is rebalancing", "g")
+    assert passes("Heartbeat failed for group %s because it is dead", "g")
+    assert [passes("lookup failed: %s", no_coordinator, at=at) for at in (5.0, 14.9, 15.0)] == [False, False, True]
