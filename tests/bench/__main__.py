@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import statistics
 import sys
@@ -214,10 +215,13 @@ async def run(sizes: list[int], total: int, seconds: float, burst_messages: int)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS=...", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="stations a batch")
     parser.add_argument("--stations", type=int, default=300_000, help="stations a row, in all")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long latency is measured")
     parser.add_argument("--burst", type=int, default=MESSAGES, help="source messages of the burst; 0: none")
     options = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # a topic that was just created is sent to again: no news
     asyncio.run(run(options.sizes, options.stations, options.seconds, options.burst))
