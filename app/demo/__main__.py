@@ -145,7 +145,7 @@ def _introduce(settings: Settings, console: Console, worker: WorkerProcess, embe
     if settings.callback == CALLBACK:
         for line in (
             f"(Three stations had closed before: empty. {BROKEN_STATION} has a broken meter now and then: failed.",
-            f"{SLOW_STATION} takes longer once than AGG_BATCH_TIMEOUT, {settings.batch_timeout:g} s: missing, late.)",
+            f"{SLOW_STATION} once takes over {settings.batch_timeout:g} s (AGG_BATCH_TIMEOUT): missing, then late.)",
         ):
             console.print(line)
     if embedded is not None:
