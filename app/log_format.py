@@ -56,7 +56,7 @@ _LIBRARY_LEVELS: Final = {
     "faust.assignor": "WARNING",
     "faust.tables": "WARNING",
 }
-# These repeat the same complaint many times a second while a broker is away.
+# These repeat the same complaint again and again while a broker, or a collector of traces, is away.
 _FLOODING: Final = (
     "aiokafka",
     "aiokafka.cluster",
@@ -64,6 +64,8 @@ _FLOODING: Final = (
     "aiokafka.consumer.fetcher",
     "aiokafka.consumer.group_coordinator",
     "aiokafka.producer.sender",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
 )
 _REPEAT_SECONDS: Final = 10.0
 # Complaints and news about what is as it should be: a group rebalances (`Worker ready` says how it ended), a source

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from mode.utils.logging import setup_logging
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
+from opentelemetry.sdk import _shared_internal
 
 from app.choices import Language, LogFormat
 from app.lines import CATALOGUE, Line, names, printable, say
@@ -403,3 +405,9 @@ def test_what_happens_at_each_rebalance_is_no_complaint_and_a_missing_coordinato
     assert not passes("Heartbeat failed for group %s because it is rebalancing", "g")
     assert passes("Heartbeat failed for group %s because it is dead", "g")
     assert [passes("lookup failed: %s", no_coordinator, at=at) for at in (5.0, 14.9, 15.0)] == [False, False, True]
+
+
+def test_what_repeats_is_held_back_in_the_loggers_that_libraries_really_have() -> None:
+    loggers = logging_config(LogFormat.TEXT)["loggers"]
+    for module in (trace_exporter, _shared_internal):
+        assert "repeats" in loggers[module.__name__]["filters"]
