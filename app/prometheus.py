@@ -276,7 +276,7 @@ def metrics_registry(
     most_stations: int,
     build: Mapping[str, str],
 ) -> CollectorRegistry:
-    """A registry of our own, with what the process itself uses beside the worker's figures."""
+    """A registry of our own, with what the process itself uses, by the same prefix, beside the worker's figures."""
     registry = CollectorRegistry()
     registry.register(
         StatisticsCollector(
@@ -286,7 +286,7 @@ def metrics_registry(
             build={"version": _version(), **build},
         )
     )
-    ProcessCollector(registry=registry)
+    ProcessCollector(namespace=PREFIX.rstrip("_"), registry=registry)
     return registry
 
 

@@ -90,7 +90,8 @@ def test_how_the_worker_stands_is_shown(statistics: Statistics) -> None:
     assert shown["batch_aggregator_frames_total{direction=in,kind=batch-events}"] == 3
     assert shown["batch_aggregator_bytes_total{direction=in,kind=batch-events}"] == 4711
     assert [value for name, value in shown.items() if name.startswith("batch_aggregator_build_info{module=m,")] == [1]
-    assert shown["process_resident_memory_bytes"] > 0
+    assert shown["batch_aggregator_process_resident_memory_bytes"] > 0
+    assert all(name.startswith("batch_aggregator_") for name in shown)
 
 
 def test_only_so_many_stations_have_series_and_those_that_miss_now_come_first(statistics: Statistics) -> None:
