@@ -3,6 +3,7 @@
 VENV ?= .venv
 ARGS ?=
 ONCE ?=
+JOBS ?= 3
 READMES := README.md README.zh-CN.md
 UV := uv==0.13.9
 
@@ -22,8 +23,8 @@ setup: $(READY) ## Make the environment in VENV; the other targets do it when th
 run: $(READY) ## Start Kafka and a worker, replay the sample data; ONCE=1 ends when all of it has come out
 	@ONCE=$(ONCE) $(PY) -m app.demo
 
-test: $(READY) ## Run all tests, those on a real Kafka too; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
-	@$(PY) -m pytest $(ARGS)
+test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY) ## What CI runs: format, lint, types, the READMEs' settings tables, then all tests
 	$(PY) -m ruff format --check .

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import faust
-from faust.transport.drivers.aiokafka import Transport
+from faust.transport.drivers.aiokafka import Producer, Transport
 
 from app.choices import Start
 from app.consumer import AggregatorTransport
@@ -20,6 +20,12 @@ __all__ = ["app"]
 SECONDS_EACH = 0.002
 
 
+class OurConsumer(AggregatorTransport):
+    """Our consumer beside Faust's producer, which creates the changelog's topic."""
+
+    Producer = Producer  # type: ignore[assignment]  # ours is in its place
+
+
 class StockApp(faust.App):
     """Faust as it is, but for the consumer when that is asked for."""
 
@@ -27,7 +33,7 @@ class StockApp(faust.App):
     settings = SimpleNamespace(start=Start.EARLIEST, source_topics=(os.environ["AGG_SOURCE_TOPICS"],))
 
     def _new_transport(self) -> Transport:
-        transport = AggregatorTransport if OURS in os.environ else Transport
+        transport = OurConsumer if OURS in os.environ else Transport
         return transport(self.conf.broker_consumer, self)
 
     async def give_up_work(self) -> None:
