@@ -1,12 +1,18 @@
-"""A real Kafka for the tests that need one."""
+"""What tests of all folders share: a real Kafka for those that need one."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from app.devbroker import DevBroker
+
+# A shell that starts something in the background has it ignore SIGINT, and all that it starts: the tests that send one
+# would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
