@@ -136,6 +136,11 @@ class AggregatorConsumer(driver.Consumer):
         self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
 
+    async def _seek(self, partition: TP, offset: int) -> None:
+        """Seek in the thread of the aiokafka consumer. Faust does it in its own, under what is being fetched there."""
+        seek: Any = self._thread.seek  # no coroutine: mode takes both, its types do not
+        await self._thread.call_thread(seek, partition, offset)
+
     async def _first_base(self, tp: TP, earliest: int) -> int:
         if self.app.settings.start is Start.LATEST and tp.topic in self.app.settings.foreign_topics:
             latest = await self.highwaters(tp)
