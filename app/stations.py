@@ -90,9 +90,8 @@ class StationAgent:
         self._clock = clock
         self._stations = 0
         self._bytes = 0
-        self._waited = (
-            math.inf
-        )  # seconds, from the splitting of its message: the least of any callback since the last look
+        # Seconds from the splitting of a message to its callback: the least of all that began since the last look.
+        self._waited = math.inf
         self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
         self._room = asyncio.Event()
         self._room.set()
@@ -172,9 +171,10 @@ class StationAgent:
         if upcoming is None:
             return 0.0
         waited, self._waited = self._waited, math.inf
-        if waited < math.inf or not isinstance(upcoming.context, _Job):
-            return waited if waited < math.inf else 0.0
-        return self._clock() - upcoming.context.group.opened_at
+        if waited < math.inf:
+            return waited
+        job = upcoming.context
+        return self._clock() - job.group.opened_at if isinstance(job, _Job) else 0.0
 
     def _module_input(self, call: Call) -> ModuleInput:
         job: _Job | SingleStation = call.context
