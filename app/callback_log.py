@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from app.choices import Language
 from app.lines import Line, names, tell
+from app.throttle import Throttle
 
-__all__ = ["REPEAT_SECONDS", "CallbackLog"]
+__all__ = ["CallbackLog"]
 
 REPEAT_SECONDS: Final = 5.0
 
@@ -31,7 +31,7 @@ class CallbackLog:
     language: Language
     name: str
     clock: Callable[[], float]
-    _said: dict[Line, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _throttle: Throttle = field(default_factory=lambda: Throttle(REPEAT_SECONDS), init=False, repr=False, compare=False)
 
     def not_asked(self, stations: Sequence[str]) -> None:
         """A callback for many stations has returned results of some that it was not called for."""
@@ -42,8 +42,5 @@ class CallbackLog:
         self._warn(Line.PROCESS_DIED, what=what)
 
     def _warn(self, line: Line, **fields: object) -> None:
-        now = self.clock()
-        if 0.0 <= now - self._said.get(line, -math.inf) < REPEAT_SECONDS:
-            return
-        self._said[line] = now
-        tell(self.logger, logging.WARNING, self.language, line, name=self.name, **fields)
+        if self._throttle.passes(self.clock(), line):
+            tell(self.logger, logging.WARNING, self.language, line, name=self.name, **fields)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from app.choices import LogFormat
+from app.throttle import Throttle
 
 __all__ = ["ExpectedFilter", "JsonFormatter", "RepeatFilter", "logging_config"]
 
@@ -83,15 +84,11 @@ class RepeatFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._passed: dict[tuple[str, int], float] = {}
+        self._throttle = Throttle(_REPEAT_SECONDS)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether this record is to be told."""
-        place = (record.name, record.lineno)
-        if record.created - self._passed.get(place, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
-            return False
-        self._passed[place] = record.created
-        return True
+        return self._throttle.passes(record.created, (record.name, record.lineno))
 
 
 class ExpectedFilter(logging.Filter):

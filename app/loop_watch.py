@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import linecache
 import logging
-import math
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from app.choices import Language
 from app.exits import EXIT_BUG, stop_at_once
 from app.lines import Line, printable, tell
 from app.settings import Settings
+from app.throttle import Throttle
 from app.watchdog import patience_of
 
 __all__ = ["BLOCKED_SECONDS", "LoopWatch", "watch_loop"]
@@ -68,7 +68,7 @@ class LoopWatch:
         self._asked: float | None = None  # when the loop was asked; None when it has answered
         self._seen: object = None  # the user's call that stood on the stack at the last look
         self._looked = self._worked = 0.0  # the time and the CPU time of the last look
-        self._told: dict[str, float] = {}
+        self._throttle = Throttle(TELL_SECONDS)
         self._blocked: float | None = None  # for how long it has been, as has been told
 
     def start(self) -> None:
@@ -131,20 +131,13 @@ class LoopWatch:
         if blocked > self._patience:
             self._on_stuck(f"the event loop has not run for {blocked:.0f} s; it stands at {place}")
         if call is not None and (held or call.call is last):  # many that are short make a long one, too
-            if self._is_due(call.name):
+            if self._throttle.passes(time.monotonic(), call.name):
                 fields = {"name": call.name, "about": call.about, "seconds": blocked, "place": place}
                 tell(logger, logging.WARNING, self._language, Line.LOOP_BLOCKED, **fields)
                 self._blocked = blocked
-        elif call is None and blocked > BUSY_SECONDS and self._is_due(""):
+        elif call is None and blocked > BUSY_SECONDS and self._throttle.passes(time.monotonic()):
             tell(logger, logging.WARNING, self._language, Line.LOOP_BUSY, seconds=blocked, place=place)
             self._blocked = blocked
-
-    def _is_due(self, name: str) -> bool:
-        now = time.monotonic()
-        if now - self._told.get(name, -math.inf) < TELL_SECONDS:
-            return False
-        self._told[name] = now
-        return True
 
 
 def watch_loop(settings: Settings, callback: str, observe: Callable[[float], None]) -> LoopWatch:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from app.choices import Language
 from app.lines import Line, tell
 from app.partitions import Partitioner
+from app.throttle import Throttle
 from app.transport import Clock
 
 __all__ = ["OpenBatches"]
@@ -44,7 +45,7 @@ class OpenBatches:
         self._counted: dict[str, float] = {}  # until when (Unix seconds); an own one until it is closed: for ever
         self._deadlines: list[tuple[float, str]] = []  # a heap with an entry for each that counts until its deadline
         self._freed = asyncio.Event()
-        self._told = -math.inf
+        self._throttle = Throttle(TELL_SECONDS)
 
     def __len__(self) -> int:
         """Batches that are not known to be closed."""
@@ -115,7 +116,5 @@ class OpenBatches:
         return min(LOOK_SECONDS, max(0.0, self._deadlines[0][0] - self._clock()))
 
     def _tell(self) -> None:
-        now = self._clock()
-        if not 0.0 <= now - self._told < TELL_SECONDS:  # a clock that was put back makes it due, too
-            self._told = now
+        if self._throttle.passes(self._clock()):
             tell(logger, logging.WARNING, self._language, Line.READING_WAITS, count=len(self._counted))
