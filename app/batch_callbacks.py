@@ -10,8 +10,9 @@ from types import CoroutineType
 from typing import Any
 
 from app.batch_results import encode_results
-from app.callbacks import BURST_CALLS, LATE, CallbackRunner, ModuleInput
+from app.callbacks import LATE, CallbackRunner, ModuleInput
 from app.executors import CallbackExecutor
+from app.leader import BURST_CALLS
 from app.results import Outcome, failed
 from app.slots import Suspended, awaited
 from app.time_limits import Call, Run, Work, bare_of
@@ -70,7 +71,9 @@ class BatchCallbackRunner(CallbackRunner):
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is no failure of the worker
             outcomes = [failed(error)] * len(calls)
         else:
-            return self._suspended(Suspended(bundle, coroutine, waiting, task, started))
+            run: Run = Suspended(bundle, coroutine, waiting, task, started)
+            self._limits.add(run)
+            return run
         self._timed(bundle, perf_counter() - now)
         self._settle_all(bundle, outcomes)
         return None

@@ -1,14 +1,11 @@
 """Runs the user's callback for each call: side by side, in order for each station, and within its time limits.
 
-A callback that ends without waiting for anything costs no task, no timer and no future. One task at a time, the
-*leader*, takes the calls that are ready and runs each callback within itself. When a callback suspends, its task stays
-behind with it, and another becomes the leader.
+In which tasks callbacks run is the leader's affair (app/leader.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -17,20 +14,18 @@ from types import CoroutineType
 from typing import Any
 
 from app.executors import CallbackExecutor
+from app.leader import Leader
 from app.results import Outcome, encode_result, failed, out_of_time, skipped
 from app.retries import Retries
 from app.slots import Suspended, awaited, ended, stack_of
 from app.time_limits import Call, Run, TimeLimits, Work, bare_of
 
-__all__ = ["BURST_CALLS", "LATE", "Call", "CallbackRunner", "ModuleInput"]
+__all__ = ["LATE", "Call", "CallbackRunner", "ModuleInput"]
 
 ModuleInput = dict[str, Any]
 
-_BURST = 0.005  # seconds of work, as the processor sees them, after which the event loop gets its turn
-BURST_CALLS = 256  # the same for a clock that stands still
 _CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up before the runner goes on without them
 _KILL_GRACE = 0.25
-
 
 LATE = skipped("the deadline had passed before the callback started")
 
@@ -68,7 +63,6 @@ class CallbackRunner:
             observe: gets the station of each callback that has run, and how many seconds it took.
         """
         self._places = min(concurrency, executor.places or concurrency)
-        self._may_begin = self._has_place if executor.expect is None else self._has_ready_place
         self._executor = executor
         self._function = executor.function
         self._retries = Retries(retries, within=station_timeout) if retries else None
@@ -78,23 +72,26 @@ class CallbackRunner:
         self._max_bytes = max_result_bytes
         self._observe = observe
 
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._time: Callable[[], float] = perf_counter  # the loop's, once there is one
-        self._surroundings = contextvars.copy_context()
         self._pending = 0
         self._ready: deque[Call] = deque()
         # The stations that have a call which is ready or running, each with its calls that must wait for that one.
         self._lanes: dict[str, deque[Call] | None] = {}
-        self._leader: asyncio.Task[None] | None = None
+        self._leader = Leader(
+            self._ready,
+            may_begin=self._has_place if executor.expect is None else self._has_ready_place,
+            begin=self._begin,
+            finish=self._finish,
+            settle=self._settle_all,
+        )
         self._limits = TimeLimits(
             clock=clock,
             station_timeout=station_timeout,
             overtime_max=overtime_max,
             give_up=self._give_up,
-            places_free=self._wake,
+            places_free=self._leader.wake,
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
-        self._tasks: dict[asyncio.Task[None], Run | None] = {}  # with the callback that has suspended in it
         self.begun: Work | None = None  # whose callback took its first step last: for app/blocking.py
 
     @property
@@ -120,7 +117,7 @@ class CallbackRunner:
     @property
     def zombies(self) -> int:
         """Callbacks given up that have not ended: coroutines that ignore their cancellation, hung threads."""
-        return sum(run is not None and not run.live for run in self._tasks.values()) + self._executor.abandoned
+        return sum(run is not None and not run.live for run in self._leader.tasks.values()) + self._executor.abandoned
 
     @property
     def busy_workers(self) -> int:
@@ -138,27 +135,28 @@ class CallbackRunner:
         Raises:
             FunctionError: the callback can't be found where it is to run.
         """
-        self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
-        await self._executor.start(self._wake)
-        self._surroundings = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        self._time = loop.time
+        self._leader.start(loop)
+        await self._executor.start(self._leader.wake)
 
     async def stop(self) -> None:
         """Cancel everything, let go of all threads and processes; within a second, whatever the callbacks do."""
-        self._loop = None
+        self._leader.loop = None
         try:
             await self.cancel_all()
         finally:
-            for run in self._tasks.values():
+            for run in self._leader.tasks.values():
                 if run is not None:
                     run.kill()
             self._executor.close()
-        await ended(self._tasks, _KILL_GRACE)
+        await ended(self._leader.tasks, _KILL_GRACE)
         await self._executor.closed()
 
     def submit(self, call: Call) -> None:
         """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
-        if self._loop is None:
+        leader = self._leader
+        if leader.loop is None:
             message = "the callback runner is not started"
             raise RuntimeError(message)
         self._pending += 1
@@ -166,8 +164,8 @@ class CallbackRunner:
         if station_id not in self._lanes:
             self._lanes[station_id] = None
             self._ready.append(call)
-            if self._leader is None:
-                self._wake()
+            if leader.task is None:
+                leader.wake()
         elif (lane := self._lanes[station_id]) is None:
             self._lanes[station_id] = deque((call,))
         else:
@@ -189,14 +187,6 @@ class CallbackRunner:
         self._pending = 0
         await ended(cancelled, _CANCEL_GRACE)
 
-    def _wake(self) -> None:
-        """See to it that there is a leader if there is something to do and a place to do it in."""
-        if self._leader is None and self._ready and self._may_begin() and self._loop is not None:
-            # Not in the context of the callback that happens to run now.
-            self._leader = self._loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
-            self._tasks[self._leader] = None
-            self._leader.add_done_callback(self._gone)
-
     def _has_place(self) -> bool:
         return len(self._running) - len(self._overtime) < self._places
 
@@ -205,40 +195,6 @@ class CallbackRunner:
         free = self._places - len(self._running) + len(self._overtime)
         expect = self._executor.expect
         return free > 0 and (expect is None or expect(min(free, len(self._ready))))
-
-    def _gone(self, task: asyncio.Task[None]) -> None:
-        """A task has ended: of itself, by our cancellation, or because the user's code cancelled it."""
-        del self._tasks[task]
-        if self._leader is task:
-            self._leader = None
-            self._wake()
-
-    async def _lead(self) -> None:
-        """Run what is ready. A callback that suspends keeps this task, which then leads again if no other does."""
-        task = asyncio.current_task()
-        assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
-        ready = self._ready
-        since, left = perf_counter(), BURST_CALLS
-        while self._leader is task and ready and self._may_begin() and not task.cancelling():
-            left -= 1
-            now = perf_counter()
-            if left == 0 or now - since > _BURST:
-                await asyncio.sleep(0)
-                since, left = perf_counter(), BURST_CALLS
-                continue
-            run = self._begin(task, now)
-            if run is not None:
-                outcomes = await self._finish(run)
-                if not run.live:
-                    return
-                self._leave(run)
-                if self._leader is None:
-                    self._leader = task
-                self._settle_all(run.call, outcomes)
-                since, left = perf_counter(), BURST_CALLS
-        if self._leader is task:
-            self._leader = None
-            self._wake()
 
     def _begin(self, task: asyncio.Task[None], now: float) -> Run | None:
         """Take the first step of the next call's callback, for most the only one; returned is what has suspended."""
@@ -266,7 +222,9 @@ class CallbackRunner:
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = failed(error)
         else:
-            return self._suspended(Suspended(call, coroutine, waiting, task, started))
+            run: Run = Suspended(call, coroutine, waiting, task, started)
+            self._limits.add(run)
+            return run
         if self._observe is not None:
             self._observe(call.station_id, perf_counter() - now)
         self._settle(call, outcome)
@@ -277,21 +235,19 @@ class CallbackRunner:
         bare = bare_of(work)
         return partial(self._function, bare=bare) if bare else self._function
 
-    def _suspended(self, run: Run) -> Run:
-        """Leave its task to a callback that waits for something, and make another one the leader."""
-        self._tasks[run.task] = run
-        self._limits.add(run)
-        self._leader = None
-        self._wake()
-        return run
-
-    async def _finish(self, run: Run) -> Sequence[Outcome]:
-        """Take the other steps of a callback that has suspended."""
+    async def _finish(self, run: Run) -> Sequence[Outcome] | None:
+        """Take the other steps of a callback that has suspended; None: it has been given up or cancelled meanwhile."""
+        outcomes: Sequence[Outcome]
         try:
             value = await run
         except BaseException as error:  # noqa: BLE001 - as above
-            return [failed(error)] * len(run.call.calls)
-        return self._outcomes(run.call, value) if run.live else ()
+            outcomes = [failed(error)] * len(run.call.calls)
+        else:
+            outcomes = self._outcomes(run.call, value) if run.live else ()
+        if not run.live:
+            return None
+        self._leave(run)
+        return outcomes
 
     def _outcomes(self, work: Work, value: Any) -> Sequence[Outcome]:
         """What the value that the callback has returned means for each call."""
@@ -307,7 +263,6 @@ class CallbackRunner:
         run.live = False
         self._limits.remove(run)
         self._timed(run.call, self._time() - run.started)
-        self._tasks[run.task] = None
 
     def _timed(self, work: Work, seconds: float) -> None:
         if self._observe is not None:
@@ -335,6 +290,5 @@ class CallbackRunner:
         """End a callback that has run out of time. Its outcome doesn't wait for it to listen."""
         stack = self._executor.give_up(run.waiting) or stack_of(run.coroutine)
         self._leave(run)
-        self._tasks[run.task] = run  # a zombie until it has ended
-        run.cancel()
+        run.cancel()  # it stays in its task, a zombie, until it has ended
         self._settle_all(run.call, [out_of_time(reason, stack)] * len(run.call.calls))
