@@ -9,19 +9,15 @@ from typing import Any, Self
 
 from app.metrics import Metrics
 from app.settings import Settings
-from app.testing.broker import MemoryBroker
-from app.testing.loop import VirtualLoop
+from app.testing.host import WorkerHost
 from app.testing.message import Message, header_list, value_bytes, view
-from app.testing.spans import MemorySpans
-from app.testing.worker import CrashPoint, MemoryWorker
+from app.testing.worker import CrashPoint
 from app.transport import OutMessage
 from app.user_functions import UserFunctions
 
 __all__ = ["START_TIME", "TopologyTestDriver"]
 
 START_TIME = 1_763_085_600.0  # 2025-11-14 10:00:00 in Asia/Shanghai
-_UNHEARD = {"task", "future", "asyncgen"}  # in what a loop's exception handler gets: nobody awaits these
-SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/outcomes.py)
 
 
 class TopologyTestDriver:
@@ -64,21 +60,13 @@ class TopologyTestDriver:
             raise TypeError(text)
         given = {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
         self.settings = Settings(**{**given, **setting_overrides})
-        self._functions = UserFunctions(
+        functions = UserFunctions(
             model, result_handler, many=callback is None, station_result_handler=station_result_handler
         )
-        self._start_time = start_time
-        self._patience = thread_patience
-        self._broker = MemoryBroker(self.settings, lambda: self.now)
-        self._spans = MemorySpans(self.settings, lambda: self.now)
-        self._errors: list[BaseException] = []
-        self._crash: CrashPoint | None = None
-        self._committed_at_start: dict[tuple[str, int], int] = {}
-        self._worker: MemoryWorker | None = None
-        self._loop = self._new_loop(0.0)
-        self._closed = False
+        self._host = WorkerHost(self.settings, functions, start_time=start_time, patience=thread_patience)
+        self._broker = self._host.broker
         try:
-            self._start_worker()
+            self._host.start_worker()
         except BaseException:
             self.close()
             raise
@@ -93,10 +81,7 @@ class TopologyTestDriver:
 
     def close(self) -> None:
         """End the worker and let go of everything. What has been sent can still be looked at."""
-        if not self._closed:
-            self._end_worker()
-            self._loop.close()
-            self._closed = True
+        self._host.close()
 
     # -- what a test does --------------------------------------------------------------------------------------------
 
@@ -126,25 +111,23 @@ class TopologyTestDriver:
             Exception: a bug in the pipeline, as it was raised there. What the callback and the result handler raise
                 doesn't come out here; it becomes dead letters, as in production.
         """
-        self._check_open()
+        self._host.check_open()
         name = topic or self.settings.source_topics[0]
         if name not in self._broker.topics:
             text = f"there is no topic {name}; those that are read are {', '.join(self.settings.foreign_topics)}"
             raise ValueError(text)
         raw_key = key.encode() if isinstance(key, str) else key
         sent = self._broker.append(OutMessage(name, value_bytes(message), key=raw_key, headers=header_list(headers)))
-        self._settle()
+        self._host.settle()
         return sent.partition, sent.offset
 
     def advance(self, seconds: float) -> None:
         """Move the clock. Everything that becomes due on the way happens, in order, each at its own time."""
-        self._check_open()
+        self._host.check_open()
         if not seconds >= 0:
             text = f"the clock moves forward only, not by {seconds!r} s"
             raise ValueError(text)
-        target = self._loop.time() + seconds
-        self._run(target)
-        self._loop.move_to(target)
+        self._host.advance(seconds)
 
     def kill(self) -> None:
         """`kill -9` of the worker: all that it has in memory is gone, callbacks that run too.
@@ -152,7 +135,7 @@ class TopologyTestDriver:
         Topics, changelogs and committed offsets stay, and the clock goes on. Messages can be sent; nothing happens to
         them before `restart`.
         """
-        self._end_worker()
+        self._host.end_worker()
 
     def restart(self, *, lose_commits: bool = False) -> None:
         """Kill the worker if it is alive, and start a new one, which recovers as a real one does.
@@ -161,11 +144,11 @@ class TopologyTestDriver:
             lose_commits: the dead worker has not come to commit any offset, so that all that it has read is read
                 again. (A real worker commits once a second.)
         """
-        self._check_open()
-        self._end_worker()
+        self._host.check_open()
+        self._host.end_worker()
         if lose_commits:
-            self._broker.committed = dict(self._committed_at_start)
-        self._start_worker()
+            self._host.lose_commits()
+        self._host.start_worker()
 
     def crash_before(self, predicate: Callable[[OutMessage], bool] | None, *, unordered: bool = False) -> None:
         """Have the worker die right before it sends the first message of which `predicate` is true; None: don't.
@@ -177,11 +160,7 @@ class TopologyTestDriver:
             predicate: of the message that is about to be sent. When the worker is dead already, by the next one.
             unordered: let messages through that stand behind it but go to other partitions, as can happen in Kafka.
         """
-        crash = None if predicate is None else CrashPoint(predicate, unordered)
-        if self._worker is None:
-            self._crash = crash
-        else:
-            self._worker.crash = crash
+        self._host.crash_at(None if predicate is None else CrashPoint(predicate, unordered))
 
     # -- what a test looks at ----------------------------------------------------------------------------------------
 
@@ -209,7 +188,7 @@ class TopologyTestDriver:
     @property
     def now(self) -> float:
         """The virtual time, Unix seconds."""
-        return self._start_time + self._loop.time()
+        return self._host.now
 
     @property
     def open_batches(self) -> list[str]:
@@ -226,86 +205,23 @@ class TopologyTestDriver:
     @property
     def crashed(self) -> bool:
         """Whether the worker is dead: `kill`, `crash_before`, or a bug."""
-        return self._worker is None
+        return self._host.worker is None
 
     @property
     def spans(self) -> list[Any]:
         """With the setting `traces`: the spans that have ended, of all workers, as OpenTelemetry's SDK has them."""
-        return self._spans.ended()
+        return self._host.spans.ended()
 
     @property
     def metrics(self) -> Metrics:
         """What the worker has counted since its start."""
-        if self._worker is None:
+        if self._host.worker is None:
             text = "the worker is dead"
             raise RuntimeError(text)
-        return self._worker.pipeline.metrics
+        return self._host.worker.pipeline.metrics
 
     def _working_sets(self) -> Iterable[Any]:
-        return () if self._worker is None else self._worker.pipeline.aggregator.sets.values()
-
-    # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            text = "the driver is closed"
-            raise RuntimeError(text)
-
-    def _settle(self) -> None:
-        self._run(self._loop.time() + SETTLE_SECONDS)
-
-    def _run(self, until: float) -> None:
-        self._loop.run_until_idle(until)
-        if self._worker is not None and not self._worker.alive:
-            self._end_worker()
-        self._raise_error()
-
-    def _raise_error(self) -> None:
-        if self._errors:
-            error = self._errors[0]
-            self._errors.clear()
-            raise error
-
-    def _new_loop(self, now: float) -> VirtualLoop:
-        loop = VirtualLoop(now, patience=self._patience)
-        loop.set_exception_handler(self._on_loop_error)
-        return loop
-
-    def _start_worker(self) -> None:
-        self._crash, crash = None, self._crash
-        self._committed_at_start = dict(self._broker.committed)
-        self._worker = MemoryWorker(
-            self.settings,
-            self._functions,
-            broker=self._broker,
-            clock=lambda: self.now,
-            crash=crash,
-            on_end=self._on_end,
-            traces=self._spans.traces,
-        )
-        self._loop.worker_calls = self._worker.worker_calls
-        self._worker.start(self._loop)
-        self._settle()
-
-    def _end_worker(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is None:
-            return
-        loop, self._loop = self._loop, self._new_loop(self._loop.time())
-        loop.dispose(worker.stop())
-
-    def _on_end(self, error: BaseException | None) -> None:
-        if error is not None:
-            self._errors.append(error)
-        self._loop.stop()
-
-    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What asyncio can tell nobody else. It is a bug of ours unless it is about a task that nobody awaits."""
-        error = context.get("exception")
-        if loop is self._loop and isinstance(error, Exception) and not _UNHEARD & context.keys():
-            self._on_end(error)
-        else:
-            loop.default_exception_handler(context)
+        return () if self._host.worker is None else self._host.worker.pipeline.aggregator.sets.values()
 
 
 def _refuse_running_loop() -> None:
