@@ -1,0 +1,48 @@
+"""Callbacks in real processes on a bench, for their tests."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from app.callbacks import Call, ModuleInput
+from app.child_calls import ChildJob
+from app.processes import ProcessExecutor
+from tests.callback_bench import Bench
+
+MODELS = "tests.process_models"
+
+
+class Pool:
+    """A bench over processes, and what it was told of deaths."""
+
+    def __init__(self, name: str = "behave", *, keep: int = 2, many: bool = False, **options: Any) -> None:
+        self.deaths: list[str] = []
+        job = ChildJob(list(sys.path), f"{MODELS}:{name}", "AGG_CALLBACK", many, options.get("max_result_bytes", 2**20))
+        self.executor = ProcessExecutor(job, keep=keep, on_death=self.deaths.append)
+        self.bench = Bench(self.executor, **{"clock": time.time} | options)
+
+    async def __aenter__(self) -> Bench:
+        return await self.bench.__aenter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.bench.__aexit__()
+        assert self.pids() == []
+
+    def pids(self) -> list[int]:
+        """The processes that are not gone."""
+        return [child.pid for child in self.executor._there]
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for what processes do."""
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
+
+
+def module_input_of(call: Call) -> ModuleInput:
+    return {"of": call.station_id, "power": [1.0, 3.0], "seconds": 0.3, "file": call.context}
