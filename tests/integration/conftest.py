@@ -1,14 +1,18 @@
-"""A share of a real Kafka for each test."""
+"""A share of a real Kafka for each test, and a dead-letter topic in it."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.devbroker import DevBroker
+from app.topics import ensure_topics
 from tests.integration.support.cluster import Cluster
+from tests.integration.support.letters import PAYLOAD, ByHand, command, settings_of
 
 
 @pytest.fixture
@@ -16,3 +20,22 @@ def cluster(kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
     """A share of the session's Kafka for one test."""
     with Cluster(kafka_broker, tmp_path) as own:
         yield own
+
+
+@pytest.fixture
+def by_hand(cluster: Cluster) -> ByHand:
+    """A dead-letter topic, and no worker."""
+    asyncio.run(ensure_topics(settings_of(cluster), patience=10.0))
+    return ByHand(cluster, command(cluster))
+
+
+@pytest.fixture
+def filled(by_hand: ByHand) -> ByHand:
+    """Four letters, each before a hole: the transaction's marker. Also the topic's end is one."""
+    source = {"source-topic": by_hand.cluster.source, "source-partition": "2", "source-offset": "17"}
+    failed = source | {"reason": "station-failed", "batch-id": "b1", "station-id": "A"}
+    by_hand.put(0, b'{"T":[]}', failed, ago=7200)
+    by_hand.put(0, b'{"x":1}', source | {"reason": "bad-record", "batch-id": "b1"}, ago=60)
+    by_hand.put(3, b"\xff", source | {"reason": "bad-message"}, ago=30)
+    by_hand.put(3, json.dumps(PAYLOAD).encode(), {"reason": "discarded", "batch-id": "b2"}, ago=90)
+    return by_hand

@@ -1,0 +1,108 @@
+"""`faust -A app dead-letters` as an operator runs it, and a dead-letter topic that tests fill by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from app.settings import Settings, load_settings
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.worker import REPOSITORY
+
+__all__ = ["NOW", "PAYLOAD", "ByHand", "command", "settings_of"]
+
+NOW = int(time.time())
+PAYLOAD: dict[str, Any] = {
+    "batch_id": "b2",
+    "module": "m",
+    "timestamp": 105.0,
+    "stations": [{"station_id": "A", "n": 1.5}],
+    "station_count": 1,
+    "meta": {
+        "status": "discarded",
+        "completed_by": "timeout",
+        "revision": 1,
+        "expected_count": 2,
+        "arrived_count": 1,
+        "missing": ["B"],
+        "failed": [],
+        "empty": [],
+        "opened_at": 100.0,
+        "deadline": 105.0,
+        "closed_at": 105.0,
+        "part": 1,
+        "parts": 1,
+    },
+}
+"""What a discarded batch has."""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(cluster: Cluster) -> Command:
+    """`faust -A app dead-letters ...` with the settings of the cluster; others by name."""
+
+    def run(*arguments: str, stdout: Any = subprocess.PIPE, **settings: str) -> subprocess.CompletedProcess[str]:
+        own = {f"AGG_{key.upper()}": value for key, value in (cluster.settings | settings).items()}
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("AGG_")}
+        return subprocess.run(
+            [sys.executable, "-m", "faust", "-A", "app", "dead-letters", *arguments],
+            env=clean | {"PYTHONPATH": str(REPOSITORY)} | own,
+            cwd=cluster.folder,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@dataclass
+class ByHand:
+    """A cluster without a worker, in whose dead-letter topic a test puts what it wants."""
+
+    cluster: Cluster
+    run: Command
+
+    def put(self, partition: int, value: bytes | None, more: dict[str, str], *, ago: float = 0.0) -> None:
+        """Append a letter in a transaction, which leaves a hole behind it; `more` are headers."""
+        headers = {"failed-at": repr(NOW - ago), "error": "Traceback\n  x\nValueError: no"} | more
+        pairs = [(name, text.encode()) for name, text in headers.items()]
+
+        async def send() -> None:
+            async with AIOKafkaProducer(
+                bootstrap_servers=self.cluster.broker.bootstrap, transactional_id=uuid.uuid4().hex
+            ) as producer:
+                await producer.begin_transaction()
+                await producer.send_and_wait(
+                    self.cluster.dead_letters, value, partition=partition, key=b"key", headers=pairs
+                )
+                await producer.commit_transaction()
+
+        asyncio.run(send())
+
+    def rows(self, *arguments: str) -> list[str]:
+        """The places of the letters that are listed, in their order."""
+        done = self.run(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        if lines == ["no dead letters like that"]:
+            return []
+        assert lines[0].startswith("TIME ")
+        column = lines[0].index("LETTER")
+        return [line[column:].split()[0] for line in lines[1:]]
+
+
+def settings_of(cluster: Cluster) -> Settings:
+    return load_settings({f"AGG_{key.upper()}": value for key, value in cluster.settings.items()}, env_file=None)
