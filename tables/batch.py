@@ -43,16 +43,18 @@ class Batch(Roster):
 
     What has changed and is not stored yet is kept in `fresh`, for the owner to take, in the order of the log and cut at
     every decision: whatever of it a crash leaves is then a state that the batch was in. `pending_since` is the time of
-    the first late event that no revision has yet, None where there is none, or where nothing is revised.
+    the first late event that no revision has yet, None where there is none, or where nothing is revised. `has_news`
+    tells that an outcome is among these events, which makes a revision even when it says the same again.
     """
 
-    __slots__ = ("decision", "fresh", "last_position", "late_policy", "pending_since")
+    __slots__ = ("decision", "fresh", "has_news", "last_position", "late_policy", "pending_since")
 
     def __init__(self, batch_id: str, opened_at: float, rules: Rules) -> None:
         super().__init__(batch_id, opened_at, rules)
         self.decision: Decision | None = None
         self.late_policy = LatePolicy.TOPIC
         self.pending_since: float | None = None
+        self.has_news = False
         self.last_position = START  # in the log, of what has changed it
         self.fresh: list[Piece] = []
 
@@ -118,7 +120,7 @@ class Batch(Roster):
         return [*effects, self._release(event.at, position)] if self.is_releasable else effects
 
     def revise(self, event: Revise, position: Position) -> list[Effect]:
-        """Decide again with what has come late; void where that changes nothing."""
+        """Decide again with what has come late; void where that is no outcome and changes nothing."""
         before = self.decision
         if before is None or self.late_policy is not LatePolicy.REVISE or event.revision != before.revision + 1:
             return []
@@ -127,7 +129,7 @@ class Batch(Roster):
             return []
         self.pending_since = None
         decision = self.decide(CompletedBy.REVISION, event.at, revision=event.revision)
-        if _content(decision) == _content(before):
+        if not self.has_news and _content(decision) == _content(before):
             return []
         return [self._decided(decision, position)]
 
@@ -198,6 +200,7 @@ class Batch(Roster):
             self._piece(position).groups.append(_group(event, position, taken, values))
         effects += [late_taken(event, some, reason, self.late_policy) for some in (kept, skipped) if some]
         if kept:
+            self.has_news = True
             self._await_revision(event.at)
 
     def _await_revision(self, at: float) -> None:
@@ -237,6 +240,7 @@ class Batch(Roster):
         piece = self._piece(position)
         piece.decision, piece.position = decision, position
         self.decision = decision
+        self.has_news = False
         return Released(decision)
 
     def close_with(self, decision: Decision, late_policy: LatePolicy) -> None:

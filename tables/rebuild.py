@@ -57,8 +57,10 @@ def rebuild_closed(
             if one.source not in batch.sources:
                 batch.add_source(_open_event(header.batch_id, one), one.position)
         elif isinstance(one, Group):
+            batch.has_news = batch.has_news or _is_news(batch, one)
             _take_group(batch, one)
         else:
+            batch.has_news = False
             batch.decision = batch.decide(CompletedBy.REVISION, one.closed_at, revision=one.number)
             if has_results:
                 decisions[one.number] = batch.decision
@@ -138,6 +140,17 @@ def _take_group(batch: Batch, group: Group) -> None:
     source = batch.sources.get(group.source)
     if source is not None:
         batch.take_group(source, group)
+
+
+def _is_news(batch: Batch, group: Group) -> bool:
+    """Whether there is something to revise with in a late group that has not been taken yet."""
+    source = batch.sources.get(group.source)
+    if source is None:
+        return False
+    return any(
+        code != Code.SKIPPED and station not in source.outcomes and not batch.is_superseded(source, station)
+        for station, code in zip(group.stations, group.codes, strict=True)
+    )
 
 
 def _has_all_results(batch: Batch) -> bool:

@@ -74,6 +74,7 @@ class ModelBatch:
     decisions: list[Summary] = field(default_factory=list)
     policy: str = "topic"
     commands: list[Command] = field(default_factory=list)
+    has_news: bool = False
 
     def arrived(self) -> list[str]:
         """The stations with an outcome of the latest message that names them."""
@@ -176,6 +177,7 @@ class Model:
             message.outcomes[station] = (code, value)
             newer = batch.messages[batch.messages.index(message) + 1 :]
             if not any(other.has(station) for other in newer):
+                batch.has_news = batch.has_news or code != "s"
                 reason = "late-message" if message.late else "batch-closed"
                 if batch.policy == "topic":
                     self._late(event, index, reason, batch)
@@ -196,9 +198,10 @@ class Model:
             self._close(batch, "ratio", at)
 
     def _revise(self, batch: ModelBatch, event: Revise) -> None:
-        """Decide again as if everything had come in time, unless that says the same again."""
+        """Decide again as if everything had come in time, unless no outcome has come and that says the same again."""
         lists = batch.lists(late=True)
-        if event.revision == len(batch.decisions) + 1 and lists != batch.decisions[-1][-4:]:
+        if event.revision == len(batch.decisions) + 1 and (batch.has_news or lists != batch.decisions[-1][-4:]):
+            batch.has_news = False
             status = "partial" if lists[-1] else "complete"
             batch.decisions.append(("revision", status, *batch.decisions[0][2:3], event.at, batch.deadline, *lists))
 

@@ -61,6 +61,50 @@ def test_a_late_message_unites_the_expected_stations_and_names_its_missing_ones(
         assert told(driver.outputs[2]) == ("3", "revision", ["A", "X", "Y"], [])
 
 
+def test_a_late_message_with_the_same_results_makes_a_revision_that_says_so() -> None:
+    with TopologyTestDriver(slow({}), **REVISE) as driver:
+        driver.send(message("A"))
+        driver.advance(1.0)
+        driver.send(message("A"))
+        driver.advance(1.2)
+        assert [told(output) for output in driver.outputs] == [("1", "all", ["A"], []), ("2", "revision", ["A"], [])]
+        driver.advance(100.0)
+        assert len(driver.outputs) == 2
+
+
+def test_a_revision_with_the_same_results_comes_out_after_a_crash() -> None:
+    with TopologyTestDriver(slow({}), revise_delay=5, **REVISE) as driver:
+        driver.send(message("A"))
+        driver.advance(1.0)
+        driver.send(message("A"))
+        driver.advance(4.0)
+        driver.kill()
+        driver.advance(5.0)
+        driver.restart()
+        driver.advance(0.2)
+        assert [told(output) for output in driver.outputs] == [("1", "all", ["A"], []), ("2", "revision", ["A"], [])]
+        driver.restart(lose_commits=True)
+        driver.advance(10.0)
+        assert len(driver.outputs) == 2
+
+
+def test_a_late_message_makes_no_revision_before_an_outcome_of_it_or_another_station_has_come() -> None:
+    times = iter((0.0, 4.0))
+
+    async def model(station_id: str, module_input: ModuleInput) -> dict[str, int]:
+        await asyncio.sleep(next(times))
+        return {"n": 1}
+
+    with TopologyTestDriver(model, **REVISE) as driver:
+        driver.send(message("A"))
+        driver.advance(1.0)
+        driver.send(message("A"))
+        driver.advance(4.5)
+        assert len(driver.outputs) == 1
+        driver.advance(0.8)
+        assert told(driver.outputs[1]) == ("2", "revision", ["A"], [])
+
+
 def test_a_failure_that_comes_late_is_named_as_failed_and_is_a_dead_letter() -> None:
     with TopologyTestDriver(slow({"B": 60.0}), station_timeout=7, **REVISE) as driver:
         driver.send(message("A", "B"))
