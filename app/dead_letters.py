@@ -14,6 +14,7 @@ from tables.events import Source
 __all__ = ["ERROR_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason", "last_line"]
 
 ERROR_BYTES = 8 * 1024
+_LEFT_OUT = " … ".encode()
 TOO_LARGE_BYTES = 64 * 1024
 LETTER_BYTES = 60 * 1024 * 1024  # what the topic takes is 64 MiB, headers and all
 
@@ -130,8 +131,13 @@ def last_line(error: str) -> str:
 
 
 def _cut(error: str) -> str:
-    """Cut to ERROR_BYTES of UTF-8, the end kept: a traceback's last lines say what happened."""
+    """Cut to ERROR_BYTES of UTF-8 in the middle.
+
+    A traceback's last lines say what happened; of a long message the beginning does, which has the error's name.
+    """
     encoded = error.encode(errors="replace")
     if len(encoded) <= ERROR_BYTES:
         return encoded.decode()
-    return encoded[-ERROR_BYTES:].decode(errors="ignore")
+    head = (ERROR_BYTES - len(_LEFT_OUT)) // 2
+    tail = ERROR_BYTES - len(_LEFT_OUT) - head
+    return (encoded[:head] + _LEFT_OUT + encoded[-tail:]).decode(errors="ignore")

@@ -79,14 +79,27 @@ def test_what_is_not_known_is_left_out() -> None:
     assert set(headers(letter_with("why"))) == {"reason", "error", "failed-at"}
 
 
-@given(st.text(max_size=30), st.sampled_from([0, 3, ERROR_BYTES - 1, ERROR_BYTES, 3 * ERROR_BYTES]))
-def test_an_error_is_cut_to_its_end_in_whole_characters(text: str, more: int) -> None:
-    error = "é" * more + text
+@given(
+    st.text(st.characters(exclude_characters="…", codec="utf-8"), max_size=30),
+    st.sampled_from([0, 3, ERROR_BYTES - 1, ERROR_BYTES, 3 * ERROR_BYTES]),
+)
+def test_an_error_is_cut_in_the_middle_in_whole_characters(text: str, more: int) -> None:
+    error = text + "é" * more + text
     cut = headers(letter_with(error))["error"]
     whole = error.encode(errors="replace").decode()
-    assert whole.endswith(cut)
-    assert len(cut.encode()) <= ERROR_BYTES
-    assert cut == whole if len(whole.encode()) <= ERROR_BYTES else len(cut.encode()) >= ERROR_BYTES - 3
+    if len(whole.encode()) <= ERROR_BYTES:
+        assert cut == whole
+    else:
+        head, _, tail = cut.partition(" … ")
+        assert whole.startswith(head)
+        assert whole.endswith(tail)
+        assert ERROR_BYTES - 6 <= len(cut.encode()) <= ERROR_BYTES
+
+
+def test_a_long_message_keeps_the_name_of_its_error() -> None:
+    cut = headers(letter_with("Traceback (most recent call last):\nValueError: " + "x" * 20_000))["error"]
+    assert cut.startswith("Traceback (most recent call last):\nValueError: xxx")
+    assert cut.endswith("xxx")
 
 
 @pytest.mark.parametrize("size", [10, 64 * 1024, 64 * 1024 + 1])
