@@ -72,11 +72,14 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _bad_input(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    problems = [
-        f"{problem['loc'][-1]}: {problem['msg']}, got {str(problem['input'])[:SHOWN_CHARACTERS]!r}"
-        for problem in error.errors()
-    ]
-    return error_response(HTTPStatus.BAD_REQUEST, "; ".join(problems))
+    return error_response(HTTPStatus.BAD_REQUEST, "; ".join(_problem(problem) for problem in error.errors()))
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "json_invalid":
+        return f"body: not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}"
+    where = f"{problem['loc'][-1]}: {problem['msg']}"
+    return where if problem["type"] == "missing" else f"{where}, got {str(problem['input'])[:SHOWN_CHARACTERS]!r}"
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
@@ -84,8 +87,9 @@ async def _not_served(request: Request, error: Exception) -> Response:
         raise error
     status = HTTPStatus(error.status_code)
     path = request.url.path[:SHOWN_CHARACTERS]
+    headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
         message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
     elif status is HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {path}"
@@ -94,4 +98,4 @@ async def _not_served(request: Request, error: Exception) -> Response:
     else:
         message = status.description or status.phrase
     code = "too-large" if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
-    return error_response(status, message, code=code, headers=dict(error.headers or {}))
+    return error_response(status, message, code=code, headers=headers)

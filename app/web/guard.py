@@ -1,4 +1,7 @@
-"""What stands before every request and behind every answer: who asks, how much, how often; headers; the last catch."""
+"""What stands before every request and behind every answer: who asks, how much, how often; headers; the last catch.
+
+HEAD is answered as GET is, without the body.
+"""
 
 from __future__ import annotations
 
@@ -74,14 +77,19 @@ class Guard:
             return
         started = False
         path: str = scope["path"]
+        is_head = scope["method"] == "HEAD"
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 message = {**message, "headers": _with_ours(message.get("headers", ()), static=path.startswith(STATIC))}
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
+        if is_head:
+            scope = {**scope, "method": "GET"}
         try:
             answering = self._refusal(scope) or self._app
             await answering(scope, _bounded(receive), send_with_headers)

@@ -117,6 +117,19 @@ def test_an_extension_that_is_none_is_400(content: bytes) -> None:
     assert worker.commands == []
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "body: Field required"),
+        (b"{}", "seconds: Field required"),
+        (b'{"seconds": ', "body: not JSON: Expecting value at character 12"),
+        (b'{"seconds": 0}', "seconds: Input should be greater than 0, got '0'"),
+    ],
+)
+def test_what_is_wrong_with_an_extension_is_said(content: bytes, message: str) -> None:
+    assert act(worker_with_batches(), "extend", content=content).json()["error"]["message"] == message
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain", "x"])
 def test_a_body_is_json_whatever_it_is_called(content_type: str) -> None:
     assert act(worker_with_batches(), "extend", content_type=content_type).status_code == 202

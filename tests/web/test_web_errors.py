@@ -75,9 +75,16 @@ def test_nothing_else_is_served(path: str) -> None:
 
 def test_another_method_is_405() -> None:
     answer = ask(FakeWorker(), "/batches", method="DELETE")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
-    message = "DELETE is not allowed on /batches; allowed: GET"
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    message = "DELETE is not allowed on /batches; allowed: GET, HEAD"
     assert answer.json() == {"error": {"code": "method-not-allowed", "message": message}}
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/batches", "/batches?limit=x", "/nothing", "/static/icon.svg"])
+def test_head_is_answered_as_get_is_without_the_body(path: str) -> None:
+    whole, head = ask(FakeWorker(), path), ask(FakeWorker(), path, method="HEAD")
+    assert (head.status_code, head.content, dict(head.headers)) == (whole.status_code, b"", dict(whole.headers))
+    assert whole.content != b""
 
 
 class BrokenWorker(FakeWorker):

@@ -96,6 +96,17 @@ def test_health_and_readiness_are_served_on_the_port_that_was_given(run: Run) ->
     run(test)
 
 
+def test_head_gets_the_headers_of_get_and_the_connection_goes_on(run: Run) -> None:
+    async def test() -> None:
+        async with serving(FakeWorker()) as server, httpx.AsyncClient(base_url=server.url) as client:
+            for path in ("/", "/batches", "/static/icon.svg"):
+                head, whole = await client.head(path), await client.get(path)
+                assert (head.status_code, head.content) == (200, b"")
+                assert head.headers["content-length"] == str(len(whole.content))
+
+    run(test)
+
+
 def test_nothing_tells_which_software_serves(run: Run) -> None:
     async def test() -> None:
         async with serving(FakeWorker()) as server, httpx.AsyncClient() as client:
