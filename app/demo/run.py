@@ -29,7 +29,6 @@ __all__ = ["Outlet", "create_source_topics", "follow", "open_outlet", "replay"]
 
 PACE: Final = 0.5  # seconds between two batches
 POLL_MS: Final = 200
-BROKER_PATIENCE: Final = 10.0
 OUTPUT_PATIENCE: Final = 30.0  # for an output, beyond its batch's deadline
 STOP_WITHIN: Final = 2.0
 LATE_PATIENCE: Final = 5.0  # for the late results of the last output
@@ -50,7 +49,7 @@ async def create_source_topics(settings: Settings) -> None:
         TopicError: a topic of ours is not as it has to be.
         KafkaError: one can't be created.
     """
-    counts = await ensure_topics(settings, patience=BROKER_PATIENCE, create=False)
+    counts = await ensure_topics(settings, patience=settings.broker_patience, create=False)
     missing = [topic for topic in settings.source_topics if topic not in counts]
     if missing:
         admin = AIOKafkaAdminClient(**client_options(settings))
@@ -64,7 +63,7 @@ async def create_source_topics(settings: Settings) -> None:
 @asynccontextmanager
 async def open_outlet(settings: Settings) -> AsyncIterator[Outlet]:
     """Stand at the end of the topics that the worker writes; it has created them."""
-    counts = await ensure_topics(settings, patience=BROKER_PATIENCE, create=False)
+    counts = await ensure_topics(settings, patience=settings.broker_patience, create=False)
     topics = (settings.output_topic, settings.late_topic, settings.dead_letter_topic)
     partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
     consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest")

@@ -15,10 +15,14 @@ from app.demo.data import Session, Station, load_stations, power
 from app.demo.lines import dead_letter_line, late_line, output_line, summary
 from app.demo.model import callback, forecast
 from app.demo.replay import BROKEN_PUSHES, BROKEN_STATION, PUSHES, SLOW_PUSHES, SLOW_STATION, WINDOW, Push, make_push
+from app.demo.run import create_source_topics
 from app.demo.tally import Output, Tally
+from app.devbroker.config import free_port
 from app.dividing import SourceBatch
 from app.module_input import Alignment, align
 from app.realtime import parse_message
+from app.settings import Settings
+from app.topics import BrokerError
 
 ZONE = ZoneInfo("Asia/Shanghai")
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
@@ -180,6 +184,12 @@ def payload(**meta: object) -> bytes:
 
 def output(key: bytes = b"T_1", value: bytes | None = None, **headers: bytes) -> Output:
     return Output.read(key, payload() if value is None else value, headers)
+
+
+def test_broker_that_is_away_is_waited_for_as_long_as_the_setting_says() -> None:
+    settings = Settings(broker=f"kafka://127.0.0.1:{free_port()}", broker_patience=0.2)
+    with pytest.raises(BrokerError, match=r"waited 0\.2 s, AGG_BROKER_PATIENCE"):
+        asyncio.run(asyncio.wait_for(create_source_topics(settings), timeout=5.0))
 
 
 def test_batch_that_was_sent_is_awaited_until_it_comes_out() -> None:
