@@ -16,7 +16,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -157,6 +157,21 @@ class AggregatorConsumer(driver.Consumer):
             return {}, active_partitions
         return await self._getmany(active_partitions, timeout), active_partitions
 
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
+        """Deliver what has been fetched of our partitions, all at once; a changelog's records are left to Faust.
+
+        Faust makes two tasks for each message, one to deliver it and one that ends this when the flow is suspended.
+        Meanwhile the loop gets around, and whatever is delivered is worked off before the next partition's messages
+        are there: work that belongs together, as that of a batch does, comes apart. With both gates open nothing
+        here is waited for.
+        """
+        async for tp, message in super().getmany(timeout):
+            if self._is_changelog_tp(tp) or self.suspend_flow.is_set() or not self.app.flow_control.is_active():
+                yield tp, message
+            elif message.offset >= (self._read_offset[tp] or 0):
+                await self.callback(message)
+                self._read_offset[tp] = message.offset
+
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
         """What has been fetched, by partition: a changelog's records one by one, ours in pieces."""
         if active_partitions is not None:
@@ -172,13 +187,16 @@ class AggregatorConsumer(driver.Consumer):
         if self._is_changelog_tp(tp):
             return super()._to_message(tp, record)
         piece: Sequence[ConsumerRecord] = record
+        in_flight = self._in_flight.setdefault(tp, {})
+        expected = self._next.get(tp, piece[0].offset)
         for one in piece:
-            expected = self._next.get(tp, one.offset)
-            if one.offset > expected:
-                self._on_hole(tp, expected, one.offset)
-            self._next[tp] = one.offset + 1
-            self._in_flight.setdefault(tp, {})[one.offset] = weight_of(one)
-            self._bytes[tp.topic] += weight_of(one)
+            offset = one.offset
+            if offset > expected:
+                self._on_hole(tp, expected, offset)
+            expected = offset + 1
+            weight = in_flight[offset] = weight_of(one)
+            self._bytes[tp.topic] += weight
+        self._next[tp] = expected
         generation = self.app.consumer_generation_id
         fetched = Fetched([in_message(one) for one in piece], generation, partial(self.acknowledge, tp, generation))
         message: Any = super()._to_message(tp, piece[-1])
