@@ -126,13 +126,17 @@ class Intake(ABC, Generic[Handle]):
         """Take some of what waits and work it off."""
 
 
-class MessageIntake(Intake[Callable[[InMessage, Callable[[], None]], Awaitable[None]]]):
-    """A message at a time; `handle` gets each with the function that acknowledges it, for whenever it is stored."""
+class MessageIntake(Intake[Callable[[Sequence[tuple[InMessage, Callable[[], None]]]], Awaitable[None]]]):
+    """Many messages at once; each comes with the function that acknowledges it, for whenever it is stored."""
 
     async def _work(self) -> None:
-        fetched = self._take()
-        for message in fetched.messages:
-            await self._handle(message, partial(fetched.acknowledge, (message.offset,)))
+        await self._handle(
+            [
+                (message, partial(fetched.acknowledge, (message.offset,)))
+                for fetched in self._take_chunk()
+                for message in fetched.messages
+            ]
+        )
 
 
 class ChunkIntake(Intake[Callable[[Sequence[InMessage]], Awaitable[None]]]):

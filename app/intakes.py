@@ -46,9 +46,9 @@ class Intakes:
         self._app.figures.read(CONTEXT, messages)
         await self._app.pipeline.context_splitter.handle(messages)
 
-    async def _run_stations(self, message: Any, done: Any) -> None:
-        self._app.figures.read(STATION_EVENTS, (message,))
-        await self._app.pipeline.stations.handle(message, done)
+    async def _run_stations(self, messages: Any) -> None:
+        self._app.figures.read(STATION_EVENTS, [message for message, _ in messages])
+        await self._app.pipeline.stations.handle(messages)
 
     async def _aggregate(self, messages: Any, done: Any) -> None:
         self._app.figures.read(BATCH_EVENTS, messages)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import DeadLetters
@@ -20,6 +21,7 @@ from app.station_context import StationContext
 from app.traces import Traces
 from app.transit import Transit
 from app.transport import Clock, InMessage, Sender
+from app.turns import Turns
 from tables.codes import Code
 from tables.frozen import dataclass
 
@@ -27,6 +29,7 @@ __all__ = ["StationAgent"]
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
+TURNS_STATIONS = 4_000  # whose order is made out together, about: what the splitter stores at once, twice
 
 
 class _Frame:
@@ -96,38 +99,47 @@ class StationAgent:
         self._room = asyncio.Event()
         self._room.set()
 
-    async def handle(self, message: InMessage, done: Callable[[], None]) -> None:
-        """Take in a frame's context and start its callbacks; `done` is called when all that comes of it is stored.
+    async def handle(self, messages: Sequence[tuple[InMessage, Callable[[], None]]]) -> None:
+        """Take in frames and start their callbacks; each one's function is called when all that comes of it is stored.
 
-        Returns when there is room for another frame, not when this one is done.
+        Returns when there is room for more, not when these are done.
         """
+        turns: Turns[_Frame] = Turns()
+        for message, done in messages:
+            content = await self._read(message)
+            if not self._room.is_set() or turns.stations >= TURNS_STATIONS:
+                self._submit(turns)
+                await self._room.wait()
+            self._transit.taken(message.partition, message.offset)
+            count = sum([len(group.stations) for group in content.groups])
+            if not count and not content.context:
+                done()
+                continue
+            frame = _Frame(count + bool(content.context), partial(self._finish, message.size, done))
+            self._grow(count, message.size)
+            if content.context:
+                self._submit(turns)
+                await self._context.apply(message.partition, content.context, frame.stored)
+            turns.add(message.partition, content.groups, frame)
+        self._submit(turns)
+
+    async def _read(self, message: InMessage) -> StationFrame:
         try:
-            content = decode_stations(message.value)
+            return decode_stations(message.value)
         except FrameError as error:
             await self._sender.send([self._dead_letters.of_message(message, str(error))])
-            done()
-            return
-        await self._room.wait()
-        self._transit.taken(message.partition, message.offset)
-        count = sum(len(group.stations) for group in content.groups)
-        if not count and not content.context:
-            done()
-            return
-        frame = _Frame(count + bool(content.context), lambda: self._finish(message.size, done))
-        self._grow(count, message.size)
-        if content.context:
-            await self._context.apply(message.partition, content.context, frame.stored)
-        self._submit(content, frame)
+            return StationFrame((), ())
 
-    def _submit(self, content: StationFrame, frame: _Frame) -> None:
-        for group in content.groups:
-            if group.batch_id is None:
+    def _submit(self, turns: Turns[_Frame]) -> None:
+        submit = self.runner.submit
+        for _, group, frame in turns.take():
+            batch_id, deadline = group.batch_id, group.deadline
+            if batch_id is None:
                 self._submit_singles(group, frame)
                 continue
-            partition = self._partition_of(group.batch_id)
+            partition = self._partition_of(batch_id)
             for station_id, records in group.stations:
-                job = _Job(group, group.batch_id, records, frame, partition)
-                self.runner.submit(Call(station_id, group.deadline, job))
+                submit(Call(station_id, deadline, _Job(group, batch_id, records, frame, partition)))
 
     def _submit_singles(self, group: StationGroup, frame: _Frame) -> None:
         def stored() -> None:
