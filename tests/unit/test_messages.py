@@ -216,11 +216,21 @@ def test_lists_that_do_not_run_in_parallel_are_refused() -> None:
         ["b", ["t", 0, 1], 1.0, 2.0, None, [[1, []]]],
         ["b", ["t", 0, 1], 1.0, 2.0, None, [["A", {}]]],
         ["b", ["t", 0, 1], 1.0, 2.0, None, "00-no-trace-01", []],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, "", []],
+        ["b", ["t", 0, 1], 1.0, None, None, []],
+        [None, ["t", 0, 1], 1.0, 2.0, None, []],
+        ["b", ["t", 0, 1, 2], 1.0, 2.0, None, []],
+        ["b", ["t", "0", 1], 1.0, 2.0, None, []],
+        ["b", "t01", 1.0, 2.0, None, []],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [["A", [], []]]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, "ab"],
     ],
 )
 def test_station_events_of_another_shape_are_refused(group: object) -> None:
-    with pytest.raises(FrameError):
-        decode_stations(orjson.dumps({"v": 1, "groups": [group]}))
+    good = ["b", ["t", 0, 0], 1.0, 2.0, None, [["A", []]]]
+    for groups in ([group], [good, group], [group, good]):
+        with pytest.raises(FrameError):
+            decode_stations(orjson.dumps({"v": 1, "groups": groups}))
 
 
 def test_an_unknown_kind_of_event_is_named() -> None:
