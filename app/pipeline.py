@@ -140,13 +140,13 @@ def build_pipeline(
     publisher = Publisher(
         PublisherConfig(
             settings.output_topic,
-            output_partitions,
             settings.module,
             settings.output_meta,
             largest,
             most,
             rules.partial,
         ),
+        partitioner=partitioner if output_partitions == settings.partitions else Partitioner(output_partitions),
         sender=sender,
         save=store.save,
         handler=handler,

@@ -17,7 +17,7 @@ from app.handler import ResultHandler
 from app.log import BatchLog
 from app.metrics import Metrics
 from app.output import Part, headers_of, parts_of
-from app.partitions import partition_of
+from app.partitions import Partitioner
 from app.trace_context import publish_trace
 from app.traces import Traces
 from app.transport import OutMessage, Sender
@@ -38,7 +38,6 @@ class PublisherConfig:
     """What goes into an output, and where to. Sizes in bytes."""
 
     output_topic: str
-    output_partitions: int
     module: str
     with_meta: bool
     max_message_bytes: int
@@ -60,15 +59,16 @@ class Release:
 class Publisher:
     """Publishes decisions outside of the partitions' loops.
 
-    `find_outputs(topic, partition, since)` answers which output messages stand in a partition from that time (Unix
-    seconds) on. `save` makes a change of the stored state durable. `on_error` gets what a publication raised; its
-    decision is then still stored and not lost.
+    `partitioner` is the output topic's. `find_outputs(topic, partition, since)` answers which output messages stand in
+    a partition from that time (Unix seconds) on. `save` makes a change of the stored state durable. `on_error` gets
+    what a publication raised; its decision is then still stored and not lost.
     """
 
     def __init__(
         self,
         config: PublisherConfig,
         *,
+        partitioner: Partitioner,
         sender: Sender,
         save: Callable[[Sequence[OutMessage]], Awaitable[None]],
         handler: ResultHandler | None,
@@ -80,6 +80,7 @@ class Publisher:
         traces: Traces,
     ) -> None:
         self._config = config
+        self._partition_of = partitioner
         self._sender = sender
         self._save = save
         self._handler = handler
@@ -99,8 +100,7 @@ class Publisher:
 
     def destination(self, batch_id: str) -> Destination:
         """Where the output of a batch goes."""
-        config = self._config
-        return Destination(config.output_topic, partition_of(batch_id.encode(), config.output_partitions))
+        return Destination(self._config.output_topic, self._partition_of(batch_id))
 
     def release(self, releases: Sequence[Release]) -> None:
         """Publish decisions that have just been stored; a batch's revisions one after the other."""
