@@ -220,7 +220,7 @@ class Batch(Roster):
             discarded = completed_by is CompletedBy.TIMEOUT and self.rules.partial.problem(decision) is not None
         if discarded:
             decision = replace(decision, status=Status.DISCARDED)
-        released = replace(self._decided(decision, position), observation=self._observation(decision))
+        released = Released(self._decided(decision, position).decision, self._observation(decision))
         self.close_with(decision, LatePolicy.TOPIC if discarded else self.rules.late)
         return released
 

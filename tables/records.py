@@ -176,16 +176,16 @@ def _counts(decision: Decision) -> Counts:
 # -- bytes -----------------------------------------------------------------------------------------------------------
 
 
-def encode_header(header: Header) -> bytes:
-    """Bytes of a header."""
-    record = _decided(header)
+def encode_header(header: Header, *, closed: bool = False) -> bytes:
+    """Bytes of a header; `closed`: as it is when the output is out, without what only that needed."""
+    record = _decided(header, closed=closed)
     record["completed_by"] = header.completed_by
     record["late_policy"] = header.late_policy
     record["opened_at"] = header.opened_at
     record["deadline"] = header.deadline
     record["sources"] = [source_list(source) for source in header.sources]
     record["errors"] = header.errors
-    if header.tail:
+    if header.tail and not (closed and header.late_policy is not LatePolicy.REVISE):
         record["tail"] = [group_list(group) for group in header.tail]
     if header.arrived_at is not None:
         record["arrived_at"] = header.arrived_at
@@ -194,28 +194,28 @@ def encode_header(header: Header) -> bytes:
     return orjson.dumps(record, tuple)
 
 
-def encode_revision(revision: Revision) -> bytes:
-    """Bytes of a later revision."""
-    record = _decided(revision)
+def encode_revision(revision: Revision, *, closed: bool = False) -> bytes:
+    """Bytes of a later revision; `closed` as in `encode_header`."""
+    record = _decided(revision, closed=closed)
     record["revision"] = revision.number
     record["position"] = revision.position
     return orjson.dumps(record, tuple)
 
 
-def write_of(record: Header | Revision) -> Write:
-    """What stores it."""
+def write_of(record: Header | Revision, *, closed: bool = False) -> Write:
+    """What stores it; `closed`: what stores that its output is out."""
     if isinstance(record, Header):
-        return Write(Table.BATCHES, record.batch_id.encode(), encode_header(record))
-    return Write(Table.BATCHES, revision_key(record.batch_id, record.number), encode_revision(record))
+        return Write(Table.BATCHES, record.batch_id.encode(), encode_header(record, closed=closed))
+    return Write(Table.BATCHES, revision_key(record.batch_id, record.number), encode_revision(record, closed=closed))
 
 
-def _decided(record: Header | Revision) -> dict[str, Any]:
+def _decided(record: Header | Revision, *, closed: bool) -> dict[str, Any]:
     """What both have."""
-    counts, prepared = record.counts, record.prepared
+    counts, prepared = record.counts, None if closed else record.prepared
     common: dict[str, Any] = {
         "v": FORMAT_VERSION,
         "id": record.batch_id,
-        "state": record.state,
+        "state": State.CLOSED if closed else record.state,
         "status": record.status,
         "closed_at": record.closed_at,
         "counts": [counts.expected, counts.arrived, counts.failed, counts.empty],
