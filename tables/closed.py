@@ -13,7 +13,7 @@ from tables.records import Header, Revision
 
 __all__ = ["LIVE_STATIONS", "ClosedBatch", "ClosedBatches", "line_of_decision", "line_of_records"]
 
-LIVE_STATIONS = 50_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
+LIVE_STATIONS = 10_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ from tables.records import (
     write_of,
 )
 from tables.segments import Segment, decode_segment, encode_segment, segment_key
-from tables.sources import Piece
+from tables.sources import BARE, Piece
 from tables.stored import Keys, Records, StoredBatch, read_stored
 from tables.timeouts import Observation
 
@@ -254,10 +254,7 @@ class WorkingSet:
         record = undone.pop(revision)
         if not undone:
             del self._undone[batch_id]
-        if isinstance(record, Header):
-            writes = self._first_published(record)
-        else:
-            writes = [write_of(replace(record, state=State.CLOSED, prepared=None))]
+        writes = self._first_published(record) if isinstance(record, Header) else [write_of(record, closed=True)]
         if batch_id in self._pending:
             self._watch(batch_id, self._pending[batch_id])
         return writes
@@ -269,15 +266,13 @@ class WorkingSet:
         decision = batch.decision
         if decision is not None:
             self.closed[batch_id] = line_of_decision(decision, header.closed_at)
-        revised = batch.late_policy is LatePolicy.REVISE
-        header = replace(header, state=State.CLOSED, prepared=None, tail=header.tail if revised else ())
-        if revised:
-            return [write_of(header)]
+        if batch.late_policy is LatePolicy.REVISE:
+            return [write_of(header, closed=True)]
         for source in batch.sources.values():
-            source.outcomes = {station: (code, None) for station, (code, _) in source.outcomes.items()}
-        batch.decision = decision and replace(decision, results=())
+            source.outcomes = {station: BARE[code] for station, (code, _) in source.outcomes.items()}
+        batch.decision = decision and decision.without_results()
         early, keys.early = keys.early, {}
-        return [write_of(header), *(Write(Table.BATCHES, key, None) for key in early)]
+        return [write_of(header, closed=True), *(Write(Table.BATCHES, key, None) for key in early)]
 
     # -- time --------------------------------------------------------------------------------------------------------
 
