@@ -14,6 +14,8 @@ from faust.assignor.partition_assignor import ClientAssignmentMapping, Partition
 from faust.types.assignor import HostToPartitionMap
 from yarl import URL
 
+from app.lines import Line, tell
+
 if TYPE_CHECKING:
     from app.worker import AggregatorApp
 
@@ -46,11 +48,7 @@ class AggregatorAssignor(PartitionAssignor):
         for member, assignment in assignments.items():
             url = self._member_urls[member]
             if url in distribution:
-                logger.warning(
-                    "two workers say that their web is at %s: only one of them will be shown; "
-                    "give each its own AGG_WEB_ADVERTISED_URL",
-                    url,
-                )
+                tell(logger, logging.WARNING, self.app.settings.log_language, Line.SAME_URL, url=url)
             topics = distribution.setdefault(url, {})
             for topic, partitions in assignment.actives.items():
                 if topic not in tables:

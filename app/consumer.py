@@ -28,6 +28,7 @@ from faust.types import TP, ConsumerMessage, Message
 from app.choices import Start
 from app.intake import Fetched
 from app.kafka import survive_lost_connections
+from app.lines import Line, say
 from app.offsets import OffsetLedger
 from app.pieces import in_message, pieces_of, weight_of
 
@@ -119,9 +120,7 @@ class AggregatorConsumer(driver.Consumer):
             else:
                 base = max(offset, first)
                 if base != offset:
-                    logger.warning(
-                        "%s[%d]: offsets %d to %d are gone from the broker", *tp, offset, base, extra=tp._asdict()
-                    )
+                    self._tell(logging.WARNING, Line.OFFSETS_GONE, tp, offset, base)
             await self._seek(tp, base)
             self._read_offset[tp] = base - 1
             self._committed_offset[tp] = base
@@ -209,13 +208,13 @@ class AggregatorConsumer(driver.Consumer):
             self.app.count_gap(stop - start)
             self.ledger.skip(tp, start, stop)
         else:
-            logger.error(
-                "%s[%d]: offsets %d to %d were not delivered; they stay uncommitted and are read again",
-                *tp,
-                start,
-                stop - 1,
-                extra={**tp._asdict(), "offset": start},
-            )
+            self._tell(logging.ERROR, Line.NOT_DELIVERED, tp, start, stop)
+
+    def _tell(self, level: int, line: Line, tp: TP, start: int, stop: int) -> None:
+        """Say something of the offsets from `start` up to `stop`, exclusive."""
+        place = f"{tp.topic}[{tp.partition}]"
+        text = say(self.app.settings.log_language, line, place=place, first=start, last=stop - 1)
+        logger.log(level, "%s", text, extra={"event": str(line), **tp._asdict(), "offset": start})
 
     def is_behind(self, tp: TP) -> bool:
         """Whether there is something in the partition that is not done: delivered, or still on the broker."""

@@ -5,7 +5,6 @@ It reads on its own, beside the splitter of source messages: context never waits
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from app.context_message import parse_context
 from app.dead_letters import DeadLetters
 from app.dividing import BadMessage
 from app.frames import StationPacker
+from app.log import BatchLog
 from app.messages import encode_context, encode_context_head, encode_tombstone, encode_update
 from app.metrics import Metrics
 from app.partitions import Partitioner
@@ -23,8 +23,6 @@ from tables.context import EVERYONE, ContextUpdate, Place
 from tables.events import Source
 
 __all__ = ["ContextSplitter", "ContextSplitterConfig"]
-
-logger = logging.getLogger(__name__)
 
 NO_KEY = ", and no key that says what it deletes"
 
@@ -48,12 +46,14 @@ class ContextSplitter:
         sender: Sender,
         dead_letters: DeadLetters,
         partitioner: Partitioner,
+        log: BatchLog,
         metrics: Metrics,
     ) -> None:
         self._config = config
         self._sender = sender
         self._dead_letters = dead_letters
         self._partition_of = partitioner
+        self._log = log
         self._metrics = metrics
 
     async def handle(self, messages: Sequence[InMessage]) -> None:
@@ -92,8 +92,7 @@ class ContextSplitter:
         letters.extend(self._dead_letters.of_record(message, reject) for reject in read.rejects)
         if not read.stations and not read.rejects:
             self._metrics.empty_messages += 1
-            source = Source(message.topic, message.partition, message.offset)
-            logger.info("%s[%d]@%d is an empty list of records: nothing to do", *source, extra=source._asdict())
+            self._log.empty_message(Source(message.topic, message.partition, message.offset))
         place = _place(message)
         head = encode_context_head(message.topic, place, message.key)
         for station_id, newest in read.stations.items():

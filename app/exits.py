@@ -8,6 +8,9 @@ import sys
 import threading
 from typing import Final, NoReturn
 
+from app.choices import Language
+from app.lines import Line, tell
+
 __all__ = ["EXIT_BROKER", "EXIT_BUG", "EXIT_SETTINGS", "leave_within", "stop_at_once"]
 
 logger = logging.getLogger(__name__)
@@ -26,13 +29,11 @@ def stop_at_once(code: int, message: str, error: BaseException | None = None) ->
     os._exit(code)
 
 
-def leave_within(seconds: float, code: int) -> None:
+def leave_within(seconds: float, code: int, language: Language) -> None:
     """End the process after so many seconds if it has not ended by itself: what is not finished is not acknowledged."""
 
     def leave() -> None:
-        logger.warning(
-            "the worker has not stopped within %g s; it ends now, nothing unfinished was acknowledged", seconds
-        )
+        tell(logger, logging.WARNING, language, Line.STOP_HANGS, seconds=seconds)
         logging.shutdown()
         os._exit(code)
 

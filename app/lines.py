@@ -64,6 +64,12 @@ class Line(StrEnum):
     LOOP_RUNS = "loop-runs"
     NOT_ASKED = "results-not-asked-for"
     PROCESS_DIED = "process-died"
+    OUTPUT_LIMIT = "output-limit"
+    OFFSETS_GONE = "offsets-gone"
+    NOT_DELIVERED = "offsets-not-delivered"
+    SAME_URL = "same-web-url"
+    TOKEN_REFUSED = "web-token-refused"  # noqa: S105 - the name of a line
+    STOP_HANGS = "stop-hangs"
 
 
 CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
@@ -221,6 +227,38 @@ CATALOGUE: Final[Mapping[Line, Mapping[Language, str]]] = MappingProxyType(
                 Line.PROCESS_DIED,
                 "{name} has lost a process: {what}",
                 "{name} 的一个进程已退出: {what}",
+            ),
+            (
+                Line.OUTPUT_LIMIT,
+                "{topic} takes messages of {limit} bytes, too few for AGG_MAX_MESSAGE_BYTES ({wanted}): larger outputs "
+                "go out in parts of that",
+                "{topic} 只接受 {limit} 字节的消息，小于 AGG_MAX_MESSAGE_BYTES ({wanted})，更大的输出按此分段发送",
+            ),
+            (
+                Line.OFFSETS_GONE,
+                "{place}: offsets {first} to {last} are gone from the broker",
+                "{place}: 位移 {first} 至 {last} 已不在 Kafka 上",
+            ),
+            (
+                Line.NOT_DELIVERED,
+                "{place}: offsets {first} to {last} were not delivered; they stay uncommitted and are read again",
+                "{place}: 位移 {first} 至 {last} 未送达，保持未提交，将重新读取",
+            ),
+            (
+                Line.SAME_URL,
+                "Two workers say that their web is at {url}: only one of them will be shown; give each its own "
+                "AGG_WEB_ADVERTISED_URL",
+                "两个 worker 的网页地址都是 {url}，只会显示其中一个；请分别设置 AGG_WEB_ADVERTISED_URL",
+            ),
+            (
+                Line.TOKEN_REFUSED,
+                "The worker at {url} refuses our token: AGG_WEB_TOKEN must be the same for all workers",
+                "{url} 的 worker 拒绝了我们的令牌: 所有 worker 的 AGG_WEB_TOKEN 必须相同",
+            ),
+            (
+                Line.STOP_HANGS,
+                "The worker has not stopped within {seconds:g} s; it ends now, nothing unfinished was acknowledged",
+                "worker 未能在 {seconds:g} 秒内停止，现在结束；未完成的均未确认",
             ),
         )
     }

@@ -236,6 +236,7 @@ def build_pipeline(
             sender=sender,
             dead_letters=dead_letters,
             partitioner=partitioner,
+            log=log,
             metrics=metrics,
         ),
         stations=stations,

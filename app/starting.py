@@ -53,12 +53,8 @@ async def prepare_topics(settings: Settings) -> tuple[int, int | None]:
     if limit is None:
         return topics[settings.output_topic], None
     if limit - RECORD_OVERHEAD < settings.max_message_bytes:
-        logger.warning(
-            "%s takes messages of %d bytes, too few for AGG_MAX_MESSAGE_BYTES (%d): outputs are cut to that",
-            settings.output_topic,
-            limit,
-            settings.max_message_bytes,
-        )
+        sizes = {"limit": limit, "wanted": settings.max_message_bytes}
+        tell(logger, logging.WARNING, settings.log_language, Line.OUTPUT_LIMIT, topic=settings.output_topic, **sizes)
     return topics[settings.output_topic], limit - RECORD_OVERHEAD
 
 

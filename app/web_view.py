@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from app.assignor import AggregatorAssignor
+from app.choices import Language
 from app.frames import event_frames
 from app.history import SLOT, History
 from app.partitions import partition_of
@@ -47,6 +48,11 @@ class WebView:
     def url(self) -> str:
         """Where other workers reach this one."""
         return self._app.url
+
+    @property
+    def log_language(self) -> Language:
+        """Of the worker's log lines."""
+        return self._settings.log_language
 
     @property
     def statistics(self) -> Statistics:

@@ -271,7 +271,7 @@ class AggregatorApp(faust.App):
 
     async def on_stop(self) -> None:
         """Stop reading, end what is in flight, close; with a broker that is away this would never end by itself."""
-        leave_within(STOP_SECONDS, EXIT_BROKER if self.crashed else 0)
+        leave_within(STOP_SECONDS, EXIT_BROKER if self.crashed else 0, self.settings.log_language)
         await super().on_stop()
         if self._pipeline is not None:
             await self._pipeline.stop()

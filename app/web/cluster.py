@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
+from app.lines import Line, tell
 from app.web.parts import Gathered, Part
 from app.web.state import WorkerState
 
@@ -126,5 +127,5 @@ class Cluster:
     def _note_refusal(self, url: str, *, refused: bool) -> None:
         """Say once that a worker has another token; nobody would see why its part is always missing."""
         if refused and url not in self._refusing:
-            logger.warning("the worker at %s refuses our token: AGG_WEB_TOKEN must be the same for all workers", url)
+            tell(logger, logging.WARNING, self._state.log_language, Line.TOKEN_REFUSED, url=url)
         (self._refusing.add if refused else self._refusing.discard)(url)

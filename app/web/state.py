@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from app.choices import Language
 from app.history import History
 from app.statistics import Statistics
 from tables.events import Command
@@ -23,6 +24,10 @@ class WorkerState(Protocol):
     @property
     def url(self) -> str:
         """Where other workers reach this one, such as `http://127.0.0.1:6066`."""
+
+    @property
+    def log_language(self) -> Language:
+        """Of its log lines."""
 
     def live(self) -> bool:
         """Whether the worker is working."""

@@ -1,4 +1,4 @@
-"""The log lines of a batch, word for word."""
+"""Log lines of a batch and of messages, word for word."""
 
 from __future__ import annotations
 
@@ -99,3 +99,13 @@ def test_a_batch_whose_handler_failed_is_not_told_to_be_published(caplog: pytest
         driver.send(message("A"))
         assert len(driver.dead_letters) == 1
     assert not any("published" in line for _, line in lines(caplog))
+
+
+@pytest.mark.parametrize("topic", ["SCHEDULE-STATION-REALTIME-DATA", "WEATHER"])
+def test_an_empty_message_is_told_in_the_language_of_the_log_whatever_topic_it_is_on(
+    topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with TopologyTestDriver(answering({}), log_language="zh", context_topics="WEATHER") as driver:
+        partition, offset = driver.send([], topic)
+        assert driver.metrics.empty_messages == 1
+    assert lines(caplog) == [("WARNING", f"{topic}[{partition}]@{offset} 的记录列表为空，无需处理")]

@@ -47,7 +47,8 @@ def test_with_no_broker_to_be_found_it_is_the_machines_name(monkeypatch: pytest.
 
 def assignor(members: dict[str, str]) -> AggregatorAssignor:
     tables = SimpleNamespace(changelog_topics={"changelog"})
-    made = AggregatorAssignor(SimpleNamespace(tables=tables, url="http://a:1"))  # type: ignore[arg-type]
+    app = SimpleNamespace(tables=tables, url="http://a:1", settings=settings())
+    made = AggregatorAssignor(app)  # type: ignore[arg-type]
     made._member_urls = dict(members)
     return made
 

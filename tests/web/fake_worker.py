@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from app.choices import Language
 from app.history import History
 from app.metrics import Metrics
 from app.prometheus import Now, expose, metrics_registry
@@ -45,6 +46,7 @@ class FakeWorker:
 
     def __init__(self, *partitions: int) -> None:
         self.url = "http://127.0.0.1:6066"
+        self.log_language = Language.EN
         self.is_live = True
         self.is_ready = True
         self.commands: list[Command] = []
