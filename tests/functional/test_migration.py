@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,41 +10,16 @@ import pytest
 from app.comparison import Reader, join
 from app.testing import Message, TopologyTestDriver
 from app.transport import InMessage
+from tests.functional.documents import assert_tests_pass, code_of, load
 from tests.functional.plant import TOPIC, record
 
-ROOT = Path(__file__).parents[2]
-GUIDES = ["migration.md", "migration.zh-CN.md"]
+GUIDES = ["docs/migration.md", "docs/migration.zh-CN.md"]
 LOADS = [("A", 30.0), ("B", 12.5), ("C", 1.0)]
-
-
-def files_of(guide: str) -> dict[str, str]:
-    """The Python blocks of the guide by the file name in their first line."""
-    text = (ROOT / "docs" / guide).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(# (\w+\.py)\n.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return {name: block for block, name in blocks}
-
-
-def load(folder: Path, guide: str, name: str) -> Any:
-    path = folder / name
-    path.write_text(files_of(guide)[name], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_tests_of_the_guide_pass(guide: str, tmp_path: Path) -> None:
-    for name, text in files_of(guide).items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_migration.py"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert_tests_pass(tmp_path, guide, "test_migration.py", 2)
 
 
 def results(outputs: list[Message], *, time_field: str | None) -> Reader:
@@ -103,10 +73,6 @@ def test_the_handlers_that_upload_by_themselves_publish_nothing(guide: str, tmp_
 
 
 def test_both_languages_show_the_same_code_but_for_its_comments() -> None:
-    english, chinese = ({name: code_of(text) for name, text in files_of(guide).items()} for guide in GUIDES)
+    english, chinese = map(code_of, GUIDES)
     assert english == chinese
     assert sorted(english) == ["model.py", "new_handlers.py", "old_handlers.py", "test_migration.py"]
-
-
-def code_of(text: str) -> str:
-    return re.sub(r'\s*("""|#).*', "", text)

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.testing import TopologyTestDriver
+from tests.functional.documents import ROOT, assert_tests_pass, code_of, load
 
-ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh-CN.md")
-
-
-def files_of(readme: str) -> dict[str, str]:
-    """Every Python block that begins with the name of a file."""
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(# (\w+\.py)\n.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return {name: block for block, name in blocks}
 
 
 def source_message(readme: str) -> str:
@@ -33,27 +23,9 @@ def source_message(readme: str) -> str:
     return found[0]
 
 
-def load(folder: Path, readme: str, name: str) -> Any:
-    path = folder / name
-    path.write_text(files_of(readme)[name], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("readme", READMES)
 def test_the_test_of_the_readme_passes(readme: str, tmp_path: Path) -> None:
-    for name, text in files_of(readme).items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_load.py"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
+    assert_tests_pass(tmp_path, readme, "test_load.py", 1)
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -90,11 +62,7 @@ def test_the_handlers_make_the_payload_of_what_they_get(readme: str, tmp_path: P
 
 
 def test_both_languages_show_the_same_code_but_for_its_comments() -> None:
-    english, chinese = ({name: code_of(text) for name, text in files_of(readme).items()} for readme in READMES)
+    english, chinese = map(code_of, READMES)
     assert english == chinese
     assert sorted(english) == ["handlers.py", "load.py", "test_load.py"]
     assert json.loads(source_message(READMES[0])) == json.loads(source_message(READMES[1]))
-
-
-def code_of(text: str) -> str:
-    return re.sub(r'\s*("""|#).*', "", text)

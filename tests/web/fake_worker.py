@@ -12,33 +12,14 @@ from app.statistics import Statistics
 from app.web.state import NotConfirmed
 from tables.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
 from tables.policies import Rules
-from tables.records import Destination, Table, Write
+from tables.records import Destination
 from tables.working_set import WorkingSet
+from tests.builders import MemoryRecords
 
-__all__ = ["FakeWorker", "MemoryRecords"]
+__all__ = ["FakeWorker"]
 
 MAX_AGE = 60.0
 TIMEOUT = 5.0
-
-
-class MemoryRecords:
-    """The stored records of one partition."""
-
-    def __init__(self) -> None:
-        self.tables: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
-
-    def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
-        return self.tables[table].items()
-
-    def get(self, table: Table, key: bytes) -> bytes | None:
-        return self.tables[table].get(key)
-
-    def store(self, writes: Iterable[Write]) -> None:
-        for write in writes:
-            if write.value is None:
-                self.tables[write.table].pop(write.key, None)
-            else:
-                self.tables[write.table][write.key] = write.value
 
 
 class FakeWorker:
@@ -102,7 +83,7 @@ class FakeWorker:
             if isinstance(effect, Released):
                 self.statistics.released(effect.decision)
         released = {e.decision.batch_id: Destination("OUT", 0) for e in effects if isinstance(e, Released)}
-        self.records[partition].store(working_set.take_writes(released))
+        self.records[partition].write(working_set.take_writes(released))
         return effects
 
     def open(
@@ -136,7 +117,7 @@ class FakeWorker:
         self.apply(Expire(batch_id, self.sets[partition].open[batch_id].deadline, at), partition)
 
     def publish(self, batch_id: str, *, partition: int = 0) -> None:
-        self.records[partition].store(self.sets[partition].published(batch_id, 1))
+        self.records[partition].write(self.sets[partition].published(batch_id, 1))
 
     def forget(self, batch_id: str, *, partition: int = 0) -> None:
         closed = self.sets[partition].closed[batch_id]
