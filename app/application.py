@@ -28,9 +28,8 @@ __all__ = ["create_app"]
 
 SESSION_TIMEOUT = 10.0
 HEARTBEAT = 2.0
-REQUEST_TIMEOUT = (
-    30.0  # a request that a dying broker took may never be answered; a join waits for a dead member's session
-)
+# A request that a dying broker took may never be answered; a join waits for a dead member's session.
+REQUEST_TIMEOUT = 30.0
 COMMIT_INTERVAL = 1.0
 BUFFERED_PIECES = 1_000  # in a stream; messages and bytes are bounded by the consumer
 FETCH_BYTES = 4 * 1024 * 1024  # of a partition at once; a larger message comes alone

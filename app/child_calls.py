@@ -24,9 +24,8 @@ __all__ = ["Answer", "ChildJob", "prepare"]
 LOG_LINES = "[%(asctime)s] [%(process)s] [%(levelname)s] %(message)s"
 
 Answer = tuple[bool, Any]  # whether it went well, and what came of it
-Task = tuple[
-    tuple[Any, ...], frozenset[str]
-]  # the callback's arguments, and the stations whose outcomes are to be bare
+# The callback's arguments, and the stations whose outcomes are to be bare.
+Task = tuple[tuple[Any, ...], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)

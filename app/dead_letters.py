@@ -11,7 +11,7 @@ from app.trace_context import trace_headers
 from app.transport import InMessage, OutMessage
 from tables.events import Source
 
-__all__ = ["ERROR_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason", "last_line"]
+__all__ = ["ERROR_BYTES", "LETTER_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason", "last_line"]
 
 ERROR_BYTES = 8 * 1024
 _LEFT_OUT = " … ".encode()

@@ -76,7 +76,9 @@ class _Sent:
 class HandlerCalls:
     """Calls a handler of the user's: again when it fails, each call bounded in time."""
 
-    def __init__(self, handler: Callable[..., Any], *, name: str, timeout: float, retries: int, threads: ThreadCaller):
+    def __init__(
+        self, handler: Callable[..., Any], *, name: str, timeout: float, retries: int, threads: ThreadCaller
+    ) -> None:
         self.name = name
         self._timeout = timeout
         self._attempts = retries + 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil, log
 from typing import Final
 
-__all__ = ["Histogram", "bucket_of"]
+__all__ = ["OFFSET", "SCALE", "Histogram", "bucket_of"]
 
 GROWTH: Final = 1.1  # of one bucket's bounds; a duration is told by the geometric middle, so the error is sqrt(1.1) - 1
 SHORTEST: Final = 1e-9  # seconds: where bucket 0 begins, which takes what is shorter, too

@@ -1,6 +1,7 @@
 """From what a callback returned, or raised, to the `Outcome` of its station.
 
-Nothing in here raises: whatever object a user's function hands over, the worst that comes of it is a failed station.
+Nothing that makes an outcome raises: whatever object a user's function hands over, the worst that comes of it is a
+failed station.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "OutcomeError",
     "encode_result",
     "failed",
+    "json_bytes",
     "out_of_time",
     "skipped",
 ]
@@ -84,6 +86,18 @@ def encode_result(station_id: str | None, value: object, *, max_bytes: int) -> O
     except BaseException:  # noqa: BLE001 - hooks of the user's objects may raise anything; the slow way names it
         return _encode_slowly(station_id, value, max_bytes)
     return _too_large(len(data), max_bytes)
+
+
+def json_bytes(value: object) -> bytes:
+    """Any JSON value as bytes, numpy and NaN as in `encode_result`: for what a result handler returns.
+
+    Raises:
+        TypeError: it, or something in it, has no form in JSON.
+    """
+    try:
+        return orjson.dumps(value, _default, _OPTIONS)
+    except Exception:  # noqa: BLE001 - hooks of the user's objects may raise anything; the slow way names it
+        return orjson.dumps(_plain(value, "", ()), option=_OPTIONS)
 
 
 def failed(error: BaseException) -> Outcome:
@@ -234,15 +248,3 @@ def _one_line(error: BaseException) -> str:
         return line[:ERROR_CHARACTERS].encode("utf-8", "replace").decode()
     except BaseException:  # noqa: BLE001 - __str__ is the user's
         return f"{line}: (its text can't be shown)"
-
-
-def json_bytes(value: object) -> bytes:
-    """Any JSON value as bytes, numpy and NaN as in `encode_result`: for what a result handler returns.
-
-    Raises:
-        TypeError: it, or something in it, has no form in JSON.
-    """
-    try:
-        return orjson.dumps(value, _default, _OPTIONS)
-    except Exception:  # noqa: BLE001 - hooks of the user's objects may raise anything; the slow way names it
-        return orjson.dumps(_plain(value, "", ()), option=_OPTIONS)

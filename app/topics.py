@@ -24,13 +24,16 @@ from tables.records import Table
 
 __all__ = [
     "INTERNAL_MESSAGE_BYTES",
+    "LARGEST",
     "BrokerError",
     "TopicError",
     "TopicSpec",
+    "changelog_topic",
     "create_topic",
     "ensure_topics",
     "largest_messages",
     "message_bytes",
+    "output_limit",
     "partition_counts",
     "topic_specs",
 ]

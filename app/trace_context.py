@@ -14,6 +14,7 @@ from hashlib import blake2b
 from tables.events import Decision
 
 __all__ = [
+    "SPAN_ID_BYTES",
     "TRACE_HEADERS",
     "batch_trace",
     "child",
