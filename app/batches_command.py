@@ -8,8 +8,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
@@ -19,10 +19,11 @@ import orjson
 from faust.cli.base import argument, option
 from yarl import URL
 
-from app.commands import FAILED, INTERRUPTED, PlainCommand
+from app.commands import FAILED, INTERRUPTED, PlainCommand, plain_command
 from app.lines import printable
 from app.settings import Settings
 from app.times import format_time
+from app.web.address import http_url
 from tables.codes import Action
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class RefusedError(Exception):
 def register_batches(app: AggregatorApp) -> None:
     """Make `batches` a command of `faust -A app`."""
     settings = app.settings
-    command = cast("Callable[..., Callable[[Callable[..., int]], object]]", app.command)
+    command = plain_command(app)
     actions = [LIST, SHOW, *(action.value for action in Action)]
 
     @command(
@@ -59,7 +60,6 @@ def register_batches(app: AggregatorApp) -> None:
         option("--json", "as_json", is_flag=True, help="JSON: an object a line for `list`, else the answer."),
         option("--url", help="A worker's web; default: made of AGG_WEB_ADVERTISED_URL, or AGG_WEB_HOST and _PORT."),
         option("--operator", help="Who acts; default: the user's name on this machine."),
-        base=PlainCommand,
     )
     def batches(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
         """List batches, show one, or complete, discard or extend it.
@@ -115,7 +115,7 @@ def _url(settings: Settings, given: str | None) -> str:
         message = "give --url: with AGG_WEB_PORT=0 each worker takes a port of its own, which its log names"
         raise click.UsageError(message)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web_host, settings.web_host)  # noqa: S104 - compared
-    return f"http://[{host}]:{settings.web_port}" if ":" in host else f"http://{host}:{settings.web_port}"
+    return http_url(host, settings.web_port)
 
 
 async def _run(

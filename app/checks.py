@@ -12,6 +12,7 @@ from mode.utils.imports import cwd_in_path
 
 from app.functions import FunctionError, load_function
 from app.kafka import client_options
+from app.lines import counted
 from app.output import RECORD_OVERHEAD
 from app.settings import Settings
 from app.topics import LARGEST, TopicSpec, largest_messages, topic_specs
@@ -88,7 +89,7 @@ async def check_cluster(settings: Settings) -> list[Finding]:
     finally:
         await admin.close()
     servers = ", ".join(settings.bootstrap_servers)
-    found = Finding(Mark.OK, "broker", f"{servers}: {_count(brokers, 'broker')}")
+    found = Finding(Mark.OK, "broker", f"{servers}: {counted(brokers, 'broker')}")
     return [found, *check_topics(settings, topics, brokers=brokers)]
 
 
@@ -115,19 +116,19 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
     if topic is None:
         text = f"{kind}: not there; whoever sends creates it, or `faust -A app send --create`"
         return Finding(Mark.WRONG, name, text)
-    return Finding(Mark.OK, name, f"{kind}: {_count(topic.partitions, 'partition')}")
+    return Finding(Mark.OK, name, f"{kind}: {counted(topic.partitions, 'partition')}")
 
 
 def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
     is_output = spec.name == settings.output_topic
     kind = "output topic: " if is_output else ""
     if topic is None:
-        wanted = _count(spec.partitions, "partition")
+        wanted = counted(spec.partitions, "partition")
         return Finding(Mark.NOTE, spec.name, f"{kind}not there yet; a worker creates it with {wanted}")
     problems = []
     if spec.exact and topic.partitions != spec.partitions:
         problems.append(
-            f"{_count(topic.partitions, 'partition')}, but AGG_PARTITIONS is {spec.partitions}; set that to what the "
+            f"{counted(topic.partitions, 'partition')}, but AGG_PARTITIONS is {spec.partitions}; set that to what the "
             "topics have, or take another AGG_APP_ID"
         )
     needed = settings.max_message_bytes + RECORD_OVERHEAD if is_output else int(spec.config[LARGEST])
@@ -137,11 +138,7 @@ def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
         problems.append(f"{LARGEST} is {topic.largest}, but {reason} {needed}; raise the topic's{remedy}")
     if problems:
         return Finding(Mark.WRONG, spec.name, kind + "; ".join(problems))
-    return Finding(Mark.OK, spec.name, f"{kind}{_count(topic.partitions, 'partition')}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return Finding(Mark.OK, spec.name, f"{kind}{counted(topic.partitions, 'partition')}")
 
 
 async def _topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Topic]:

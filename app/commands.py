@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn, cast
 
 import click
@@ -15,6 +16,7 @@ from faust.cli.base import AppCommand, argument, option
 
 from app.checks import Finding, Mark, broker_problem, check_cluster, check_functions
 from app.exits import EXIT_SETTINGS
+from app.lines import counted
 from app.sending import LineSender, NoTopic, Sent
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from app.worker import AggregatorApp
 
-__all__ = ["FAILED", "INTERRUPTED", "PlainCommand", "register_commands", "stop_writing"]
+__all__ = ["FAILED", "INTERRUPTED", "PlainCommand", "complain", "plain_command", "register_commands", "stop_writing"]
 
 FAILED = 1
 INTERRUPTED = 130
@@ -42,6 +44,13 @@ class PlainCommand(AppCommand):
         raise SystemExit(run(*self.args, *args, **(self.kwargs | kwargs)))
 
 
+def plain_command(app: AggregatorApp) -> Callable[..., Callable[[Callable[..., int]], object]]:
+    """What makes a `def` a command of `faust -A app`, as `app.command` does with the same arguments."""
+    # That wants an `async def`, which only Faust's way of running commands needs.
+    command = cast("Callable[..., Callable[[Callable[..., int]], object]]", app.command)
+    return partial(command, base=PlainCommand)
+
+
 def stop_writing() -> None:
     """Nobody reads standard output any more, as after `| head`: what is still written there goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,8 +60,7 @@ def register_commands(app: AggregatorApp) -> None:
     """Make `send` and `check` commands of `faust -A app`; `send` takes the place of Faust's own."""
     importlib.import_module("faust.cli.faust")  # Faust's commands first: of two with one name the later one counts
     settings = app.settings
-    # It wants an `async def`, which only Faust's way of running commands needs.
-    command = cast("Callable[..., Callable[[Callable[..., int]], object]]", app.command)
+    command = plain_command(app)
 
     @command(
         argument("file", type=click.File("rb")),
@@ -61,7 +69,6 @@ def register_commands(app: AggregatorApp) -> None:
         option("--header", multiple=True, metavar="NAME=VALUE", callback=_headers, help="Header; may be repeated."),
         option("--create", is_flag=True, help="Create the topic if it is missing, with AGG_PARTITIONS partitions."),
         option("--unchecked", is_flag=True, help="Send also lines that are no source message."),
-        base=PlainCommand,
     )
     def send(
         self: PlainCommand,  # noqa: ARG001
@@ -84,21 +91,21 @@ def register_commands(app: AggregatorApp) -> None:
         The exit code is 0 when the broker has confirmed every message, else 1.
         """
         sent = Sent()
-        sender = LineSender(settings, topic, key.encode() if key is not None else None, header, unchecked, _complain)
+        sender = LineSender(settings, topic, key.encode() if key is not None else None, header, unchecked, complain)
         code = 0
         try:
             sender.send(file, sent, at_once=file is sys.stdin.buffer, create=create)
         except (NoTopic, KafkaError, OSError) as error:
-            _complain(broker_problem(settings, error) if isinstance(error, KafkaError) else str(error))
+            complain(broker_problem(settings, error) if isinstance(error, KafkaError) else str(error))
             code = FAILED
         except KeyboardInterrupt:
             code = INTERRUPTED
-        click.echo(f"{sent.confirmed} {'message' if sent.confirmed == 1 else 'messages'} sent to {topic}")
+        click.echo(f"{counted(sent.confirmed, 'message')} sent to {topic}")
         if sent.failed:
-            _complain(f"{sent.failed} {'line' if sent.failed == 1 else 'lines'} not sent")
+            complain(f"{counted(sent.failed, 'line')} not sent")
         return code or (FAILED if sent.failed else 0)
 
-    @command(base=PlainCommand)
+    @command()
     def check(self: PlainCommand) -> int:  # noqa: ARG001
         """Verify settings, functions, broker and topics.
 
@@ -133,5 +140,6 @@ def _headers(_context: click.Context, _parameter: click.Parameter, given: tuple[
     return headers
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
+    """Say what is wrong, on standard error."""
     click.echo(text, err=True)

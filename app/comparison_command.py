@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from faust.cli.base import argument, option
 
 from app.checks import broker_problem
-from app.commands import FAILED, INTERRUPTED, PlainCommand, stop_writing
+from app.commands import FAILED, INTERRUPTED, PlainCommand, plain_command, stop_writing
 from app.comparison import Found, Pair, Reader, join
 from app.kafka import client_options, reading
 from app.letters.selection import parse_since
@@ -56,7 +56,7 @@ class Request:
 def register_compare(app: AggregatorApp) -> None:
     """Make `compare` a command of `faust -A app`."""
     settings = app.settings
-    command = cast("Callable[..., Callable[[Callable[..., int]], object]]", app.command)
+    command = plain_command(app)
 
     def time_of(_context: click.Context, parameter: click.Parameter, text: str | None) -> float:
         try:
@@ -84,7 +84,6 @@ def register_compare(app: AggregatorApp) -> None:
         ),
         option("--time", "time_field", metavar="FIELD", help="Field of a station's message that has the batch's time."),
         option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Differences to show."),
-        base=PlainCommand,
     )
     def compare(self: PlainCommand, **options: Any) -> int:  # noqa: ARG001
         """Compare the results in two output topics: one message a station, or one a batch, in either of them.

@@ -23,9 +23,7 @@ class Metrics:
         self.batches_closed: Counter[str] = Counter()  # completed_by -> batches
         self.discarded = 0  # of these batches
         self.revisions = 0  # outputs after a batch's first
-        self.arrivals: Counter[str] = (
-            Counter()
-        )  # "result" | "empty" | "failed" | "missing" -> stations of closed batches
+        self.arrivals: Counter[str] = Counter()  # outcome (`OUTCOMES`, app/statistics.py) -> stations of closed batches
         self.late_outcomes: Counter[str] = Counter()  # reason -> outcomes
         self.late_dropped = 0  # of these outcomes
         self.dead_letters: Counter[str] = Counter()  # reason -> letters

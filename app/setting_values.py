@@ -37,6 +37,7 @@ __all__ = [
     "TopicNames",
     "Unit",
     "WholeNumber",
+    "is_address",
     "is_loopback",
 ]
 
@@ -86,7 +87,8 @@ def _function_path(path: str) -> str:
     return path
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address, and not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -95,7 +97,7 @@ def _is_address(host: str) -> bool:
 
 
 def _host(host: str) -> str:
-    if not _is_address(host) and not _HOST.fullmatch(host):
+    if not is_address(host) and not _HOST.fullmatch(host):
         message = "must be an IP address or the name of a host"
         raise ValueError(message)
     return host
@@ -103,7 +105,7 @@ def _host(host: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only programs of the same machine reach a server on this host."""
-    return host.lower() == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return host.lower() == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _base_url(text: str) -> str:

@@ -33,6 +33,7 @@ from app.devbroker.install import cache_folder
 from app.environment import find_keys
 from app.settings import PREFIX, Settings, SettingsError, load_settings
 from app.topics import BrokerError, TopicError
+from app.web.address import http_url
 
 CALLBACK: Final = "app.demo.model:callback"
 USUAL_PORT: Final = 6066
@@ -92,7 +93,9 @@ class Demo:
             # Like Ctrl-C, which asyncio handles so: an exception from a signal handler could hit any of its tasks.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         await create_source_topics(settings)
-        worker = stack.enter_context(WorkerProcess(self.environ, _log_file(settings), _url(settings)))
+        worker = stack.enter_context(
+            WorkerProcess(self.environ, _log_file(settings), http_url(settings.web_host, settings.web_port))
+        )
         stack.callback(console.print, "Stopping ...")  # the first that is called when it ends
         console.print(f"Starting a worker; its log is [bold]{escape(str(worker.log))}[/bold]")
         await worker.wait_until_ready()
@@ -150,11 +153,6 @@ def _introduce(settings: Settings, console: Console, worker: WorkerProcess, embe
             console.print(line)
     if embedded is not None:
         console.print(f"Commands in another terminal find this Kafka with AGG_BROKER={embedded.url}")
-
-
-def _url(settings: Settings) -> str:
-    host = f"[{settings.web_host}]" if ":" in settings.web_host else settings.web_host
-    return f"http://{host}:{settings.web_port}"
 
 
 def _log_file(settings: Settings) -> Path:

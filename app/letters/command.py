@@ -6,17 +6,16 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from aiokafka.errors import KafkaError
 from faust.cli.base import option
 
 from app.checks import broker_problem
-from app.commands import FAILED, INTERRUPTED, PlainCommand, stop_writing
+from app.commands import FAILED, INTERRUPTED, PlainCommand, complain, plain_command, stop_writing
 from app.dead_letters import Reason
 from app.letters.desk import LetterDesk, open_desk
 from app.letters.forms import full, json_line, table
@@ -24,6 +23,7 @@ from app.letters.letter import Letter, place_of
 from app.letters.replay import Replay
 from app.letters.resending import Resender, Tally, producing
 from app.letters.selection import Filters, chunks, newest, parse_place, parse_since
+from app.lines import counted
 from app.output import RECORD_OVERHEAD
 from app.sending import NoTopic
 from app.settings import Settings
@@ -51,7 +51,7 @@ class Request:
 def register_dead_letters(app: AggregatorApp) -> None:
     """Make `dead-letters` a command of `faust -A app`."""
     settings = app.settings
-    command = cast("Callable[..., Callable[[Callable[..., int]], object]]", app.command)
+    command = plain_command(app)
 
     def since_of(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
         try:
@@ -72,7 +72,6 @@ def register_dead_letters(app: AggregatorApp) -> None:
         option("--replay", is_flag=True, help="Send these letters again."),
         option("--again", is_flag=True, help="With --replay: also those that have been replayed."),
         option("--dry-run", is_flag=True, help="With --replay: only say what would be sent."),
-        base=PlainCommand,
     )
     def dead_letters(
         self: PlainCommand,  # noqa: ARG001
@@ -102,11 +101,11 @@ def register_dead_letters(app: AggregatorApp) -> None:
             error.show()
             return error.exit_code
         except (NoTopic, TopicError) as error:
-            _complain(str(error))
+            complain(str(error))
         except BrokenPipeError:
             stop_writing()
         except (KafkaError, OSError) as error:
-            _complain(broker_problem(settings, error))
+            complain(broker_problem(settings, error))
         except KeyboardInterrupt:
             return INTERRUPTED
         return FAILED
@@ -156,7 +155,7 @@ async def _run(settings: Settings, request: Request) -> int:
 async def _show(settings: Settings, desk: LetterDesk, place: tuple[int, int], *, as_json: bool) -> int:
     letter = await desk.letter_at(*place)
     if letter is None:
-        _complain(f"there is no letter {place_of(*place)} in {settings.dead_letter_topic}")
+        complain(f"there is no letter {place_of(*place)} in {settings.dead_letter_topic}")
         return FAILED
     replayed_at = desk.memory.replayed_at(letter)
     if as_json:
@@ -175,7 +174,7 @@ async def _replay(settings: Settings, desk: LetterDesk, letters: list[Letter], r
         if due and not request.dry_run:
             producer = await stack.enter_async_context(producing(settings, desk.counts))
         resender = Resender(
-            _rules(settings, desk, request), desk.counts, desk.memory, producer, time.time, _tell, _complain
+            _rules(settings, desk, request), desk.counts, desk.memory, producer, time.time, _tell, complain
         )
         try:
             for chunk in chunks(due):
@@ -201,7 +200,7 @@ def _rules(settings: Settings, desk: LetterDesk, request: Request) -> Replay:
 
 
 def _summary(tally: Tally, earlier: int, *, dry_run: bool) -> str:
-    count = f"{tally.sent} {'letter' if tally.sent == 1 else 'letters'}"
+    count = counted(tally.sent, "letter")
     parts = [f"{count} would be replayed" if dry_run else f"{count} replayed"]
     if earlier:
         parts.append(f"{earlier} replayed earlier (--again sends them once more)")
@@ -218,7 +217,3 @@ def _tell(text: str) -> None:
         click.echo(text)
     except BrokenPipeError:
         stop_writing()
-
-
-def _complain(text: str) -> None:
-    click.echo(text, err=True)

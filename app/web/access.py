@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from app.setting_values import is_loopback
+from app.setting_values import is_address, is_loopback
 from app.settings import Settings
 
 __all__ = ["Access", "access_of", "is_wildcard"]
@@ -58,7 +58,7 @@ class Access:
         if len(found) != 1 or found[0] is None:
             return False
         name = (found[0]["v6"] or found[0]["name"]).lower()
-        return name in self.names or is_loopback(name) or (not self.loopback and _is_address(name))
+        return name in self.names or is_loopback(name) or (not self.loopback and is_address(name))
 
 
 def access_of(settings: Settings) -> Access:
@@ -81,14 +81,6 @@ def _digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def is_wildcard(host: str) -> bool:
     """Whether a server on this host listens on all addresses of its machine."""
-    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
+    return is_address(host) and ipaddress.ip_address(host).is_unspecified

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from app.settings import Settings
 from app.web.access import is_wildcard
 
-__all__ = ["advertised_url"]
+__all__ = ["advertised_url", "http_url"]
 
 _ANY_PORT: Final = 9  # nothing is sent there
 
@@ -24,8 +24,12 @@ def advertised_url(settings: Settings, url: str) -> str:
     if not is_wildcard(settings.web_host):
         return url
     address = _address_towards(settings.bootstrap_servers) or socket.gethostname()
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{urlsplit(url).port}"
+    return http_url(address, urlsplit(url).port)
+
+
+def http_url(host: str, port: int | None) -> str:
+    """The URL of a web on a host, which may be an address of IPv6."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _address_towards(servers: list[str]) -> str | None:

@@ -13,6 +13,7 @@ import uvicorn
 from mode import Service
 from starlette.types import ASGIApp
 
+from app.web.address import http_url
 from app.web.api import create_web
 from app.web.protocol import BoundedProtocol
 
@@ -79,8 +80,7 @@ class WebServer(Service):
     @property
     def url(self) -> str:
         """Where the server is reached on this machine."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return http_url(self._host, self._port)
 
     def bind(self) -> None:
         """Take the port; connections wait until the server has started. Does nothing when it has been taken.
