@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import math
-import shutil
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -21,8 +18,8 @@ from yarl import URL
 
 from app.commands import FAILED, INTERRUPTED, PlainCommand, plain_command
 from app.lines import printable
+from app.printing import shown_time, table_lines, terminal_width
 from app.settings import Settings
-from app.times import format_time
 from app.web.address import http_url
 from tables.codes import Action
 
@@ -142,7 +139,7 @@ async def _run(
         if as_json:
             click.echo(orjson.dumps(accepted))
         else:
-            deadline = _time(accepted["deadline"], settings.timezone)
+            deadline = shown_time(accepted["deadline"], settings.timezone)
             by = printable(accepted["by"])
             click.echo(f"{action} of {printable(accepted['batch_id'])} by {by} is accepted; deadline {deadline}")
         return 0
@@ -162,9 +159,7 @@ async def _list(worker: _Worker, timezone: ZoneInfo, *, status: str | None, limi
         for row in rows:
             click.echo(orjson.dumps(row))
     elif rows:
-        # A file or a pipe gets whole lines.
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo("\n".join(table(rows, timezone, time.time(), width)))
+        click.echo("\n".join(table(rows, timezone, time.time(), terminal_width())))
     else:
         click.echo("no batches")
     if cursor is not None:
@@ -217,15 +212,12 @@ class _Worker:
 
 def table(rows: Sequence[Row], timezone: ZoneInfo, now: float, width: int | None) -> list[str]:
     """Lines of a table with its headings, each cut at `width` characters; None: not cut. `now` is Unix seconds."""
-    cells = [HEADINGS, *(_cells(row, timezone, now) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return [line if width is None or len(line) <= width else line[: width - 1] + "…" for line in lines]
+    return table_lines(HEADINGS, [_cells(row, timezone, now) for row in rows], width)
 
 
 def full(batch: Row, timezone: ZoneInfo) -> list[str]:
     """One batch with its stations, as lines."""
-    times = {name: _time(batch[name], timezone) for name in ("opened_at", "deadline", "closed_at") if batch[name]}
+    times = {name: shown_time(batch[name], timezone) for name in ("opened_at", "deadline", "closed_at") if batch[name]}
     named = {name: batch[name] for name in ("batch_id", "status", "completed_by", "revision", "partition", "worker")}
     lines = [
         f"{name}:".ljust(14) + printable(str(value)) for name, value in (named | times).items() if value is not None
@@ -251,18 +243,11 @@ def _cells(row: Row, timezone: ZoneInfo, now: float) -> tuple[str, ...]:
         f"{row['arrived_count']}/{row['expected_count']}",
         str(row["failed_count"] or "-"),
         str(row["empty_count"] or "-"),
-        _time(row["opened_at"], timezone),
-        _time(row["deadline"], timezone),
+        shown_time(row["opened_at"], timezone),
+        shown_time(row["deadline"], timezone),
         f"{row['deadline'] - now:.1f} s" if row["status"] == "open" else "-",
         printable(row["worker"], _NAME_SHOWN),
     )
-
-
-def _time(seconds: float, timezone: ZoneInfo) -> str:
-    try:
-        return format_time(math.floor(seconds), timezone)
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:g}"
 
 
 def _user() -> str:

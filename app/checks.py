@@ -11,9 +11,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from mode.utils.imports import cwd_in_path
 
 from app.functions import FunctionError, load_function
-from app.kafka import client_options
-from app.lines import counted
+from app.kafka import administering
 from app.output import RECORD_OVERHEAD
+from app.printing import counted
 from app.settings import Settings
 from app.topics import LARGEST, TopicSpec, largest_messages, topic_specs
 from app.user_functions import NO_CALLBACK
@@ -79,15 +79,12 @@ def broker_problem(settings: Settings, error: Exception) -> str:
 
 async def check_cluster(settings: Settings) -> list[Finding]:
     """Connect, and look at every topic; nothing is created."""
-    admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        await admin.start()
-        brokers = len((await admin.describe_cluster())["brokers"])
-        topics = await _topics(admin, [*settings.foreign_topics, *(spec.name for spec in topic_specs(settings))])
+        async with administering(settings) as admin:
+            brokers = len((await admin.describe_cluster())["brokers"])
+            topics = await _topics(admin, [*settings.foreign_topics, *(spec.name for spec in topic_specs(settings))])
     except (KafkaError, OSError) as error:
         return [Finding(Mark.WRONG, "broker", broker_problem(settings, error))]
-    finally:
-        await admin.close()
     servers = ", ".join(settings.bootstrap_servers)
     found = Finding(Mark.OK, "broker", f"{servers}: {counted(brokers, 'broker')}")
     return [found, *check_topics(settings, topics, brokers=brokers)]
@@ -142,7 +139,6 @@ def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
 
 
 async def _topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Topic]:
-    # All are asked for: asking for one that is not there could create it.
     partitions = {
         topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]
     }

@@ -16,7 +16,7 @@ from faust.cli.base import AppCommand, argument, option
 
 from app.checks import Finding, Mark, broker_problem, check_cluster, check_functions
 from app.exits import EXIT_SETTINGS
-from app.lines import counted
+from app.printing import counted
 from app.sending import LineSender, NoTopic, Sent
 
 if TYPE_CHECKING:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.cli.base import argument, option
 
 from app.checks import broker_problem
 from app.commands import FAILED, INTERRUPTED, PlainCommand, plain_command, stop_writing
 from app.comparison import Found, Pair, Reader, join
-from app.kafka import client_options, reading
+from app.kafka import administering, reading
 from app.letters.selection import parse_since
 from app.lines import printable
 from app.sending import NoTopic
@@ -127,13 +126,8 @@ async def _compare(settings: Settings, request: Request) -> int:
 
 @asynccontextmanager
 async def _opened(settings: Settings, request: Request) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[str, int]]]:
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        await admin.start()
-        # All are asked for: asking for one that is not there could create it.
+    async with administering(settings) as admin:
         counts = await partition_counts(admin)
-    finally:
-        await admin.close()
     for topic in (request.old_topic, request.new_topic):
         if topic not in counts:
             message = f"there is no topic {topic}"

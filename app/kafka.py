@@ -10,6 +10,7 @@ from typing import Any
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -21,6 +22,7 @@ from app.transport import InMessage
 from tables.events import Source
 
 __all__ = [
+    "administering",
     "client_options",
     "find_outputs",
     "find_sources",
@@ -128,6 +130,20 @@ def worker_credentials(settings: Settings) -> Any:
             mechanism=settings.sasl_mechanism.value,
         )
     return faust.SSLCredentials(context) if context else None
+
+
+@asynccontextmanager
+async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client that looks at topics and makes them; closed whatever happens.
+
+    It is asked about all topics: asking for one that is not there could create it.
+    """
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
 
 
 @asynccontextmanager

@@ -20,7 +20,6 @@ __all__ = [
     "NAME_SHOWN",
     "Line",
     "Shown",
-    "counted",
     "names",
     "printable",
     "say",
@@ -307,11 +306,6 @@ def names(ids: Iterable[str], total: int) -> Shown:
     quoted = [repr(_cut(name, NAME_SHOWN)) for name in taken[:NAMES_SHOWN]]
     more = max(total, len(taken)) - NAMES_SHOWN
     return Shown("{" + ", ".join(quoted + ([f"… +{more}"] if more > 0 else [])) + "}")
-
-
-def counted(number: int, what: str) -> str:
-    """`1 letter`, `2 letters`: for what commands say."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _cut(text: str, limit: int) -> str:

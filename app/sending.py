@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from app.context_message import parse_context
 from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
-from app.kafka import client_options
+from app.kafka import administering, client_options
 from app.realtime import parse_message
 from app.settings import Settings
 from app.topics import INTERNAL_MESSAGE_BYTES, message_bytes
@@ -137,18 +137,13 @@ class LineSender:
         self.report(f"line {number}: not sent: {error}")
 
     async def _ensure_topic(self, *, create: bool) -> None:
-        admin = AIOKafkaAdminClient(**client_options(self.settings))
-        try:
-            await admin.start()
-            # All are asked for: asking for one that is not there could create it.
+        async with administering(self.settings) as admin:
             if self.topic in await admin.list_topics():
                 return
             if not create:
                 message = f"there is no topic {self.topic}; --create creates it, --topic names another"
                 raise NoTopic(message)
             await create_topics(admin, self.settings, [self.topic])
-        finally:
-            await admin.close()
 
 
 async def create_topics(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -19,7 +18,7 @@ from app.demo.data import load_stations
 from app.demo.lines import dead_letter_line, late_line, output_line
 from app.demo.replay import PUSHES, make_push
 from app.demo.tally import Output, Tally
-from app.kafka import client_options
+from app.kafka import administering, client_options
 from app.realtime import batch_id
 from app.sending import create_topics
 from app.settings import Settings
@@ -52,12 +51,8 @@ async def create_source_topics(settings: Settings) -> None:
     counts = await ensure_topics(settings, patience=settings.broker_patience, create=False)
     missing = [topic for topic in settings.source_topics if topic not in counts]
     if missing:
-        admin = AIOKafkaAdminClient(**client_options(settings))
-        await admin.start()
-        try:
+        async with administering(settings) as admin:
             await create_topics(admin, settings, missing)
-        finally:
-            await admin.close()
 
 
 @asynccontextmanager

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,8 +21,8 @@ from app.letters.letter import Letter, place_of
 from app.letters.replay import Replay
 from app.letters.resending import Resender, Tally, producing
 from app.letters.selection import Filters, chunks, newest, parse_place, parse_since
-from app.lines import counted
 from app.output import RECORD_OVERHEAD
+from app.printing import counted, terminal_width
 from app.sending import NoTopic
 from app.settings import Settings
 from app.topics import TopicError
@@ -144,9 +142,7 @@ async def _run(settings: Settings, request: Request) -> int:
                 for letter in await desk.read(chunk):
                     click.echo(json_line(letter, desk.memory.replayed_at(letter)))
         elif letters:
-            # A file or a pipe gets whole lines.
-            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-            click.echo("\n".join(table(letters, desk.memory.replayed_at, settings.timezone, width)))
+            click.echo("\n".join(table(letters, desk.memory.replayed_at, settings.timezone, terminal_width())))
         else:
             click.echo("no dead letters" if request.filters == Filters() else "no dead letters like that")
         return 0

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from app.kafka import client_options, reading
+from app.kafka import administering, reading
 from app.letters.letter import Letter, light, read_letter
 from app.letters.memory import ReplayMemory
 from app.letters.selection import Filters
@@ -116,16 +115,11 @@ async def open_desk(settings: Settings) -> AsyncIterator[LetterDesk]:
 
 
 async def _look(settings: Settings) -> tuple[dict[str, int], int | None]:
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        await admin.start()
-        # All are asked for: asking for one that is not there could create it.
+    async with administering(settings) as admin:
         counts = await partition_counts(admin)
         topic = settings.output_topic
         largest = await largest_messages(admin, [topic] if topic in counts else [])
         return counts, largest.get(topic)
-    finally:
-        await admin.close()
 
 
 def _partitions(topic: str, counts: Mapping[str, int]) -> list[TopicPartition]:

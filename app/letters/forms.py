@@ -6,7 +6,6 @@ What stands in a letter comes from outside: in the forms for a terminal, what is
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable, Iterable, Sequence
 from zoneinfo import ZoneInfo
 
@@ -15,7 +14,7 @@ import orjson
 from app.dead_letters import last_line
 from app.letters.letter import Letter
 from app.lines import printable
-from app.times import format_time
+from app.printing import shown_time, table_lines
 
 __all__ = ["full", "json_line", "table"]
 
@@ -29,10 +28,7 @@ ReplayedAt = Callable[[Letter], float | None]
 
 def table(letters: Sequence[Letter], replayed_at: ReplayedAt, timezone: ZoneInfo, width: int | None) -> list[str]:
     """Lines of a table with its headings, each cut at `width` characters; None: not cut."""
-    rows = [HEADINGS, *(_row(letter, replayed_at(letter), timezone) for letter in letters)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [line if width is None or len(line) <= width else line[: width - 1] + "…" for line in lines]
+    return table_lines(HEADINGS, [_row(letter, replayed_at(letter), timezone) for letter in letters], width)
 
 
 def json_line(letter: Letter, replayed_at: float | None) -> bytes:
@@ -59,13 +55,13 @@ def full(letter: Letter, replayed_at: float | None, timezone: ZoneInfo) -> list[
     """One letter with its whole error and value, as lines."""
     named = {
         "letter": letter.place,
-        "time": _time(letter.failed_at, timezone),
+        "time": shown_time(letter.failed_at, timezone),
         "reason": letter.reason,
         "batch": letter.batch_id,
         "station": letter.station_id,
         "source": _source(letter),
         "key": None if letter.key is None else letter.key.decode(errors="backslashreplace"),
-        "replayed": None if replayed_at is None else _time(replayed_at, timezone),
+        "replayed": None if replayed_at is None else shown_time(replayed_at, timezone),
     }
     lines = [f"{name}:".ljust(10) + (printable(value, len(value)) or "-") for name, value in _known(named)]
     lines += ["error:", *(f"    {printable(line, len(line))}" for line in letter.error.rstrip().split("\n"))]
@@ -75,13 +71,13 @@ def full(letter: Letter, replayed_at: float | None, timezone: ZoneInfo) -> list[
 
 def _row(letter: Letter, replayed_at: float | None, timezone: ZoneInfo) -> tuple[str, ...]:
     return (
-        _time(letter.failed_at, timezone),
+        shown_time(letter.failed_at, timezone),
         _cell(letter.reason),
         _cell(letter.batch_id),
         _cell(letter.station_id),
         _cell(_source(letter)),
         letter.place,
-        "-" if replayed_at is None else _time(replayed_at, timezone),
+        "-" if replayed_at is None else shown_time(replayed_at, timezone),
         printable(last_line(letter.error), ERROR_SHOWN),
     )
 
@@ -93,13 +89,6 @@ def _cell(text: str | None) -> str:
 def _source(letter: Letter) -> str | None:
     source = letter.source
     return f"{source.topic}[{source.partition}]@{source.offset}" if source else None
-
-
-def _time(seconds: float, timezone: ZoneInfo) -> str:
-    try:
-        return format_time(math.floor(seconds), timezone)
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:g}"
 
 
 def _known(named: dict[str, str | None]) -> Iterable[tuple[str, str]]:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from app.kafka import client_options
+from app.kafka import administering, client_options
 from app.letters.letter import Letter
 from app.letters.memory import ReplayMemory
 from app.letters.replay import CannotReplay, Replay
@@ -136,16 +135,11 @@ async def producing(settings: Settings, counts: Mapping[str, int]) -> AsyncItera
         KafkaError: there is no broker, or it refuses us.
         TopicError: the memory's topic can't be created.
     """
-    options = client_options(settings)
     if settings.replayed_topic not in counts:
-        admin = AIOKafkaAdminClient(**options)
-        try:
-            await admin.start()
-            (spec,) = (spec for spec in topic_specs(settings) if spec.name == settings.replayed_topic)
+        (spec,) = (spec for spec in topic_specs(settings) if spec.name == settings.replayed_topic)
+        async with administering(settings) as admin:
             await create_topic(admin, spec, patience=CREATE_SECONDS)
-        finally:
-            await admin.close()
-    producer = AIOKafkaProducer(**options, acks="all", max_request_size=message_bytes(settings))
+    producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=message_bytes(settings))
     try:
         await producer.start()
         yield producer
