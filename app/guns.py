@@ -114,15 +114,15 @@ class _GunTable:
         gun_power = record["gunPower"]
         self.found = True
         if type(gun_power) is not dict:
-            msg = f"gunPower {timeline.place(row)} is {describe(gun_power)}, not an object"
-            raise AlignmentError(msg)
+            message = f"gunPower {timeline.place(row)} is {describe(gun_power)}, not an object"
+            raise AlignmentError(message)
         slots = self._slots(record.get("hostCode"), gun_power.get("gunNo"), timeline, row)
         for name, values in gun_power.items():
             if name == "gunNo":
                 continue
             if name in RESERVED:
-                msg = f"gunPower.{name} {timeline.place(row)}: a gun list cannot have the name of the column {name}"
-                raise AlignmentError(msg)
+                message = f"gunPower.{name} {timeline.place(row)}: a gun list cannot have the name of the column {name}"
+                raise AlignmentError(message)
             entries = self.cells.setdefault(name, [])
             if values is not None:
                 _check_cells(name, values, len(slots), timeline, row)
@@ -132,15 +132,15 @@ class _GunTable:
         if gun_nos is None:
             gun_nos = []
         if type(gun_nos) is not list:
-            msg = f"gunPower.gunNo {timeline.place(row)} is {describe(gun_nos)}, not a list"
-            raise AlignmentError(msg)
+            message = f"gunPower.gunNo {timeline.place(row)} is {describe(gun_nos)}, not a list"
+            raise AlignmentError(message)
         if not _CODES.issuperset(map(type, gun_nos)):
             wrong = next(gun_no for gun_no in gun_nos if type(gun_no) not in _CODES)
-            msg = f"gunPower.gunNo {timeline.place(row)} holds {describe(wrong)}, not text or an integer"
-            raise AlignmentError(msg)
+            message = f"gunPower.gunNo {timeline.place(row)} holds {describe(wrong)}, not text or an integer"
+            raise AlignmentError(message)
         if host is not None and type(host) not in _CODES:
-            msg = f"hostCode {timeline.place(row)} is {describe(host)}, not text or an integer"
-            raise AlignmentError(msg)
+            message = f"hostCode {timeline.place(row)} is {describe(host)}, not text or an integer"
+            raise AlignmentError(message)
         layout = (host, *gun_nos)
         slots = self.layouts.get(layout)
         if slots is None:
@@ -177,8 +177,8 @@ def _check_cells(name: str, values: Any, guns: int, timeline: Timeline, row: int
         problem = f"holds {describe(wrong)}, not a number"
     else:
         return
-    msg = f"gunPower.{name} {timeline.place(row)} {problem}"
-    raise AlignmentError(msg)
+    message = f"gunPower.{name} {timeline.place(row)} {problem}"
+    raise AlignmentError(message)
 
 
 def _fill_matrix(rows: list[list[Any]], timeline: Timeline) -> list[list[Any]]:

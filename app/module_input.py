@@ -44,13 +44,13 @@ class Alignment:
 
     def __post_init__(self) -> None:
         if self.window_step is not None and self.window_step < 1:
-            msg = f"window_step is {self.window_step}, not at least 1 second"
-            raise ValueError(msg)
+            message = f"window_step is {self.window_step}, not at least 1 second"
+            raise ValueError(message)
         if self.window_size is not None and (self.window_step is None or self.window_size < 1):
-            msg = (
+            message = (
                 f"window_size is {self.window_size} with window_step {self.window_step}: it needs both to be at least 1"
             )
-            raise ValueError(msg)
+            raise ValueError(message)
 
 
 def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
@@ -131,10 +131,10 @@ def _align_many(records: Sequence[Record], alignment: Alignment, no_scalars: Set
         if name in no_scalars or (guns and name == "hostCode"):
             continue
         if name in guns:
-            msg = (
+            message = (
                 f"{name} is a field of a record and the name of a gun column; only one of them can be the column {name}"
             )
-            raise AlignmentError(msg)
+            raise AlignmentError(message)
         columns[name] = _scalar_column(name, records, timeline)
     return columns
 
@@ -145,8 +145,8 @@ def _timeline(records: Sequence[Record], alignment: Alignment) -> Timeline:
     if not timed:
         return Timeline([None] * len(records), range(len(records)), alignment.fill)
     if len(timed) < len(records):
-        msg = f"record {moments.index(None) + 1} of {len(records)} has no usable time and others have one"
-        raise AlignmentError(msg)
+        message = f"record {moments.index(None) + 1} of {len(records)} has no usable time and others have one"
+        raise AlignmentError(message)
     texts = {moment.text for moment in timed}
     if alignment.window_step is not None:
         texts.update(_window(timed, alignment.window_step, alignment))
@@ -163,11 +163,11 @@ def _window(timed: list[Moment], step: int, alignment: Alignment) -> list[str]:
         size = (latest - earliest) // step + 1
         if size > MAX_POINTS:
             ends = [format_time(end, alignment.timezone) for end in (earliest, latest)]
-            msg = (
+            message = (
                 f"sendTime from {ends[0]} to {ends[1]} comes to {size} points {step} s apart;"
                 f" at most {MAX_POINTS} are inserted without AGG_WINDOW_SIZE"
             )
-            raise AlignmentError(msg)
+            raise AlignmentError(message)
     else:
         size = min(alignment.window_size, (latest - EARLIEST) // step + 1)
     return [format_time(latest - back * step, alignment.timezone) for back in range(size)]
@@ -189,5 +189,5 @@ def _check_power(name: str, given: list[Any], timeline: Timeline) -> None:
         return
     for value, row in zip(given, timeline.rows, strict=True):
         if value is not None and type(value) not in NUMBERS:
-            msg = f"{name} {timeline.place(row)} is {describe(value)}, not a number"
-            raise AlignmentError(msg)
+            message = f"{name} {timeline.place(row)} is {describe(value)}, not a number"
+            raise AlignmentError(message)

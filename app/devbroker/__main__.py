@@ -47,8 +47,8 @@ def run(port: int | None, data: Path | None) -> None:
             click.echo(broker.url)
             _report(f"Its data and logs are in {broker.data}. Ctrl-C stops it.")
             code = broker.wait()
-            msg = f"Kafka ended with exit code {code}.\n{broker.log_tail()}"
-            raise click.ClickException(msg)
+            message = f"Kafka ended with exit code {code}.\n{broker.log_tail()}"
+            raise click.ClickException(message)
     except KeyboardInterrupt:
         _report("Kafka has been stopped.")
     except DevBrokerError as error:

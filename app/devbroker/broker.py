@@ -100,8 +100,8 @@ class DevBroker:
             DevBrokerError: it is not running.
         """
         if not self.running:
-            msg = f"the Kafka on {self.bootstrap} is not running, so it has no pid."
-            raise DevBrokerError(msg)
+            message = f"the Kafka on {self.bootstrap} is not running, so it has no pid."
+            raise DevBrokerError(message)
         return self._pid
 
     @property
@@ -112,8 +112,10 @@ class DevBroker:
             DevBrokerError: it is a temporary one, and the broker was not started yet or has been stopped.
         """
         if self._folder is None:
-            msg = f"the Kafka on {self.bootstrap} has no data: its temporary folder is there from start to stop only."
-            raise DevBrokerError(msg)
+            message = (
+                f"the Kafka on {self.bootstrap} has no data: its temporary folder is there from start to stop only."
+            )
+            raise DevBrokerError(message)
         return self._folder.path
 
     def start(self, timeout: float = _START_WITHIN) -> None:
@@ -127,8 +129,8 @@ class DevBroker:
                 ended or was not ready in time (the message then has the end of its log).
         """
         if self.running:
-            msg = f"the Kafka on {self.bootstrap} is running already (pid {self._pid})."
-            raise DevBrokerError(msg)
+            message = f"the Kafka on {self.bootstrap} is running already (pid {self._pid})."
+            raise DevBrokerError(message)
         self._end(supervise.KILL)  # it has ended by itself: let go of the pipe to its supervisor
         java = find_java()
         jars = ensure_kafka(self._report)
@@ -137,10 +139,10 @@ class DevBroker:
         self._report(f"Starting Apache Kafka {KAFKA_VERSION} on {self.bootstrap} (Java {java.version}) ...")
         with folder.locked() as lock:
             if not config.port_is_free(self.port):
-                msg = (
+                message = (
                     f"port {self.port} of {config.HOST} is taken by another process. Stop that, or choose another port."
                 )
-                raise DevBrokerError(msg)
+                raise DevBrokerError(message)
             folder.prepare_run(self.port, self._overrides)
             folder.format_once(command, timeout=timeout)
             self._spawn(folder, [*command, "kafka.Kafka", "server.properties"], lock)
@@ -178,13 +180,13 @@ class DevBroker:
             DevBrokerError: there is none to wait for, or it is still running when the time is up.
         """
         if self._supervisor is None:
-            msg = f"the Kafka on {self.bootstrap} has not been started, or has been stopped."
-            raise DevBrokerError(msg)
+            message = f"the Kafka on {self.bootstrap} has not been started, or has been stopped."
+            raise DevBrokerError(message)
         try:
             return self._supervisor.wait(timeout)
         except subprocess.TimeoutExpired as error:
-            msg = f"the Kafka on {self.bootstrap} (pid {self._pid}) is still running after {timeout:g} s."
-            raise DevBrokerError(msg) from error
+            message = f"the Kafka on {self.bootstrap} (pid {self._pid}) is still running after {timeout:g} s."
+            raise DevBrokerError(message) from error
 
     def log_tail(self, lines: int = _TAIL) -> str:
         """Return the last lines of Kafka's log of this run, and of what its JVM printed.
@@ -242,11 +244,13 @@ class DevBroker:
         # Another Kafka might have taken the port in the meantime: only ours has the id that the storage was given.
         while cluster_at(config.HOST, self.port, timeout=_PROBE_TIMEOUT) != cluster:
             if not self.running:
-                msg = f"Kafka ended with exit code {self.wait()} while starting on {self.bootstrap}.\n{self.log_tail()}"
-                raise DevBrokerError(msg)
+                message = (
+                    f"Kafka ended with exit code {self.wait()} while starting on {self.bootstrap}.\n{self.log_tail()}"
+                )
+                raise DevBrokerError(message)
             if time.monotonic() > deadline:
-                msg = f"Kafka was not ready on {self.bootstrap} within {timeout:g} s.\n{self.log_tail()}"
-                raise DevBrokerError(msg)
+                message = f"Kafka was not ready on {self.bootstrap} within {timeout:g} s.\n{self.log_tail()}"
+                raise DevBrokerError(message)
             time.sleep(_POLL)
 
     def _end(self, order: bytes) -> None:
@@ -259,8 +263,8 @@ class DevBroker:
         try:
             supervisor.wait(_STOP_WITHIN + _GONE_WITHIN)
         except subprocess.TimeoutExpired as error:
-            msg = f"the Kafka on {self.bootstrap} (pid {self._pid}) does not end."
-            raise DevBrokerError(msg) from error
+            message = f"the Kafka on {self.bootstrap} (pid {self._pid}) does not end."
+            raise DevBrokerError(message) from error
         with contextlib.suppress(BrokenPipeError):
             supervisor.stdin.close()
         self._supervisor = None

@@ -137,5 +137,5 @@ def free_port() -> int:
     for port in random.sample(_PORTS, k=100):
         if port_is_free(port):
             return port
-    msg = f"100 ports between {_PORTS.start} and {_PORTS.stop} were tried and none is free on {HOST}."
-    raise DevBrokerError(msg)
+    message = f"100 ports between {_PORTS.start} and {_PORTS.stop} were tried and none is free on {HOST}."
+    raise DevBrokerError(message)

@@ -52,8 +52,8 @@ class DataFolder:
             for name in ("logs", "tmp"):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            msg = f"could not make Kafka's data folder: {error}. Choose another one."
-            raise DevBrokerError(msg) from error
+            message = f"could not make Kafka's data folder: {error}. Choose another one."
+            raise DevBrokerError(message) from error
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:
@@ -70,8 +70,8 @@ class DataFolder:
             deadline = time.monotonic() + _LOCK_WITHIN
             while not _lock(descriptor):
                 if time.monotonic() > deadline:
-                    msg = f"another Kafka is using {self.path}. Stop that, or choose another data folder."
-                    raise DevBrokerError(msg)
+                    message = f"another Kafka is using {self.path}. Stop that, or choose another data folder."
+                    raise DevBrokerError(message)
                 time.sleep(_POLL)
             yield descriptor
         finally:
@@ -115,11 +115,11 @@ class DataFolder:
         try:
             subprocess.run(tool, cwd=self.path, capture_output=True, text=True, timeout=timeout, check=True)  # noqa: S603
         except subprocess.CalledProcessError as error:
-            msg = f"Kafka could not format its storage in {self.path}:\n{error.stdout}{error.stderr}".rstrip()
-            raise DevBrokerError(msg) from error
+            message = f"Kafka could not format its storage in {self.path}:\n{error.stdout}{error.stderr}".rstrip()
+            raise DevBrokerError(message) from error
         except subprocess.TimeoutExpired as error:
-            msg = f"Kafka did not format its storage in {self.path} within {timeout:g} s."
-            raise DevBrokerError(msg) from error
+            message = f"Kafka did not format its storage in {self.path} within {timeout:g} s."
+            raise DevBrokerError(message) from error
         unfinished.rename(self._storage)
 
     def cluster_id(self) -> str:
@@ -133,10 +133,10 @@ class DataFolder:
             for line in file.read_text(encoding="utf-8").splitlines():
                 if line.startswith("cluster.id="):
                     return line.removeprefix("cluster.id=").strip()
-        msg = (
+        message = (
             f"{file} does not name a cluster: this is no storage of Kafka's. Remove the folder, or choose another one."
         )
-        raise DevBrokerError(msg)
+        raise DevBrokerError(message)
 
     def log_tail(self, lines: int) -> str:
         """Return the last lines that the JVM printed and Kafka logged in this run, each under the name of its file."""

