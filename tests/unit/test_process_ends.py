@@ -108,7 +108,9 @@ async def main():
     executor = ProcessExecutor(job, keep=3, on_death=print)
     await executor.start(lambda: None)
     calls = [asyncio.create_task(executor.function(kind, {})) for kind in ("hang", "lock")]
-    await asyncio.sleep(0.3)
+    busy = executor._busy
+    while len(busy) < 2 or not all("process_models.py" in (child.stack() or "") for child in busy):
+        await asyncio.sleep(0.01)
     print(*(child.pid for child in executor._there), flush=True)
     await asyncio.sleep(600)
 
