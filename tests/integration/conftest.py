@@ -12,7 +12,8 @@ import pytest
 from app.devbroker import DevBroker
 from app.topics import ensure_topics
 from tests.integration.support.cluster import Cluster
-from tests.integration.support.letters import PAYLOAD, ByHand, command, settings_of
+from tests.integration.support.commands import command_of
+from tests.integration.support.letters import PAYLOAD, ByHand, settings_of
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def cluster(kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
 def by_hand(cluster: Cluster) -> ByHand:
     """A dead-letter topic, and no worker."""
     asyncio.run(ensure_topics(settings_of(cluster), patience=10.0))
-    return ByHand(cluster, command(cluster))
+    return ByHand(cluster, command_of(cluster, "dead-letters"))
 
 
 @pytest.fixture

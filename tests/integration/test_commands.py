@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -22,20 +21,13 @@ from app.devbroker import DevBroker
 from app.devbroker.config import free_port, port_is_free
 from app.settings import Settings, load_settings
 from app.topics import ensure_topics
+from tests.integration.support.worker import clean_environment
 
 pytestmark = pytest.mark.kafka
 
-REPOSITORY = Path(__file__).parents[2]
 LINES = [b'{"stationId": "A", "sendTime": "2025-11-04 09:00:00"}', b'[{"stationId": "B", "sendTime": 1762246800}]']
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
-
-
-def environment(broker: str, **settings: str) -> dict[str, str]:
-    """No settings but these; the repository is found whatever the folder."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("AGG_")}
-    given = {f"AGG_{key}": value for key, value in settings.items()}
-    return clean | {"PYTHONPATH": str(REPOSITORY), "AGG_BROKER": broker} | given
 
 
 @pytest.fixture
@@ -50,7 +42,7 @@ def run(kafka_broker: DevBroker, topic: str, tmp_path: Path) -> Run:
     def run(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
         own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
         command = [sys.executable, "-m", "faust", "-A", "app", *arguments]
-        env = environment(**({"broker": kafka_broker.url} | own | settings))
+        env = clean_environment(**({"BROKER": kafka_broker.url} | own | settings))
         return subprocess.run(command, env=env, cwd=tmp_path, input=stdin, capture_output=True, timeout=60, check=False)
 
     return run
@@ -96,7 +88,7 @@ def messages_of(broker: DevBroker, topic: str) -> list[Any]:
 
 
 def test_commands_are_listed_without_any_setting(tmp_path: Path) -> None:
-    env = {key: value for key, value in environment("").items() if not key.startswith("AGG_")}
+    env = clean_environment()
     command = [sys.executable, "-m", "faust", "-A", "app", "--help"]
     listed = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, check=True).stdout.decode()
 
@@ -185,7 +177,7 @@ def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevB
 def test_broker_that_is_away_is_said_once_and_without_a_traceback(run: Run, command: list[str]) -> None:
     away = f"127.0.0.1:{free_port()}"
 
-    done = run(*command, stdin=LINES[0], broker=f"kafka://{away}", CALLBACK="app.demo.model:callback")
+    done = run(*command, stdin=LINES[0], BROKER=f"kafka://{away}", CALLBACK="app.demo.model:callback")
 
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 1
@@ -241,7 +233,7 @@ def own_settings(broker: DevBroker, topic: str) -> Settings:
 
 def demo_environment(broker: DevBroker, topic: str, folder: Path, **more: str) -> dict[str, str]:
     own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
-    env = environment(broker.url, **own, BATCH_TIMEOUT="2", **more)
+    env = clean_environment(BROKER=broker.url, **own, BATCH_TIMEOUT="2", **more)
     return env | {"ONCE": "1", "DEVBROKER_CACHE": str(folder), "PYTHONUNBUFFERED": "1"}
 
 

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
 
 from tests.integration.support.cluster import Cluster
+from tests.integration.support.commands import command_of
 from tests.integration.support.waiting import wait_for
-from tests.integration.support.worker import REPOSITORY
 
 pytestmark = pytest.mark.kafka
 
 
 def compare(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
-    own = {f"AGG_{key.upper()}": value for key, value in cluster.settings.items()}
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("AGG_")}
-    return subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "app", "compare", *arguments],
-        env=clean | {"PYTHONPATH": str(REPOSITORY)} | own,
-        cwd=cluster.folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command_of(cluster, "compare")(*arguments)
 
 
 def test_both_ways_have_the_same_results_and_every_difference_is_named(cluster: Cluster) -> None:

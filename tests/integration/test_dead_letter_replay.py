@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.integration.support.cluster import Cluster
-from tests.integration.support.letters import NOW, PAYLOAD, ByHand, command
+from tests.integration.support.commands import command_of
+from tests.integration.support.letters import NOW, PAYLOAD, ByHand
 from tests.integration.support.reading import Received, end_offsets
 from tests.integration.support.waiting import wait_for
 
@@ -125,7 +126,7 @@ def test_a_failed_station_joins_its_batch_while_that_is_open(worked: Cluster, ga
     letters_of(worked, 1)
     mended.touch()
 
-    done = command(worked)("--replay", "--station", "F-2")
+    done = command_of(worked, "dead-letters")("--replay", "--station", "F-2")
 
     assert done.returncode == 0, done.stderr
     assert "@0 station-failed, station F-2, batch plant:7: sent to " in done.stdout
@@ -145,7 +146,7 @@ def test_a_failed_station_joins_its_batch_while_that_is_open(worked: Cluster, ga
 def test_a_failed_station_is_late_when_its_batch_is_closed_and_a_bad_record_stays_bad(
     worked: Cluster, mended: Path
 ) -> None:
-    run = command(worked)
+    run = command_of(worked, "dead-letters")
     batch = worked.batch(1, ["R-1", "F-2"])
     records = json.loads(batch.value)[worked.source]
     bad: dict[str, Any] = {"sendTime": batch.time, "outputPowerPerStationAvg": 1}
@@ -186,7 +187,7 @@ def test_a_batch_that_a_worker_discarded_is_published_with_all_that_had_arrived(
     cluster.send(batch)
     letters_of(cluster, 2)
 
-    done = command(cluster)("--replay", "--reason", "discarded")
+    done = command_of(cluster, "dead-letters")("--replay", "--reason", "discarded")
 
     assert (done.returncode, done.stderr) == (0, "")
     cluster.wait_out()

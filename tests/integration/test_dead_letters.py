@@ -7,7 +7,8 @@ import json
 import pytest
 
 from tests.integration.support.cluster import Cluster
-from tests.integration.support.letters import PAYLOAD, ByHand, command
+from tests.integration.support.commands import command_of
+from tests.integration.support.letters import PAYLOAD, ByHand
 
 pytestmark = pytest.mark.kafka
 
@@ -72,6 +73,6 @@ def test_one_letter_is_shown_in_full_and_one_that_is_not_there_is_said(filled: B
     ],
 )
 def test_a_bad_option_is_a_usage_error(cluster: Cluster, arguments: list[str], said: str) -> None:
-    done = command(cluster)(*arguments)
+    done = command_of(cluster, "dead-letters")(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,10 +15,10 @@ import pytest
 
 from app.batches_command import RefusedError, _run, _url, full, table
 from app.settings import Settings
+from tests.integration.support.worker import clean_environment
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN, Live, on_cluster
 
-REPOSITORY = Path(__file__).parents[2]
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SETTINGS = Settings(web_token=TOKEN)
 OPTIONS: dict[str, Any] = dict.fromkeys(("batch_id", "seconds", "status", "limit", "operator")) | {"as_json": False}
@@ -196,12 +195,7 @@ def test_it_is_a_command_of_the_application(tmp_path: Path) -> None:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "faust", "-A", "app", "batches", *arguments),
                 cwd=tmp_path,
-                env={
-                    **{key: value for key, value in os.environ.items() if not key.startswith("AGG_")},
-                    "PYTHONPATH": str(REPOSITORY),
-                    "AGG_WEB_TOKEN": token,
-                    "AGG_WEB_ADVERTISED_URL": workers[0].url,
-                },
+                env=clean_environment(web_token=token, web_advertised_url=workers[0].url),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )

@@ -1,14 +1,10 @@
-"""`faust -A app dead-letters` as an operator runs it, and a dead-letter topic that tests fill by hand."""
+"""A dead-letter topic that tests fill by hand."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +12,9 @@ from aiokafka import AIOKafkaProducer
 
 from app.settings import Settings, load_settings
 from tests.integration.support.cluster import Cluster
-from tests.integration.support.worker import REPOSITORY
+from tests.integration.support.commands import Command
 
-__all__ = ["NOW", "PAYLOAD", "ByHand", "command", "settings_of"]
+__all__ = ["NOW", "PAYLOAD", "ByHand", "settings_of"]
 
 NOW = int(time.time())
 PAYLOAD: dict[str, Any] = {
@@ -44,28 +40,6 @@ PAYLOAD: dict[str, Any] = {
     },
 }
 """What a discarded batch has."""
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def command(cluster: Cluster) -> Command:
-    """`faust -A app dead-letters ...` with the settings of the cluster; others by name."""
-
-    def run(*arguments: str, stdout: Any = subprocess.PIPE, **settings: str) -> subprocess.CompletedProcess[str]:
-        own = {f"AGG_{key.upper()}": value for key, value in (cluster.settings | settings).items()}
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("AGG_")}
-        return subprocess.run(
-            [sys.executable, "-m", "faust", "-A", "app", "dead-letters", *arguments],
-            env=clean | {"PYTHONPATH": str(REPOSITORY)} | own,
-            cwd=cluster.folder,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
 
 
 @dataclass

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.integration.support.waiting import wait_for
 
-__all__ = ["FAUST_APP", "REPOSITORY", "Program", "WorkerProcess"]
+__all__ = ["FAUST_APP", "REPOSITORY", "Program", "WorkerProcess", "clean_environment"]
 
 REPOSITORY = Path(__file__).parents[3]
 READY_WITHIN = 45.0  # seconds; a predecessor that was killed stays in the group for 10
@@ -36,14 +36,19 @@ class Program:
 FAUST_APP = Program()
 
 
+def clean_environment(**settings: str) -> dict[str, str]:
+    """No settings but these, given without their prefix; the repository is found whatever the folder."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("AGG_", "MODEL_"))}
+    own = {f"AGG_{key.upper()}": value for key, value in settings.items()}
+    return clean | {"PYTHONPATH": str(REPOSITORY)} | own
+
+
 class WorkerProcess:
     """`faust -A app worker` with its settings, in a folder of the test's."""
 
     def __init__(
         self, folder: Path, name: str, environment: Mapping[str, str], web_port: int, program: Program = FAUST_APP
     ) -> None:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("AGG_", "MODEL_"))}
-        own = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
         self.name = name
         self.log_path = folder / f"{name}.log"
         self.url = f"http://127.0.0.1:{web_port}"
@@ -51,7 +56,7 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, *program.runner, "-A", program.app, "worker", "-l", "info"],
                 cwd=folder,
-                env=clean | own | dict(environment),
+                env=clean_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
