@@ -13,6 +13,7 @@ from tables.events import Command
 
 __all__ = [
     "BATCH",
+    "DIRECT",
     "START",
     "TIME",
     "TOPIC",
@@ -20,6 +21,7 @@ __all__ = [
     "Record",
     "answering",
     "command",
+    "direct",
     "message",
     "record",
     "slow",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
+DIRECT = "DIRECT"  # a pass-through topic
 TIME = "2025-11-14 10:00:00"
 START = 1763085600.0  # that time, and the clock's at the start of every driver
 BATCH = f"{TOPIC}_1763085600"
@@ -78,3 +81,8 @@ def slow(seconds: Mapping[str, float]) -> Model:
 def steps(messages: list[Message]) -> list[tuple[str | None, str | None]]:
     """What tells dead letters and late records from one another: reason and station."""
     return [(message.headers.get("reason"), message.headers.get("station-id")) for message in messages]
+
+
+def direct(callback: Callable[..., Any], handler: Callable[..., Any] | None = None, **settings: Any) -> Any:
+    """A driver that passes the topic DIRECT through."""
+    return TopologyTestDriver(callback, station_result_handler=handler, passthrough_topics=(DIRECT,), **settings)
