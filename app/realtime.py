@@ -15,6 +15,9 @@ __all__ = ["ENVELOPE_KEY", "Overrides", "batch_id", "parse_message", "read_overr
 
 ENVELOPE_KEY = "realTimeData"  # What the plants send today.
 _BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+_OLD_BATCH_ID = re.compile(
+    r"[A-Za-z0-9._:-]{1,261}"
+)  # One made of a topic's name, of 249 characters at most, and a time.
 _SECONDS = re.compile(r"\s*\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")  # float() takes far more: 1_0, nan.
 _VALUE_SHOWN = 100
 
@@ -75,7 +78,8 @@ def read_overrides(headers: Iterable[tuple[str, bytes | None]], *, max_age: floa
     """Read the headers `batch-timeout`, `batch-id` and `replayed` of a source message.
 
     An invalid value becomes a problem and the default is used. Of a header that is there twice the last one counts,
-    as in Kafka. `replayed` is a flag: it counts when it is there, except with the value `false` or `0`.
+    as in Kafka. `replayed` is a flag: it counts when it is there, except with the value `false` or `0`. A replayed
+    message names the batch that it was of, whose id may be longer than one that is given.
 
     Args:
         headers: The message's headers.
@@ -92,13 +96,13 @@ def read_overrides(headers: Iterable[tuple[str, bytes | None]], *, max_age: floa
             problems.append(_problem("batch-timeout", last, "a finite number of seconds above 0"))
         else:
             timeout = min(timeout, max_age)
+    replayed = "replayed" in last and _text(last["replayed"]).strip().lower() not in {"false", "0"}
     name: str | None = None
     if "batch-id" in last:
         name = _text(last["batch-id"])
-        if not _BATCH_ID.fullmatch(name):
+        if not (_OLD_BATCH_ID if replayed else _BATCH_ID).fullmatch(name):
             name = None
             problems.append(_problem("batch-id", last, "1 to 200 characters of A-Z a-z 0-9 . _ : -"))
-    replayed = "replayed" in last and _text(last["replayed"]).strip().lower() not in {"false", "0"}
     return Overrides(timeout, name, replayed, tuple(problems))
 
 

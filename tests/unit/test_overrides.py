@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.realtime import Overrides, read_overrides
+from app.realtime import Overrides, batch_id, read_overrides
 
 
 def test_without_headers_the_defaults_are_used() -> None:
@@ -74,6 +74,13 @@ def test_a_header_without_a_value_is_a_problem_that_says_so() -> None:
         "header batch-timeout: no value is not a finite number of seconds above 0",
         "header batch-id: no value is not 1 to 200 characters of A-Z a-z 0-9 . _ : -",
     )
+
+
+def test_a_replayed_message_may_name_a_batch_of_the_longest_topic() -> None:
+    name = batch_id("T" * 249, 99_999_999_999)
+    headers = [("batch-id", name.encode()), ("replayed", b"0@0")]
+    assert read_overrides(headers, max_age=60.0).batch_id == name
+    assert read_overrides(headers[:1], max_age=60.0).batch_id is None
 
 
 @pytest.mark.parametrize(
