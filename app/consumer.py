@@ -157,19 +157,30 @@ class AggregatorConsumer(driver.Consumer):
         return await self._getmany(active_partitions, timeout), active_partitions
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
-        """Deliver what has been fetched of our partitions, all at once; a changelog's records are left to Faust.
+        """Deliver what has been fetched of our partitions, one value for each topic; leave a changelog's to Faust.
 
-        Faust makes two tasks for each message, one to deliver it and one that ends this when the flow is suspended.
-        Meanwhile the loop gets around, and whatever is delivered is worked off before the next partition's messages
-        are there: work that belongs together, as that of a batch does, comes apart. With both gates open nothing
-        here is waited for.
+        Faust makes two tasks for each message, one to deliver it and one that ends this when the flow is suspended, and
+        its streams give the loop a turn before each value. Meanwhile whatever is delivered is worked off before the
+        next partition's messages are there: work that belongs together, as that of a batch does, comes apart. With both
+        gates open nothing here is waited for.
         """
+        together: dict[str, Message] = {}
         async for tp, message in super().getmany(timeout):
             if self._is_changelog_tp(tp) or self.suspend_flow.is_set() or not self.app.flow_control.is_active():
+                await self._deliver(together)
                 yield tp, message
             elif message.offset >= (self._read_offset[tp] or 0):
-                await self.callback(message)
                 self._read_offset[tp] = message.offset
+                first = together.setdefault(tp.topic, message)
+                if first is not message:
+                    pieces: Any = first.value
+                    pieces.extend(message.value)
+        await self._deliver(together)
+
+    async def _deliver(self, together: dict[str, Message]) -> None:
+        for message in together.values():
+            await self.callback(message)
+        together.clear()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
         """What has been fetched, by partition: a changelog's records one by one, ours in pieces."""
@@ -199,7 +210,7 @@ class AggregatorConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         fetched = Fetched([in_message(one) for one in piece], generation, partial(self.acknowledge, tp, generation))
         message: Any = super()._to_message(tp, piece[-1])
-        message.value = fetched
+        message.value = [fetched]
         return cast(ConsumerMessage, message)
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:

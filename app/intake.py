@@ -29,7 +29,7 @@ Handle = TypeVar("Handle", bound=Callable[..., Awaitable[None]])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fetched:
-    """Messages of one partition that were read together, in order: one value of an agent's stream.
+    """Messages of one partition that were read together, in order. A value of an agent's stream is a list of these.
 
     `generation` is the group's when they were read. `acknowledge` gets the offsets of those that are done.
     """
@@ -60,13 +60,14 @@ class Intake(ABC, Generic[Handle]):
         self._task: asyncio.Task[None] | None = None
         self._stopping: set[asyncio.Task[None] | None] = set()
 
-    async def feed(self, stream: AsyncIterator[Fetched]) -> None:
+    async def feed(self, stream: AsyncIterator[Sequence[Fetched]]) -> None:
         """Put what a stream gives into the queue, for as long as it lasts."""
-        async for fetched in stream:
-            if not self._is_current(fetched):
+        async for together in stream:
+            current = [fetched for fetched in together if self._is_current(fetched)]
+            if not current:
                 continue
-            self._queue.append(fetched)
-            self._waiting += len(fetched.messages)
+            self._queue.extend(current)
+            self._waiting += sum([len(fetched.messages) for fetched in current])
             self._filled.set()
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._guard())

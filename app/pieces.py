@@ -1,4 +1,4 @@
-"""How messages travel through Faust: what has been fetched of a partition goes as one, in pieces of bounded size."""
+"""How messages travel through Faust: what has been fetched of a topic goes as one, in pieces of its partitions."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ LEAST_BYTES = 4 * 1024  # that a message counts for: small ones take room too
 
 
 class FetchedSchema(faust.Schema[Any, Any]):
-    """What our consumer delivers needs no decoding: a stream's values are `Fetched`."""
+    """What our consumer delivers needs no decoding: a stream's values are lists of `Fetched`."""
 
     def loads_key(self, app: Any, message: Message, **_: Any) -> bytes | None:
         """Nothing looks at it."""
         del app
         return message.key
 
-    def loads_value(self, app: Any, message: Message, **_: Any) -> Fetched:
-        """A piece of a partition."""
+    def loads_value(self, app: Any, message: Message, **_: Any) -> list[Fetched]:
+        """Pieces of partitions."""
         del app
-        return cast(Fetched, message.value)
+        return cast(list[Fetched], message.value)
 
 
 def pieces_of(records: Sequence[ConsumerRecord]) -> list[Sequence[ConsumerRecord]]:

@@ -105,14 +105,14 @@ class _Reader:
         self._appended = asyncio.Event()
         broker.subscribe(topic, self._appended.set)
 
-    async def stream(self) -> AsyncIterator[Fetched]:
+    async def stream(self) -> AsyncIterator[Sequence[Fetched]]:
         """The messages that are there, and then those that come."""
         position = 0
         while True:
             self._appended.clear()
             start, position = position, self._broker.end(self._topic)
             for message in self._broker.read(self._topic, start, position, self._first):
-                yield Fetched([message], GENERATION, partial(self._acknowledge, message.partition))
+                yield [Fetched([message], GENERATION, partial(self._acknowledge, message.partition))]
             await self._appended.wait()
 
     def _acknowledge(self, partition: int, offsets: Iterable[int]) -> None:

@@ -66,9 +66,10 @@ async def pass_on(stream: Any) -> None:
     """Count each message, send it on, and acknowledge it when the broker has it."""
     async for event in stream.noack().events():
         if OURS in os.environ:
-            for message in event.value.messages:
-                await count_and_send(message.value)
-                event.value.acknowledge([message.offset])
+            for fetched in event.value:
+                for message in fetched.messages:
+                    await count_and_send(message.value)
+                    fetched.acknowledge([message.offset])
         else:
             await count_and_send(event.value)
             event.ack()
