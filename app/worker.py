@@ -27,7 +27,7 @@ from app.lines import Line, tell
 from app.loop_watch import LoopWatch, watch_loop
 from app.metrics import Metrics
 from app.open_batches import OpenBatches
-from app.pipeline import Pipeline, build_pipeline
+from app.pipeline import Pipeline
 from app.rules import timeouts_of
 from app.sender import BATCH_BYTES, KafkaSender, SendError
 from app.settings import Settings, SettingsError
@@ -40,6 +40,7 @@ from app.user_functions import UserFunctions, find_functions
 from app.watchdog import Watchdog
 from app.web.server import WebServer
 from app.web_view import WebView
+from app.wiring import build_pipeline
 from tables.batches import make_tables
 from tables.working_set import WorkingSet
 

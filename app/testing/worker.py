@@ -11,13 +11,13 @@ from typing import Any
 from app.aggregator import TICK_SECONDS
 from app.intake import ChunkIntake, Fetched, GradualIntake, Intake, MessageIntake
 from app.offsets import OffsetLedger
-from app.pipeline import build_pipeline
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.state import MemoryTables
 from app.traces import Traces
 from app.transport import Clock, OutMessage
 from app.user_functions import UserFunctions
+from app.wiring import build_pipeline
 
 __all__ = ["CrashPoint", "MemoryWorker", "WorkerKilledError"]
 
