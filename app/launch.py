@@ -13,6 +13,7 @@ from faust.cli import worker as cli
 
 from app.choices import LogFormat
 from app.exits import EXIT_SETTINGS
+from app.forks import keep_signals_from_forks
 
 __all__ = ["AggregatorWorker", "OwnWebOnly"]
 
@@ -44,6 +45,11 @@ class AggregatorWorker(faust.Worker):
         command._banner_data = _banner_rows
         if app.settings.log_format is LogFormat.JSON:
             command.on_worker_created = _say_nothing
+
+    def install_signal_handlers(self) -> None:
+        """Handle signals on the loop, here and nowhere else."""
+        super().install_signal_handlers()
+        keep_signals_from_forks()
 
     def carp(self, msg: str) -> None:
         """Say nothing where mode would print a row of `-INT-` on Ctrl-C; that a signal came is a line of the log."""

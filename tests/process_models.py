@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -41,6 +42,17 @@ def _leave_a_child(module_input: ModuleInput) -> None:
     os._exit(4)
 
 
+def _fork(module_input: ModuleInput) -> int | None:
+    """A process that is asked to end, and how it did."""
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    process.terminate()
+    process.join(5)
+    code = process.exitcode
+    process.kill()
+    return code
+
+
 def _flaky(module_input: ModuleInput) -> None:
     count = Path(module_input["file"])
     count.write_text(count.read_text() + "x" if count.exists() else "x")
@@ -63,6 +75,7 @@ KINDS: dict[str, Callable[[ModuleInput], Any]] = {
     "hang": _hang,
     "lock": lambda _: sum(range(10**15)),  # computes in C and never lets go of Python's lock
     "children": _leave_a_child,
+    "fork": _fork,
     "flaky": _flaky,
     "slow": lambda module_input: time.sleep(module_input["seconds"]),
     "unjson": lambda _: {"x": object()},

@@ -45,6 +45,19 @@ def failing(station_id):
     return {{"power": 1}}
 """
 
+FORKING_MODEL = """
+import multiprocessing
+import time
+
+
+def callback(station_id, module_input):
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    process.terminate()
+    process.join()
+    return {"code": process.exitcode}
+"""
+
 
 @pytest.mark.parametrize(
     ("executor", "function"),
@@ -105,6 +118,18 @@ def test_processes_end_with_a_worker_that_is_killed(cluster: Cluster) -> None:
     assert len(children) == 2
     worker.process.kill()
     assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_pool_of_a_callback_ends_its_processes_and_not_the_worker(cluster: Cluster, executor: str) -> None:
+    (cluster.folder / "forking.py").write_text(FORKING_MODEL)
+    settings = {"callback": "forking:callback", "executor": executor, "executor_workers": "2", "batch_timeout": "20"}
+    worker = cluster.start(settings, {"PYTHONPATH": f"{cluster.folder}:{REPOSITORY}"}).wait_ready()
+    cluster.send(*(cluster.batch(number, stations_of(FINE, range(3))) for number in range(3)))
+    cluster.wait_out(within=30)
+    assert [output.json["meta"]["status"] for output in cluster.outputs()] == ["complete"] * 3
+    assert worker.process.poll() is None
+    assert worker.terminate() < LONGEST
 
 
 def test_a_callback_that_a_process_can_not_import_ends_the_worker_with_exit_code_2(cluster: Cluster) -> None:

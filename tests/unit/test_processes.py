@@ -64,6 +64,15 @@ def test_a_large_input_and_a_large_result_come_through() -> None:
     uvloop.run(main())
 
 
+def test_a_process_that_a_callback_forks_ends_when_it_is_told_to() -> None:
+    async def main() -> None:
+        async with Pool(module_input=module_input_of) as bench:
+            bench.submit("fork")
+            assert value_of((await bench.until(1))["fork"])["result"] == -15
+
+    uvloop.run(main())
+
+
 def test_input_that_can_not_be_pickled_fails_its_station_alone() -> None:
     def module_input(call: Call) -> ModuleInput:
         return {"of": (lambda: 1) if call.station_id == "bad" else "fine"}

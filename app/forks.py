@@ -1,0 +1,43 @@
+"""Signals in processes that the user's code forks, by `multiprocessing` in a callback say."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from functools import cache
+from typing import Final
+
+__all__ = ["keep_signals_from_forks"]
+
+_TO_DEFAULT: Final = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_HELD: Final = frozenset({*_TO_DEFAULT, signal.SIGINT})
+
+_before = threading.local()  # the signals that a forking thread has held back anyway
+
+
+@cache
+def keep_signals_from_forks() -> None:
+    """Have every process that is forked from this one, from now on, obey signals as a Python program does.
+
+    It inherits our handlers else. With those of an event loop, a SIGTERM to it, such as `Pool.terminate` sends, is
+    written into the socket that it shares with the loop, and ends the worker; with those of a process of
+    `AGG_EXECUTOR=process` it is not obeyed. What is sent to it before it has its own handlers is held back until then.
+    """
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_obey_as_usual)
+
+
+def _hold() -> None:
+    _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+
+
+def _let_go() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
+
+
+def _obey_as_usual() -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in _TO_DEFAULT:
+        signal.signal(number, signal.SIG_DFL)
+    _let_go()
