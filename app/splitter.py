@@ -5,7 +5,6 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from zoneinfo import ZoneInfo
@@ -17,6 +16,7 @@ from app.log import BatchLog
 from app.messages import StationGroup, encode_group, encode_station
 from app.metrics import Metrics
 from app.open_batches import OpenBatches
+from app.pacing import Pacer
 from app.partitions import Partitioner
 from app.realtime import Overrides, batch_id, parse_message, read_overrides
 from app.trace_context import station_trace
@@ -30,10 +30,6 @@ from tables.timeouts import TimeoutPolicy
 
 __all__ = ["Splitter", "SplitterConfig"]
 
-SHARE_STATIONS = 2_000  # that are stored together, about; then what they lead to gets its turn
-PACE_LAG = 0.5  # seconds by which callbacks may lag behind; with more, splitting waits for them
-PACE_SECONDS = 1.0  # the longest that a share waits
-PACE_LOOK = 0.005
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
 
@@ -94,21 +90,20 @@ class Splitter:
         partitioner: Partitioner,
         timeouts: TimeoutPolicy,
         open_batches: OpenBatches,
-        lag: Callable[[], float],
+        pacer: Pacer,
         transit: Transit,
         clock: Clock,
         log: BatchLog,
         metrics: Metrics,
         traces: Traces,
     ) -> None:
-        """A splitter; `lag` tells how many seconds after its splitting a message's first callbacks begin by now."""
         self._config = config
         self._sender = sender
         self._dead_letters = dead_letters
         self._partition_of = partitioner
         self._timeouts = timeouts
         self._open_batches = open_batches
-        self._lag = lag
+        self._pacer = pacer
         self._transit = transit
         self._clock = clock
         self._log = log
@@ -120,10 +115,10 @@ class Splitter:
 
         A message that would open one batch too many is waited with, and what came before it is stored meanwhile.
         """
-        share = _Share()
+        share, most = _Share(), 0
         for message in messages:
             if not share.messages:
-                await self._pace()
+                most = await self._pacer.next_share()
             read = self._read(message)
             if self._must_wait(read):
                 await self._store(share, done)
@@ -135,21 +130,10 @@ class Splitter:
             if read.stations:
                 share.stations += len(read.stations)
                 share.splits.append(self._split(read))
-            if share.stations >= SHARE_STATIONS:
+            if share.stations >= most:
                 await self._store(share, done)
                 share = _Share()
         await self._store(share, done)
-
-    async def _pace(self) -> None:
-        """Let callbacks catch up before more batches are opened.
-
-        A backlog would else be opened as fast as it is read, and run into its deadlines before its callbacks can begin.
-        It does not hold reading up for long: other workers may have callbacks to run that do not lag.
-        """
-        for _ in range(round(PACE_SECONDS / PACE_LOOK)):
-            if max(self._lag(), self._transit.age(self._clock())) <= PACE_LAG:
-                return
-            await asyncio.sleep(PACE_LOOK)
 
     async def _store(self, share: _Share, done: Callable[[int], None]) -> None:
         """Send dead letters, then every `open`, and only then the station events.

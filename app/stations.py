@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 
+from app.backlog import Backlog, Pace
 from app.callbacks import Call, CallbackRunner, ModuleInput
 from app.dead_letters import DeadLetters
 from app.dividing import CONTEXT_ID_KEYS, STATION_ID_KEYS
@@ -95,6 +96,7 @@ class StationAgent:
         self._bytes = 0
         # Seconds from the splitting of a message to its callback: the least of all that began since the last look.
         self._waited = math.inf
+        self._backlog = Backlog()
         self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
         self._room = asyncio.Event()
         self._room.set()
@@ -173,20 +175,19 @@ class StationAgent:
         self._shrink()
         done()
 
-    def lag(self) -> float:
-        """By how many seconds callbacks lag behind the splitting of messages; 0 when none waits for its turn.
+    def pace(self) -> Pace:
+        """The pace of the callbacks, and by how many seconds they lag behind the splitting of messages.
 
-        It is the least that any has waited of those that began since the last look: stations whose calls queue up
-        behind one that is slow or hangs do not count.
+        The lag is the least that any has waited of those that began since the last look, or what the last in the queue
+        still has to wait: whichever is more. Where there are places for all that may begin, the rest waits for calls of
+        its own stations, and what has begun tells more: it lags where all stations are slow, not where one hangs.
         """
-        upcoming = self.runner.upcoming
-        if upcoming is None:
-            return 0.0
+        now, runner = self._clock(), self.runner
+        pace = self._backlog.pace(runner.pending - runner.running, self.settled, now)
         waited, self._waited = self._waited, math.inf
-        if waited < math.inf:
-            return waited
-        job = upcoming.context
-        return self._clock() - job.group.opened_at if isinstance(job, _Job) else 0.0
+        if waited == math.inf:
+            return pace
+        return Pace(waited if runner.upcoming is None else max(waited, pace.lag), pace.rate)
 
     def _module_input(self, call: Call) -> ModuleInput:
         job: _Job | SingleStation = call.context

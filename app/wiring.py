@@ -16,6 +16,7 @@ from app.metrics import Metrics
 from app.module_input import Alignment
 from app.open_batches import OpenBatches
 from app.outcomes import OutcomeGatherer
+from app.pacing import Pacer
 from app.partitions import Partitioner
 from app.passthrough import PassThrough, PassThroughConfig
 from app.pipeline import Pipeline
@@ -232,7 +233,7 @@ def _splitter(
         partitioner=shared.partitioner,
         timeouts=timeouts,
         open_batches=open_batches,
-        lag=stations.lag,
+        pacer=Pacer(stations.pace, transit, shared.clock),
         transit=transit,
         clock=shared.clock,
         log=shared.log,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from app.splitter import PACE_LAG, PACE_SECONDS
+from app.pacing import PACE_LAG, PACE_SECONDS
 from app.testing import TopologyTestDriver
 from tests.functional.plant import BATCH, START, TOPIC, message, slow
 
@@ -129,16 +129,28 @@ def test_a_backlog_is_opened_as_callbacks_get_their_turn() -> None:
         assert [output.value["meta"]["status"] for output in driver.outputs] == ["complete"] * 60
 
 
+def test_a_backlog_that_is_there_at_once_does_not_run_into_its_deadlines() -> None:
+    """The work of five seconds, a deadline of three: what lags is not seen before the first second is over."""
+    names = [f"S{number}" for number in range(1000)]
+    model = slow(dict.fromkeys(names, 0.5))
+    with TopologyTestDriver(model, concurrency=1000, batch_timeout=3) as driver:  # 2,000 stations a second
+        for second in range(10):
+            driver.send(message(*names, time=START + second))
+        driver.advance(20.0)
+        metas = [output.value["meta"] for output in driver.outputs]
+        assert [meta["status"] for meta in metas] == ["complete"] * 10
+
+
 def test_callbacks_that_lag_on_and_on_do_not_end_reading() -> None:
     with TopologyTestDriver(slow({"A": 30.0, "B": 30.0}), concurrency=1, batch_timeout=60) as driver:
         driver.send(message("A", "B"))
         driver.advance(PACE_LAG + 0.1)
-        driver.send(message("A", "B", time=START + 1))  # nobody has looked since A began at once
-        for second in range(2, 5):
+        for second in range(1, 4):
             driver.send(message("A", "B", time=START + second))
-        assert len(driver.open_batches) == 2
-        driver.advance(2 * PACE_SECONDS + 0.1)
-        assert len(driver.open_batches) == 5
+        assert len(driver.open_batches) == 1
+        for opened in (2, 3, 4):
+            driver.advance(PACE_SECONDS + 0.1)
+            assert len(driver.open_batches) == opened
 
 
 def test_a_station_that_hangs_holds_no_other_up() -> None:
