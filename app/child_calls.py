@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from app.batch_results import encode_results
 from app.choices import LogFormat
-from app.forks import keep_signals_from_forks
+from app.forks import part_forks
 from app.functions import FunctionError, load_function
 from app.log_format import JsonFormatter
 from app.results import encode_result, failed
@@ -70,7 +70,7 @@ def prepare(message: dict[str, Any]) -> tuple[Answer, Callable[[Task], Answer] |
     """
     job = ChildJob.read(message)
     _set_up_logging(job)
-    keep_signals_from_forks()
+    part_forks()
     try:
         callback = load_function(job.callback, job.setting)
     except FunctionError as error:

@@ -13,7 +13,7 @@ from faust.cli import worker as cli
 
 from app.choices import LogFormat
 from app.exits import EXIT_SETTINGS
-from app.forks import keep_signals_from_forks
+from app.forks import part_forks
 
 __all__ = ["AggregatorWorker", "OwnWebOnly"]
 
@@ -49,7 +49,7 @@ class AggregatorWorker(faust.Worker):
     def install_signal_handlers(self) -> None:
         """Handle signals on the loop, here and nowhere else."""
         super().install_signal_handlers()
-        keep_signals_from_forks()
+        part_forks()
 
     def carp(self, msg: str) -> None:
         """Say nothing where mode would print a row of `-INT-` on Ctrl-C; that a signal came is a line of the log."""

@@ -13,6 +13,7 @@ import uvicorn
 from mode import Service
 from starlette.types import ASGIApp
 
+from app.forks import close_in_forks
 from app.web.address import http_url
 from app.web.api import create_web
 from app.web.protocol import BoundedProtocol
@@ -105,6 +106,7 @@ class WebServer(Service):
         except OSError as error:
             listening.close()
             raise self._unusable(error) from error
+        close_in_forks(listening)
         self._socket = listening
         self._port = listening.getsockname()[1]
 
