@@ -29,7 +29,7 @@ class Backlog:
         self._since: tuple[float, int] | None = None
         self._next: tuple[float, int] | None = None
 
-    def pace(self, queued: int, left: int, now: float) -> Pace:
+    def pace(self, queued: float, left: int, now: float) -> Pace:
         """The pace since the queue was last empty, or lately where that is long ago, and how long its last one waits.
 
         With L waiting and r leaving in a second that is L / r seconds (Little's law). Where none has left yet, it is as

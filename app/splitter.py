@@ -149,7 +149,7 @@ class Splitter:
         now = self._clock()
         for frame, offset in zip(frames, offsets, strict=True):
             if frame.topic == self._config.station_events_topic and frame.partition is not None:
-                self._transit.sent(frame.partition, offset, now)
+                self._transit.sent(frame.partition, offset, share.stations / len(frames), now)
         self._metrics.source_messages += share.messages
         for trace in share.traces:
             trace.end()

@@ -30,7 +30,7 @@ __all__ = ["StationAgent"]
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
-TURNS_STATIONS = 4_000  # whose order is made out together, about: what the splitter stores at once, twice
+TURNS_STATIONS = 8_000  # whose order is made out together, about: what the splitter stores at once, twice
 
 
 class _Frame:
@@ -183,7 +183,8 @@ class StationAgent:
         its own stations, and what has begun tells more: it lags where all stations are slow, not where one hangs.
         """
         now, runner = self._clock(), self.runner
-        pace = self._backlog.pace(runner.pending - runner.running, self.settled, now)
+        queued = runner.pending - runner.running + self._transit.stations(now)
+        pace = self._backlog.pace(queued, self.settled, now)
         waited, self._waited = self._waited, math.inf
         if waited == math.inf:
             return pace

@@ -22,13 +22,14 @@ class Transit:
 
     def __init__(self, own: Callable[[], Container[int]]) -> None:
         self._own = own
-        self._sent: dict[int, deque[tuple[int, float]]] = {}  # partition -> offset and time (Unix seconds)
+        # Partition -> the offset of each frame, when it was sent (Unix seconds), and how many stations it has, about.
+        self._sent: dict[int, deque[tuple[int, float, float]]] = {}
         self._taken: dict[int, int] = {}  # partition -> up to which offset
 
-    def sent(self, partition: int, offset: int, now: float) -> None:
-        """A frame stands at that offset; perhaps it has been taken in already."""
+    def sent(self, partition: int, offset: int, stations: float, now: float) -> None:
+        """A frame of about so many stations stands at that offset; perhaps it has been taken in already."""
         if partition in self._own() and offset > self._taken.get(partition, -1):
-            self._sent.setdefault(partition, deque()).append((offset, now))
+            self._sent.setdefault(partition, deque()).append((offset, now, stations))
 
     def taken(self, partition: int, offset: int) -> None:
         """The station agent has come to that offset."""
@@ -39,13 +40,18 @@ class Transit:
 
     def age(self, now: float) -> float:
         """For how many seconds the oldest frame has been under way, 0 where none is expected."""
-        oldest = now
+        self._give_up(now)
+        return now - min([frames[0][1] for frames in self._sent.values() if frames], default=now)
+
+    def stations(self, now: float) -> float:
+        """About how many stations are under way."""
+        self._give_up(now)
+        return sum([stations for frames in self._sent.values() for _, _, stations in frames])
+
+    def _give_up(self, now: float) -> None:
         for frames in self._sent.values():
             while frames and not 0.0 <= now - frames[0][1] < LOST_SECONDS:
                 frames.popleft()
-            if frames:
-                oldest = min(oldest, frames[0][1])
-        return now - oldest
 
     def drop(self) -> None:
         """The partitions are being taken away."""
