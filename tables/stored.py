@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from tables.codes import LatePolicy, State
 from tables.records import Header, Revision, Table, Write, decode_header, decode_revision
 from tables.segments import Segment, batch_of_key, decode_segment, is_header, is_late, is_revision
 
-__all__ = ["Keys", "Records", "Stored", "StoredBatch", "read_stored"]
+__all__ = ["NO_KEYS", "Keys", "Records", "Stored", "StoredBatch", "read_stored"]
 
 
 class Records(Protocol):
@@ -43,6 +43,10 @@ class Keys:
     def all(self) -> list[bytes]:
         """Every key, in the order in which they may be deleted: nothing is left without what it is about."""
         return [*self.late, *self.revisions, *self.early]
+
+
+NO_KEYS: Final = Keys()
+"""Those of a batch that has a header alone; to be read only."""
 
 
 @dataclass(slots=True)

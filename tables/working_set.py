@@ -48,7 +48,7 @@ from tables.records import (
 )
 from tables.segments import Segment, decode_segment, encode_segment, segment_key
 from tables.sources import BARE, Piece
-from tables.stored import Keys, Records, StoredBatch, read_stored
+from tables.stored import NO_KEYS, Keys, Records, StoredBatch, read_stored
 from tables.timeouts import Observation
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
@@ -75,7 +75,7 @@ class WorkingSet:
         # Decisions that are not out yet, of closing batches and of closed ones that have been revised.
         self._undone: dict[str, dict[int, Header | Revision]] = {}
         self._pending: dict[str, float] = {}  # batches that are to be revised, and since when
-        self._keys: dict[str, Keys] = {}
+        self._keys: dict[str, Keys] = {}  # of those batches that have more than a header
         # What has changed and is not stored yet: closed batches, and open ones, each with the first offset that is not.
         self._urgent: dict[str, Batch] = {}
         self._touched: dict[str, int] = {}
@@ -153,7 +153,7 @@ class WorkingSet:
         if value is None:
             message = f"batch {batch_id} is remembered as closed, but its header is not in the table"
             raise LookupError(message)
-        keys = self._keys[batch_id]
+        keys = self._keys.get(batch_id, NO_KEYS)
         revisions = [decode_revision(*one) for one in self._values(keys.revisions)]
         early, late = self._segments(keys.early), self._segments(keys.late)
         return rebuild_closed(decode_header(key, value), early, late, revisions, self._rules)[0]
@@ -192,7 +192,7 @@ class WorkingSet:
         self._closed.forget(batch_id)
         self._urgent.pop(batch_id, None)
         # The header last: what a crash leaves of a batch must not look like one that is open.
-        self._owed += [Write(Table.BATCHES, key, None) for key in self._keys.pop(batch_id).all()]
+        self._owed += [Write(Table.BATCHES, key, None) for key in self._keys.pop(batch_id, NO_KEYS).all()]
         self._owed.append(Write(Table.BATCHES, batch_id.encode(), None))
 
     # -- what is to be stored ----------------------------------------------------------------------------------------
@@ -223,19 +223,30 @@ class WorkingSet:
 
     def _store(self, batch: Batch, piece: Piece, destination_of: Mapping[str, Destination]) -> list[Write]:
         decision, batch_id = piece.decision, batch.batch_id
-        keys = self._keys.setdefault(batch_id, Keys())
         if decision is None:
-            return [_segment(batch_id, keys, piece)]
+            return [self._segment(batch_id, piece)]
         if not piece.late:
             # What this chunk brought goes into the header itself, so that the decision and all that it was made of
             # become durable in one record.
             header = header_of(batch, decision, batch.late_policy, destination_of[batch_id], piece.groups)
             return [self._keep_undone(batch_id, FIRST_REVISION, header)]
-        writes = [_segment(batch_id, keys, piece)] if piece.sources or piece.groups else []
+        writes = [self._segment(batch_id, piece)] if piece.sources or piece.groups else []
         revision = revision_of(decision, piece.position, destination_of[batch_id])
         write = self._keep_undone(batch_id, decision.revision, revision)
-        keys.add(write.key)
+        self._remember(batch_id, write.key)
         return [*writes, write]
+
+    def _segment(self, batch_id: str, piece: Piece) -> Write:
+        """What a chunk has brought to a batch, as one record."""
+        key = segment_key(batch_id, piece)
+        self._remember(batch_id, key)
+        return Write(Table.BATCHES, key, encode_segment(piece))
+
+    def _remember(self, batch_id: str, key: bytes) -> None:
+        keys = self._keys.get(batch_id)
+        if keys is None:
+            keys = self._keys[batch_id] = Keys()
+        keys.add(key)
 
     def _keep_undone(self, batch_id: str, number: int, record: Header | Revision) -> Write:
         self._undone.setdefault(batch_id, {})[number] = record
@@ -261,16 +272,20 @@ class WorkingSet:
 
     def _first_published(self, header: Header) -> list[Write]:
         batch_id, batch = header.batch_id, self.closing.pop(header.batch_id)
-        keys = self._keys[batch_id]
-        self._closed.keep_live(batch)
         decision = batch.decision
         if decision is not None:
             self.closed[batch_id] = line_of_decision(decision, header.closed_at)
         if batch.late_policy is LatePolicy.REVISE:
+            self._closed.keep_live(batch)
             return [write_of(header, closed=True)]
-        for source in batch.sources.values():
-            source.outcomes = {station: BARE[code] for station, (code, _) in source.outcomes.items()}
-        batch.decision = decision and decision.without_results()
+        if decision is not None and decision.missing:  # what is missing may come late: most batches miss nothing
+            for source in batch.sources.values():
+                source.outcomes = {station: BARE[code] for station, (code, _) in source.outcomes.items()}
+            batch.decision = decision.without_results()
+            self._closed.keep_live(batch)
+        keys = self._keys.get(batch_id)
+        if keys is None:
+            return [write_of(header, closed=True)]
         early, keys.early = keys.early, {}
         return [write_of(header, closed=True), *(Write(Table.BATCHES, key, None) for key in early)]
 
@@ -308,7 +323,8 @@ class WorkingSet:
         self._owed += stored.leftovers
         unpublished: list[Unpublished] = []
         for batch_id, records in stored.batches.items():
-            self._keys[batch_id] = records.keys
+            if records.keys.all():
+                self._keys[batch_id] = records.keys
             if records.header is not None:
                 unpublished += self._recover_decided(records.header, records)
             else:
@@ -352,7 +368,7 @@ class WorkingSet:
             if value is not None:
                 header = decode_header(key, value)
                 observations.append(
-                    (header.closed_at, observation_of(header, self._segments(self._keys[batch_id].late)))
+                    (header.closed_at, observation_of(header, self._segments(self._keys.get(batch_id, NO_KEYS).late)))
                 )
         return observations
 
@@ -375,10 +391,3 @@ def _of_unknown(event: BatchEvent) -> list[Effect]:
     if isinstance(event, Arrived):
         return unknown_batch(event)
     return [Commanded(event, None)] if isinstance(event, Command) else []
-
-
-def _segment(batch_id: str, keys: Keys, piece: Piece) -> Write:
-    """What a chunk has brought to a batch, as one record; its key is remembered."""
-    key = segment_key(batch_id, piece)
-    keys.add(key)
-    return Write(Table.BATCHES, key, encode_segment(piece))
