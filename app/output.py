@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from app.trace_context import publish_trace, trace_headers
+from tables.codes import CompletedBy
 from tables.events import Decision, Operator
 from tables.frozen import dataclass
 
@@ -121,12 +123,20 @@ def _frame(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) 
 def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[str, bytes]]:
     """Kafka headers of an output message."""
     return [
-        ("completed-by", decision.completed_by.encode()),
-        ("revision", str(decision.revision).encode()),
-        ("part", str(part).encode()),
-        ("parts", str(parts).encode()),
+        *_headers(decision.completed_by, decision.revision, part, parts),
         *trace_headers(publish_trace(decision)),
     ]
+
+
+@lru_cache(1024)
+def _headers(completed_by: CompletedBy, revision: int, part: int, parts: int) -> tuple[tuple[str, bytes], ...]:
+    """Most outputs have the same."""
+    return (
+        ("completed-by", completed_by.encode()),
+        ("revision", str(revision).encode()),
+        ("part", str(part).encode()),
+        ("parts", str(parts).encode()),
+    )
 
 
 def cut_results(results: Sequence[str], room: int) -> list[list[str]]:

@@ -11,7 +11,7 @@ from app.transport import Clock
 
 __all__ = ["PACE_LAG", "PACE_SECONDS", "SHARE_STATIONS", "Pacer"]
 
-SHARE_STATIONS = 2_000  # that are stored together, about; then what they lead to gets its turn
+SHARE_STATIONS = 4_000  # that are stored together, about; then what they lead to gets its turn
 PACE_LAG = 0.5  # seconds by which callbacks may lag behind; with more, splitting waits for them
 PACE_SECONDS = 1.0  # the longest that a share waits
 PACE_LOOK = 0.005

@@ -36,6 +36,9 @@ class Overrides:
     """One text for each invalid header, naming it and its value, for the log."""
 
 
+_NO_OVERRIDES = Overrides(None, None, replayed=False, problems=())
+
+
 def batch_id(topic: str, timestamp: int) -> str:
     """Name the batch that a message from `topic`, whose latest time is `timestamp` (Unix seconds), belongs to."""
     return f"{topic}_{timestamp}"
@@ -86,6 +89,8 @@ def read_overrides(headers: Iterable[tuple[str, bytes | None]], *, max_age: floa
         max_age: Seconds that a timeout is capped at (`AGG_MAX_BATCH_AGE`).
     """
     last = dict(headers)
+    if not last:
+        return _NO_OVERRIDES
     problems: list[str] = []
     timeout: float | None = None
     if "batch-timeout" in last:

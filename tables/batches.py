@@ -44,7 +44,10 @@ class PartitionStore(Store[bytes, bytes]):
 
     def partition(self, number: int) -> _Partition:
         """The records of a partition, made when first asked for."""
-        return self.partitions.setdefault(number, _Partition())
+        partition = self.partitions.get(number)
+        if partition is None:
+            partition = self.partitions[number] = _Partition()
+        return partition
 
     def write(self, number: int, key: bytes, value: bytes | None) -> None:
         """Set a record, or delete it where `value` is None."""

@@ -47,7 +47,10 @@ class MemoryTables:
 
     def records(self, partition: int) -> PartitionRecords:
         """The records of one partition."""
-        return self._partitions.setdefault(partition, PartitionRecords())
+        records = self._partitions.get(partition)
+        if records is None:
+            records = self._partitions[partition] = PartitionRecords()
+        return records
 
     def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
         """Change the records in memory; the messages are what `save` has to be given."""
