@@ -111,6 +111,7 @@ def _as_it_closed(header: Header, segments: Iterable[Segment], rules: Rules) -> 
     for group in _groups(segments):
         _fill_values(batch.sources.get(group.source), group)
     batch.operator = header.operator
+    batch.extensions = dict.fromkeys(header.extensions)
     decision = replace(batch.decide(header.completed_by, header.closed_at), status=header.status)
     batch.close_with(decision, header.late_policy)
     return batch

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from tables.codes import Action, CompletedBy, LatePolicy, State, Status
-from tables.events import Decision, Operator, Position
+from tables.events import Command, Decision, Operator, Position
 from tables.formats import FORMAT_VERSION, load, reading
 from tables.frozen import dataclass
 from tables.roster import Roster
@@ -105,6 +105,7 @@ class Header:
     prepared: Prepared | None = None
     operator: Operator | None = None
     arrived_at: float | None = None  # the last arrival in time
+    extensions: tuple[Command, ...] = ()  # that moved the deadline: a repeat of one is no news
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ def header_of(
         tail=tuple(tail),
         operator=decision.operator,
         arrived_at=batch.arrived_at,
+        extensions=tuple(batch.extensions),
     )
 
 
@@ -191,6 +193,8 @@ def encode_header(header: Header, *, closed: bool = False) -> bytes:
         record["arrived_at"] = header.arrived_at
     if header.operator:
         record["operator"] = header.operator
+    if header.extensions:
+        record["extensions"] = [(one.at, one.by, one.seconds) for one in header.extensions]
     return orjson.dumps(record, tuple)
 
 
@@ -248,6 +252,10 @@ def decode_header(key: bytes, value: bytes) -> Header:
             prepared=_prepared(record),
             operator=_operator(*operator) if operator else None,
             arrived_at=record.get("arrived_at"),
+            extensions=tuple(
+                Command(record["id"], Action.EXTEND, at, by, seconds)
+                for at, by, seconds in record.get("extensions", ())
+            ),
         )
 
 

@@ -66,7 +66,7 @@ class Roster:
         self.required_pending = 0  # of these, the ones without which it is not released before its deadline
         self.most_pending = 0  # with so many it is released
         self.operator: Operator | None = None
-        self.extensions: set[Command] = set()
+        self.extensions: dict[Command, None] = {}  # an ordered set
 
     @property
     def first_position(self) -> Position:
@@ -132,7 +132,8 @@ class Roster:
 
     def add_extension(self, extension: Extension) -> None:
         """Move the deadline for an operator."""
-        self.extensions.add(Command(self.batch_id, Action.EXTEND, extension.at, extension.by, extension.seconds))
+        command = Command(self.batch_id, Action.EXTEND, extension.at, extension.by, extension.seconds)
+        self.extensions[command] = None
         self.operator = Operator(Action.EXTEND, extension.by, extension.at)
         self.move_deadline(extension.deadline)
 

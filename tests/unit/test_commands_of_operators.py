@@ -55,6 +55,14 @@ def test_extend_moves_the_deadline_from_where_it_is(owner: Owner) -> None:
     assert decision.operator == Operator(Action.EXTEND, "ops", 102.0)
 
 
+def test_an_extension_that_is_repeated_is_no_news_of_a_batch_that_is_read_from_its_record(owner: Owner) -> None:
+    first, second = command("extend", seconds=1.0), command("extend", seconds=3.0, by="other", at=101.5)
+    owner.feed(open_("A"), first, second, arrived("A"))
+    owner.publish()
+    for owner_of_it in (owner, owner.restarted()):
+        assert owner_of_it.feed(first, second) == []
+
+
 def test_extend_goes_no_further_than_the_batchs_age(owner: Owner) -> None:
     owner.feed(open_("A"))
     assert owner.feed(command("extend", seconds=500.0))[-1:] == [Commanded(command("extend", seconds=500.0), 160.0)]

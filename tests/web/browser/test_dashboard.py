@@ -54,6 +54,7 @@ def test_a_batch_in_flight_is_seen_opened_and_completed(plant: Plant, desk: Desk
     expect(row.locator(".left")).to_contain_text("s")
     row.get_by_role("link").click()
     expect(page.get_by_role("heading", name=batch_id)).to_be_focused()
+    expect(page.locator(".tile")).to_have_count(ALL)
     states = {tile.locator(".station").inner_text(): tile for tile in page.locator(".tile").all()}
     for station, state in zip(STATIONS[:4], ("pending", "empty", "failed", "result"), strict=True):
         expect(states[station].locator(".state")).to_have_text(state)
