@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,18 +99,15 @@ class Collector:
                 await asyncio.sleep(0.05)
 
 
-class admin_client:  # noqa: N801 - a context manager
-    """An admin client for a `with`."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-
-    async def __aenter__(self) -> Any:
-        await self._client.start()
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+@asynccontextmanager
+async def admin_client(bootstrap: str) -> AsyncIterator[Any]:
+    """An admin client for a `with`; closed also when it is cancelled while it starts."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.close()
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
