@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -28,6 +28,7 @@ _TEXT_LIMIT = 64  # The longest ISO 8601 text has under 40 characters; what is l
 _CACHED = 8192  # Distinct times at hand at once: a message has at most some hundreds.
 
 _BASIC_DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")  # no seconds of 1970
+_PLAIN = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}):([0-5][0-9]):([0-5][0-9])")
 _NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{0,16})?")
 # `fromisoformat` takes any character between date and time; ISO 8601 has the T, and the plants' own form a space.
 _ISO = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(?:-?[0-9])?)(?:[T ][0-9:.,Z+-]+)?")
@@ -93,6 +94,12 @@ def _format(seconds: int, timezone: ZoneInfo) -> str:
 @lru_cache(_CACHED)
 def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
     text = text.strip()
+    plain = _PLAIN.fullmatch(text)
+    if plain:
+        hour, minute, second = plain.groups()
+        begin = _begin_of_hour(hour, timezone)
+        if begin is not None:
+            return Moment(begin + 60 * int(minute) + int(second), text)
     if _NUMBER.fullmatch(text) and not _BASIC_DATE.fullmatch(text):
         number = float(text)
         return _moment_of_number(number, timezone) if number < _NUMBERS_TO else None
@@ -106,6 +113,23 @@ def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
     except (ValueError, OverflowError):
         return None
     return _moment(seconds, timezone) if EARLIEST <= seconds <= _LATEST else None
+
+
+@lru_cache(_CACHED)
+def _begin_of_hour(text: str, timezone: ZoneInfo) -> float | None:
+    """Return the Unix seconds at which an hour `YYYY-MM-DD HH` of the clock on the wall begins.
+
+    None where there is no such hour, or the clock is set within it. A plant's times are those of a few hours, and a
+    zone's rules take longer than all the rest of reading one.
+    """
+    try:
+        begin = datetime.fromisoformat(f"{text}:00:00").replace(tzinfo=timezone)
+        ends = (begin, begin + timedelta(minutes=59, seconds=59))
+        seconds = [end.replace(fold=fold).timestamp() for end in ends for fold in (0, 1)]
+    except (ValueError, OverflowError):
+        return None
+    regular = seconds[0] == seconds[1] and seconds[2] == seconds[3] == seconds[0] + 3599
+    return seconds[0] if regular and seconds[0] >= EARLIEST and seconds[3] <= _LATEST else None
 
 
 @lru_cache(_CACHED)

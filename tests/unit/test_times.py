@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -89,6 +89,38 @@ def test_years_before_1000_keep_their_zeros() -> None:
 def test_a_time_that_the_clock_skips_is_written_as_the_clock_shows_it() -> None:
     moment = read_moment("2025-03-09 02:30:00", NEW_YORK)
     assert moment == (1_741_505_400, "2025-03-09 03:30:00")
+
+
+# Clocks that are set by an hour, by half of one, across midnight and by a whole day, and old local times with seconds.
+CHANGES = [
+    ("America/New_York", "2025-03-09 02"),
+    ("America/New_York", "2025-11-02 01"),
+    ("Australia/Lord_Howe", "2025-04-06 01"),
+    ("Australia/Lord_Howe", "2025-10-05 02"),
+    ("America/Sao_Paulo", "2018-11-04 00"),
+    ("Pacific/Apia", "2011-12-30 12"),
+    ("Asia/Shanghai", "1901-01-01 00"),
+    ("Asia/Shanghai", "1986-05-04 02"),
+    ("Asia/Kathmandu", "1986-01-01 00"),
+]
+
+
+@pytest.mark.parametrize(("zone", "around"), CHANGES)
+def test_a_text_is_read_as_its_zone_has_it_also_where_the_clock_is_set(zone: str, around: str) -> None:
+    timezone, middle = ZoneInfo(zone), datetime.fromisoformat(f"{around}:00:00")
+    for seconds in range(-3 * 3600, 4 * 3600, 113):
+        local = middle + timedelta(seconds=seconds)
+        moment = read_moment(local.isoformat(sep=" "), timezone)
+        assert moment is not None
+        assert moment.seconds == local.replace(tzinfo=timezone).timestamp()
+        assert moment.text == format_time(math.floor(moment.seconds), timezone)
+
+
+@pytest.mark.parametrize(
+    "text", ["2025-02-30 09:00:00", "2025-11-04 24:00:00", "2025-11-04 09:60:00", "0000-01-01 00:00:00"]
+)
+def test_a_text_of_no_time_that_there_is_is_not_usable(text: str) -> None:
+    assert read_moment(text, SHANGHAI) is None
 
 
 def test_the_first_usable_key_of_a_record_counts() -> None:
