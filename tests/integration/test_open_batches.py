@@ -1,4 +1,4 @@
-"""AGG_MAX_OPEN_BATCHES on a real Kafka: a worker that has opened enough batches reads no further, and stops at once."""
+"""How many batches are opened on a real Kafka: at most AGG_MAX_OPEN_BATCHES, and none that waits for long then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, GATED, stations_of
-from tests.integration.support.model import GATE
+from tests.integration.support.model import DELAY, GATE
 from tests.integration.support.waiting import wait_for
 from tests.integration.test_metrics import scraped
 from tests.integration.test_shutdown import LONGEST
@@ -31,4 +31,14 @@ def test_reading_waits_for_batches_to_close_also_over_a_stop_and_a_rebalance(clu
     assert cluster.out() == set()
 
     gate.touch()
+    assert str(cluster.finish()) == "40 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_a_backlog_does_not_run_into_its_deadlines_with_two_workers(cluster: Cluster) -> None:
+    """The work of ten seconds, and five for each batch."""
+    settings = {"batch_timeout": "5", "concurrency": "20"}
+    workers = [cluster.start(settings, {DELAY: "0.02"}) for _ in range(2)]  # 1,000 stations a second each
+    for worker in workers:
+        worker.wait_ready()
+    cluster.send(*(cluster.batch(number, stations_of(FINE, range(500))) for number in range(40)))
     assert str(cluster.finish()) == "40 complete, 0 partial, 0 copies, 0 late"
