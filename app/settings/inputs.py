@@ -44,8 +44,8 @@ class InputSettings(GivenSettings):
     fill: Fill = setting(Fill.ZERO, "What stands where no record gave a value", "没有记录给出数值处的填充方式")
     window_step: OptionalWholeSeconds = setting(
         None,
-        "Step of the time window: missing time points in it are inserted; needs `AGG_WINDOW_SIZE`",
-        "时间窗口的步长：窗口内缺失的时间点会被补上；需要 `AGG_WINDOW_SIZE`",
+        "Step of the time window: missing time points in it are inserted",
+        "时间窗口的步长：窗口内缺失的时间点会被补上",
     )
     window_size: OptionalCount = setting(
         None,
@@ -64,15 +64,9 @@ class InputSettings(GivenSettings):
 
     @field_validator("window_size")
     @classmethod
-    def _window_has_step_and_size(cls, size: int | None, info: ValidationInfo) -> int | None:
-        if "window_step" not in info.data:
-            return size
-        step = info.data["window_step"]
-        if size is not None and step is None:
+    def _window_needs_a_step(cls, size: int | None, info: ValidationInfo) -> int | None:
+        if size is not None and info.data.get("window_step", ...) is None:
             message = "must not be given without AGG_WINDOW_STEP"
-            raise ValueError(message)
-        if size is None and step is not None:
-            message = f"must be given with AGG_WINDOW_STEP={step}: the points of the window"
             raise ValueError(message)
         return size
 

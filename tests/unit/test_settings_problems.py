@@ -101,10 +101,6 @@ def test_a_timeout_over_the_largest_age_names_both() -> None:
             "AGG_RELEASE_RATIO='0.5': must be at least AGG_PARTIAL_MIN_RATIO, which is 0.6",
         ),
         (
-            {"AGG_WINDOW_STEP": "3600"},
-            "AGG_WINDOW_SIZE (not set): must be given with AGG_WINDOW_STEP=3600: the points of the window",
-        ),
-        (
             {"AGG_CALLBACK": "a:b", "AGG_BATCH_CALLBACK": "a:c"},
             "AGG_BATCH_CALLBACK='a:c': must not be given with AGG_CALLBACK: it takes its place",
         ),
