@@ -44,12 +44,12 @@ class InputSettings(GivenSettings):
     fill: Fill = setting(Fill.ZERO, "What stands where no record gave a value", "没有记录给出数值处的填充方式")
     window_step: OptionalWholeSeconds = setting(
         None,
-        "Step of the time window: missing time points in it are inserted",
-        "时间窗口的步长：窗口内缺失的时间点会被补上",
+        "Step of the time window: missing time points are inserted back from the latest one, by itself to the earliest",
+        "时间窗口的步长：从最新的时间点往前补上缺失的时间点；单独设置时补到最早的一个",
     )
     window_size: OptionalCount = setting(
         None,
-        "Time points of the window, back from the latest; needs `AGG_WINDOW_STEP`",
+        "How many time points the window has, from the latest back; needs `AGG_WINDOW_STEP`",
         "窗口的时间点数，从最新的往前数；需要 `AGG_WINDOW_STEP`",
     )
 

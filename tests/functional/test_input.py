@@ -122,6 +122,22 @@ def test_the_callback_gets_its_stations_records_aligned() -> None:
         assert driver.outputs[0].value["meta"]["empty"] == ["A", "B"]
 
 
+@pytest.mark.parametrize(("size", "points"), [(None, ["07", "08", "09", "10"]), (2, ["07", "09", "10"])])
+def test_a_step_alone_inserts_back_to_the_earliest_record_and_with_a_size_so_many(
+    size: int | None, points: list[str]
+) -> None:
+    seen: list[list[str]] = []
+
+    async def model(station_id: str, module_input: ModuleInput) -> None:
+        del station_id
+        seen.append(module_input[TOPIC]["sendTime"])
+
+    records = [record("A", f"2025-11-14 {hour}:00:00") for hour in ("07", "10")]
+    with TopologyTestDriver(model, window_step=3600, window_size=size) as driver:
+        driver.send({TOPIC: records})
+    assert seen == [[f"2025-11-14 {hour}:00:00" for hour in points]]
+
+
 def test_input_that_cannot_be_aligned_fails_its_station_and_not_the_batch() -> None:
     with TopologyTestDriver(slow({})) as driver:
         ragged = {"gunNo": ["05", "01"], "outputPowerPerGunAvg": [1.0]}
