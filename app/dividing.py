@@ -70,13 +70,13 @@ class SourceBatch:
 def load_json(value: bytes | None) -> Any:
     """Return the JSON value of a message; raises BadMessage."""
     if value is None:
-        msg = "not JSON: the message has no value"
-        raise BadMessage(msg)
+        message = "not JSON: the message has no value"
+        raise BadMessage(message)
     try:
         loaded = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        msg = f"not JSON: {error}"
-        raise BadMessage(msg) from error
+        message = f"not JSON: {error}"
+        raise BadMessage(message) from error
     if value.count(b"[") + value.count(b"{") <= _DEEPEST:
         return loaded  # as of most messages
     try:
@@ -84,8 +84,8 @@ def load_json(value: bytes | None) -> Any:
         # eight levels, would get as far as the splitter and stop it there. Costs a fifth of reading.
         orjson.dumps([[[[[[[[loaded]]]]]]]])
     except orjson.JSONEncodeError as error:
-        msg = f"nested too deeply: more than {_DEEPEST} levels of lists and objects ({error})"
-        raise BadMessage(msg) from error
+        message = f"nested too deeply: more than {_DEEPEST} levels of lists and objects ({error})"
+        raise BadMessage(message) from error
     return loaded
 
 
@@ -94,23 +94,23 @@ def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[st
     if isinstance(loaded, list):
         return loaded
     if not isinstance(loaded, dict):
-        msg = f"none of the four forms: {_kind(loaded)}, not an object or a list"
-        raise BadMessage(msg)
+        message = f"none of the four forms: {_kind(loaded)}, not an object or a list"
+        raise BadMessage(message)
     for key in envelope_keys:
         if key in loaded:
             records = loaded[key]
             if isinstance(records, list):
                 return records
-            msg = f"none of the four forms: the envelope key {key!r} holds {_kind(records)}, not a list of records"
-            raise BadMessage(msg)
+            message = f"none of the four forms: the envelope key {key!r} holds {_kind(records)}, not a list of records"
+            raise BadMessage(message)
     # An object that looks like a record is one. Whether its station id is usable is asked where all records are.
     if any(key in loaded for key in (*id_keys, *TIME_KEYS, "gunPower")):
         return [loaded]
-    msg = (
+    message = (
         f"none of the four forms: an object with the keys {_names(loaded)} has neither an envelope key"
         f" ({_names(dict.fromkeys(envelope_keys))}) nor a station id ({_names(id_keys)})"
     )
-    raise BadMessage(msg)
+    raise BadMessage(message)
 
 
 def divide(
