@@ -26,8 +26,7 @@ class Backlog:
 
     def __init__(self) -> None:
         # Times (Unix seconds) at which a window began, each with the count of those who had left by then.
-        self._since: tuple[float, int] | None = None
-        self._next: tuple[float, int] | None = None
+        self._since = self._next = (math.inf, 0)
 
     def pace(self, queued: float, left: int, now: float) -> Pace:
         """The pace since the queue was last empty, or lately where that is long ago, and how long its last one waits.
@@ -35,10 +34,9 @@ class Backlog:
         With L waiting and r leaving in a second that is L / r seconds (Little's law). Where none has left yet, it is as
         if one just had.
         """
-        if self._since is None or self._next is None or now < self._next[0]:
+        if not queued or now < self._next[0]:  # at first, too, and where the clock was put back
             self._since = self._next = (now, left)
         if not queued:
-            self._since = self._next = (now, left)
             return NO_BACKLOG
         if now - self._next[0] >= WINDOW_SECONDS:
             self._since, self._next = self._next, (now, left)

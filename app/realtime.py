@@ -15,9 +15,8 @@ __all__ = ["ENVELOPE_KEY", "Overrides", "batch_id", "parse_message", "read_overr
 
 ENVELOPE_KEY = "realTimeData"  # What the plants send today.
 _BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
-_OLD_BATCH_ID = re.compile(
-    r"[A-Za-z0-9._:-]{1,261}"
-)  # One made of a topic's name, of 249 characters at most, and a time.
+# One made of a topic's name, of 249 characters at most, and a time.
+_OLD_BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,261}")
 _SECONDS = re.compile(r"\s*\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")  # float() takes far more: 1_0, nan.
 _VALUE_SHOWN = 100
 

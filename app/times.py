@@ -84,10 +84,6 @@ def record_moment(record: Mapping[str, Any], timezone: ZoneInfo) -> Moment | Non
 @lru_cache(_CACHED)
 def format_time(seconds: int, timezone: ZoneInfo) -> str:
     """Write Unix seconds as `YYYY-MM-DD HH:MM:SS` in `timezone`; years before 1000 keep their zeros."""
-    return _format(seconds, timezone)
-
-
-def _format(seconds: int, timezone: ZoneInfo) -> str:
     return datetime.fromtimestamp(seconds, timezone).replace(tzinfo=None).isoformat(sep=" ")
 
 
@@ -138,4 +134,4 @@ def _moment_of_number(number: float, timezone: ZoneInfo) -> Moment:
 
 
 def _moment(seconds: float, timezone: ZoneInfo) -> Moment:
-    return Moment(seconds, _format(math.floor(seconds), timezone))
+    return Moment(seconds, format_time(math.floor(seconds), timezone))

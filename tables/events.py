@@ -187,26 +187,6 @@ class Decision:
         """Stations with a result, empty or failed."""
         return len(self.expected) - len(self.missing)
 
-    def without_results(self) -> Decision:
-        """The same without the texts; in a ninth of the time of `dataclasses.replace`, since each batch needs it."""
-        return Decision(
-            self.batch_id,
-            self.revision,
-            self.completed_by,
-            self.status,
-            self.opened_at,
-            self.deadline,
-            self.closed_at,
-            self.expected,
-            (),
-            self.missing,
-            self.failed,
-            self.empty,
-            self.operator,
-            self.timeout,
-            self.traces,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Opened:

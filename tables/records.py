@@ -187,7 +187,7 @@ def encode_header(header: Header, *, closed: bool = False) -> bytes:
     record["deadline"] = header.deadline
     record["sources"] = [source_list(source) for source in header.sources]
     record["errors"] = header.errors
-    if header.tail and not (closed and header.late_policy is not LatePolicy.REVISE):
+    if header.tail and (not closed or header.late_policy is LatePolicy.REVISE):
         record["tail"] = [group_list(group) for group in header.tail]
     if header.arrived_at is not None:
         record["arrived_at"] = header.arrived_at

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from tables.codes import Code
 from tables.events import Decision, Position, Source
 from tables.frozen import dataclass
 
-__all__ = ["ABSENT", "BARE", "START", "Extension", "Group", "Piece", "SourceState"]
+__all__ = ["ABSENT", "START", "Extension", "Group", "Piece", "SourceState"]
 
 ABSENT = "-"  # stands in a codes string for a station that has no outcome
-
-BARE: dict[str, tuple[str, str | None]] = {code: (code, None) for code in Code}
-"""What is kept of an outcome whose text nobody needs any more: the same object for all that have its code."""
 
 
 START = Position(-1, 0)  # before every place in the log

@@ -47,7 +47,7 @@ from tables.records import (
     write_of,
 )
 from tables.segments import Segment, decode_segment, encode_segment, segment_key
-from tables.sources import BARE, Piece
+from tables.sources import Piece
 from tables.stored import NO_KEYS, Keys, Records, StoredBatch, read_stored
 from tables.timeouts import Observation
 
@@ -280,8 +280,8 @@ class WorkingSet:
             return [write_of(header, closed=True)]
         if decision is not None and decision.missing:  # what is missing may come late: most batches miss nothing
             for source in batch.sources.values():
-                source.outcomes = {station: BARE[code] for station, (code, _) in source.outcomes.items()}
-            batch.decision = decision.without_results()
+                source.outcomes = {station: (code, None) for station, (code, _) in source.outcomes.items()}
+            batch.decision = replace(decision, results=())
             self._closed.keep_live(batch)
         keys = self._keys.get(batch_id)
         if keys is None:
