@@ -30,7 +30,7 @@ check: $(READY) ## What CI runs: format, lint, types, the READMEs' settings tabl
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m app.settings_table --check $(READMES)
+	$(PY) -m app.settings.table --check $(READMES)
 	$(MAKE) --no-print-directory test
 
 bench: $(READY) ## Measure throughput and latency, print a table
@@ -44,7 +44,7 @@ format: $(READY) ## Format the code and fix what the linter can fix
 	$(PY) -m ruff format .
 
 settings: $(READY) ## Write the table of settings into the READMEs
-	$(PY) -m app.settings_table --write $(READMES)
+	$(PY) -m app.settings.table --write $(READMES)
 
 lock: ## Lock the dependencies of pyproject.toml in requirements.lock; ARGS=--upgrade takes the newest
 	@$(find_python); tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \

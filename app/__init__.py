@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.worker import AggregatorApp
+    from app.worker.app import AggregatorApp
 
     app: AggregatorApp
 

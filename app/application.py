@@ -7,22 +7,22 @@ from typing import Any
 
 from mode import loop as event_loop
 
-from app.aggregator import TICK_SECONDS
-from app.assignor import AggregatorAssignor
-from app.batches_command import register_batches
-from app.commands import register_commands
-from app.comparison_command import register_compare
-from app.intake import Intake
-from app.kafka import worker_credentials
-from app.launch import AggregatorWorker
-from app.letters.command import register_dead_letters
-from app.log_format import logging_config
-from app.pieces import FetchedSchema
-from app.recovery import AggregatorTables
-from app.sender import BATCH_BYTES
+from app.cli.base import register_commands
+from app.cli.batches import register_batches
+from app.cli.compare import register_compare
+from app.cli.dead_letters.command import register_dead_letters
+from app.kafka.assignor import AggregatorAssignor
+from app.kafka.client import worker_credentials
+from app.kafka.delivery import Intake
+from app.kafka.pieces import FetchedSchema
+from app.kafka.producer import BATCH_BYTES
+from app.kafka.recovery import AggregatorTables
+from app.kafka.topics import message_bytes
+from app.observability.log_config import logging_config
+from app.pipeline.aggregation.aggregator import TICK_SECONDS
 from app.settings import Settings
-from app.topics import message_bytes
-from app.worker import AggregatorApp
+from app.worker.app import AggregatorApp
+from app.worker.faust_command import AggregatorWorker
 
 __all__ = ["create_app"]
 

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tables.formats import FORMAT_VERSION, load, reading
-from tables.records import Table, Write
+from tables.storage.formats import FORMAT_VERSION, load, reading
+from tables.storage.records import Table, Write
 
 __all__ = [
     "EVERYONE",

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
-from tables.batch import FIRST_REVISION, Batch
-from tables.closed import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
-from tables.codes import LatePolicy, State
-from tables.effects import unknown_batch
-from tables.events import (
+from tables.closed_batches import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
+from tables.model.batch import FIRST_REVISION, Batch
+from tables.model.effects import unknown_batch
+from tables.model.enums import LatePolicy, State
+from tables.model.events import (
     Arrived,
     BatchEvent,
     Command,
@@ -31,9 +31,11 @@ from tables.events import (
     Released,
     Revise,
 )
-from tables.policies import Rules
-from tables.rebuild import first_late, observation_of, rebuild_closed, rebuild_open
-from tables.records import (
+from tables.model.policies import Rules
+from tables.model.sources import Piece
+from tables.model.timeouts import Observation
+from tables.storage.rebuild import first_late, observation_of, rebuild_closed, rebuild_open
+from tables.storage.records import (
     Destination,
     Header,
     Prepared,
@@ -46,10 +48,8 @@ from tables.records import (
     revision_of,
     write_of,
 )
-from tables.segments import Segment, decode_segment, encode_segment, segment_key
-from tables.sources import Piece
-from tables.stored import NO_KEYS, Keys, Records, StoredBatch, read_stored
-from tables.timeouts import Observation
+from tables.storage.recovery import NO_KEYS, Keys, Records, StoredBatch, read_stored
+from tables.storage.segments import Segment, decode_segment, encode_segment, segment_key
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
 

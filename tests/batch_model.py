@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from random import Random
 
-from tables.codes import LatePolicy
-from tables.events import (
+from tables.model.enums import LatePolicy
+from tables.model.events import (
     Arrived,
     BatchEvent,
     Command,
@@ -27,7 +27,7 @@ from tables.events import (
     SkippedFailed,
     Source,
 )
-from tables.policies import PartialPolicy, ReleasePolicy, Rules
+from tables.model.policies import PartialPolicy, ReleasePolicy, Rules
 from tests.builders import Entry, arrived, command, open_
 
 __all__ = [

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from tables.events import BatchEvent, Decision, Effect, FailedStation, Forget, Late, Position
-from tables.policies import Rules
-from tables.records import Prepared, Table, Write
+from tables.model.events import BatchEvent, Decision, Effect, FailedStation, Forget, Late, Position
+from tables.model.policies import Rules
+from tables.storage.records import Prepared, Table, Write
 from tests.batch_model import frames_of, is_unknown
 from tests.builders import Entry, MemoryRecords, Owner, decisions, output_bytes
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from app.output import parts_of
-from tables.batch import FIRST_REVISION, Batch
-from tables.codes import Action, Code
-from tables.events import (
+from app.messages.output import parts_of
+from tables.model.batch import FIRST_REVISION, Batch
+from tables.model.enums import Action, Code
+from tables.model.events import (
     Arrived,
     BatchEvent,
     Command,
@@ -22,8 +22,8 @@ from tables.events import (
     Released,
     Source,
 )
-from tables.policies import Rules
-from tables.records import Destination, Table, Write
+from tables.model.policies import Rules
+from tables.storage.records import Destination, Table, Write
 from tables.working_set import WorkingSet
 
 __all__ = [

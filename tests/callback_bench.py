@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from app.batch_callbacks import BatchCallbackRunner
-from app.callbacks import Call, CallbackRunner, ModuleInput
-from app.executors import CallbackExecutor, make_executor
-from app.processes import ProcessExecutor
-from app.results import Outcome
-from tables.codes import Code
+from app.callbacks.batch_runner import BatchCallbackRunner
+from app.callbacks.executors.base import CallbackExecutor, make_executor
+from app.callbacks.executors.processes import ProcessExecutor
+from app.callbacks.outcome import Outcome
+from app.callbacks.runner import Call, CallbackRunner, ModuleInput
+from tables.model.enums import Code
 from tests.virtual_time import EPOCH, unix_now
 
 

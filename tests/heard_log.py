@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from app.choices import Language
-from app.log import BatchLog
+from app.observability.batch_log import BatchLog
+from app.settings.enums import Language
 
 
 @dataclass

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from app.callbacks import Call, ModuleInput
-from app.child_calls import ChildJob
-from app.processes import ProcessExecutor
+from app.callbacks.executors.child_calls import ChildJob
+from app.callbacks.executors.processes import ProcessExecutor
+from app.callbacks.runner import Call, ModuleInput
 from tests.callback_bench import Bench
 
 MODELS = "tests.process_models"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.environment import SettingsError
 from app.settings import Settings, load_settings
+from app.settings.environment import SettingsError
 
 LOGIN = {
     "AGG_SECURITY_PROTOCOL": "SASL_SSL",

@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
-from app.demo.lines import summary
+from app.demo.printing import summary
 from app.demo.replay import BROKEN_STATION, PUSHES, SLOW_STATION, WINDOW
 from app.demo.run import create_source_topics, follow, open_outlet, replay
 from app.demo.tally import Tally
@@ -30,9 +30,9 @@ from app.demo.worker import WorkerDied, WorkerProcess
 from app.devbroker import DevBroker, DevBrokerError
 from app.devbroker.config import free_port, port_is_free
 from app.devbroker.install import cache_folder
-from app.environment import find_keys
+from app.kafka.topics import BrokerError, TopicError
 from app.settings import PREFIX, Settings, SettingsError, load_settings
-from app.topics import BrokerError, TopicError
+from app.settings.environment import find_keys
 from app.web.address import http_url
 
 CALLBACK: Final = "app.demo.model:callback"

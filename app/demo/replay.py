@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.demo.data import Charger, Station, power
-from app.times import format_time
+from app.demo.sample import Charger, Station, power
+from app.inputs.timestamps import format_time
 
 __all__ = [
     "BROKEN_METER_KW",

@@ -14,15 +14,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from app.demo.data import load_stations
-from app.demo.lines import dead_letter_line, late_line, output_line
+from app.cli.send import create_topics
+from app.demo.printing import dead_letter_line, late_line, output_line
 from app.demo.replay import PUSHES, make_push
+from app.demo.sample import load_stations
 from app.demo.tally import Output, Tally
-from app.kafka import administering, client_options
-from app.realtime import batch_id
-from app.sending import create_topics
+from app.inputs.source_message import batch_id
+from app.kafka.client import administering, client_options
+from app.kafka.topics import INTERNAL_MESSAGE_BYTES, ensure_topics
 from app.settings import Settings
-from app.topics import INTERNAL_MESSAGE_BYTES, ensure_topics
 
 __all__ = ["Outlet", "create_source_topics", "follow", "open_outlet", "replay"]
 

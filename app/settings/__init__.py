@@ -7,9 +7,9 @@ that a test never picks up a stray variable. A field that is here is obeyed.
 
 from __future__ import annotations
 
-from app.environment import SettingsError
-from app.settings.fields import PREFIX
-from app.settings.load import load_settings
+from app.settings.environment import SettingsError
+from app.settings.loading import load_settings
+from app.settings.model import PREFIX
 from app.settings.watching import WatchingSettings as Settings
 
 __all__ = ["PREFIX", "Settings", "SettingsError", "load_settings"]

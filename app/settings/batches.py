@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import ValidationInfo, field_validator
 
-from app.choices import LatePolicy, TimeoutMode
-from app.setting_values import Count, Names, OptionalShare, Seconds, SecondsOrZero, Share
-from app.settings.fields import setting
+from app.settings.enums import LatePolicy, TimeoutMode
+from app.settings.model import setting
 from app.settings.outputs import OutputSettings
+from app.settings.types import Count, Names, OptionalShare, Seconds, SecondsOrZero, Share
 
 __all__ = ["BatchSettings"]
 

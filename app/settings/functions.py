@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import ValidationInfo, field_validator
 
-from app.choices import Executor
-from app.setting_values import Count, FunctionPath, OptionalCount, Seconds, WholeNumber
-from app.settings.fields import setting
+from app.settings.enums import Executor
 from app.settings.inputs import InputSettings
+from app.settings.model import setting
+from app.settings.types import Count, FunctionPath, OptionalCount, Seconds, WholeNumber
 
 __all__ = ["FunctionSettings"]
 

@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationInfo, field_validator
 
-from app.choices import Fill
-from app.setting_values import Names, OptionalCount, OptionalTopicNames, OptionalWholeSeconds, TopicNames
-from app.settings.fields import GivenSettings, setting
+from app.settings.enums import Fill
+from app.settings.model import GivenSettings, setting
+from app.settings.types import Names, OptionalCount, OptionalTopicNames, OptionalWholeSeconds, TopicNames
 
 __all__ = ["InputSettings"]
 

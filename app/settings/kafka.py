@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from app.choices import SaslMechanism, SecurityProtocol, Start
-from app.setting_values import AppId, Count, ExistingFile, KafkaUrls, SecondsOrZero
 from app.settings.batches import BatchSettings
-from app.settings.fields import setting
+from app.settings.enums import SaslMechanism, SecurityProtocol, Start
+from app.settings.model import setting
+from app.settings.types import AppId, Count, ExistingFile, KafkaUrls, SecondsOrZero
 
 __all__ = ["KafkaSettings"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import ValidationInfo, field_validator
 
-from app.setting_values import Bytes, ModuleName, TopicName
-from app.settings.fields import PREFIX, setting
 from app.settings.functions import FunctionSettings
+from app.settings.model import PREFIX, setting
+from app.settings.types import Bytes, ModuleName, TopicName
 
 __all__ = ["OutputSettings"]
 

@@ -8,10 +8,10 @@ from importlib.util import find_spec
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from app.choices import Language, LogFormat
-from app.setting_values import Host, OptionalUrl, Port, WholeNumber, is_loopback
-from app.settings.fields import setting
+from app.settings.enums import Language, LogFormat
 from app.settings.kafka import KafkaSettings
+from app.settings.model import setting
+from app.settings.types import Host, OptionalUrl, Port, WholeNumber, is_loopback
 
 __all__ = ["WatchingSettings"]
 

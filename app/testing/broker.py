@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from app.partitions import partition_of
-from app.publisher import OutputId
+from app.kafka.topics import topic_specs
+from app.messages.message import Clock, InMessage, OutMessage
+from app.messages.partitioner import partition_of
+from app.pipeline.aggregation.publisher import OutputId
 from app.settings import Settings
-from app.topics import topic_specs
-from app.transport import Clock, InMessage, OutMessage
-from tables.events import Source
+from tables.model.events import Source
 
 __all__ = ["MemoryBroker"]
 

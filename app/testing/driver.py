@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from app.metrics import Metrics
+from app.callbacks.user_functions import UserFunctions
+from app.messages.message import OutMessage
+from app.observability.counters import Metrics
 from app.settings import Settings
 from app.testing.host import WorkerHost
 from app.testing.message import Message, header_list, value_bytes, view
 from app.testing.worker import CrashPoint
-from app.transport import OutMessage
-from app.user_functions import UserFunctions
 
 __all__ = ["START_TIME", "TopologyTestDriver"]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from app.callbacks.user_functions import UserFunctions
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
-from app.testing.loop import VirtualLoop
 from app.testing.spans import MemorySpans
+from app.testing.virtual_loop import VirtualLoop
 from app.testing.worker import CrashPoint, MemoryWorker
-from app.user_functions import UserFunctions
 
 __all__ = ["WorkerHost"]
 
 _UNHEARD = {"task", "future", "asyncgen"}  # in what a loop's exception handler gets: nobody awaits these
-SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/outcomes.py)
+SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
 
 
 class WorkerHost:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from app.transport import InMessage
+from app.messages.message import InMessage
 
 __all__ = ["Message", "header_list", "value_bytes", "view"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.messages.message import Clock
+from app.observability.tracing import Traces
 from app.settings import Settings
-from app.traces import Traces
-from app.transport import Clock
 
 __all__ = ["MemorySpans"]
 
@@ -22,7 +22,7 @@ class MemorySpans:
             from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: PLC0415
             from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: PLC0415
 
-            from app.open_telemetry import OpenTelemetryTraces  # noqa: PLC0415
+            from app.observability.opentelemetry import OpenTelemetryTraces  # noqa: PLC0415
 
             self._exporter = InMemorySpanExporter()
             self.traces = OpenTelemetryTraces(settings.app_id, SimpleSpanProcessor(self._exporter), clock)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from app.kafka.topics import changelog_topic
+from app.messages.message import OutMessage, Sender
 from app.testing.broker import MemoryBroker
-from app.topics import changelog_topic
-from app.transport import OutMessage, Sender
-from tables.records import Table, Write
+from tables.storage.records import Table, Write
 
 __all__ = ["MemoryTables", "PartitionRecords"]
 

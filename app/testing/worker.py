@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from app.aggregator import TICK_SECONDS
-from app.intake import ChunkIntake, Fetched, GradualIntake, Intake, MessageIntake
-from app.offsets import OffsetLedger
+from app.callbacks.user_functions import UserFunctions
+from app.kafka.delivery import ChunkIntake, Fetched, GradualIntake, Intake, MessageIntake
+from app.kafka.offset_ledger import OffsetLedger
+from app.messages.message import Clock, OutMessage
+from app.observability.tracing import Traces
+from app.pipeline.aggregation.aggregator import TICK_SECONDS
+from app.pipeline.build import build_pipeline
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.state import MemoryTables
-from app.traces import Traces
-from app.transport import Clock, OutMessage
-from app.user_functions import UserFunctions
-from app.wiring import build_pipeline
 
 __all__ = ["CrashPoint", "MemoryWorker", "WorkerKilledError"]
 

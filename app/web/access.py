@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from app.setting_values import is_address, is_loopback
 from app.settings import Settings
+from app.settings.types import is_address, is_loopback
 
 __all__ = ["Access", "access_of", "is_wildcard"]
 

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from app.lines import Line, tell
+from app.observability.log_lines import Line, tell
 from app.web.parts import Gathered, Part
 from app.web.state import WorkerState
 

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.web.views import Error, ErrorAnswer
+from app.web.models import Error, ErrorAnswer
 
 __all__ = ["ANYWHERE", "SHOWN_CHARACTERS", "Refusal", "answer_errors", "described", "error_response"]
 

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.lines import printable
+from app.observability.log_lines import printable
 from app.web.access import Access
 from app.web.errors import error_response
 from app.web.limits import Buckets, client_of

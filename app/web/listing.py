@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 
 from pydantic import ConfigDict, FiniteFloat, TypeAdapter
 
-from app.web import cursors
+from app.web import paging as cursors
+from app.web.models import BatchList, BatchRow, row_of
 from app.web.parts import Gathered
-from app.web.views import BatchList, BatchRow, row_of
-from tables.batch import Batch
-from tables.codes import Status
+from tables.model.batch import Batch
+from tables.model.enums import Status
 from tables.working_set import ClosedBatch, WorkingSet
 
 __all__ = ["Cursor", "Shown", "decode_cursor", "encode_cursor", "find_batch", "list_batches", "merge_pages"]

@@ -13,9 +13,9 @@ import uvicorn
 from mode import Service
 from starlette.types import ASGIApp
 
-from app.forks import close_in_forks
+from app.callbacks.executors.forks import close_in_forks
 from app.web.address import http_url
-from app.web.api import create_web
+from app.web.app import create_web
 from app.web.protocol import BoundedProtocol
 
 __all__ = ["PortTaken", "WebAddressError", "WebServer", "create_web"]

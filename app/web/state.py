@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from app.choices import Language
-from app.history import History
-from app.statistics import Statistics
-from tables.events import Command
+from app.observability.history import History
+from app.observability.statistics import Statistics
+from app.settings.enums import Language
+from tables.model.events import Command
 from tables.working_set import WorkingSet
 
 __all__ = ["NotConfirmed", "WorkerState"]

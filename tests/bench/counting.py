@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from time import process_time, time
 
-from app.metrics import Metrics
-from app.statistics import Statistics
-from tables.codes import CompletedBy, Status
-from tables.events import Decision
+from app.observability.counters import Metrics
+from app.observability.statistics import Statistics
+from tables.model.enums import CompletedBy, Status
+from tables.model.events import Decision
 
 STATIONS = 1_000
 ROUNDS = 200

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from tables.batches import exact
-from tables.closed import LIVE_STATIONS
-from tables.codes import LatePolicy
-from tables.events import Arrived
-from tables.policies import Rules
-from tables.records import Write
+from tables.closed_batches import LIVE_STATIONS
+from tables.faust_tables import exact
+from tables.model.enums import LatePolicy
+from tables.model.events import Arrived
+from tables.model.policies import Rules
+from tables.storage.records import Write
 from tests.builders import MemoryRecords, Owner, open_, source
 
 SIZES = (10, 100, 1_000, 5_000)

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from rich.console import Console
 
-from app.open_telemetry import OpenTelemetryTraces
-from tables.codes import Code
+from app.observability.opentelemetry import OpenTelemetryTraces
+from tables.model.enums import Code
 
 SPANS = 20_000
 EXPORTED = 512  # at once, as the SDK does by default

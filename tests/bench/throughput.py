@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.table import Table as RichTable
 
 from app.devbroker import DevBroker
-from app.topics import changelog_topic
-from tables.records import Table
+from app.kafka.topics import changelog_topic
+from tables.storage.records import Table
 from tests.bench.cluster import Outputs, Process, Worker, bytes_of, create_topics, preload
 
 __all__ = ["Load", "Throughput", "flatness", "load_table"]

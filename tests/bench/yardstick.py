@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from app.module_input import Alignment, align
-from app.realtime import batch_id, parse_message
-from app.results import encode_result
+from app.callbacks.outcome import encode_result
+from app.inputs.alignment import Alignment, align
+from app.inputs.source_message import batch_id, parse_message
 from tests.bench.model import callback
 
 ALIGNMENT = Alignment(ZoneInfo("Asia/Shanghai"))

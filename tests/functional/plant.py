@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from app.messages import encode_events
+from app.messages.frames import encode_events
 from app.testing import Message, TopologyTestDriver
-from tables.codes import Action
-from tables.events import Command
+from tables.model.enums import Action
+from tables.model.events import Command
 
 __all__ = [
     "BATCH",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.partitions import partition_of
-from app.station_context import CONTEXT_BYTES
+from app.messages.partitioner import partition_of
+from app.pipeline.stations.context import CONTEXT_BYTES
 from app.testing import TopologyTestDriver
 from tests.functional.plant import START, TIME, TOPIC, ModuleInput, message, record, steps
 

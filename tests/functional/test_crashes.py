@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from app.messages.message import OutMessage
 from app.testing import Message, TopologyTestDriver
-from app.transport import OutMessage
 from tests.functional.plant import BATCH, TIME, TOPIC, ModuleInput, message, record, steps
 
 SECOND = f"{TOPIC}_1763085601"

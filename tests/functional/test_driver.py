@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.messages.message import InMessage
+from app.pipeline.splitting.splitter import Splitter
 from app.settings import Settings
-from app.splitter import Splitter
 from app.testing import TopologyTestDriver
-from app.transport import InMessage
 from tests.functional.plant import BATCH, START, TOPIC, ModuleInput, answering, message, slow
 
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.comparison import Reader, join
+from app.cli.result_comparison import Reader, join
+from app.messages.message import InMessage
 from app.testing import Message, TopologyTestDriver
-from app.transport import InMessage
 from tests.functional.documents import assert_tests_pass, code_of, load
 from tests.functional.plant import TOPIC, record
 

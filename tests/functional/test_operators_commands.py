@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from app.messages.message import OutMessage
 from app.testing import TopologyTestDriver
-from app.transport import OutMessage
-from tables.codes import Action
+from tables.model.enums import Action
 from tests.functional.plant import BATCH, START, command, message, slow, steps
 
 

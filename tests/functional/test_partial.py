@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.testing import Message, TopologyTestDriver
-from tables.codes import Action
+from tables.model.enums import Action
 from tests.functional.plant import BATCH, START, command, message, slow, steps
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.functions import FunctionError
+from app.callbacks.loading import FunctionError
 from app.testing import TopologyTestDriver
 from tests.functional.plant import ModuleInput, message
 from tests.process_models import behave, behave_many

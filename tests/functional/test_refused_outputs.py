@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app import splitter
+from app.pipeline.splitting import splitter
 from app.testing import TopologyTestDriver
 
 AT = "2025-11-14 09:00:00"

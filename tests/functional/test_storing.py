@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.pipeline.aggregation.deferred_acks import STORE_SECONDS
 from app.testing import TopologyTestDriver
-from app.unstored import STORE_SECONDS
 from tests.functional.plant import BATCH, START, message, slow
 
 

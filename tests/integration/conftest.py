@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.devbroker import DevBroker
-from app.topics import ensure_topics
+from app.kafka.topics import ensure_topics
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.commands import command_of
 from tests.integration.support.letters import PAYLOAD, ByHand, settings_of

@@ -19,8 +19,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port, port_is_free
+from app.kafka.topics import ensure_topics
 from app.settings import Settings, load_settings
-from app.topics import ensure_topics
 from tests.integration.support.worker import clean_environment
 
 pytestmark = pytest.mark.kafka

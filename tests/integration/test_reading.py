@@ -10,10 +10,10 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from app.devbroker import DevBroker
-from app.kafka import find_sources
+from app.kafka.client import find_sources
+from app.messages.message import InMessage
 from app.settings import Settings
-from app.transport import InMessage
-from tables.events import Source
+from tables.model.events import Source
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.reading import admin_client

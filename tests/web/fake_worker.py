@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from app.choices import Language
-from app.history import History
-from app.metrics import Metrics
-from app.prometheus import Now, expose, metrics_registry
-from app.statistics import Statistics
+from app.observability.counters import Metrics
+from app.observability.history import History
+from app.observability.prometheus import Now, expose, metrics_registry
+from app.observability.statistics import Statistics
+from app.settings.enums import Language
 from app.web.state import NotConfirmed
-from tables.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
-from tables.policies import Rules
-from tables.records import Destination
+from tables.model.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
+from tables.model.policies import Rules
+from tables.storage.records import Destination
 from tables.working_set import WorkingSet
 from tests.builders import MemoryRecords
 

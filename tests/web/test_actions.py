@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.web.access import Access
-from tables.codes import Action
+from tables.model.enums import Action
 from tests.web.asking import Ask, ask_all
 from tests.web.fake_worker import MAX_AGE, FakeWorker
 from tests.web.live_cluster import TOKEN, Live, on_cluster

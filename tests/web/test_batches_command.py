@@ -13,7 +13,7 @@ import click
 import orjson
 import pytest
 
-from app.batches_command import RefusedError, _run, _url, full, table
+from app.cli.batches import RefusedError, _run, _url, full, table
 from app.settings import Settings
 from tests.integration.support.worker import clean_environment
 from tests.web.fake_worker import FakeWorker
@@ -60,7 +60,7 @@ def test_a_list_is_a_table_of_the_whole_cluster(capsys: pytest.CaptureFixture[st
 def test_a_list_goes_through_pages_and_says_that_there_are_more(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.batches_command.PAGE", 3)
+    monkeypatch.setattr("app.cli.batches.PAGE", 3)
     workers = [FakeWorker(0)]
     for number in range(8):
         workers[0].open(f"T_{number}", ["A"], at=float(number))

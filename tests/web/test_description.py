@@ -13,7 +13,7 @@ from schemathesis import GenerationMode
 
 from app.web import guard
 from app.web.access import Access
-from app.web.api import create_web
+from app.web.app import create_web
 from tests.web.browser.scene import OPEN, busy_worker
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN

@@ -9,7 +9,7 @@ import re
 import httpx
 import pytest
 
-from app.web.page import static_files
+from app.web.routers.dashboard import static_files
 from app.web.server import create_web
 from tests.web.fake_worker import FakeWorker
 from tests.web.vendor import MANIFEST, VENDOR, main, read_manifest

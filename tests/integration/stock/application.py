@@ -10,9 +10,9 @@ from typing import Any
 import faust
 from faust.transport.drivers.aiokafka import Producer, Transport
 
-from app.choices import Start
-from app.consumer import AggregatorTransport
-from app.pieces import FetchedSchema
+from app.kafka.consumer import AggregatorTransport
+from app.kafka.pieces import FetchedSchema
+from app.settings.enums import Start
 from tests.integration.stock import OURS
 
 __all__ = ["app"]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from faust.cli.faust import cli
 from faust.transport.consumer import ThreadDelegateConsumer
 
-from app.consumer import AggregatorConsumer
+from app.kafka.consumer import AggregatorConsumer
 
 WITHIN: Final = 2.0  # seconds; more than the one after which Faust sees that partitions have been resumed
 BEHIND: Final = 0.5

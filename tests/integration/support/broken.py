@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from app.aggregator import Aggregator
-from app.transport import InMessage
+from app.messages.message import InMessage
+from app.pipeline.aggregation.aggregator import Aggregator
 from tests.integration.support.model import callback
 
 __all__ = ["callback"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-from app import watchdog
+from app.worker import watchdog
 from tests.integration.support.model import callback
 
 __all__ = ["callback"]

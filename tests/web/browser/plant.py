@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from app.demo.data import load_stations
+from app.demo.sample import load_stations
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import SentBatch
 from tests.integration.support.reading import Received

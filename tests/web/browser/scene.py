@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tables.codes import Action
-from tables.events import Command
+from tables.model.enums import Action
+from tables.model.events import Command
 from tests.web.fake_worker import FakeWorker
 
 __all__ = ["ERROR", "LONG", "MANY", "MARKUP", "OPEN", "TOPIC", "busy_worker"]

@@ -1,0 +1,1 @@
+"""The user's functions: found, called within limits, and what became of each call."""

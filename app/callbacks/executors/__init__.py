@@ -1,0 +1,1 @@
+"""Where callbacks run: on the event loop, in threads, in processes."""

@@ -1,0 +1,110 @@
+"""What a process for callbacks does with a call: the callback is found by its name, and outcomes are made on the spot.
+
+So neither a result nor an exception of the user's has to be pickled, and JSON is written by many cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from app.callbacks.batch_results import encode_results
+from app.callbacks.executors.forks import part_forks
+from app.callbacks.loading import FunctionError, load_function
+from app.callbacks.outcome import encode_result, failed
+from app.callbacks.suspension import awaited
+from app.observability.log_config import JsonFormatter
+from app.settings.enums import LogFormat
+
+__all__ = ["Answer", "ChildJob", "prepare"]
+
+LOG_LINES = "[%(asctime)s] [%(process)s] [%(levelname)s] %(message)s"
+
+Answer = tuple[bool, Any]  # whether it went well, and what came of it
+# The callback's arguments, and the stations whose outcomes are to be bare.
+Task = tuple[tuple[Any, ...], frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildJob:
+    """What a process is told first.
+
+    Attributes:
+        path: the worker's `sys.path`.
+        callback: the name of the function, `package.module:function`.
+        setting: the key that has it, for error texts.
+        many: whether it takes many stations at once.
+        max_result_bytes: see `encode_result`.
+        log_level: of the worker's root logger.
+        log_format: `AGG_LOG_FORMAT`.
+    """
+
+    path: list[str]
+    callback: str
+    setting: str
+    many: bool = False
+    max_result_bytes: int = 16 * 1024 * 1024
+    log_level: int = logging.WARNING
+    log_format: LogFormat = LogFormat.TEXT
+
+    def message(self) -> dict[str, Any]:
+        """As a process can read it that knows none of our modules yet."""
+        return asdict(self) | {"log_format": self.log_format.value}
+
+    @classmethod
+    def read(cls, message: dict[str, Any]) -> Self:
+        """Read back `message`."""
+        return cls(**message | {"log_format": LogFormat(message["log_format"])})
+
+
+def prepare(message: dict[str, Any]) -> tuple[Answer, Callable[[Task], Answer] | None]:
+    """Import the callback.
+
+    Returns:
+        The answer that tells the worker how that went, and what makes an answer of a task; None where
+        there can be no call.
+    """
+    job = ChildJob.read(message)
+    _set_up_logging(job)
+    part_forks()
+    try:
+        callback = load_function(job.callback, job.setting)
+    except FunctionError as error:
+        return (False, str(error)), None
+    except BaseException as error:  # noqa: BLE001 - an import may raise anything, and the worker tells of it
+        return (False, f"{job.setting}={job.callback}: {failed(error).value}"), None
+    return (True, None), _Caller(callback, job)
+
+
+class _Caller:
+    """Calls the callback; an `async def` on an event loop that lasts as long as the process."""
+
+    def __init__(self, callback: Callable[..., Any], job: ChildJob) -> None:
+        self._callback = callback
+        self._job = job
+        self._runner = asyncio.Runner()
+
+    def __call__(self, task: Task) -> Answer:
+        """The answer is the list of outcomes, with the ids of strangers if the callback takes many stations."""
+        job = self._job
+        arguments, bare = task
+        stations = list(arguments[0]) if job.many else [arguments[0]]
+        try:
+            value = self._callback(*arguments)
+            if inspect.isawaitable(value):
+                value = self._runner.run(awaited(value))
+        except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one call
+            return False, failed(error)
+        if job.many:
+            return True, encode_results(stations, value, max_bytes=job.max_result_bytes, bare=bare)
+        return True, [encode_result(None if bare else stations[0], value, max_bytes=job.max_result_bytes)]
+
+
+def _set_up_logging(job: ChildJob) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if job.log_format is LogFormat.JSON else logging.Formatter(LOG_LINES))
+    logging.basicConfig(level=job.log_level, handlers=[handler])

@@ -1,0 +1,239 @@
+"""Threads that an event loop can walk away from, each with an event loop of its own where that is wanted.
+
+A `ThreadPoolExecutor` joins its threads when the interpreter exits, so one hung function keeps a worker from stopping.
+The threads here are daemons: what has hung is left behind and replaced. How many there are is up to whoever calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from types import CoroutineType
+from typing import Any
+
+from app.callbacks.suspension import stack_of
+
+__all__ = ["ThreadPool"]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One call on its way through a thread; `returned` is set on the loop when the thread has come back.
+
+    `task` is what an awaitable that the function has returned runs in, on the thread's own loop.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    returned: asyncio.Future[None]
+    thread: int | None = None
+    value: Any = None
+    error: BaseException | None = None
+    task: asyncio.Task[Any] | None = None
+    abandoned: bool = False
+
+    async def on_own_loop(self, awaitable: Awaitable[Any]) -> Any:
+        self.task = asyncio.current_task()
+        if self.abandoned:
+            _throw_away(awaitable)
+            return None
+        return await awaitable
+
+    def abandon(self) -> None:
+        self.abandoned = True
+        if self.task is not None:
+            with contextlib.suppress(RuntimeError):  # the thread's loop is closed
+                self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+
+
+class ThreadPool:
+    """Runs functions in daemon threads; as many at once as there are calls of `run`."""
+
+    def __init__(self, name: str, *, keep: int, own_loops: bool = False) -> None:
+        """A pool without threads.
+
+        Args:
+            name: of its threads, as it shows in a debugger.
+            keep: idle threads beyond this number end.
+            own_loops: an awaitable that a function returns is awaited in its thread, on an event loop that the thread
+                has for itself. Otherwise it is what `run` returns.
+        """
+        self._name = name
+        self._keep = keep
+        self._own_loops = own_loops
+        self._crew: _Crew | None = None
+
+    @property
+    def busy(self) -> int:
+        """Calls that someone awaits; abandoned ones don't count."""
+        return 0 if self._crew is None else self._crew.busy
+
+    @property
+    def calls(self) -> frozenset[object]:
+        """Those calls, an object for each, to tell one from another."""
+        return frozenset() if self._crew is None else self._crew.calls
+
+    @property
+    def abandoned(self) -> int:
+        """Threads that run something which nobody awaits any more."""
+        return 0 if self._crew is None else self._crew.abandoned
+
+    def stack_of(self, waiting: object) -> str | None:
+        """Where a thread, or the coroutine on its loop, stands, printed like a traceback.
+
+        Args:
+            waiting: what a task waits for in `run`; None is returned when it is anything else.
+        """
+        return None if self._crew is None else self._crew.stack_of(waiting)
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call the function in a thread and return or raise what it does, be it a SystemExit.
+
+        When the task that awaits this is cancelled the thread is abandoned: whatever comes of it is thrown away. What
+        runs on the thread's own loop is cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        if self._crew is None or self._crew.loop is not loop:
+            self.close()
+            self._crew = _Crew(loop, self._name, self._keep, own_loops=self._own_loops)
+        crew = self._crew
+        job = _Job(function, args, crew.loop.create_future())
+        crew.begin(job)
+        try:
+            await job.returned
+        except BaseException:
+            crew.abandon(job)
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.value
+
+    def close(self) -> None:
+        """Let the idle threads end, and the others when they come back. Joins none; a later `run` starts anew."""
+        if self._crew is not None:
+            self._crew.dismiss()
+            self._crew = None
+
+
+class _Crew:
+    """The threads of a pool on one loop. Only `_work` runs in them; all counts are the loop's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, keep: int, *, own_loops: bool) -> None:
+        self.loop = loop
+        self._awaited: dict[object, _Job] = {}  # by what the task that awaits it waits for
+        self._name = name
+        self._keep = keep
+        self._own_loops = own_loops
+        self._idle = 0
+        self._threads = 0
+        self._todo: SimpleQueue[_Job | None] = SimpleQueue()
+        self._done: deque[_Job] = deque()
+        self._collecting = False  # a `_collect` is on its way to the loop
+
+    @property
+    def busy(self) -> int:
+        return len(self._awaited)
+
+    @property
+    def calls(self) -> frozenset[object]:
+        return frozenset(self._awaited)
+
+    @property
+    def abandoned(self) -> int:
+        return max(0, self._threads - self._idle - self.busy)
+
+    def stack_of(self, waiting: object) -> str | None:
+        job = self._awaited.get(waiting)
+        if job is None:
+            return None
+        coroutine = None if job.task is None else job.task.get_coro()
+        if isinstance(coroutine, CoroutineType) and not coroutine.cr_running:
+            return stack_of(coroutine)
+        frame = None if job.thread is None else sys._current_frames().get(job.thread)
+        return None if frame is None else "".join(traceback.format_stack(frame))
+
+    def begin(self, job: _Job) -> None:
+        """Give the job to an idle thread, or to a new one."""
+        if self._idle:
+            self._idle -= 1
+        else:
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            self._threads += 1
+        self._awaited[job.returned] = job
+        self._todo.put(job)
+
+    def abandon(self, job: _Job) -> None:
+        """Expect nothing of the job any more. Its thread is idle again if it ever comes back."""
+        if self._awaited.pop(job.returned, None) is None:  # it has come back in the very moment
+            _throw_away(job.value)
+        job.abandon()
+
+    def dismiss(self) -> None:
+        """Tell every thread to end after what it is doing."""
+        for _ in range(self._threads):
+            self._todo.put(None)
+        self._threads = self._idle = self._keep = 0
+
+    def _work(self) -> None:
+        if not self._own_loops:
+            self._work_off(_as_it_is)
+            return
+        with contextlib.closing(asyncio.Runner()) as runner:  # its loop is made when there is something to await
+            self._work_off(
+                lambda job, value: runner.run(job.on_own_loop(value)) if inspect.isawaitable(value) else value
+            )
+
+    def _work_off(self, finish: Callable[[_Job, Any], Any]) -> None:
+        while (job := self._todo.get()) is not None:
+            job.thread = threading.get_ident()
+            try:
+                job.value = finish(job, job.function(*job.args))
+            except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
+                job.error = error
+            self._done.append(job)
+            del job  # an idle thread holds on to nobody's data
+            # One wake-up of the loop for all that returns before it comes to it. `_collect` lowers the flag before it
+            # looks, so what was appended before the flag was seen raised is found.
+            if not self._collecting:
+                self._collecting = True
+                try:
+                    self.loop.call_soon_threadsafe(self._collect)
+                except RuntimeError:  # the loop is closed
+                    return
+
+    def _collect(self) -> None:
+        self._collecting = False
+        while self._done:
+            job = self._done.popleft()
+            self._rest()
+            # Cancelled and yet awaited: the task that awaits it has still to hear of the cancellation.
+            if self._awaited.pop(job.returned, None) is None or job.returned.cancelled():
+                _throw_away(job.value)
+            else:
+                job.returned.set_result(None)
+
+    def _rest(self) -> None:
+        """A thread has come back."""
+        if self._idle < self._keep:
+            self._idle += 1
+        elif self._threads:
+            self._threads -= 1
+            self._todo.put(None)
+
+
+def _as_it_is(_job: _Job, value: Any) -> Any:
+    return value
+
+
+def _throw_away(value: object) -> None:
+    """What an abandoned function returned; a coroutine would complain that nobody awaits it."""
+    if inspect.iscoroutine(value):
+        value.close()

@@ -1,0 +1,250 @@
+"""From what a callback returned, or raised, to the `Outcome` of its station.
+
+Nothing that makes an outcome raises: whatever object a user's function hands over, the worst that comes of it is a
+failed station.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import orjson
+
+from tables.model.enums import Code
+from tables.model.fast_dataclass import dataclass
+
+__all__ = [
+    "EMPTY",
+    "ERROR_CHARACTERS",
+    "TRACEBACK_BYTES",
+    "Outcome",
+    "OutcomeError",
+    "encode_result",
+    "failed",
+    "json_bytes",
+    "out_of_time",
+    "skipped",
+]
+
+ERROR_CHARACTERS = 500
+TRACEBACK_BYTES = 8 * 1024
+
+# Dates and dataclasses are no JSON values: without these two orjson would write them, by rules of its own.
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+_MAX_DEPTH = 250  # orjson's own limit is 254
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+
+
+class OutcomeError(Exception):
+    """Raised where a call's outcome is known already, since the callback has failed somewhere else."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.value)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one call.
+
+    Attributes:
+        code: result, empty, failed or skipped.
+        value: RESULT: the JSON text of the result object, or of the bare value where that was asked for. FAILED: the
+            error in one line, at most 500 characters. SKIPPED: why. EMPTY: None.
+        traceback: FAILED only: where it happened, its last 8 KiB; None where there is nothing to show.
+    """
+
+    code: Code
+    value: str | None
+    traceback: str | None = None
+
+
+EMPTY = Outcome(Code.EMPTY, None)
+
+
+class _NotJson(TypeError):  # noqa: N818 - internal, and the text is what the user sees
+    """A value inside a result that JSON has no form for."""
+
+
+def encode_result(station_id: str | None, value: object, *, max_bytes: int) -> Outcome:
+    """The outcome of a callback that returned.
+
+    Args:
+        station_id: becomes the first key of the result object, whatever the callback has put there; None: the JSON is
+            that of the value as it is.
+        value: None (no result), a dict, or any other JSON value, which becomes `{"station_id": ..., "result": value}`.
+            numpy values count as JSON; NaN and Infinity become null.
+        max_bytes: a result whose JSON is longer makes the station failed (`AGG_MAX_MESSAGE_BYTES`).
+    """
+    if value is None:
+        return EMPTY
+    try:
+        data = orjson.dumps(_named(station_id, value), _default, _OPTIONS)
+        if len(data) <= max_bytes:
+            return Outcome(Code.RESULT, data.decode())
+    except BaseException:  # noqa: BLE001 - hooks of the user's objects may raise anything; the slow way names it
+        return _encode_slowly(station_id, value, max_bytes)
+    return _too_large(len(data), max_bytes)
+
+
+def json_bytes(value: object) -> bytes:
+    """Any JSON value as bytes, numpy and NaN as in `encode_result`: for what a result handler returns.
+
+    Raises:
+        TypeError: it, or something in it, has no form in JSON.
+    """
+    try:
+        return orjson.dumps(value, _default, _OPTIONS)
+    except Exception:  # noqa: BLE001 - hooks of the user's objects may raise anything; the slow way names it
+        return orjson.dumps(_plain(value, "", ()), option=_OPTIONS)
+
+
+def failed(error: BaseException) -> Outcome:
+    """The outcome of a callback that raised, with its traceback."""
+    if isinstance(error, OutcomeError):
+        return error.outcome
+    try:
+        shown = _end("".join(traceback.format_exception(error)))
+    except BaseException:  # noqa: BLE001 - an exception of the user's may be unprintable in any way
+        shown = None
+    return Outcome(Code.FAILED, _one_line(error), shown)
+
+
+def out_of_time(reason: str, stack: str) -> Outcome:
+    """The outcome of a callback that was cancelled while it stood where the stack says."""
+    line = f"TimeoutError: {reason}"
+    return Outcome(Code.FAILED, line, _end(stack + line))
+
+
+def skipped(why: str) -> Outcome:
+    """The outcome of a call that was not run."""
+    return Outcome(Code.SKIPPED, why)
+
+
+def _named(station_id: str | None, value: object) -> object:
+    if station_id is None:
+        return value
+    if isinstance(value, dict):
+        named = {"station_id": station_id}
+        named.update(value)
+        named["station_id"] = station_id
+        return named
+    return {"station_id": station_id, "result": value}
+
+
+def _default(value: Any) -> object:
+    """The hook of orjson for what it doesn't know: arrays and scalars in forms that it doesn't write itself."""
+    return value.tolist()
+
+
+def _encode_slowly(station_id: str | None, value: object, max_bytes: int) -> Outcome:
+    """For what orjson refuses: foreign byte order, keys that are numbers, named tuples; or the error and where."""
+    try:
+        data = orjson.dumps(_named(station_id, _plain(value, "", ())), option=_OPTIONS)
+    except _NotJson as error:
+        return Outcome(Code.FAILED, _one_line(TypeError(f"the result can't be written as JSON: {error}")))
+    except BaseException as error:  # noqa: BLE001 - see encode_result
+        return Outcome(Code.FAILED, _one_line(TypeError(f"the result can't be written as JSON: {_one_line(error)}")))
+    return Outcome(Code.RESULT, data.decode()) if len(data) <= max_bytes else _too_large(len(data), max_bytes)
+
+
+def _too_large(size: int, max_bytes: int) -> Outcome:
+    text = f"the result is {size:,} bytes of JSON, over the limit of {max_bytes:,} (AGG_MAX_MESSAGE_BYTES)"
+    return Outcome(Code.FAILED, f"ValueError: {text}")
+
+
+def _plain(value: object, place: str, outer: tuple[int, ...]) -> object:
+    """The value in types that orjson writes.
+
+    Args:
+        value: anything.
+        place: where it stands in the result, such as `guns[2].power`; empty for the result itself.
+        outer: the ids of the containers around it.
+
+    Raises:
+        _NotJson: it, or something in it, has no form in JSON; the text names the place.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, place)
+    if isinstance(value, int):
+        # JSON has integers of any size, orjson only those of 64 bits.
+        return int(value) if _INT64_MIN <= value <= _UINT64_MAX else orjson.Fragment(str(int(value)))
+    if isinstance(value, float):
+        return float(value)
+    return _plain_container(value, place, outer)
+
+
+def _plain_container(value: object, place: str, outer: tuple[int, ...]) -> object:
+    if id(value) in outer:
+        raise _NotJson(_at(place, "it contains itself"))
+    if len(outer) >= _MAX_DEPTH:
+        raise _NotJson(_at(place[:100], f"nested deeper than {_MAX_DEPTH}"))
+    outer = (*outer, id(value))
+    if isinstance(value, dict):
+        return _plain_dict(value, place, outer)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{place}[{i}]", outer) for i, item in enumerate(value)]
+    return _plain_array(value, place, outer)
+
+
+def _plain_dict(value: dict[Any, Any], place: str, outer: tuple[int, ...]) -> dict[str, object]:
+    plain: dict[str, object] = {}
+    for key, item in value.items():
+        name = _key(key, place)
+        if name in plain:
+            raise _NotJson(_at(place, f"two keys are {name!r} in JSON"))
+        plain[name] = _plain(item, f"{place}.{name}" if place else name, outer)
+    return plain
+
+
+def _plain_array(value: Any, place: str, outer: tuple[int, ...]) -> object:
+    """A numpy array or scalar, or whatever else has `tolist()`."""
+    if not hasattr(value, "tolist") or isinstance(value, memoryview):
+        raise _NotJson(_at(place, type(value).__name__))
+    try:
+        return orjson.Fragment(orjson.dumps(value, option=_OPTIONS))
+    except TypeError:
+        listed = value.tolist()
+    if type(listed) is type(value):  # a long double answers with itself
+        return float(value)
+    return _plain(listed, place, outer)
+
+
+def _key(key: object, place: str) -> str:
+    """A key as Python's own json module writes it: text, or the text of a number, boolean or None."""
+    if isinstance(key, str):
+        return _text(key, f"a key of {place}" if place else "a key")
+    plain = key.tolist() if hasattr(key, "tolist") else key
+    if plain is None or isinstance(plain, (bool, int, float)):
+        return orjson.dumps(plain, option=_OPTIONS).decode()
+    raise _NotJson(_at(place, f"a key is {type(key).__name__}, not text"))
+
+
+def _text(value: str, place: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _NotJson(_at(place, "text with half of a surrogate pair")) from None
+    return str(value)
+
+
+def _at(place: str, what: str) -> str:
+    return f"{what} at {place}" if place else what
+
+
+def _end(text: str) -> str:
+    return text.encode("utf-8", "replace")[-TRACEBACK_BYTES:].decode("utf-8", "ignore")
+
+
+def _one_line(error: BaseException) -> str:
+    """`ValueError: text` in one line of at most 500 characters that UTF-8 can hold."""
+    try:
+        line = type(error).__name__
+        text = f"{error}"[: 4 * ERROR_CHARACTERS]
+        line = " ".join(f"{line}: {text}".split()) if text.strip() else line
+        return line[:ERROR_CHARACTERS].encode("utf-8", "replace").decode()
+    except BaseException:  # noqa: BLE001 - __str__ is the user's
+        return f"{line}: (its text can't be shown)"

@@ -1,0 +1,1 @@
+"""The commands of `faust -A app ...` beside the worker."""

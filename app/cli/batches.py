@@ -1,0 +1,257 @@
+"""The command `faust -A app batches`: a look at the batches, and an operator's actions, through a worker's web."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import click
+import orjson
+from faust.cli.base import argument, option
+from yarl import URL
+
+from app.cli.base import FAILED, INTERRUPTED, PlainCommand, plain_command
+from app.cli.printing import shown_time, table_lines, terminal_width
+from app.observability.log_lines import printable
+from app.settings import Settings
+from app.web.address import http_url
+from tables.model.enums import Action
+
+if TYPE_CHECKING:
+    from app.worker.app import AggregatorApp
+
+__all__ = ["register_batches"]
+
+LIST: Final = "list"
+SHOW: Final = "show"
+SECONDS: Final = 10.0  # that a request may take
+PAGE: Final = 1000
+HEADINGS: Final = ("BATCH", "STATUS", "BY", "ARRIVED", "FAILED", "EMPTY", "OPENED", "DEADLINE", "LEFT", "WORKER")
+_NAME_SHOWN: Final = 120
+
+Row = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """A worker has not done what it was asked for; the text says why, and what to do."""
+
+
+def register_batches(app: AggregatorApp) -> None:
+    """Make `batches` a command of `faust -A app`."""
+    settings = app.settings
+    command = plain_command(app)
+    actions = [LIST, SHOW, *(action.value for action in Action)]
+
+    @command(
+        argument("action", type=click.Choice(actions), default=LIST),
+        argument("batch_id", required=False),
+        option("--seconds", type=float, help="How far `extend` moves the deadline."),
+        option("--status", type=click.Choice(["open", "closed"]), help="`list` only these."),
+        option("--limit", type=click.IntRange(min=1), help="`list` so many, the newest; default 100."),
+        option("--json", "as_json", is_flag=True, help="JSON: an object a line for `list`, else the answer."),
+        option("--url", help="A worker's web; default: made of AGG_WEB_ADVERTISED_URL, or AGG_WEB_HOST and _PORT."),
+        option("--operator", help="Who acts; default: the user's name on this machine."),
+    )
+    def batches(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
+        """List batches, show one, or complete, discard or extend it.
+
+        \b
+        faust -A app batches [list] [--status open]
+        faust -A app batches show BATCH_ID
+        faust -A app batches complete BATCH_ID
+        faust -A app batches discard BATCH_ID
+        faust -A app batches extend BATCH_ID --seconds 10
+
+        Any worker is asked over HTTP and answers for all of them. Where the workers have a token it is taken from
+        AGG_WEB_TOKEN; actions need one.
+
+        The exit code is 0 when the answer is whole or the action is accepted, 1 when not, 2 when an option is wrong.
+        """  # noqa: D301 - `\b` is click's
+        try:
+            _check(**given)
+            return asyncio.run(_run(settings, _url(settings, given.pop("url")), **given))
+        except click.UsageError as error:  # Faust would make a failure of it
+            error.show()
+            return error.exit_code
+        except RefusedError as error:
+            click.echo(str(error), err=True)
+            return FAILED
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+def _check(
+    action: str, batch_id: str | None, seconds: float | None, status: str | None, limit: int | None, **_: Any
+) -> None:
+    message = None
+    if (action == LIST) != (batch_id is None):
+        message = "a batch id is for all but list" if action == LIST else f"{action} needs a batch id"
+    elif (action == Action.EXTEND) != (seconds is not None):
+        message = "extend needs --seconds" if seconds is None else "--seconds is for extend"
+    elif action != LIST and (status is not None or limit is not None):
+        message = "--status and --limit are for list"
+    if message is not None:
+        raise click.UsageError(message)
+
+
+def _url(settings: Settings, given: str | None) -> str:
+    if given is not None:
+        if URL(given).scheme not in {"http", "https"}:
+            message = "--url must be http://host:port or https://host:port"
+            raise click.UsageError(message)
+        return given.rstrip("/")
+    if settings.web_advertised_url is not None:
+        return settings.web_advertised_url
+    if settings.web_port == 0:
+        message = "give --url: with AGG_WEB_PORT=0 each worker takes a port of its own, which its log names"
+        raise click.UsageError(message)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web_host, settings.web_host)  # noqa: S104 - compared
+    return http_url(host, settings.web_port)
+
+
+async def _run(
+    settings: Settings,
+    url: str,
+    *,
+    action: str,
+    batch_id: str | None,
+    seconds: float | None,
+    status: str | None,
+    limit: int | None,
+    as_json: bool,
+    operator: str | None,
+) -> int:
+    async with _Worker(url, settings, operator) as worker:
+        if action == LIST:
+            return await _list(worker, settings.timezone, status=status, limit=limit or 100, as_json=as_json)
+        path = f"/batches/{quote(batch_id or '', safe='')}"
+        if action == SHOW:
+            batch = await worker.ask("GET", path)
+            click.echo(orjson.dumps(batch) if as_json else "\n".join(full(batch, settings.timezone)))
+            return 0
+        accepted = await worker.ask("POST", f"{path}/{action}", {"seconds": seconds} if seconds is not None else None)
+        if as_json:
+            click.echo(orjson.dumps(accepted))
+        else:
+            deadline = shown_time(accepted["deadline"], settings.timezone)
+            by = printable(accepted["by"])
+            click.echo(f"{action} of {printable(accepted['batch_id'])} by {by} is accepted; deadline {deadline}")
+        return 0
+
+
+async def _list(worker: _Worker, timezone: ZoneInfo, *, status: str | None, limit: int, as_json: bool) -> int:
+    rows: list[Row] = []
+    incomplete: set[str] = set()
+    cursor: str | None = ""
+    while cursor is not None and len(rows) < limit:
+        query = {"status": status or "", "limit": min(PAGE, limit - len(rows)), "cursor": cursor}
+        page = await worker.ask("GET", f"/batches?{urlencode(query)}")
+        rows += page["batches"]
+        incomplete.update(page["incomplete"])
+        cursor = page["next"]
+    if as_json:
+        for row in rows:
+            click.echo(orjson.dumps(row))
+    elif rows:
+        click.echo("\n".join(table(rows, timezone, time.time(), terminal_width())))
+    else:
+        click.echo("no batches")
+    if cursor is not None:
+        click.echo(f"only the newest {len(rows)} are listed; --limit takes more", err=True)
+    for url in sorted(incomplete):
+        click.echo(f"not complete: the worker at {printable(url)} did not answer", err=True)
+    return FAILED if incomplete else 0
+
+
+class _Worker:
+    """A worker's web."""
+
+    def __init__(self, url: str, settings: Settings, operator: str | None) -> None:
+        self._url = url
+        self._headers = {"x-operator": quote(operator or _user())}
+        if settings.web_token is not None:
+            self._headers["authorization"] = f"Bearer {settings.web_token.get_secret_value()}"
+
+    async def __aenter__(self) -> _Worker:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def ask(self, method: str, path: str, body: Row | None = None) -> Row:
+        """What it answers.
+
+        Raises:
+            RefusedError: It does not, or with an error.
+        """
+        url = URL(self._url + path, encoded=True)
+        try:
+            async with self._session.request(
+                method, url, headers=self._headers, json=body, allow_redirects=False
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            message = f"no worker's web answers at {self._url}: {error or repr(error)}; name one with --url"
+            raise RefusedError(message) from error
+        try:
+            answered: Row = orjson.loads(content)
+            if answer.ok and answer.status < 300:  # noqa: PLR2004 - a redirect is no answer
+                return answered
+            raise RefusedError(printable(answered["error"]["message"]))
+        except (ValueError, LookupError, TypeError) as error:
+            message = f"what answers at {self._url} with status {answer.status} is no worker's web"
+            raise RefusedError(message) from error
+
+
+def table(rows: Sequence[Row], timezone: ZoneInfo, now: float, width: int | None) -> list[str]:
+    """Lines of a table with its headings, each cut at `width` characters; None: not cut. `now` is Unix seconds."""
+    return table_lines(HEADINGS, [_cells(row, timezone, now) for row in rows], width)
+
+
+def full(batch: Row, timezone: ZoneInfo) -> list[str]:
+    """One batch with its stations, as lines."""
+    times = {name: shown_time(batch[name], timezone) for name in ("opened_at", "deadline", "closed_at") if batch[name]}
+    named = {name: batch[name] for name in ("batch_id", "status", "completed_by", "revision", "partition", "worker")}
+    lines = [
+        f"{name}:".ljust(14) + printable(str(value)) for name, value in (named | times).items() if value is not None
+    ]
+    lines.append("arrived:".ljust(14) + f"{batch['arrived_count']} of {batch['expected_count']}")
+    for name in ("missing", "empty"):
+        if batch[name]:
+            lines.append(f"{name} ({len(batch[name])}):")
+            lines += [f"    {printable(station, _NAME_SHOWN)}" for station in batch[name]]
+    if batch["failed"]:
+        lines.append(f"failed ({len(batch['failed'])}):")
+        lines += [
+            f"    {printable(one['station_id'], _NAME_SHOWN)}: {printable(one['error'])}" for one in batch["failed"]
+        ]
+    return lines
+
+
+def _cells(row: Row, timezone: ZoneInfo, now: float) -> tuple[str, ...]:
+    return (
+        printable(row["batch_id"], _NAME_SHOWN),
+        row["status"],
+        row["completed_by"] or "-",
+        f"{row['arrived_count']}/{row['expected_count']}",
+        str(row["failed_count"] or "-"),
+        str(row["empty_count"] or "-"),
+        shown_time(row["opened_at"], timezone),
+        shown_time(row["deadline"], timezone),
+        f"{row['deadline'] - now:.1f} s" if row["status"] == "open" else "-",
+        printable(row["worker"], _NAME_SHOWN),
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a process whose user has no name
+        return "shell"

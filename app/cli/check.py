@@ -1,0 +1,147 @@
+"""What `faust -A app check` looks at: settings, functions, broker and topics, as a worker would need them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from mode.utils.imports import cwd_in_path
+
+from app.callbacks.loading import FunctionError, load_function
+from app.callbacks.user_functions import NO_CALLBACK
+from app.cli.printing import counted
+from app.kafka.client import administering
+from app.kafka.topics import LARGEST, TopicSpec, largest_messages, topic_specs
+from app.messages.output import RECORD_OVERHEAD
+from app.settings import Settings
+
+__all__ = ["Finding", "Mark", "Topic", "broker_problem", "check_cluster", "check_functions", "check_topics"]
+
+
+class Mark(StrEnum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "WRONG"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table."""
+
+    mark: Mark
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as it is on the broker; `largest` message in bytes, None if the broker does not say."""
+
+    partitions: int
+    largest: int | None
+
+
+def check_functions(settings: Settings) -> list[Finding]:
+    """Import the user's functions as a worker does."""
+    findings = []
+    if settings.callback is None and settings.batch_callback is None:
+        findings.append(Finding(Mark.WRONG, "AGG_CALLBACK", NO_CALLBACK.removeprefix("AGG_CALLBACK is ")))
+    for key, spec in (
+        ("AGG_CALLBACK", settings.callback),
+        ("AGG_BATCH_CALLBACK", settings.batch_callback),
+        ("AGG_RESULT_HANDLER", settings.result_handler),
+        ("AGG_STATION_RESULT_HANDLER", settings.station_result_handler),
+    ):
+        if spec is None:
+            continue
+        try:
+            with cwd_in_path():
+                load_function(spec, key)
+        except FunctionError as error:
+            findings.append(Finding(Mark.WRONG, key, str(error).removeprefix(f"{key}={spec}: ")))
+        else:
+            findings.append(Finding(Mark.OK, key, spec))
+    return findings
+
+
+def broker_problem(settings: Settings, error: Exception) -> str:
+    """Say what is wrong with the broker, and what to do."""
+    servers = ", ".join(settings.bootstrap_servers)
+    if isinstance(error, KafkaConnectionError):  # its text names the same address in its own way
+        return f"no broker answers at {servers}: start it, or set AGG_BROKER"
+    return f"the broker at {servers} refuses: {error or repr(error)}"
+
+
+async def check_cluster(settings: Settings) -> list[Finding]:
+    """Connect, and look at every topic; nothing is created."""
+    try:
+        async with administering(settings) as admin:
+            brokers = len((await admin.describe_cluster())["brokers"])
+            topics = await _topics(admin, [*settings.foreign_topics, *(spec.name for spec in topic_specs(settings))])
+    except (KafkaError, OSError) as error:
+        return [Finding(Mark.WRONG, "broker", broker_problem(settings, error))]
+    servers = ", ".join(settings.bootstrap_servers)
+    found = Finding(Mark.OK, "broker", f"{servers}: {counted(brokers, 'broker')}")
+    return [found, *check_topics(settings, topics, brokers=brokers)]
+
+
+def check_topics(settings: Settings, topics: Mapping[str, Topic], *, brokers: int) -> list[Finding]:
+    """Hold the topics that there are against those that a worker needs."""
+    specs = topic_specs(settings)
+    own = {spec.name for spec in specs}  # the output topic may be a context topic, too
+    foreign = [name for name in settings.foreign_topics if name not in own]
+    sources = [_foreign(settings, name, topics.get(name)) for name in foreign]
+    findings = [*sources, *(_own(spec, topics.get(spec.name), settings) for spec in specs)]
+    missing = any(spec.name not in topics for spec in specs)
+    if missing and settings.replication_factor > brokers:
+        text = f"is {settings.replication_factor}, more than there are brokers ({brokers}): no topic can be created"
+        findings.append(Finding(Mark.WRONG, "AGG_REPLICATION_FACTOR", text))
+    return findings
+
+
+def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
+    kind = "source topic"
+    if name in settings.passthrough_topics:
+        kind = "pass-through topic"
+    elif name in settings.context_topics:
+        kind = "context topic"
+    if topic is None:
+        text = f"{kind}: not there; whoever sends creates it, or `faust -A app send --create`"
+        return Finding(Mark.WRONG, name, text)
+    return Finding(Mark.OK, name, f"{kind}: {counted(topic.partitions, 'partition')}")
+
+
+def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
+    is_output = spec.name == settings.output_topic
+    kind = "output topic: " if is_output else ""
+    if topic is None:
+        wanted = counted(spec.partitions, "partition")
+        return Finding(Mark.NOTE, spec.name, f"{kind}not there yet; a worker creates it with {wanted}")
+    problems = []
+    if spec.exact and topic.partitions != spec.partitions:
+        problems.append(
+            f"{counted(topic.partitions, 'partition')}, but AGG_PARTITIONS is {spec.partitions}; set that to what the "
+            "topics have, or take another AGG_APP_ID"
+        )
+    needed = settings.max_message_bytes + RECORD_OVERHEAD if is_output else int(spec.config[LARGEST])
+    if topic.largest is not None and topic.largest < needed:
+        reason = "AGG_MAX_MESSAGE_BYTES needs" if is_output else "a worker needs"
+        remedy = ", or lower the setting" if is_output else ""
+        problems.append(f"{LARGEST} is {topic.largest}, but {reason} {needed}; raise the topic's{remedy}")
+    if problems:
+        return Finding(Mark.WRONG, spec.name, kind + "; ".join(problems))
+    return Finding(Mark.OK, spec.name, f"{kind}{counted(topic.partitions, 'partition')}")
+
+
+async def _topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Topic]:
+    partitions = {
+        topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]
+    }
+    there = [name for name in names if name in partitions]
+    largest = await largest_messages(admin, there)
+    return {name: Topic(partitions[name], largest.get(name)) for name in there}

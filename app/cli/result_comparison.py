@@ -1,0 +1,215 @@
+"""Whether two output topics hold the same results, whatever their shapes: one message a station, or one a batch. Pure.
+
+Results are joined by station and time. Of two lists of a station's results those belong together that are each the
+other's nearest in time: so a result that is missing on one side does not shift all that come after it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from app.inputs.timestamps import parse_time
+from app.messages.message import InMessage
+
+__all__ = ["Found", "Pair", "Reader", "join"]
+
+STATION_KEYS = ("station_id", "stationId")
+LATEST = 2e11  # no time of a result: a calendar must be able to show it
+_BATCH_TIME = re.compile(r"_([0-9]{1,12})\Z")
+
+_at = attrgetter("at")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One station's result in a topic.
+
+    Attributes:
+        station_id: whose.
+        at: what it is joined by, Unix seconds.
+        written: when its message was written, Unix seconds.
+        result: what the model has returned, as JSON holds it.
+        place: where it stands, for a report.
+    """
+
+    station_id: str
+    at: float
+    written: float
+    result: Any
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What belongs together; one of them may be missing, not both."""
+
+    old: Found | None
+    new: Found | None
+
+    @property
+    def same(self) -> bool:
+        """Whether both are there and equal."""
+        return self.old is not None and self.new is not None and self.old.result == self.new.result
+
+    @property
+    def found(self) -> list[Found]:
+        """The ones that are there."""
+        return [one for one in (self.old, self.new) if one is not None]
+
+    def within(self, since: float, until: float) -> bool:
+        """Whether one of them was written in that time."""
+        return any(since <= one.written <= until for one in self.found)
+
+
+class Reader:
+    """Reads the results of one topic out of its messages, which are given in the order of each partition.
+
+    Args:
+        timezone: of times that name none.
+        time_field: the field of a station's message that has its time; a batch's is then that at the end of its id.
+            None: the time when a station's message was written, and when a batch was opened.
+    """
+
+    def __init__(self, timezone: ZoneInfo, time_field: str | None) -> None:
+        self._timezone = timezone
+        self._time_field = time_field
+        self._singles: list[Found] = []
+        self._batches: dict[str, dict[int, dict[int, list[Found]]]] = {}
+        self.unreadable: list[str] = []  # places of messages in which no result could be found
+
+    def take(self, message: InMessage) -> None:
+        """Read one message. Tombstones are passed over."""
+        if message.value is None:
+            return
+        place = f"{message.topic}[{message.partition}]@{message.offset}"
+        try:
+            value = orjson.loads(message.value)
+            if isinstance(value, dict) and isinstance(value.get("stations"), list):
+                self._take_batch(message, value, place)
+            else:
+                self._singles.append(self._single(message, value, place))
+        except (ValueError, TypeError, LookupError, AttributeError):
+            self.unreadable.append(place)
+
+    def results(self) -> list[Found]:
+        """All results: of a batch those of its last revision, of several copies of a message one.
+
+        Copies of a station's message can be told only by a time that it has itself.
+        """
+        newest = (revisions[max(revisions)] for revisions in self._batches.values())
+        singles = self._singles
+        if self._time_field is not None:
+            singles = list({(one.station_id, one.at, _text(one.result)): one for one in reversed(singles)}.values())
+        return [*singles, *(one for parts in newest for part in parts.values() for one in part)]
+
+    def _take_batch(self, message: InMessage, value: dict[str, Any], place: str) -> None:
+        batch_id = value.get("batch_id") or (message.key or b"").decode()
+        meta = value.get("meta") or {}
+        headers = dict(message.headers)
+        revision, part = int(headers.get("revision", b"1")), int(headers.get("part", b"1"))
+        at = float(meta.get("opened_at", message.timestamp))
+        if self._time_field is not None and (found := _BATCH_TIME.search(batch_id)):
+            at = float(found[1])
+        if not 0 <= at < LATEST:
+            raise ValueError(at)
+        stations = [(_station_of(result), _bare(result)) for result in value["stations"]]
+        self._batches.setdefault(batch_id, {}).setdefault(revision, {})[part] = [
+            Found(station_id, at, message.timestamp, result, f"{place} ({batch_id})") for station_id, result in stations
+        ]
+
+    def _single(self, message: InMessage, value: Any, place: str) -> Found:
+        if isinstance(value, dict) and any(key in value for key in STATION_KEYS):
+            station_id = _station_of(value)
+        else:
+            station_id = (message.key or b"").decode() or _no_station()
+        at = message.timestamp
+        if self._time_field is not None:
+            at = self._time_of(value)
+        wanted = value
+        if isinstance(value, dict):
+            left_out = {"module", self._time_field}
+            wanted = value["result"] if "result" in value else {k: v for k, v in value.items() if k not in left_out}
+        return Found(station_id, at, message.timestamp, _bare(wanted), place)
+
+    def _time_of(self, value: Any) -> float:
+        for holder in (value, value.get("result")):
+            if isinstance(holder, dict) and self._time_field in holder:
+                seconds = parse_time(holder[self._time_field], self._timezone)
+                if seconds is not None:
+                    return float(int(seconds))
+        raise LookupError(self._time_field)
+
+
+def join(old: Iterable[Found], new: Iterable[Found], *, within: float) -> list[Pair]:
+    """Every result once: with its counterpart where there is one at most `within` seconds away. By time."""
+    olds, news = _by_station(old), _by_station(new)
+    pairs: list[Pair] = []
+    for station_id in olds.keys() | news.keys():
+        pairs += _join_station(olds[station_id], news[station_id], within)
+    return sorted(pairs, key=lambda pair: min((one.at, one.station_id) for one in pair.found))
+
+
+def _by_station(found: Iterable[Found]) -> defaultdict[str, list[Found]]:
+    by_station: defaultdict[str, list[Found]] = defaultdict(list)
+    for one in found:
+        by_station[one.station_id].append(one)
+    for results in by_station.values():
+        results.sort(key=_at)
+    return by_station
+
+
+def _join_station(olds: Sequence[Found], news: Sequence[Found], within: float) -> list[Pair]:
+    """Both in the order of their times."""
+    pairs: list[Pair] = []
+    joined: set[int] = set()
+    for index, old in enumerate(olds):
+        other = _nearest(news, old.at)
+        if other is not None and abs(news[other].at - old.at) <= within and _nearest(olds, news[other].at) == index:
+            joined.add(other)
+            pairs.append(Pair(old, news[other]))
+        else:
+            pairs.append(Pair(old, None))
+    return pairs + [Pair(None, new) for index, new in enumerate(news) if index not in joined]
+
+
+def _nearest(results: Sequence[Found], at: float) -> int | None:
+    """Index of the result that is nearest in time; of equal ones the first."""
+    right = bisect.bisect_left(results, at, key=_at)
+    around = [index for index in (right - 1, right) if 0 <= index < len(results)]
+    if not around:
+        return None
+    nearest = min(around, key=lambda index: abs(results[index].at - at))
+    return bisect.bisect_left(results, results[nearest].at, key=_at)
+
+
+def _station_of(result: dict[str, Any]) -> str:
+    for key in STATION_KEYS:
+        if isinstance(result.get(key), str | int):
+            return str(result[key])
+    return _no_station()
+
+
+def _text(result: Any) -> bytes:
+    return orjson.dumps(result, option=orjson.OPT_SORT_KEYS)
+
+
+def _no_station() -> str:
+    message = "no station id"
+    raise LookupError(message)
+
+
+def _bare(result: Any) -> Any:
+    """What the model has returned: without the id that a batch's list adds, and without its wrapping."""
+    if not isinstance(result, dict):
+        return result
+    bare = {name: value for name, value in result.items() if name not in STATION_KEYS}
+    return bare["result"] if bare.keys() == {"result"} else bare

@@ -1,0 +1,193 @@
+"""What the callback gets: one station's records -> columns aligned in time (CONTRACT 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, gap_alone
+from app.inputs.grouping import STATION_ID_KEYS, Record, id_key
+from app.inputs.guns import POWER, AlignmentError, describe, gun_columns, one_gun_row
+from app.inputs.timestamps import EARLIEST, TIME_KEYS, Moment, format_time, record_moment
+from app.settings.enums import Fill
+
+__all__ = ["MAX_POINTS", "Alignment", "AlignmentError", "Columns", "align"]
+
+Columns = dict[str, list[Any]]
+"""Name -> T values (`sendTime` and scalars), G values (`gunNo`, `hostCode`) or T rows of G values (gun lists)."""
+
+MAX_POINTS = 100_000
+"""The most points that a window without a size may come to: one wrong time among the records must not fill memory."""
+
+_NO_SCALARS = frozenset({*STATION_ID_KEYS, *TIME_KEYS, "gunPower"})
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """How the records of a station become columns.
+
+    Raises:
+        ValueError: A step or size below 1, or a size without a step.
+    """
+
+    timezone: ZoneInfo
+    """The zone of times that name none, and of the column `sendTime`."""
+    fill: Fill = Fill.ZERO
+    """What stands where no record gave a value."""
+    window_step: int | None = None
+    """Seconds between the points that are inserted where no record is; None: nothing is inserted."""
+    window_size: int | None = None
+    """Points back from the latest one that are inserted; None: back to the earliest one."""
+
+    def __post_init__(self) -> None:
+        if self.window_step is not None and self.window_step < 1:
+            message = f"window_step is {self.window_step}, not at least 1 second"
+            raise ValueError(message)
+        if self.window_size is not None and (self.window_step is None or self.window_size < 1):
+            message = (
+                f"window_size is {self.window_size} with window_step {self.window_step}: it needs both to be at least 1"
+            )
+            raise ValueError(message)
+
+
+def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
+    """Turn one station's records into aligned columns.
+
+    Points: records of one second of the clock on the wall are one point. Missing points are inserted as `alignment`
+    asks; none that a record gave is ever left out. When no record has a usable time, each record is a row of its own,
+    in the order given, with `sendTime` None and nothing inserted.
+
+    Columns, in this order:
+
+    - `sendTime`: T texts `YYYY-MM-DD HH:MM:SS`, ascending, no repeats.
+    - `gunNo`, `hostCode`: G texts, only when a record has a `gunPower`. See `app.guns.gun_columns`.
+    - every list of `gunPower` besides gunNo: T rows of G values, numbers where its name begins with `outputPower`.
+    - every other field of the records besides `stationId`, `station_id`, another key that holds the station id, and
+      the keys of time: T values as they came, text, booleans and nested values too; of one point the last known value
+      wins. `hostCode` is such a field when no record has a `gunPower`.
+
+    null is the same as a field that is not there. Gaps are filled as `app.fill.fill_series` says. What is returned may
+    share nested values of fields with the records, nothing else.
+
+    Args:
+        records: The station's records, in the order they came in.
+        alignment: Timezone, fill and window.
+        id_keys: The keys that may hold a record's station id on their topic.
+
+    Raises:
+        AlignmentError: See `app.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a number;
+            a field has the name of a gun column; some records have a usable time and others not (app.realtime rejects
+            those); the window comes to more than `MAX_POINTS`.
+    """
+    no_scalars = _NO_SCALARS
+    if id_keys is not STATION_ID_KEYS:
+        no_scalars = no_scalars.union(key for record in records if (key := id_key(record, id_keys)))
+    if len(records) == 1 and alignment.window_size is None:
+        columns = _align_one(records[0], alignment, no_scalars)
+        if columns is not None:
+            return columns
+    return _align_many(records, alignment, no_scalars)
+
+
+def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns | None:
+    """Align a single faultless record as `_align_many` would, many times faster; None when it needs the long way."""
+    moment = record_moment(record, alignment.timezone)
+    columns: Columns = {"sendTime": [None if moment is None else moment.text]}
+    gun_power = record.get("gunPower")
+    if gun_power is not None:
+        guns = one_gun_row(record, gun_power)
+        if guns is None:
+            return None
+        columns.update(guns)
+    for name, value in record.items():
+        if name in no_scalars or (name == "hostCode" and gun_power is not None):
+            continue
+        if name in columns:
+            return None
+        kind = type(value)
+        if kind is float or kind is int:
+            columns[name] = [value]
+        elif value is None:
+            columns[name] = [gap_alone(alignment.fill)]
+        elif name.startswith(POWER):
+            return None
+        else:
+            columns[name] = [value]
+    return columns
+
+
+def _align_many(records: Sequence[Record], alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns:
+    timeline = _timeline(records, alignment)
+    columns: Columns = {"sendTime": timeline.points}
+    guns = gun_columns(records, timeline)
+    columns.update(guns)
+    names: Record = {}
+    for record in records:
+        names.update(record)  # Only for its keys, in order of first appearance.
+    for name in names:
+        if name in no_scalars or (guns and name == "hostCode"):
+            continue
+        if name in guns:
+            message = (
+                f"{name} is a field of a record and the name of a gun column; only one of them can be the column {name}"
+            )
+            raise AlignmentError(message)
+        columns[name] = _scalar_column(name, records, timeline)
+    return columns
+
+
+def _timeline(records: Sequence[Record], alignment: Alignment) -> Timeline:
+    moments = [record_moment(record, alignment.timezone) for record in records]
+    timed = [moment for moment in moments if moment is not None]
+    if not timed:
+        return Timeline([None] * len(records), range(len(records)), alignment.fill)
+    if len(timed) < len(records):
+        message = f"record {moments.index(None) + 1} of {len(records)} has no usable time and others have one"
+        raise AlignmentError(message)
+    texts = {moment.text for moment in timed}
+    if alignment.window_step is not None:
+        texts.update(_window(timed, alignment.window_step, alignment))
+    points = sorted(texts)
+    row_of = {text: row for row, text in enumerate(points)}
+    return Timeline([*points], [row_of[moment.text] for moment in timed], alignment.fill)
+
+
+def _window(timed: list[Moment], step: int, alignment: Alignment) -> list[str]:
+    """Return the texts of the window's points, from the latest back."""
+    latest = math.floor(max(moment.seconds for moment in timed))
+    if alignment.window_size is None:
+        earliest = math.floor(min(moment.seconds for moment in timed))
+        size = (latest - earliest) // step + 1
+        if size > MAX_POINTS:
+            ends = [format_time(end, alignment.timezone) for end in (earliest, latest)]
+            message = (
+                f"sendTime from {ends[0]} to {ends[1]} comes to {size} points {step} s apart;"
+                f" at most {MAX_POINTS} are inserted without AGG_WINDOW_SIZE"
+            )
+            raise AlignmentError(message)
+    else:
+        size = min(alignment.window_size, (latest - EARLIEST) // step + 1)
+    return [format_time(latest - back * step, alignment.timezone) for back in range(size)]
+
+
+def _scalar_column(name: str, records: Sequence[Record], timeline: Timeline) -> list[Any]:
+    given = [record.get(name) for record in records]
+    if name.startswith(POWER):
+        _check_power(name, given, timeline)
+    values: list[Any] = [None] * len(timeline.points)
+    for row, value in zip(timeline.rows, given, strict=True):
+        if value is not None:
+            values[row] = value
+    return fill_series(values, timeline)
+
+
+def _check_power(name: str, given: list[Any], timeline: Timeline) -> None:
+    if NUMBERS.issuperset(map(type, given)):
+        return
+    for value, row in zip(given, timeline.rows, strict=True):
+        if value is not None and type(value) not in NUMBERS:
+            message = f"{name} {timeline.place(row)} is {describe(value)}, not a number"
+            raise AlignmentError(message)

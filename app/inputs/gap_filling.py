@@ -1,0 +1,107 @@
+"""Filling the gaps of a column (`AGG_FILL`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from app.settings.enums import Fill
+
+__all__ = ["NUMBERS", "Timeline", "fill_series", "gap_alone"]
+
+NUMBERS = frozenset({int, float})
+"""The types of JSON numbers. bool is none of them, so types are compared, not asked with isinstance."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The T points of a station and where its records stand on them."""
+
+    points: list[str | None]
+    """T texts `YYYY-MM-DD HH:MM:SS`, strictly ascending, or T times None."""
+    rows: Sequence[int]
+    """For each record the row of its point."""
+    fill: Fill
+    """What stands where no record gave a value."""
+
+    @cached_property
+    def positions(self) -> list[float]:
+        """T places on an axis of seconds, strictly ascending; points without a time are equally far apart.
+
+        The axis is that of the clock on the wall, whose texts ascend even where the clock is set back.
+        """
+        return [
+            float(row) if point is None else datetime.fromisoformat(point).replace(tzinfo=UTC).timestamp()
+            for row, point in enumerate(self.points)
+        ]
+
+    def place(self, row: int) -> str:
+        """Say where a row stands, for an error."""
+        point = self.points[row]
+        return f"in record {row + 1}, which has no time," if point is None else f"at {point}"
+
+
+def gap_alone(fill: Fill) -> float | None:
+    """Return what a gap becomes in a column that has no value at all."""
+    return 0.0 if fill is Fill.ZERO else None
+
+
+def fill_series(values: list[Any], timeline: Timeline) -> list[Any]:
+    """Fill the gaps (None) of one series of values in ascending time.
+
+    A series is numeric when every known value is a number; one without any known value counts as numeric.
+
+    - `zero`: 0.0 in a numeric series; other gaps stay None, since no text means zero.
+    - `missing`: gaps stay None.
+    - `forward`: the last known value before; leading gaps stay None, nothing is known there.
+    - `linear`: numeric: on the straight line in time between the known neighbours, and at both ends the nearest known
+      value; other series: as `forward`.
+
+    Args:
+        values: T values; not changed.
+        timeline: The rule, and the places in time.
+
+    Returns:
+        T values; the same list when it has no gaps.
+    """
+    fill = timeline.fill
+    kinds = set(map(type, values))
+    if type(None) not in kinds or fill is Fill.MISSING:
+        return values
+    kinds.discard(type(None))
+    numeric = kinds <= NUMBERS
+    if not kinds:
+        return [gap_alone(fill)] * len(values)
+    if fill is Fill.ZERO:
+        return [0.0 if value is None else value for value in values] if numeric else values
+    if fill is Fill.LINEAR and numeric:
+        return _interpolate(values, timeline.positions)
+    return _carry_forward(values)
+
+
+def _carry_forward(values: list[Any]) -> list[Any]:
+    filled: list[Any] = []
+    last: Any = None
+    for value in values:
+        if value is not None:
+            last = value
+        filled.append(last)
+    return filled
+
+
+def _interpolate(values: list[Any], positions: Sequence[float]) -> list[Any]:
+    """Fill between known values on a straight line; at least one value is known."""
+    known = [row for row, value in enumerate(values) if value is not None]
+    filled = values.copy()
+    filled[: known[0]] = [values[known[0]]] * known[0]
+    filled[known[-1] :] = [values[known[-1]]] * (len(values) - known[-1])
+    for left, right in pairwise(known):
+        start, rise = values[left], values[right] - values[left]
+        span = positions[right] - positions[left]
+        for row in range(left + 1, right):
+            filled[row] = start + rise * ((positions[row] - positions[left]) / span)
+    return filled

@@ -1,0 +1,193 @@
+"""The guns of one station: `gunPower` of its records -> the columns of T x G values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.inputs.gap_filling import NUMBERS, Timeline, fill_series
+from app.settings.enums import Fill
+
+__all__ = ["POWER", "RESERVED", "AlignmentError", "describe", "gun_columns", "one_gun_row"]
+
+POWER = "outputPower"
+"""A field whose name begins so holds numbers; `gunPowerMode`, or a list `gunType` of the guns, may well be text."""
+RESERVED = frozenset({"sendTime", "gunNo", "hostCode"})
+"""Columns that the framework makes; no list of `gunPower` besides gunNo may have such a name."""
+
+_CODES = frozenset({str, int})
+_NUMBERS_AND_GAPS = NUMBERS | {type(None)}
+_SHOWN = 60
+
+
+class AlignmentError(ValueError):
+    """A station's records cannot be aligned; the text names the field, the time and what was found."""
+
+
+def describe(value: Any) -> str:
+    """Name a value that was found where another kind was wanted, for an error."""
+    if isinstance(value, list | dict):
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def one_gun_row(record: dict[str, Any], gun_power: Any) -> dict[str, list[Any]] | None:
+    """Make the columns of a single record the quick way.
+
+    Returns:
+        What `gun_columns` returns for this record alone, provided that it is faultless, has no gaps, each gun once and
+        numbers in all its lists, and codes as text; else None.
+    """
+    if type(gun_power) is not dict:
+        return None
+    gun_nos = gun_power.get("gunNo")
+    host = record.get("hostCode")
+    if type(gun_nos) is not list or not {str}.issuperset(map(type, gun_nos)) or type(host) not in {str, type(None)}:
+        return None
+    count = len(gun_nos)
+    if len(set(gun_nos)) != count:
+        return None
+    columns: dict[str, list[Any]] = {"gunNo": gun_nos.copy(), "hostCode": [host] * count}
+    for name, cells in gun_power.items():
+        if name in RESERVED:
+            if name == "gunNo":
+                continue
+            return None
+        if type(cells) is not list or len(cells) != count or not NUMBERS.issuperset(map(type, cells)):
+            return None
+        columns[name] = [cells.copy()]
+    return columns
+
+
+def gun_columns(records: Sequence[dict[str, Any]], timeline: Timeline) -> dict[str, list[Any]]:
+    """Align the guns of a station.
+
+    A gun is known by (hostCode, gunNo), both as text; hostCode is None where a record has none. Cells of one point and
+    gun are merged: the last known one wins, within a record too. A gun list that is null, or not there, is all gaps.
+
+    Args:
+        records: The station's records.
+        timeline: The T points, the records' rows on them, and how gaps are filled, each gun for itself.
+
+    Returns:
+        `gunNo` and `hostCode` (G values, guns in order of first appearance), then each list of `gunPower` (T rows of G
+        values) in order of first appearance. Nothing at all when no record has a `gunPower`.
+
+    Raises:
+        AlignmentError: `gunPower` is no object, gunNo no list of texts or integers, a gun list ragged, one whose name
+            begins with `outputPower` holding something else than numbers and nulls, hostCode neither text nor integer.
+    """
+    table = _GunTable()
+    for record, row in zip(records, timeline.rows, strict=True):
+        if record.get("gunPower") is not None:
+            table.read(record, row, timeline)
+    if not table.found:
+        return {}
+    columns: dict[str, list[Any]] = {
+        "gunNo": [gun_no for _, gun_no in table.guns],
+        "hostCode": [host for host, _ in table.guns],
+    }
+    for name in table.cells:
+        columns[name] = table.matrix(name, timeline)
+    return columns
+
+
+Slots = list[int]
+"""The columns of a record's guns in the order of its lists."""
+
+
+@dataclass(slots=True)
+class _GunTable:
+    found: bool = False
+    """Some record has a `gunPower`."""
+    guns: dict[tuple[str | None, str], int] = field(default_factory=dict)
+    """(hostCode, gunNo) -> column."""
+    cells: dict[str, list[tuple[int, Slots, list[Any]]]] = field(default_factory=dict)
+    """Gun list's name -> (row, slots, values) of each record that has it."""
+    layouts: dict[tuple[Any, ...], Slots] = field(default_factory=dict)
+    """Host and gun numbers as they came -> slots: a station's records mostly repeat the same guns."""
+
+    def read(self, record: dict[str, Any], row: int, timeline: Timeline) -> None:
+        """Take in one record's guns; raises AlignmentError."""
+        gun_power = record["gunPower"]
+        self.found = True
+        if type(gun_power) is not dict:
+            message = f"gunPower {timeline.place(row)} is {describe(gun_power)}, not an object"
+            raise AlignmentError(message)
+        slots = self._slots(record.get("hostCode"), gun_power.get("gunNo"), timeline, row)
+        for name, values in gun_power.items():
+            if name == "gunNo":
+                continue
+            if name in RESERVED:
+                message = f"gunPower.{name} {timeline.place(row)}: a gun list cannot have the name of the column {name}"
+                raise AlignmentError(message)
+            entries = self.cells.setdefault(name, [])
+            if values is not None:
+                _check_cells(name, values, len(slots), timeline, row)
+                entries.append((row, slots, values))
+
+    def _slots(self, host: Any, gun_nos: Any, timeline: Timeline, row: int) -> Slots:
+        if gun_nos is None:
+            gun_nos = []
+        if type(gun_nos) is not list:
+            message = f"gunPower.gunNo {timeline.place(row)} is {describe(gun_nos)}, not a list"
+            raise AlignmentError(message)
+        if not _CODES.issuperset(map(type, gun_nos)):
+            wrong = next(gun_no for gun_no in gun_nos if type(gun_no) not in _CODES)
+            message = f"gunPower.gunNo {timeline.place(row)} holds {describe(wrong)}, not text or an integer"
+            raise AlignmentError(message)
+        if host is not None and type(host) not in _CODES:
+            message = f"hostCode {timeline.place(row)} is {describe(host)}, not text or an integer"
+            raise AlignmentError(message)
+        layout = (host, *gun_nos)
+        slots = self.layouts.get(layout)
+        if slots is None:
+            code = None if host is None else str(host)
+            slots = [self.guns.setdefault((code, str(gun_no)), len(self.guns)) for gun_no in gun_nos]
+            self.layouts[layout] = slots
+        return slots
+
+    def matrix(self, name: str, timeline: Timeline) -> list[list[Any]]:
+        """Return the T rows of one gun list, gaps filled."""
+        rows: list[list[Any] | None] = [None] * len(timeline.points)
+        # One layout with each gun once: the lists of the records are the rows already.
+        straight = len(self.layouts) == 1 and all(len(slots) == len(self.guns) for slots in self.layouts.values())
+        for row, slots, values in self.cells[name]:
+            merged = rows[row]
+            if merged is None and straight:
+                rows[row] = values.copy()
+                continue
+            if merged is None:
+                merged = rows[row] = [None] * len(self.guns)
+            for slot, value in zip(slots, values, strict=True):
+                if value is not None:
+                    merged[slot] = value
+        return _fill_matrix([[None] * len(self.guns) if row is None else row for row in rows], timeline)
+
+
+def _check_cells(name: str, values: Any, guns: int, timeline: Timeline, row: int) -> None:
+    if type(values) is not list:
+        problem = f"is {describe(values)}, not a list"
+    elif len(values) != guns:
+        problem = f"has {len(values)} values for the {guns} guns of gunNo"
+    elif name.startswith(POWER) and not _NUMBERS_AND_GAPS.issuperset(map(type, values)):
+        wrong = next(value for value in values if type(value) not in _NUMBERS_AND_GAPS)
+        problem = f"holds {describe(wrong)}, not a number"
+    else:
+        return
+    message = f"gunPower.{name} {timeline.place(row)} {problem}"
+    raise AlignmentError(message)
+
+
+def _fill_matrix(rows: list[list[Any]], timeline: Timeline) -> list[list[Any]]:
+    kinds: set[type] = set()
+    for row in rows:
+        kinds.update(map(type, row))
+    if type(None) not in kinds:
+        return rows
+    if timeline.fill is Fill.ZERO and not kinds <= _NUMBERS_AND_GAPS:
+        return rows  # no text means zero, also for a gun of which nothing is known
+    filled = [fill_series(list(series), timeline) for series in zip(*rows, strict=True)]
+    return [list(row) for row in zip(*filled, strict=True)]

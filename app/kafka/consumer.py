@@ -1,0 +1,295 @@
+"""The Kafka consumer under Faust, made so that nothing is lost.
+
+Faust's own consumer can commit what was never processed: it takes a hole in what it reads for acknowledged, and a
+restart with a backlog makes such holes. This subclass of its driver (installed by `AggregatorApp._new_transport`)
+commits a contiguous run only, gives every partition a base before it is read, and takes care that nothing is delivered
+between the end of a recovery and the seek that follows it. What was found by running it: docs/faust.md.
+
+Faust carries a message at a time to the stream of its agent, which costs more than most messages are worth. Here what
+has been fetched of a partition travels as one message, in pieces of bounded size, and is acknowledged by offset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import ConsumerRecord
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage, Message
+
+from app.kafka.client import survive_lost_connections
+from app.kafka.delivery import Fetched
+from app.kafka.offset_ledger import OffsetLedger
+from app.kafka.pieces import in_message, pieces_of, weight_of
+from app.observability.log_lines import Line, say
+from app.settings.enums import Start
+
+if TYPE_CHECKING:
+    from app.worker.app import AggregatorApp
+
+__all__ = ["AggregatorConsumer", "AggregatorTransport"]
+
+logger = logging.getLogger(__name__)
+
+FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
+MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
+THROTTLED_SLEEP = 0.01
+PAUSED_SLEEP = 0.02
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread of the aiokafka consumer, with a short fetch wait and an eye on the heartbeat."""
+
+    last_heartbeat = -math.inf  # time.monotonic() of the last one that the coordinator has answered well
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer and listen to its heartbeat."""
+        await super().on_start()
+        survive_lost_connections(self._ensure_consumer()._client)
+        coordinator = self._ensure_consumer()._coordinator
+        beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
+
+        async def do_heartbeat() -> bool:
+            started = time.monotonic()
+            alive = await beat()
+            if alive:
+                self.last_heartbeat = started
+            return alive
+
+        coordinator._do_heartbeat = do_heartbeat
+
+
+class AggregatorConsumer(driver.Consumer):
+    """Commits only what is contiguously done."""
+
+    app: AggregatorApp
+    _thread: _ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ledger: OffsetLedger[TP] = OffsetLedger()
+        self._in_flight: dict[TP, dict[int, int]] = {}  # offset -> bytes of what is delivered and not acknowledged
+        self._bytes: Counter[str] = Counter()  # topic -> the sum of that
+        self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
+        self._based: int | None = None  # the group's generation whose partitions have their bases
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def heartbeat_age(self) -> float:
+        """Seconds since the group's coordinator last answered that we are a member; infinite before it ever has."""
+        return time.monotonic() - self._thread.last_heartbeat
+
+    def has_bases(self, generation: int) -> bool:
+        """Whether it is settled where each partition of this generation's assignment is read from."""
+        return generation == self._based or not self.assignment()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def perform_seek(self) -> None:
+        """Seek every partition to its base: what is committed, or where reading begins when nothing is.
+
+        Both gates are closed first; recovery opens them again afterwards. In Faust they are open here, and what is
+        delivered between the seek and the clearing of the queues is gone.
+        """
+        generation = self.app.consumer_generation_id
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        committed = await super().seek_to_committed()
+        ours = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        earliest = await self.earliest_offsets(*ours) if ours else {}
+        fresh: dict[TP, int] = {}
+        for tp in ours:
+            offset = committed.get(tp)
+            first = earliest.get(tp) or 0
+            if offset is None or offset < 0:
+                base = fresh[tp] = await self._first_base(tp, first)
+            else:
+                base = max(offset, first)
+                if base != offset:
+                    self._tell(logging.WARNING, Line.OFFSETS_GONE, tp, offset, base)
+            await self._seek(tp, base)
+            self._read_offset[tp] = base - 1
+            self._committed_offset[tp] = base
+            self._next[tp] = base
+            self.ledger.rebase(tp, base)
+        self._in_flight.clear()
+        self._bytes.clear()
+        self._unacked_messages.clear()
+        # A worker that dies before its first commit must not begin somewhere else the next time.
+        if fresh and self.app.settings.start is Start.LATEST:
+            await self._commit(fresh)
+        self._based = generation
+        self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        """Seek in the thread of the aiokafka consumer. Faust does it in its own, under what is being fetched there."""
+        seek: Any = self._thread.seek  # no coroutine: mode takes both, its types do not
+        await self._thread.call_thread(seek, partition, offset)
+
+    async def _first_base(self, tp: TP, earliest: int) -> int:
+        if self.app.settings.start is Start.LATEST and tp.topic in self.app.settings.foreign_topics:
+            latest = await self.highwaters(tp)
+            return latest.get(tp) or 0
+        return earliest
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """Wait for records. Faust sleeps for a second when every partition is paused, and so begins late after that."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an asyncio.Event does, mode forgets it
+        active_partitions = self._get_active_partitions()
+        if not active_partitions:
+            await self.sleep(PAUSED_SLEEP)
+            return {}, active_partitions
+        return await self._getmany(active_partitions, timeout), active_partitions
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
+        """Deliver what has been fetched of our partitions, one value for each topic; leave a changelog's to Faust.
+
+        Faust makes two tasks for each message, one to deliver it and one that ends this when the flow is suspended, and
+        its streams give the loop a turn before each value. Meanwhile whatever is delivered is worked off before the
+        next partition's messages are there: work that belongs together, as that of a batch does, comes apart. With both
+        gates open nothing here is waited for.
+        """
+        together: dict[str, Message] = {}
+        async for tp, message in super().getmany(timeout):
+            if self._is_changelog_tp(tp) or self.suspend_flow.is_set() or not self.app.flow_control.is_active():
+                await self._deliver(together)
+                yield tp, message
+            elif message.offset >= (self._read_offset[tp] or 0):
+                self._read_offset[tp] = message.offset
+                first = together.setdefault(tp.topic, message)
+                if first is not message:
+                    pieces: Any = first.value
+                    pieces.extend(message.value)
+        await self._deliver(together)
+
+    async def _deliver(self, together: dict[str, Message]) -> None:
+        for message in together.values():
+            await self.callback(message)
+        together.clear()
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """What has been fetched, by partition: a changelog's records one by one, ours in pieces."""
+        if active_partitions is not None:
+            active_partitions = {tp for tp in active_partitions if self._bytes[tp.topic] < MAX_BYTES_IN_FLIGHT}
+            if not active_partitions:
+                await asyncio.sleep(THROTTLED_SLEEP)
+                return {}
+        fetched = await super()._getmany(active_partitions, timeout)
+        return {tp: records if self._is_changelog_tp(tp) else pieces_of(records) for tp, records in fetched.items()}
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        """What Faust delivers for a changelog's record, or for a piece of a partition of ours."""
+        if self._is_changelog_tp(tp):
+            return super()._to_message(tp, record)
+        piece: Sequence[ConsumerRecord] = record
+        in_flight = self._in_flight.setdefault(tp, {})
+        expected = self._next.get(tp, piece[0].offset)
+        for one in piece:
+            offset = one.offset
+            if offset > expected:
+                self._on_hole(tp, expected, offset)
+            expected = offset + 1
+            weight = in_flight[offset] = weight_of(one)
+            self._bytes[tp.topic] += weight
+        self._next[tp] = expected
+        generation = self.app.consumer_generation_id
+        fetched = Fetched([in_message(one) for one in piece], generation, partial(self.acknowledge, tp, generation))
+        message: Any = super()._to_message(tp, piece[-1])
+        message.value = [fetched]
+        return cast(ConsumerMessage, message)
+
+    def _on_hole(self, tp: TP, start: int, stop: int) -> None:
+        """Offsets were not delivered. On a plant's topic that is lawful (compaction, transactions); ours have none."""
+        if tp.topic in self.app.settings.foreign_topics:
+            self.app.count_gap(stop - start)
+            self.ledger.skip(tp, start, stop)
+        else:
+            self._tell(logging.ERROR, Line.NOT_DELIVERED, tp, start, stop)
+
+    def _tell(self, level: int, line: Line, tp: TP, start: int, stop: int) -> None:
+        """Say something of the offsets from `start` up to `stop`, exclusive."""
+        place = f"{tp.topic}[{tp.partition}]"
+        text = say(self.app.settings.log_language, line, place=place, first=start, last=stop - 1)
+        logger.log(level, "%s", text, extra={"event": str(line), **tp._asdict(), "offset": start})
+
+    def is_behind(self, tp: TP) -> bool:
+        """Whether there is something in the partition that is not done: delivered, or still on the broker."""
+        done = self.ledger.committable(tp) or 0
+        if tp.topic in self.app.settings.foreign_topics:
+            return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
+        return done < (self.highwater(tp) or 0)
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """A stream's buffer has room again. A partition that is paused for a recovery stays paused."""
+        if tp not in self._paused_partitions:
+            super().on_buffer_drop(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust would take the hole for acknowledged; see `_on_hole`."""
+
+    # -- acknowledging -----------------------------------------------------------------------------------------------
+
+    def track_message(self, message: Message) -> None:
+        """Faust waits for what it tracks when partitions are revoked; `wait_empty` below has its own way."""
+        self._on_message_in(message.tp, message.offset, message)
+
+    def acknowledge(self, tp: TP, generation: int, offsets: Iterable[int]) -> None:
+        """All that was made of these messages is stored. `generation` is the one that they were read in."""
+        if generation != self.app.consumer_generation_id:
+            return
+        in_flight = self._in_flight.get(tp, {})
+        for offset in offsets:
+            self._bytes[tp.topic] -= in_flight.pop(offset, 0)
+            self.ledger.done(tp, offset)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (tp for tp in self.ledger.partitions() if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self.ledger.committable(tp)
+
+    async def wait_empty(self) -> None:
+        """Give up what is in flight, bounded in time, and commit what is done.
+
+        Called when partitions are revoked and when the worker stops. Faust would wait here without end for every
+        message that has been delivered, a station that hangs among them.
+        """
+        await self.app.give_up_work()
+        await self.commit_and_end_transactions()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget the partitions after their last commit."""
+        await super().on_partitions_revoked(revoked)
+        self.ledger.forget(revoked)
+
+
+class AggregatorProducer(driver.Producer):
+    """Faust's producer, idempotent: a batch that is sent again after a broker's fault is not appended twice."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"enable_idempotence": True}
+
+    async def create_topic(self, topic: str, *_: Any, **__: Any) -> None:
+        """Leave out what Faust would create: `ensure_topics` has created and verified all topics before."""
+
+
+class AggregatorTransport(driver.Transport):
+    """Faust's aiokafka transport with our consumer and producer."""
+
+    Consumer = AggregatorConsumer
+    Producer = AggregatorProducer

@@ -1,0 +1,274 @@
+"""All topics of the application: their names, partitions and configurations; created and verified at start.
+
+A topic has to exist before the first message is sent to it: a broker that creates topics by itself would give it its
+own default number of partitions, and what is sent to a chosen partition would be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+
+from app.kafka.client import client_options
+from app.messages.output import OUTPUT_HEADROOM
+from app.observability.log_lines import Line, Shown, tell
+from app.settings import Settings
+from tables.storage.records import Table
+
+__all__ = [
+    "INTERNAL_MESSAGE_BYTES",
+    "LARGEST",
+    "BrokerError",
+    "TopicError",
+    "TopicSpec",
+    "changelog_topic",
+    "create_topic",
+    "ensure_topics",
+    "largest_messages",
+    "message_bytes",
+    "output_limit",
+    "partition_counts",
+    "topic_specs",
+]
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024
+INTERNAL_HEADROOM = 16 * 1024 * 1024  # for what else of a chunk is in the same message
+LARGEST = "max.message.bytes"
+CONNECT_PAUSE = 0.5
+
+
+class TopicError(RuntimeError):
+    """A topic is not as the application needs it; the text says which, what is wrong and what to do."""
+
+
+class BrokerError(RuntimeError):
+    """The broker can't be reached, or does not let us in."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic that the application creates. `exact` says that an existing one must have this partition count."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str]
+    exact: bool
+
+
+def message_bytes(settings: Settings) -> int:
+    """The largest message on a topic of ours, in bytes.
+
+    A result or a payload travels and is stored as text inside JSON, which can double it.
+    """
+    return max(INTERNAL_MESSAGE_BYTES, 2 * settings.max_message_bytes + INTERNAL_HEADROOM)
+
+
+def changelog_topic(app_id: str, table: Table) -> str:
+    """Name of a table's changelog, as Faust makes it."""
+    return f"{app_id}-{table.value}-changelog"
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Every topic that the application creates."""
+    largest = {"max.message.bytes": str(message_bytes(settings))}
+    compacted = {
+        **largest,
+        "cleanup.policy": "compact",
+        # Closed batches leave the changelog soon after they have been forgotten, not a week and a gigabyte later.
+        "segment.bytes": str(2 * message_bytes(settings)),
+        "segment.ms": str(60 * 60 * 1000),
+        "min.cleanable.dirty.ratio": "0.2",
+    }
+
+    def spec(name: str, config: dict[str, str], *, exact: bool = True) -> TopicSpec:
+        return TopicSpec(name, settings.partitions, settings.replication_factor, config, exact)
+
+    return [
+        spec(settings.station_events_topic, largest),
+        spec(settings.batch_events_topic, largest),
+        spec(settings.late_topic, largest),
+        spec(settings.dead_letter_topic, largest),
+        spec(settings.replayed_topic, {**largest, "cleanup.policy": "compact"}),
+        *(spec(changelog_topic(settings.app_id, table), compacted) for table in Table),
+        spec(
+            settings.output_topic,
+            {"max.message.bytes": str(settings.max_message_bytes + OUTPUT_HEADROOM)},
+            exact=False,
+        ),
+    ]
+
+
+async def ensure_topics(settings: Settings, *, patience: float, create: bool = True) -> dict[str, int]:
+    """Create what is missing and verify what is there; returns the partition count of every topic of the cluster.
+
+    Args:
+        settings: whose topics.
+        patience: seconds to wait for a broker that can't be reached.
+        create: False only looks.
+
+    Raises:
+        BrokerError: there is no broker, or it refuses us.
+        TopicError: a topic has the wrong partition count, or can't be created.
+    """
+    admin = await _connect(settings, patience)
+    try:
+        counts = await partition_counts(admin)
+        specs = topic_specs(settings)
+        missing = [spec for spec in specs if spec.name not in counts]
+        if missing and create:
+            await _create(admin, missing)
+            counts = await _wait_for(admin, [spec.name for spec in missing], patience)
+            names = ", ".join(spec.name for spec in missing)
+            tell(logger, logging.INFO, settings.log_language, Line.TOPICS_CREATED, topics=Shown(names))
+        _verify(specs, counts)
+        return counts
+    finally:
+        await admin.close()
+
+
+async def create_topic(admin: AIOKafkaAdminClient, spec: TopicSpec, *, patience: float) -> None:
+    """Create one topic, and wait until it is there.
+
+    Raises:
+        TopicError: it can't be created, or has not come up within `patience` seconds.
+    """
+    await _create(admin, [spec])
+    await _wait_for(admin, [spec.name], patience)
+
+
+async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    give_up_at = started + patience
+    servers = Shown(", ".join(settings.bootstrap_servers))
+    away = False
+    while True:
+        admin = AIOKafkaAdminClient(**client_options(settings))
+        try:
+            await admin.start()
+        except KafkaConnectionError as error:
+            await admin.close()
+            refusal = await _refusal(settings)
+            if refusal is not None:
+                message = f"the broker at {servers} refuses the connection: {refusal!r}"
+                raise BrokerError(message) from refusal
+            if loop.time() >= give_up_at:
+                message = (
+                    f"no broker answers at {servers} ({error}); start it, or set AGG_BROKER "
+                    f"(waited {patience:g} s, AGG_BROKER_PATIENCE)"
+                )
+                raise BrokerError(message) from error
+            if not away:
+                away = True
+                tell(
+                    logger,
+                    logging.WARNING,
+                    settings.log_language,
+                    Line.BROKER_AWAY,
+                    broker=servers,
+                    patience=patience,
+                    error=str(error),
+                )
+            await asyncio.sleep(CONNECT_PAUSE)
+        except KafkaError as error:
+            await admin.close()
+            message = f"the broker at {servers} refuses the connection: {error!r}"
+            raise BrokerError(message) from error
+        else:
+            if away:
+                waited = loop.time() - started
+                tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=waited)
+            return admin
+
+
+async def _refusal(settings: Settings) -> KafkaError | None:
+    """Why a broker that is there does not let us in: the client only says that it can't be reached."""
+    options = client_options(settings)
+    for server in options.pop("bootstrap_servers"):
+        host, _, port = server.rpartition(":")
+        try:
+            connection = await create_conn(host, int(port), **options)
+        except (KafkaConnectionError, OSError, TimeoutError):
+            continue
+        except KafkaError as error:
+            return error
+        connection.close()
+    return None
+
+
+async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """The partition count of every topic of the cluster."""
+    return {
+        topic["topic"]: len(topic["partitions"])
+        for topic in await admin.describe_topics()
+        if not topic["error_code"] and all(not part["error_code"] for part in topic["partitions"])
+    }
+
+
+async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    response = await admin.create_topics(
+        [NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.config) for spec in specs]
+    )
+    for name, code, *message in response.topic_errors:
+        error = for_code(code)
+        # Several workers may start at once.
+        if code and error is not TopicAlreadyExistsError:
+            text = f"topic {name} can't be created: {error.__name__} {' '.join(filter(None, message))}".strip()
+            raise TopicError(text)
+
+
+async def _wait_for(admin: AIOKafkaAdminClient, names: Sequence[str], patience: float) -> dict[str, int]:
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + max(patience, 10.0)
+    while True:
+        counts = await partition_counts(admin)
+        missing = [name for name in names if name not in counts]
+        if not missing:
+            return counts
+        if loop.time() >= give_up_at:
+            message = f"topics that were created have not come up: {', '.join(missing)}"
+            raise TopicError(message)
+        await asyncio.sleep(0.05)
+
+
+def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
+    wrong = [
+        f"topic {spec.name} has {counts[spec.name]} partitions, but AGG_PARTITIONS is {spec.partitions}"
+        for spec in specs
+        if spec.exact and spec.name in counts and counts[spec.name] != spec.partitions
+    ]
+    if wrong:
+        remedy = "set AGG_PARTITIONS to what they have, or take another AGG_APP_ID"
+        message = f"{'; '.join(wrong)}; {remedy}"
+        raise TopicError(message)
+
+
+async def output_limit(settings: Settings) -> int | None:
+    """`max.message.bytes` of the output topic, which may be the user's own; None when the broker does not tell."""
+    admin = await _connect(settings, settings.broker_patience)
+    try:
+        return (await largest_messages(admin, [settings.output_topic])).get(settings.output_topic)
+    finally:
+        await admin.close()
+
+
+async def largest_messages(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """`max.message.bytes` of topics, as far as the broker tells."""
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {LARGEST: None}) for name in names]
+    found: dict[str, int] = {}
+    for response in await admin.describe_configs(wanted) if wanted else ():
+        for error, _message, _type, name, entries in response.resources:
+            if not error:
+                values = {key: value for key, value, *_ in entries}
+                found[name] = int(values[LARGEST])
+    return found

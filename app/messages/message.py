@@ -1,0 +1,55 @@
+"""What the pipeline asks of a transport: messages in, messages out, and the meaning of "sent".
+
+The worker has Kafka behind this, the test driver a log in memory; splitter, station agents, aggregator and publisher
+know neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tables.model.fast_dataclass import dataclass
+
+__all__ = ["Clock", "Headers", "InMessage", "OutMessage", "Sender"]
+
+Clock = Callable[[], float]  # Unix seconds
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class InMessage:
+    """A message as it was read. `timestamp` is the broker's or producer's, Unix seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value."""
+        return len(self.value or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class OutMessage:
+    """A message to be sent. `partition` None leaves the choice to the key; `timestamp` is Unix seconds or None: now."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    partition: int | None = None
+    headers: Headers = ()
+    timestamp: float | None = None
+
+
+class Sender(Protocol):
+    """Sends messages so that the caller may acknowledge what they were made of."""
+
+    async def send(self, messages: Sequence[OutMessage]) -> list[int]:
+        """Append the messages in this order; returns their offsets when the broker has confirmed every one of them."""

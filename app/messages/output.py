@@ -1,0 +1,153 @@
+"""The output message of a batch: the payload of CONTRACT 6, its parts and headers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from app.messages.trace_context import publish_trace, trace_headers
+from tables.model.enums import CompletedBy
+from tables.model.events import Decision, Operator
+from tables.model.fast_dataclass import dataclass
+
+__all__ = [
+    "OUTPUT_HEADROOM",
+    "RECORD_OVERHEAD",
+    "Part",
+    "cut_results",
+    "headers_of",
+    "meta_of",
+    "parts_of",
+    "payload_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One message of an output that may be split into several: its number from 1, and its bytes."""
+
+    number: int
+    count: int
+    value: bytes
+
+
+OUTPUT_HEADROOM = 1024 * 1024  # bytes by which a part may exceed AGG_MAX_MESSAGE_BYTES for its headers and its meta
+RECORD_OVERHEAD = 1024  # bytes of a record besides its value: key, headers, its batch
+ERROR_LENGTHS = (500, 100, 20, 0)  # characters of a failed station's error, the fewer the less room there is
+
+
+def meta_of(
+    decision: Decision,
+    *,
+    part: int = 1,
+    parts: int = 1,
+    error_length: int = ERROR_LENGTHS[0],
+) -> dict[str, Any]:
+    """The `meta` object, with error texts cut to so many characters."""
+    return {
+        "status": decision.status,
+        "completed_by": decision.completed_by,
+        "revision": decision.revision,
+        "expected_count": len(decision.expected),
+        "arrived_count": decision.arrived_count,
+        "missing": decision.missing,
+        "failed": [{"station_id": station_id, "error": error[:error_length]} for station_id, error in decision.failed],
+        "empty": decision.empty,
+        "opened_at": decision.opened_at,
+        "deadline": decision.deadline,
+        "closed_at": decision.closed_at,
+        **({} if decision.timeout is None else {"timeout": decision.timeout}),
+        **_operator(decision.operator),
+        "part": part,
+        "parts": parts,
+    }
+
+
+def _operator(operator: Operator | None) -> dict[str, Any]:
+    """The key `operator`, only where one has acted."""
+    if operator is None:
+        return {}
+    return {"operator": {"action": operator.action, "by": operator.by, "at": operator.at}}
+
+
+def payload_of(
+    decision: Decision, module: str, *, results: Sequence[str] | None = None, meta: dict[str, Any] | None
+) -> bytes:
+    """Bytes of the default payload. `results` (JSON texts) are those of a part; None: all. `meta` None leaves it out.
+
+    The results are moved as text: they were made JSON where they were computed and are not parsed again.
+    """
+    texts = decision.results if results is None else results
+    head = orjson.dumps({"batch_id": decision.batch_id, "module": module, "timestamp": decision.closed_at})
+    body = b'%b,"stations":[%b],"station_count":%d' % (head[:-1], ",".join(texts).encode(), len(texts))
+    if meta is None:
+        return body + b"}"
+    return b'%b,"meta":%b}' % (body, orjson.dumps(meta))
+
+
+def parts_of(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> list[Part]:
+    """The messages of the default payload, each at most `max_bytes` long as far as its `meta` leaves room."""
+    whole = payload_of(decision, module, meta=meta_of(decision) if with_meta else None)
+    if len(whole) <= max_bytes:
+        return [Part(1, 1, whole)]
+    length, frame = _frame(decision, module, with_meta=with_meta, max_bytes=max_bytes)
+    chunks = cut_results(decision.results, max_bytes - frame)
+    parts: list[Part] = []
+    for number, chunk in enumerate(chunks, 1):
+        meta = meta_of(decision, part=number, parts=len(chunks), error_length=length) if with_meta else None
+        parts.append(Part(number, len(chunks), payload_of(decision, module, results=chunk, meta=meta)))
+    return parts
+
+
+def _frame(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> tuple[int, int]:
+    """How long error texts may be, and the bytes around a part's results.
+
+    `meta` should take at most half of a part, and leave room for the longest result.
+
+    Every part carries the whole `meta`. Thousands of failed stations with long errors would leave no room for results.
+    """
+    length, size = 0, 0
+    longest = max((len(text.encode()) + 1 for text in decision.results), default=0)
+    for length in ERROR_LENGTHS:
+        meta = meta_of(decision, error_length=length) if with_meta else None
+        # Room for the part's own numbers in `meta`, and for a `station_count` of any length.
+        size = len(payload_of(decision, module, results=(), meta=meta)) + 32
+        if size <= max_bytes - max(longest, max_bytes // 2):
+            break
+    return length, size
+
+
+def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[str, bytes]]:
+    """Kafka headers of an output message."""
+    return [
+        *_headers(decision.completed_by, decision.revision, part, parts),
+        *trace_headers(publish_trace(decision)),
+    ]
+
+
+@lru_cache(1024)
+def _headers(completed_by: CompletedBy, revision: int, part: int, parts: int) -> tuple[tuple[str, bytes], ...]:
+    """Most outputs have the same."""
+    return (
+        ("completed-by", completed_by.encode()),
+        ("revision", str(revision).encode()),
+        ("part", str(part).encode()),
+        ("parts", str(parts).encode()),
+    )
+
+
+def cut_results(results: Sequence[str], room: int) -> list[list[str]]:
+    """Results in order, as many together as fit into `room` bytes, at least one."""
+    chunks: list[list[str]] = [[]]
+    size = 0
+    for text in results:
+        length = len(text.encode()) + 1
+        if chunks[-1] and size + length > room:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(text)
+        size += length
+    return chunks

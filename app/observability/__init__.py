@@ -1,0 +1,1 @@
+"""Log lines, counters, metrics and traces."""

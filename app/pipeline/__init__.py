@@ -1,0 +1,1 @@
+"""The topology: splitter, station agents, aggregator, outbox. It knows neither Faust nor Kafka."""

@@ -1,0 +1,1 @@
+"""From the log of a batch to its output: the one writer of each batch."""

@@ -1,0 +1,143 @@
+"""Dead letters: what could not be used, with the reason, kept so that it can be looked at and sent again."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from app.inputs.grouping import Reject
+from app.messages.message import InMessage, OutMessage
+from app.messages.trace_context import trace_headers
+from app.observability.batch_log import BatchLog
+from app.observability.counters import Metrics
+from tables.model.events import Source
+
+__all__ = ["ERROR_BYTES", "LETTER_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason", "last_line"]
+
+ERROR_BYTES = 8 * 1024
+_LEFT_OUT = " … ".encode()
+TOO_LARGE_BYTES = 64 * 1024
+LETTER_BYTES = 60 * 1024 * 1024  # what the topic takes is 64 MiB, headers and all
+
+
+class Reason(StrEnum):
+    """Why something is in the dead-letter topic; the header `reason`."""
+
+    BAD_MESSAGE = "bad-message"
+    BAD_RECORD = "bad-record"
+    STATION_FAILED = "station-failed"
+    DISCARDED = "discarded"
+    HANDLER_FAILED = "handler-failed"
+    TOO_LARGE = "too-large"
+
+
+class DeadLetters:
+    """Makes dead letters for one topic, and tells of them.
+
+    `failed-at` is a time from the log (of the message, the outcome or the closing), never the time of the attempt, so
+    that a letter that a crash makes go out again is identical.
+    """
+
+    def __init__(self, topic: str, *, log: BatchLog, metrics: Metrics) -> None:
+        self._topic = topic
+        self._log = log
+        self._metrics = metrics
+
+    def letter(
+        self,
+        reason: Reason,
+        error: str,
+        *,
+        value: bytes | None,
+        key: bytes | None,
+        failed_at: float,
+        source: Source | None = None,
+        batch_id: str | None = None,
+        station_id: str | None = None,
+        trace: str | None = None,
+    ) -> OutMessage:
+        """One letter, told in the log and counted; headers that are not known are left out."""
+        if value is not None and len(value) > LETTER_BYTES:
+            error = f"{error}\nthe {reason.value} letter would have {len(value)} bytes, more than {LETTER_BYTES}"
+            reason = Reason.TOO_LARGE
+        self._tell(reason, error, source, batch_id, station_id)
+        known: dict[str, object | None] = {
+            "reason": reason.value,
+            "error": _cut(error),
+            "failed-at": repr(failed_at),
+            "source-topic": source.topic if source else None,
+            "source-partition": source.partition if source else None,
+            "source-offset": source.offset if source else None,
+            "batch-id": batch_id,
+            "station-id": station_id,
+        }
+        headers = [(name, str(value).encode()) for name, value in known.items() if value is not None]
+        headers += trace_headers(trace)
+        if reason is Reason.TOO_LARGE and value is not None:
+            value = value[:TOO_LARGE_BYTES]
+        return OutMessage(self._topic, value, key=key, headers=headers)
+
+    def _tell(
+        self, reason: Reason, error: str, source: Source | None, batch_id: str | None, station_id: str | None
+    ) -> None:
+        self._metrics.dead_letters[reason] += 1
+        self._log.dead_letter(
+            reason,
+            last_line(error),
+            topic=source.topic if source else None,
+            partition=source.partition if source else None,
+            offset=source.offset if source else None,
+            batch_id=batch_id,
+            station_id=station_id,
+        )
+
+    def of_message(
+        self, message: InMessage, error: str, *, batch_id: str | None = None, trace: str | None = None
+    ) -> OutMessage:
+        """A message that could not be read: its bytes and its key as they came.
+
+        `batch_id` is known where a header of the message gives it.
+        """
+        return self.letter(
+            Reason.BAD_MESSAGE,
+            error,
+            value=message.value,
+            key=message.key,
+            failed_at=message.timestamp,
+            source=Source(message.topic, message.partition, message.offset),
+            batch_id=batch_id,
+            trace=trace,
+        )
+
+    def of_record(
+        self, message: InMessage, reject: Reject, *, batch_id: str | None = None, trace: str | None = None
+    ) -> OutMessage:
+        """A record of a message that can't be used; the rest of the message goes on."""
+        return self.letter(
+            Reason.BAD_RECORD,
+            reject.error,
+            value=reject.record,
+            key=message.key,
+            failed_at=message.timestamp,
+            source=Source(message.topic, message.partition, message.offset),
+            batch_id=batch_id,
+            station_id=reject.station_id,
+            trace=trace,
+        )
+
+
+def last_line(error: str) -> str:
+    """Of a traceback, the line that says what happened."""
+    return error.rstrip().rpartition("\n")[2]
+
+
+def _cut(error: str) -> str:
+    """Cut to ERROR_BYTES of UTF-8 in the middle.
+
+    A traceback's last lines say what happened; of a long message the beginning does, which has the error's name.
+    """
+    encoded = error.encode(errors="replace")
+    if len(encoded) <= ERROR_BYTES:
+        return encoded.decode()
+    head = (ERROR_BYTES - len(_LEFT_OUT)) // 2
+    tail = ERROR_BYTES - len(_LEFT_OUT) - head
+    return (encoded[:head] + _LEFT_OUT + encoded[-tail:]).decode(errors="ignore")

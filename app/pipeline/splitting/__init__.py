@@ -1,0 +1,1 @@
+"""From source messages to batches and station events."""

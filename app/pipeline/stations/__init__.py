@@ -1,0 +1,1 @@
+"""From station events to outcomes: the callback runs for each."""

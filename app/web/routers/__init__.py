@@ -1,0 +1,1 @@
+"""The pages and answers, a module for each subject."""

@@ -1,0 +1,190 @@
+"""What the cluster has counted since its workers' starts, and its last hour."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from fastapi import APIRouter
+from pydantic import Field, TypeAdapter
+
+from app.observability.histogram import Histogram
+from app.observability.history import SLOT
+from app.observability.statistics import oldest_open_age, open_batches
+from app.web.cluster import INTERNAL, Cluster
+from app.web.models import Answer
+from app.web.parts import Part, part_of
+from app.web.queries import LocalQuery
+from app.web.state import WorkerState
+from tables.model.enums import CompletedBy
+
+__all__ = ["figures_router"]
+
+_STATS: Final = "/stats"
+_HISTORY: Final = "/history"
+_RULES: Final = tuple(rule for rule in CompletedBy if rule is not CompletedBy.REVISION)  # of first closings
+_COUNT_FIELDS: Final = ("open_batches", "discarded", "late", "dead_letters")
+
+Pairs = list[tuple[int, int]]  # a histogram as it travels
+
+
+class Quantiles(Answer):
+    """Seconds, right to 5 %; null while there is nothing."""
+
+    p50: float | None
+    p99: float | None
+
+
+class _Counted(Answer):
+    open_batches: int
+    oldest_open_age: float | None = Field(description="Seconds; null when none is open")
+    completed_by: dict[CompletedBy, int] = Field(description="First closings by the rule that closed")
+    discarded: int = Field(description="Of these")
+    late: int = Field(description="Outcomes that came after their batch had closed")
+    dead_letters: int
+    throughput: float = Field(description="Stations that arrived in batches closed over the last minute, a second")
+
+
+class Stats(_Counted):
+    """The cluster since its workers' starts: what a worker has counted ends with it."""
+
+    duration: Quantiles = Field(description="From the opening of a batch to its first closing")
+    timeout: float = Field(
+        description="Seconds that a batch like the last one would be given now; the longest of all workers"
+    )
+    incomplete: list[str] = Field(description="URLs of workers that did not answer")
+
+
+class _OwnStats(_Counted):
+    durations: Pairs
+    timeout: float
+
+
+class HistorySample(Answer):
+    """The seconds before `at`."""
+
+    at: int = Field(description=f"Unix seconds, a multiple of {SLOT}")
+    open_batches: int
+    throughput: float = Field(description="Stations that arrived in batches closed meanwhile, a second")
+    duration_p50: float | None = Field(description="Of the batches closed meanwhile, seconds; null when there was none")
+    duration_p99: float | None
+    lag: int = Field(description="Messages of the sources and of the internal topics that are not done")
+
+
+class HistoryAnswer(Answer):
+    """The last hour, oldest first, added up over the workers that ran."""
+
+    samples: list[HistorySample]
+    incomplete: list[str] = Field(description="URLs of workers that did not answer")
+
+
+class _OwnSample(Answer):
+    at: int
+    open_batches: int
+    throughput: float
+    durations: Pairs
+    lag: int
+
+
+_STATS_PART: Final = TypeAdapter(Part[_OwnStats])
+_HISTORY_PART: Final = TypeAdapter(Part[list[_OwnSample]])
+
+
+def figures_router(state: WorkerState, cluster: Cluster) -> APIRouter:
+    """`/stats` and `/history`, and what workers ask each other for them."""
+    router = APIRouter(tags=["statistics"])
+
+    @router.get("/stats")
+    async def stats(local: LocalQuery = None) -> Stats:
+        """Open batches, and what has been counted since the workers' starts."""
+        gathered = await cluster.gather(_STATS, own_stats(), _STATS_PART.validate_json, local=bool(local))
+        return _add_up(gathered.parts, gathered.incomplete)
+
+    @router.get("/history")
+    async def history(local: LocalQuery = None) -> HistoryAnswer:
+        """A sample every ten seconds of the last hour."""
+        gathered = await cluster.gather(_HISTORY, own_history(), _HISTORY_PART.validate_json, local=bool(local))
+        return HistoryAnswer(samples=_by_time(gathered.parts), incomplete=gathered.incomplete)
+
+    @router.get(INTERNAL + _STATS, include_in_schema=False)
+    async def stats_part() -> Part[_OwnStats]:
+        return part_of(state, await own_stats())
+
+    @router.get(INTERNAL + _HISTORY, include_in_schema=False)
+    async def history_part() -> Part[list[_OwnSample]]:
+        return part_of(state, await own_history())
+
+    async def own_stats() -> _OwnStats:
+        statistics, sets = state.statistics, state.working_sets()
+        metrics = statistics.metrics
+        return _OwnStats(
+            open_batches=open_batches(sets),
+            oldest_open_age=oldest_open_age(sets, time.time()),
+            completed_by={rule: metrics.batches_closed[rule] for rule in _RULES},
+            discarded=metrics.discarded,
+            late=metrics.late_outcomes.total(),
+            dead_letters=metrics.dead_letters.total(),
+            throughput=statistics.throughput(),
+            durations=statistics.batch_durations.to_json(),
+            timeout=state.batch_timeout,
+        )
+
+    async def own_history() -> list[_OwnSample]:
+        return [
+            _OwnSample(
+                at=sample.at,
+                open_batches=sample.open_batches,
+                throughput=sample.throughput,
+                durations=sample.durations.to_json(),
+                lag=sample.lag,
+            )
+            for sample in state.history.samples()
+        ]
+
+    return router
+
+
+def _add_up(parts: Sequence[_OwnStats], incomplete: list[str]) -> Stats:
+    counts: Counter[str] = Counter()
+    rules: Counter[CompletedBy] = Counter()
+    for part in parts:
+        counts.update({name: getattr(part, name) for name in _COUNT_FIELDS})
+        rules.update(part.completed_by)
+    return Stats(
+        **{name: counts[name] for name in _COUNT_FIELDS},
+        completed_by={rule: rules[rule] for rule in _RULES},
+        oldest_open_age=max((part.oldest_open_age for part in parts if part.oldest_open_age is not None), default=None),
+        throughput=sum(part.throughput for part in parts),
+        duration=_quantiles(part.durations for part in parts),
+        timeout=max(part.timeout for part in parts),
+        incomplete=incomplete,
+    )
+
+
+def _by_time(parts: Sequence[list[_OwnSample]]) -> list[HistorySample]:
+    slots: dict[int, list[_OwnSample]] = {}
+    for part in parts:
+        for sample in part:
+            slots.setdefault(sample.at, []).append(sample)
+    return [_sum_of(at, slots[at]) for at in sorted(slots)]
+
+
+def _sum_of(at: int, samples: Sequence[_OwnSample]) -> HistorySample:
+    duration = _quantiles(sample.durations for sample in samples)
+    return HistorySample(
+        at=at,
+        open_batches=sum(sample.open_batches for sample in samples),
+        throughput=sum(sample.throughput for sample in samples),
+        duration_p50=duration.p50,
+        duration_p99=duration.p99,
+        lag=sum(sample.lag for sample in samples),
+    )
+
+
+def _quantiles(histograms: Iterable[Pairs]) -> Quantiles:
+    whole = Histogram()
+    for pairs in histograms:
+        whole.merge(Histogram.from_json(pairs))
+    return Quantiles(p50=whole.quantile(0.5), p99=whole.quantile(0.99))

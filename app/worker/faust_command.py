@@ -1,0 +1,77 @@
+"""What `faust worker` starts around the application."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+import faust
+from faust.app import BootStrategy
+from faust.cli import worker as cli
+
+from app.callbacks.executors.forks import part_forks
+from app.settings.enums import LogFormat
+from app.worker.shutdown import EXIT_SETTINGS
+
+__all__ = ["AggregatorWorker", "OwnWebOnly"]
+
+_faust_rows: Any = cli.worker._banner_data
+# The driver of Faust's own web server, which does not run, and folders: nothing is kept on disk.
+_NOT_HERE: Final = frozenset({"  web", "datadir", "appdir"})
+
+
+class OwnWebOnly(BootStrategy):
+    """Faust's own web server stays off: `faust worker` turns it on again, whatever `web_enabled` says."""
+
+    enable_web = False
+
+
+class AggregatorWorker(faust.Worker):
+    """What `faust worker` starts: it knows what is missing before it says anything."""
+
+    def __init__(self, app: Any, *services: Any, **options: Any) -> None:
+        problems = list(_unused_options())
+        if problems:
+            sys.stderr.write("\n".join(problems) + "\n")
+            raise SystemExit(EXIT_SETTINGS)
+        app.prepare()
+        super().__init__(app, *services, **options)
+        # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
+        self.spinner = None
+        app.conf.web_enabled = app.settings.web_port > 0  # in the banner: which one 0 becomes is told in the log
+        command: Any = cli.worker
+        command._banner_data = _banner_rows
+        if app.settings.log_format is LogFormat.JSON:
+            command.on_worker_created = _say_nothing
+
+    def install_signal_handlers(self) -> None:
+        """Handle signals on the loop, here and nowhere else."""
+        super().install_signal_handlers()
+        part_forks()
+
+    def carp(self, msg: str) -> None:
+        """Say nothing where mode would print a row of `-INT-` on Ctrl-C; that a signal came is a line of the log."""
+
+
+def _unused_options() -> Iterator[str]:
+    """Options of `faust worker` that are for Faust's own web server: what would not be obeyed is refused."""
+    context = click.get_current_context(silent=True)
+    given = context.params if context else {}
+    for option, key in (("web_port", "AGG_WEB_PORT"), ("web_host", "AGG_WEB_HOST"), ("web_bind", "AGG_WEB_HOST")):
+        if given.get(option) is not None:
+            yield f"--{option.replace('_', '-')} is not used here: set {key}={given[option]}"
+    if given.get("web_transport") is not None:
+        yield "--web-transport is not used here: a worker's web listens on AGG_WEB_HOST and AGG_WEB_PORT"
+    if not given.get("with_web", True):
+        yield "--without-web is not used here: health is part of a worker; AGG_WEB_PORT=0 takes a free port"
+
+
+def _banner_rows(command: Any, worker: Any) -> list[tuple[str, str]]:
+    """Faust's banner without what does not hold here."""
+    return [row for row in _faust_rows(command, worker) if row[0] not in _NOT_HERE]
+
+
+def _say_nothing(*_: object) -> None:
+    """In place of Faust's banner, a drawing on standard output, which no reader of JSON lines can use."""

@@ -1,0 +1,65 @@
+"""What a worker does before anything reads or sends; what can't be done ends it, and says why."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from typing import Any
+
+from app.kafka.topics import BrokerError, TopicError, ensure_topics, output_limit
+from app.messages.output import RECORD_OVERHEAD
+from app.observability.log_lines import Line, Shown, tell
+from app.settings import Settings
+from app.web.access import access_of
+from app.web.address import advertised_url
+from app.web.server import WebAddressError, WebServer, create_web
+from app.worker.shutdown import EXIT_BROKER, stop_at_once
+from app.worker.status import WebView
+
+__all__ = ["prepare_topics", "start_web", "tune_collector"]
+
+logger = logging.getLogger(__name__)
+
+COLLECT_AFTER = 50_000  # objects made and not freed
+
+
+async def start_web(settings: Settings, view: WebView, **service: Any) -> tuple[WebServer, str]:
+    """Listen; returns the server, and the URL under which other workers reach it. `service` goes to the server."""
+    web = create_web(view, access_of(settings))
+    server = WebServer(web, host=settings.web_host, port=settings.web_port, on_close=web.state.cluster.close, **service)
+    try:
+        server.bind()
+    except WebAddressError as error:
+        stop_at_once(EXIT_BROKER, str(error))
+    # The others are told when we join the group, which is later.
+    url = await asyncio.to_thread(advertised_url, settings, server.url)
+    await server.start()
+    tell(logger, logging.INFO, settings.log_language, Line.WEB, url=Shown(url))
+    return server, url
+
+
+async def prepare_topics(settings: Settings) -> tuple[int, int | None]:
+    """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes."""
+    try:
+        topics = await ensure_topics(settings, patience=settings.broker_patience)
+        limit = await output_limit(settings)
+    except (BrokerError, TopicError) as error:
+        stop_at_once(EXIT_BROKER, str(error))
+    missing = [topic for topic in settings.foreign_topics if topic not in topics]
+    if missing:
+        names = Shown(", ".join(missing))
+        tell(logger, logging.WARNING, settings.log_language, Line.SOURCES_MISSING, topics=names)
+    if limit is None:
+        return topics[settings.output_topic], None
+    if limit - RECORD_OVERHEAD < settings.max_message_bytes:
+        sizes = {"limit": limit, "wanted": settings.max_message_bytes}
+        tell(logger, logging.WARNING, settings.log_language, Line.OUTPUT_LIMIT, topic=settings.output_topic, **sizes)
+    return topics[settings.output_topic], limit - RECORD_OVERHEAD
+
+
+def tune_collector() -> None:
+    """Look for garbage less often: events and records come in thousands and hold no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)

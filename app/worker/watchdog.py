@@ -1,0 +1,138 @@
+"""Ends a worker that can't go on by itself, so that a supervisor restarts it and the work is done again.
+
+Three things are watched: a partition that stands still although there is more to read, a broker that has been away for
+longer than the user's patience, and a broker that answers while the group does not: the worker then owns nothing, sends
+nothing, and would wait for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from typing import TYPE_CHECKING
+
+from faust.types import TP
+
+from app.observability.log_lines import Line, Shown, tell
+
+if TYPE_CHECKING:
+    from app.worker.app import AggregatorApp
+
+__all__ = ["Watchdog", "patience_of"]
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+LOOK_LATE = 10.0  # between two looks: it was not the group that did not answer, but we that did not run
+LONGEST_RECOVERY = 120.0
+QUIET_SECONDS = 5.0  # without a heartbeat's answer, before the broker is asked
+
+# In session timeouts, after the first one, in which the group forgets us. A rebalance, in which there are no
+# heartbeats, waits for the session of a dead member at most.
+TROUBLED_AFTER = 2.0
+LOST_AFTER = 5.0
+
+
+def patience_of(*, station_timeout: float, broker_patience: float) -> float:
+    """Seconds that a partition may stand still: longer than any callback, broker outage and recovery take."""
+    return station_timeout + broker_patience + LONGEST_RECOVERY
+
+
+class Watchdog:
+    """Looks every second whether partitions move, the broker answers, and the group does.
+
+    Attributes:
+        trouble: what is wrong with this worker, so that it is not alive as users see it; None when all is well.
+    """
+
+    def __init__(self, app: AggregatorApp) -> None:
+        self._app = app
+        settings = app.settings
+        self._patience = patience_of(station_timeout=settings.station_timeout, broker_patience=settings.broker_patience)
+        self._moved: dict[TP, tuple[tuple[int | None, int], float]] = {}
+        self._away_since: float | None = None
+        self._lost_since: float | None = None
+        self._looked = -math.inf
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Look until the worker stops."""
+        while not self._app.should_stop:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look_at_broker()
+            self.look_at_group(time.monotonic())
+            if not self._app.ready() or self._away_since is not None:
+                self._moved.clear()
+                continue
+            for tp in self.stuck(time.monotonic()):
+                place = f"{tp.topic}[{tp.partition}]@{self._moved[tp][0][0]}"
+                self.trouble = f"{place} has stood still for {self._patience:g} s"
+                self._app.fail(RuntimeError(self.trouble))
+
+    async def _look_at_broker(self) -> None:
+        if self._away_since is None and self._app.reader.heartbeat_age() < QUIET_SECONDS:
+            return
+        settings = self._app.settings
+        asked = time.monotonic()
+        servers = Shown(", ".join(settings.bootstrap_servers))
+        if await self._app.broker_answers():
+            if self._away_since is not None:
+                away = time.monotonic() - self._away_since
+                tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=away)
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = asked
+            tell(
+                logger,
+                logging.WARNING,
+                settings.log_language,
+                Line.BROKER_AWAY,
+                broker=servers,
+                patience=settings.broker_patience,
+                error="no answer",
+            )
+        elif time.monotonic() - self._away_since > settings.broker_patience:
+            self._app.give_up_on_broker(time.monotonic() - self._away_since)
+
+    def look_at_group(self, now: float) -> None:
+        """End a worker whose group does not answer although the broker does. `now` is monotonic, seconds.
+
+        Before the first heartbeat a start has as long as the longest recovery.
+        """
+        session: float = self._app.conf.broker_session_timeout
+        age = self._app.reader.heartbeat_age()
+        before, self._looked = self._looked, now
+        if age <= session or self._away_since is not None:
+            self._lost_since = self.trouble = None
+            return
+        if self._lost_since is None or now - before > LOOK_LATE:
+            self._lost_since = now
+        lost = now - self._lost_since
+        starting = math.isinf(age)
+        if lost <= (LONGEST_RECOVERY if starting else TROUBLED_AFTER * session):
+            return
+        since = "the start" if starting else f"{age:.0f} s"
+        self.trouble = f"the broker answers, but the group has not answered this worker's heartbeats since {since}"
+        if starting or lost > LOST_AFTER * session:
+            self._app.fail(RuntimeError(self.trouble))
+
+    def stuck(self, now: float) -> list[TP]:
+        """Partitions that have not moved for too long although there is more to read. `now` is monotonic, seconds."""
+        consumer = self._app.reader
+        stuck: list[TP] = []
+        for tp in consumer.ledger.partitions():
+            # A frame of slow stations is done with the last of them; until then each outcome is a movement.
+            settled = self._app.settled if tp.topic == self._app.settings.station_events_topic else 0
+            place = (consumer.ledger.committable(tp), settled)
+            last, since = self._moved.get(tp, (None, now))
+            if place != last or not consumer.is_behind(tp) or self._is_held_back(tp):
+                self._moved[tp] = (place, now)
+            elif now - since > self._patience:
+                stuck.append(tp)
+        return stuck
+
+    def _is_held_back(self, tp: TP) -> bool:
+        """Whether we do not want to read on: enough batches are open."""
+        return self._app.waits_for_room and tp.topic in self._app.settings.batch_topics

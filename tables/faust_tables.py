@@ -1,0 +1,192 @@
+"""The Faust tables: recovered by Faust, written by ourselves.
+
+A change is made in memory and sent to the table's changelog as a message of our own, because only that can be awaited:
+what Faust's `table[key] = value` sends can be lost when the process is killed. Factories take the Faust app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
+
+import faust
+from faust.stores.base import Store
+from faust.tables.table import Table as FaustTable
+from faust.types import TP, EventT
+
+from tables.storage.records import Table, Write
+
+__all__ = ["BatchTable", "PartitionRecords", "PartitionStore", "exact", "make_tables"]
+
+UNORDERED_MAX = 100_000  # own writes that are remembered while a foreign one is missing before them
+
+
+class _Partition:
+    """Records of one partition, and up to which offset of the changelog they are complete."""
+
+    __slots__ = ("offset", "own", "records")
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes] = {}
+        self.offset: int | None = None
+        self.own: set[int] = set()
+
+
+class PartitionStore(Store[bytes, bytes]):
+    """A table store in memory that knows which partition each record belongs to.
+
+    Faust replays a changelog from `persisted_offset` on. That offset moves on our own writes only as far as they follow
+    one another without a hole: in a hole stands what another owner has written meanwhile, and that must be replayed.
+    """
+
+    def __post_init__(self) -> None:
+        self.partitions: dict[int, _Partition] = {}
+
+    def partition(self, number: int) -> _Partition:
+        """The records of a partition, made when first asked for."""
+        partition = self.partitions.get(number)
+        if partition is None:
+            partition = self.partitions[number] = _Partition()
+        return partition
+
+    def write(self, number: int, key: bytes, value: bytes | None) -> None:
+        """Set a record, or delete it where `value` is None."""
+        records = self.partition(number).records
+        if value is None:
+            records.pop(key, None)
+        else:
+            records[key] = value
+
+    def confirmed(self, number: int, offset: int) -> None:
+        """One of our own writes stands in the changelog at `offset`."""
+        partition = self.partition(number)
+        if partition.offset is None:
+            return
+        partition.own.add(offset)
+        while partition.offset + 1 in partition.own:
+            partition.offset += 1
+            partition.own.discard(partition.offset)
+        if len(partition.own) > UNORDERED_MAX:
+            partition.own.clear()
+
+    def loaded(self, number: int, offset: int) -> None:
+        """The changelog has been read up to and including `offset`."""
+        self.partition(number).offset = offset
+
+    def apply_changelog_batch(
+        self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+    ) -> None:
+        """Take in a piece of the changelog."""
+        del to_key, to_value  # keys and values are bytes
+        for event in batch:
+            message = event.message
+            self.write(message.partition, message.key or b"", message.value)
+            self.loaded(message.partition, message.offset)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """The offset up to which nothing has to be replayed."""
+        partition = self.partitions.get(tp.partition)
+        return None if partition is None else partition.offset
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        """Faust tells this for its own writes, which there are none of."""
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Drop the records of partitions that are not ours any more."""
+        del assigned, revoked, newly_assigned, generation_id  # of the group's topics; the changelog's own count here
+        topic = self.table.changelog_topic.get_topic_name()
+        owned = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
+        for number in [number for number in self.partitions if number not in owned]:
+            del self.partitions[number]
+        for number in owned:
+            self.partition(number).own.clear()
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Begin to count our own writes in partitions whose changelog is empty."""
+        del standby_tps  # there are none
+        for tp in active_tps:
+            partition = self.partition(tp.partition)
+            if partition.offset is None:
+                partition.offset = -1
+
+    def reset_state(self) -> None:
+        """Nothing outlives the process."""
+
+    async def backup_partition(self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
+        """The changelog is the backup."""
+
+    def restore_backup(self, tp: TP | int, latest: bool = True, backup_id: int = 0) -> None:
+        """The changelog is the backup."""
+
+
+class BatchTable(FaustTable[bytes, bytes]):
+    """A table of bytes over a `PartitionStore`."""
+
+    def _new_store(self) -> PartitionStore:
+        return PartitionStore(
+            "memory://",
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            loop=self.loop,
+        )
+
+    @property
+    def store(self) -> PartitionStore:
+        """The store under the table."""
+        return cast(PartitionStore, self.data)
+
+
+def exact(value: bytes) -> bytes:
+    """The same bytes in memory of their own length: what orjson returns has up to eight times as much behind it."""
+    return bytes(memoryview(value))
+
+
+class PartitionRecords:
+    """The records of one partition over all tables, for a working set."""
+
+    def __init__(self, tables: dict[Table, BatchTable], number: int) -> None:
+        self._tables = tables
+        self._number = number
+
+    def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
+        """All records of a table."""
+        return self._tables[table].store.partition(self._number).records.items()
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """One record, or None."""
+        return self._tables[table].store.partition(self._number).records.get(key)
+
+    def write(self, write: Write) -> None:
+        """Change a record in memory."""
+        value = None if write.value is None else exact(write.value)
+        self._tables[write.table].store.write(self._number, write.key, value)
+
+
+_PURPOSES: Final = {
+    Table.BATCHES: "Open and remembered batches, and what has come for them",
+    Table.CONTEXT: "The newest record of each station on the context topics",
+}
+
+
+def make_tables(app: faust.App, *, partitions: int, max_message_bytes: int) -> dict[Table, BatchTable]:
+    """All tables, registered with the app; their changelogs are compacted topics."""
+    tables: dict[Table, BatchTable] = {}
+    for name in Table:
+        tables[name] = BatchTable(
+            app,
+            name=name.value,
+            help=_PURPOSES[name],
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
+            extra_topic_configs={"max.message.bytes": max_message_bytes},
+        )
+        app.tables.add(tables[name])
+    return tables

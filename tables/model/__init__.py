@@ -1,0 +1,1 @@
+"""The state machine of a batch. Pure: the same log gives the same effects."""

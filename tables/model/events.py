@@ -1,0 +1,275 @@
+"""Events of the batch log and the effects that they have: plain records, no behaviour.
+
+Every change of a batch is an event on the `batch-events` topic. An event carries its sender's time, and the
+state machine takes every time from there, never from a clock of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import NamedTuple
+
+from tables.model.enums import Action, Code, CompletedBy, LatePolicy, Status
+from tables.model.fast_dataclass import dataclass
+from tables.model.timeouts import Observation
+
+__all__ = [
+    "Arrived",
+    "BatchEvent",
+    "Command",
+    "Commanded",
+    "Decision",
+    "Effect",
+    "Expire",
+    "FailedStation",
+    "FailureLetter",
+    "Forget",
+    "Late",
+    "LateTaken",
+    "Open",
+    "Opened",
+    "Operator",
+    "Position",
+    "Released",
+    "Revise",
+    "SkippedFailed",
+    "Source",
+]
+
+
+class Source(NamedTuple):
+    """The source message that an event comes from; identifies it for ever."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Position(NamedTuple):
+    """Place of an event in the log of its partition: the message's offset, and which event of that frame it is."""
+
+    offset: int
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A source message has been split: these stations are expected.
+
+    `opened_at` and `deadline` are Unix seconds as the splitter stamped them; `stations` are unique, in the order in
+    which the message names them. `replayed` says that it is a dead letter that was sent again, which never opens a
+    batch. `timeout` (seconds) is there where it follows the durations of recent batches. `trace` is the message's trace
+    context, text that means nothing here; None where it has none.
+    """
+
+    batch_id: str
+    source: Source
+    opened_at: float
+    deadline: float
+    stations: tuple[str, ...]
+    replayed: bool = False
+    timeout: float | None = None
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureLetter:
+    """What the dead-letter topic gets for a failed station, made where it failed so that a repeat is identical.
+
+    `value` is a source message with that station's records, `key` the source message's; `error` ends with the
+    traceback. `too_large` says that `value` is only the start of them.
+    """
+
+    value: str
+    key: bytes | None
+    error: str
+    too_large: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Outcomes of stations of one source message, in parallel lists.
+
+    `values[i]` is the JSON text of a result, the error text of a failed or skipped station, None for an empty one.
+    `at` is the time when the sender gathered them, Unix seconds. `letters` maps indices of failed stations. `trace` is
+    the source message's.
+    """
+
+    batch_id: str
+    source: Source
+    at: float
+    stations: list[str]
+    codes: str
+    values: list[str | None]
+    letters: dict[int, FailureLetter]
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The deadline that its sender saw has come; void if the batch's deadline is later by now."""
+
+    batch_id: str
+    deadline: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A closed batch has been remembered for long enough."""
+
+    batch_id: str
+    closed_at: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An operator asks for something; void where the batch is not open.
+
+    `at` is when the sender was asked, Unix seconds, `by` who asked it. `seconds` is how far `extend` moves the
+    deadline. Two commands that are equal are one that has come twice.
+    """
+
+    batch_id: str
+    action: Action
+    at: float
+    by: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Revise:
+    """What was late has been gathered for long enough; void where that revision is there already."""
+
+    batch_id: str
+    revision: int
+    at: float
+
+
+BatchEvent = Open | Arrived | Expire | Forget | Command | Revise
+
+
+class Operator(NamedTuple):
+    """The last thing that an operator did to a batch: what, who, and when (Unix seconds)."""
+
+    action: Action
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a closing batch publishes: a function of the log alone.
+
+    `results` are JSON texts in the order in which the messages named the stations; the id lists keep that order too.
+    `traces` are the trace contexts of its messages, the first one's first.
+    """
+
+    batch_id: str
+    revision: int
+    completed_by: CompletedBy
+    status: Status
+    opened_at: float
+    deadline: float
+    closed_at: float
+    expected: tuple[str, ...]
+    results: tuple[str, ...]
+    missing: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+    empty: tuple[str, ...]
+    operator: Operator | None = None
+    timeout: float | None = None
+    traces: tuple[str, ...] = ()
+
+    @property
+    def arrived_count(self) -> int:
+        """Stations with a result, empty or failed."""
+        return len(self.expected) - len(self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A batch that was not known is open now."""
+
+    batch_id: str
+    expected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A batch has closed, or has been revised; the decision goes to the outbox."""
+
+    decision: Decision
+    observation: Observation | None = field(default=None, compare=False)  # of a first closing
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """An outcome that came after its batch had closed, or for a batch that is not known.
+
+    `revision` and `closed_at` are None where the batch is not known. `at` is the time of the event that carried it.
+    """
+
+    batch_id: str
+    station: str
+    code: Code
+    value: str | None
+    reason: str
+    revision: int | None
+    closed_at: float | None
+    at: float
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStation:
+    """A station's failure was seen for the first time."""
+
+    batch_id: str
+    source: Source
+    station: str
+    at: float
+    letter: FailureLetter
+    trace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFailed:
+    """A skipped station has failed: its batch lives on past the deadline that it was skipped for.
+
+    It has brought no letter, because hardly any that is skipped needs one: its records are in the source message.
+    """
+
+    batch_id: str
+    source: Source
+    station: str
+    at: float
+    error: str
+    trace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """An operator's command was seen for the first time. `deadline` is the batch's now.
+
+    None: it changed nothing, because the batch is not open, or can't be extended any further.
+    """
+
+    command: Command
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LateTaken:
+    """Late outcomes that the late topic does not get: `policy` is what becomes of them."""
+
+    batch_id: str
+    stations: tuple[str, ...]
+    codes: str
+    reason: str
+    policy: LatePolicy
+    at: float
+
+
+Effect = Opened | Released | Late | LateTaken | FailedStation | SkippedFailed | Commanded

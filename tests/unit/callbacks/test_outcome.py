@@ -1,0 +1,256 @@
+"""From what a callback returned or raised to its outcome."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.callbacks.outcome import ERROR_CHARACTERS, TRACEBACK_BYTES, Outcome, encode_result, failed, out_of_time
+from tables.model.enums import Code
+
+LIMIT = 1_000_000
+
+
+def encode(value: object, max_bytes: int = LIMIT) -> Outcome:
+    return encode_result("A", value, max_bytes=max_bytes)
+
+
+def result_of(value: object) -> Any:
+    """What a reader of the output finds under `result`."""
+    outcome = encode(value)
+    assert outcome.code is Code.RESULT, outcome
+    assert outcome.value is not None
+    return json.loads(outcome.value)["result"]
+
+
+def test_none_is_an_empty_outcome() -> None:
+    assert encode(None) == Outcome(Code.EMPTY, None)
+
+
+def test_a_dict_gets_the_station_id_as_its_first_key() -> None:
+    assert encode({"result": 123, "b": "é"}) == Outcome(Code.RESULT, '{"station_id":"A","result":123,"b":"é"}')
+
+
+def test_the_framework_s_station_id_wins_over_the_callback_s_and_stays_first() -> None:
+    assert encode({"x": 1, "station_id": "other"}).value == '{"station_id":"A","x":1}'
+
+
+def test_the_callback_s_dict_is_not_changed() -> None:
+    value = {"x": 1}
+    encode(value)
+    assert value == {"x": 1}
+
+
+@pytest.mark.parametrize("value", [0, False, "", [], [1, [2]], "text", 1.5, 2**64, -(2**70)])
+def test_any_other_json_value_becomes_the_result(value: object) -> None:
+    assert result_of(value) == value
+
+
+def test_an_empty_dict_is_a_result() -> None:
+    assert encode({}).value == '{"station_id":"A"}'
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@given(st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))
+def test_every_json_value_comes_back_as_it_was(value: Any) -> None:
+    if value is None:
+        return
+    outcome = encode(value)
+    assert outcome.value is not None
+    read = json.loads(outcome.value)
+    assert read == ({**value, "station_id": "A"} if isinstance(value, dict) else {"station_id": "A", "result": value})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float64(1.5), 1.5),
+        (np.float32(0.5), 0.5),
+        (np.float16(2), 2.0),
+        (np.longdouble(1.5), 1.5),
+        (np.int8(-3), -3),
+        (np.uint64(2**64 - 1), 2**64 - 1),
+        (np.bool_(True), True),
+        (np.str_("x"), "x"),
+        (np.array(3.0), 3.0),
+        (np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
+        (np.arange(6).reshape(2, 3).T, [[0, 3], [1, 4], [2, 5]]),
+        (np.arange(6)[::2], [0, 2, 4]),
+        (np.array([1, 2], dtype=">i4"), [1, 2]),
+        (np.array([1.5], dtype=">f8"), [1.5]),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([{"a": np.int64(1)}, None], dtype=object), [{"a": 1}, None]),
+        (np.array([1.5, np.inf], dtype=np.longdouble), [1.5, None]),
+        (np.zeros((2, 0)), [[], []]),
+    ],
+    ids=repr,
+)
+def test_numpy_values_are_accepted_at_any_depth(value: object, expected: object) -> None:
+    assert result_of(value) == expected
+    assert result_of([{"deep": (value,)}]) == [{"deep": [expected]}]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, np.float64("nan"), np.float32("inf"), np.float16("nan"), np.longdouble("nan")],
+    ids=repr,
+)
+def test_nan_and_infinity_become_null(value: object) -> None:
+    assert result_of(value) is None
+    assert result_of([value]) == [None]
+    assert json.loads(encode({"a": {"b": value}}).value or "") == {"station_id": "A", "a": {"b": None}}
+    assert result_of(np.array([[1.0, value]], dtype=float)) == [[1.0, None]]
+
+
+def test_keys_that_are_numbers_and_tuples_with_names_are_written_as_python_s_json_does() -> None:
+    point = namedtuple("point", "x y")
+    assert result_of([{2: "a", None: "b", True: "c", 1.5: "d", np.int64(7): "e"}, point(1, 2)]) == [
+        {"2": "a", "null": "b", "true": "c", "1.5": "d", "7": "e"},
+        [1, 2],
+    ]
+
+
+def circular() -> list[object]:
+    value: list[object] = []
+    value.append({"again": value})
+    return value
+
+
+def nested(depth: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"guns": [1, {"x": {1}}]}, "set at guns[1].x"),
+        (object(), "object"),
+        ({"a": b"bytes"}, "bytes at a"),
+        (lambda: 1, "function"),
+        (1j, "complex"),
+        (np.complex64(1), "complex"),
+        ({"a": circular()}, "contains itself at a[0].again"),
+        (nested(10_000), "nested deeper"),
+        ({"a": "x\ud800"}, "surrogate pair at a"),
+        ({"\ud800": 1}, "surrogate pair at a key"),
+        ({(1, 2): 1}, "a key is tuple, not text"),
+        ({1: "a", "1": "b"}, "two keys are '1'"),
+        (10**5000, "4300 digits"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_json_can_not_hold_makes_the_station_failed_with_the_place_named(value: object, reason: str) -> None:
+    outcome = encode(value)
+    assert outcome.code is Code.FAILED
+    assert outcome.value is not None
+    assert outcome.value.startswith("TypeError: the result can't be written as JSON: ")
+    assert reason in outcome.value
+    orjson.dumps(outcome.value)
+
+
+class Hostile:
+    """Raises whatever is asked of it."""
+
+    def __init__(self, error: BaseException) -> None:
+        object.__setattr__(self, "_error", error)
+
+    def __getattribute__(self, name: str) -> Any:
+        raise object.__getattribute__(self, "_error")
+
+
+class ListsItself:
+    def tolist(self) -> list[object]:
+        return [self]
+
+
+class ListsAnother:
+    def tolist(self) -> object:
+        return type("Other", (ListsAnother,), {})()
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+HOSTILE: dict[str, Callable[[], object]] = {
+    "raises": lambda: Hostile(ValueError("no")),
+    "exits": lambda: Hostile(SystemExit(1)),
+    "interrupts": lambda: Hostile(KeyboardInterrupt()),
+    "raises what can't be shown": lambda: Hostile(UnprintableError()),
+    "lists itself": ListsItself,
+    "lists another": ListsAnother,
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+def test_no_object_makes_the_encoder_raise(make: Callable[[], object]) -> None:
+    value = make()
+    codes = [encode(result).code for result in (value, [value], {"a": value})]
+    assert codes == [Code.FAILED] * 3
+
+
+def test_a_result_over_the_limit_names_its_size_and_the_setting() -> None:
+    size = len('{"station_id":"A","result":"éé"}'.encode())
+    assert encode("éé", size).code is Code.RESULT
+    outcome = encode("éé", size - 1)
+    assert outcome.code is Code.FAILED
+    assert (
+        outcome.value == f"ValueError: the result is {size} bytes of JSON, over the limit of 33 (AGG_MAX_MESSAGE_BYTES)"
+    )
+    assert encode((np.array(["x" * 50]),), 40).code is Code.FAILED
+
+
+def test_an_error_has_one_line_and_a_traceback_that_ends_with_it() -> None:
+    def broken() -> None:
+        message = "first\n  second"
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match="first") as caught:
+        broken()
+    outcome = failed(caught.value)
+    assert (outcome.code, outcome.value) == (Code.FAILED, "ValueError: first second")
+    assert outcome.traceback is not None
+    assert "in broken" in outcome.traceback
+    assert outcome.traceback.endswith("ValueError: first\n  second\n")
+
+
+def test_an_error_without_text_is_its_name() -> None:
+    assert failed(TimeoutError()).value == "TimeoutError"
+
+
+def test_long_errors_are_cut_and_a_traceback_keeps_its_end() -> None:
+    outcome = failed(ValueError("é" * 100_000 + "end"))
+    assert outcome.value is not None
+    assert outcome.traceback is not None
+    assert len(outcome.value) == ERROR_CHARACTERS
+    assert TRACEBACK_BYTES - 4 < len(outcome.traceback.encode()) <= TRACEBACK_BYTES
+    assert outcome.traceback.endswith("end\n")
+
+
+def test_errors_that_can_not_be_shown_are_shown_as_far_as_they_can() -> None:
+    assert failed(UnprintableError()).value == "UnprintableError: (its text can't be shown)"
+    assert failed(ValueError("a\ud800b")).value == "ValueError: a?b"
+    orjson.dumps(failed(ValueError("a\ud800b")).traceback)
+
+
+def test_a_callback_out_of_time_shows_where_it_stood() -> None:
+    outcome = out_of_time("too slow", "x" * 10_000 + "end")
+    assert (outcome.code, outcome.value) == (Code.FAILED, "TimeoutError: too slow")
+    assert outcome.traceback is not None
+    assert len(outcome.traceback) == TRACEBACK_BYTES
+    assert outcome.traceback.endswith("endTimeoutError: too slow")

@@ -1,0 +1,155 @@
+"""A process in which a callback runs dies, or has to be killed: who fails for it, and what takes its place."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+from app.callbacks.executors.child_calls import ChildJob
+from app.callbacks.executors.processes import ProcessExecutor
+from app.callbacks.runner import Call
+from tables.model.enums import Code
+from tests.callback_bench import Bench, error_of
+from tests.process_bench import Pool, eventually, module_input_of
+
+DIED = "ProcessDiedError: the process in which the callback ran ended"
+
+
+@pytest.mark.parametrize("name", ["behave", "behave_async"])
+def test_what_raises_or_kills_its_process_fails_its_station_alone(name: str) -> None:
+    async def main() -> None:
+        pool = Pool(name, keep=1)
+        async with pool as bench:
+            bench.submit("A", "raise", "B", "exit", "C", "die", "D", "crash", "E", "killed", "F")
+            outcomes = await bench.until(11)
+            assert {station: outcome.value for station, outcome in outcomes.items() if len(station) > 1} == {
+                "raise": "ValueError: own",
+                "exit": "SystemExit: bye",
+                "die": f"{DIED} with exit code 3",
+                "crash": f"{DIED} by SIGSEGV",
+                "killed": f"{DIED} by SIGKILL (short of memory?)",
+            }
+            assert {outcomes[station].code for station in "ABCDEF"} == {Code.RESULT}
+            assert 'process_models.py", line' in (outcomes["raise"].traceback or "")
+            assert "raise ValueError(message)" in (outcomes["raise"].traceback or "")
+        assert pool.deaths == []
+
+    uvloop.run(main())
+
+
+def test_one_that_dies_is_replaced_at_once() -> None:
+    async def main() -> None:
+        pool = Pool()
+        async with pool as bench:
+            bench.submit("die")
+            await bench.until(1)
+            await eventually(lambda: len(pool.executor._idle) == 2)
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("name", ["behave", "behave_async"])
+def test_one_that_takes_too_long_is_killed_and_replaced_and_the_letter_says_where_it_stood(name: str) -> None:
+    async def main() -> None:
+        pool = Pool(name, keep=1, station_timeout=0.5)
+        async with pool as bench:
+            (pid,) = pool.pids()
+            started = time.monotonic()
+            bench.submit("hang", "lock", "await", "A")
+            first = (await bench.until(1))["hang"]
+            assert 0.4 < time.monotonic() - started < 5
+            assert error_of(first) == "TimeoutError: the callback did not finish within 0.5 s (AGG_STATION_TIMEOUT)"
+            assert "in _hang\n" in (first.traceback or "")
+            assert "executors/child" not in (first.traceback or "")
+            await eventually(lambda: not psutil.pid_exists(pid))
+            # The start of another process counts for no station.
+            outcomes = await bench.until(4)
+            assert "in <lambda>\n" in (outcomes["lock"].traceback or "")
+            assert outcomes["await"].code is (Code.FAILED if name == "behave_async" else Code.RESULT)
+            assert outcomes["A"].code is Code.RESULT
+            assert bench.runner.zombies == 0
+
+    uvloop.run(main())
+
+
+def test_an_idle_process_that_dies_is_replaced_and_no_station_fails() -> None:
+    async def main() -> None:
+        pool = Pool(keep=1)
+        async with pool as bench:
+            bench.submit("A")
+            await bench.until(1)
+            (pid,) = pool.pids()
+            os.kill(pid, signal.SIGKILL)
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.001)  # noqa: ASYNC251 - the loop is not to notice
+            bench.submit("B")
+            assert (await bench.until(2))["B"].code is Code.RESULT
+            await eventually(lambda: len(pool.executor._idle) == 1)
+        assert pool.deaths == ["an idle process for callbacks ended by SIGKILL (short of memory?)"]
+
+    uvloop.run(main())
+
+
+def test_the_death_of_a_process_is_seen_though_a_program_that_it_started_lives_on(tmp_path: Path) -> None:
+    async def main() -> None:
+        file = tmp_path / "pid"
+        async with Pool(keep=1, module_input=module_input_of) as bench:
+            bench.runner.submit(Call("children", None, str(file)))
+            assert "exit code 4" in error_of((await bench.until(1))["children"])
+            # It was of the same group of processes, and is killed with it.
+            await eventually(lambda: not psutil.pid_exists(int(file.read_text())))
+
+    uvloop.run(main())
+
+
+def test_a_call_whose_process_died_is_made_again_with_retries(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with Pool(keep=1, retries=2, module_input=module_input_of) as bench:
+            bench.runner.submit(Call("flaky", None, str(tmp_path / "count")))
+            assert (await bench.until(1))["flaky"].code is Code.EMPTY
+            assert (tmp_path / "count").read_text() == "xxx"
+
+    uvloop.run(main())
+
+
+def test_many_stations_go_into_one_process_and_die_with_it() -> None:
+    async def main() -> None:
+        async with Pool("behave_many", keep=1, many=True, size=3, module_input=module_input_of) as bench:
+            bench.submit("A", "B", "none", "C", "die", "D")
+            outcomes = await bench.until(6)
+            assert [outcomes[station].code for station in ("A", "B", "none")] == [Code.RESULT, Code.RESULT, Code.EMPTY]
+            for station in ("C", "die", "D"):
+                assert "exit code 3" in error_of(outcomes[station])
+            assert bench.strangers == ["ghost"]
+
+    uvloop.run(main())
+
+
+def test_a_replacement_that_can_not_start_fails_the_stations_that_need_it(tmp_path: Path) -> None:
+    model = tmp_path / "vanishing.py"
+    model.write_text("import os\ndef callback(station_id, _):\n    return os._exit(1) if station_id == 'die' else 1\n")
+
+    async def main() -> None:
+        deaths: list[str] = []
+        job = ChildJob([str(tmp_path), *sys.path], "vanishing:callback", "AGG_CALLBACK")
+        executor = ProcessExecutor(job, keep=1, on_death=deaths.append)
+        async with Bench(executor, clock=time.time) as bench:
+            model.write_text("raise RuntimeError('gone')\n")
+            bench.submit("die")
+            await bench.until(1)
+            await eventually(lambda: len(deaths) == 1)  # the replacement
+            bench.submit("A")
+            assert "RuntimeError: gone" in error_of((await bench.until(2))["A"])
+            model.write_text("def callback(*_): return 1\n")
+            bench.submit("B")
+            assert (await bench.until(3))["B"].code is Code.RESULT
+        assert "RuntimeError: gone" in deaths[0]
+
+    uvloop.run(main())

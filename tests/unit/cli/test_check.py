@@ -1,0 +1,105 @@
+"""What `faust -A app check` says about topics and functions, without a broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.cli.check import Finding, Mark, Topic, check_functions, check_topics
+from app.kafka.topics import topic_specs
+from app.settings import Settings, load_settings
+
+SOURCE = "SCHEDULE-STATION-REALTIME-DATA"
+OUTPUT = "MODULE-OUTPUT-LOAD_PREDICTION"
+LATE = "batch-aggregator-load-prediction-late"
+
+
+def settings(**environ: str) -> Settings:
+    return load_settings({f"AGG_{key}": value for key, value in environ.items()}, env_file=None)
+
+
+def topics(of: Settings, **changed: Topic) -> dict[str, Topic]:
+    """The topics as a worker makes them."""
+    own = {spec.name: Topic(spec.partitions, int(spec.config["max.message.bytes"])) for spec in topic_specs(of)}
+    return {SOURCE: Topic(8, 1_000_000), **own, **changed}
+
+
+def of(findings: list[Finding], name: str) -> Finding:
+    return next(finding for finding in findings if finding.what == name)
+
+
+def test_topics_as_a_worker_makes_them_are_well() -> None:
+    findings = check_topics(settings(), topics(settings()), brokers=1)
+    assert {finding.mark for finding in findings} == {Mark.OK}
+    assert len(findings) == len(topics(settings()))
+
+
+def test_missing_topics_are_only_noted_since_a_worker_creates_them() -> None:
+    findings = check_topics(settings(PARTITIONS="3"), {SOURCE: Topic(8, None)}, brokers=1)
+    assert [finding.mark for finding in findings[1:]] == [Mark.NOTE] * (len(findings) - 1)
+    assert of(findings, OUTPUT).text == "output topic: not there yet; a worker creates it with 3 partitions"
+
+
+def test_missing_source_topic_is_wrong() -> None:
+    finding = of(check_topics(settings(), {}, brokers=1), SOURCE)
+    assert finding.mark is Mark.WRONG
+    assert finding.text.startswith("source topic: not there")
+
+
+def test_a_context_topic_is_named_as_such_unless_it_is_the_output() -> None:
+    chosen = settings(CONTEXT_TOPICS=f"WEATHER,{OUTPUT}")
+    findings = check_topics(chosen, topics(chosen), brokers=1)
+    assert of(findings, "WEATHER").text.startswith("context topic: not there")
+    there = topics(chosen, WEATHER=Topic(1, None))
+    assert of(check_topics(chosen, there, brokers=1), "WEATHER") == Finding(
+        Mark.OK, "WEATHER", "context topic: 1 partition"
+    )
+    assert [finding.text for finding in findings if finding.what == OUTPUT] == ["output topic: 8 partitions"]
+
+
+def test_partition_count_of_an_internal_topic_has_to_match() -> None:
+    there = topics(settings()) | {LATE: Topic(3, None)}
+    finding = of(check_topics(settings(), there, brokers=1), LATE)
+    assert finding.mark is Mark.WRONG
+    assert finding.text.startswith("3 partitions, but AGG_PARTITIONS is 8")
+
+
+def test_output_topic_may_have_any_partition_count() -> None:
+    there = topics(settings()) | {OUTPUT: Topic(3, None)}
+    assert of(check_topics(settings(), there, brokers=1), OUTPUT) == Finding(
+        Mark.OK, OUTPUT, "output topic: 3 partitions"
+    )
+
+
+@pytest.mark.parametrize(("largest", "mark"), [(3023, Mark.WRONG), (3024, Mark.OK)])
+def test_output_topic_has_to_take_the_largest_message(largest: int, mark: Mark) -> None:
+    chosen = settings(MAX_MESSAGE_BYTES="2000")
+    finding = of(check_topics(chosen, topics(chosen) | {OUTPUT: Topic(8, largest)}, brokers=1), OUTPUT)
+    assert finding.mark is mark
+    if mark is Mark.WRONG:
+        assert "max.message.bytes is 3023, but AGG_MAX_MESSAGE_BYTES needs 3024" in finding.text
+
+
+@pytest.mark.parametrize(("brokers", "wrong"), [(2, True), (3, False)])
+def test_more_replicas_than_brokers_are_wrong_when_there_is_something_to_create(brokers: int, wrong: bool) -> None:
+    findings = check_topics(settings(REPLICATION_FACTOR="3"), {SOURCE: Topic(8, None)}, brokers=brokers)
+    assert any(finding.what == "AGG_REPLICATION_FACTOR" for finding in findings) is wrong
+
+
+def test_a_missing_callback_is_wrong_as_a_worker_would_end_for_it() -> None:
+    assert [(finding.mark, finding.what) for finding in check_functions(settings())] == [(Mark.WRONG, "AGG_CALLBACK")]
+
+
+def test_callback_is_found_in_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model_of_check.py").write_text("def predict(station_id, module_input): ...\n")
+    monkeypatch.chdir(tmp_path)
+    spec = "model_of_check:predict"
+    assert check_functions(settings(CALLBACK=spec)) == [Finding(Mark.OK, "AGG_CALLBACK", spec)]
+
+
+def test_functions_that_are_not_there_are_wrong() -> None:
+    findings = check_functions(settings(CALLBACK="no_such_module:predict", RESULT_HANDLER="json:no_such_name"))
+    assert [finding.mark for finding in findings] == [Mark.WRONG, Mark.WRONG]
+    assert "there is no module no_such_module" in findings[0].text
+    assert "json has no attribute no_such_name" in findings[1].text

@@ -1,0 +1,102 @@
+"""Sending letters again: what the broker refuses is told and not remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
+
+from app.cli.dead_letters.replay import Replay
+from app.cli.dead_letters.replay_log import ReplayMemory
+from app.cli.dead_letters.replayer import Resender, Tally
+from app.messages.dead_letters import Letter
+from tables.model.events import Source
+
+LETTER = Letter(1, 7, 1.0, 1.0, "station-failed", "", Source("T", 0, 3), "b", "A", 2, b"k", b"{}")
+RULES = Replay("OUT", with_meta=True, max_bytes=1000, own_topics=frozenset(), handler_failed=False)
+
+
+class FakeProducer:
+    """Refuses what the test says, when it is appended or when it is to be confirmed."""
+
+    def __init__(self, *, refused: dict[bytes, KafkaError] | None = None) -> None:
+        self.refused = refused or {}
+        self.sent: list[tuple[str, bytes | None, bytes | None]] = []
+
+    async def send(self, topic: str, value: bytes | None, *, key: bytes | None, **_: Any) -> asyncio.Future[Any]:
+        error = self.refused.get(value or b"")
+        if isinstance(error, MessageSizeTooLargeError):
+            raise error
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if error is not None:
+            future.set_exception(error)
+        else:
+            self.sent.append((topic, key, value))
+            future.set_result(SimpleNamespace(topic=topic, partition=2, offset=len(self.sent) - 1))
+        return future
+
+
+def resend(producer: FakeProducer | None, *letters: Letter) -> tuple[Tally, list[str], list[str]]:
+    """The tally, what was told and what was complained of."""
+    told: list[str] = []
+    complaints: list[str] = []
+    memory = ReplayMemory("app-replayed", [])
+    resender = Resender(RULES, {"T": 3}, memory, producer, lambda: 50.0, told.append, complaints.append)
+    asyncio.run(resender.resend(letters))
+    return resender.tally, told, complaints
+
+
+def test_what_is_confirmed_is_remembered_after_that() -> None:
+    producer = FakeProducer()
+    tally, told, complaints = resend(producer, LETTER, replace(LETTER, offset=8))
+    assert (tally, complaints) == (Tally(sent=2), [])
+    assert told == [
+        "1@7 station-failed, station A, batch b: sent to T[2]@0",
+        "1@8 station-failed, station A, batch b: sent to T[2]@1",
+    ]
+    assert [(topic, key) for topic, key, _ in producer.sent] == [
+        ("T", b"k"),
+        ("T", b"k"),
+        ("app-replayed", b"1@7"),
+        ("app-replayed", b"1@8"),
+    ]
+    assert orjson.loads(producer.sent[2][2] or b"") == {"v": 1, "written_at": 1.0, "replayed_at": 50.0}
+
+
+@pytest.mark.parametrize("error", [MessageSizeTooLargeError("too large"), UnknownTopicOrPartitionError("who?")])
+def test_what_is_refused_is_named_and_not_remembered_and_the_rest_goes_on(error: KafkaError) -> None:
+    producer = FakeProducer(refused={b"bad": error})
+    tally, _, complaints = resend(producer, replace(LETTER, value=b"bad"), replace(LETTER, offset=8))
+    assert tally == Tally(sent=1, failed=1)
+    assert complaints == [f"1@7 station-failed, station A, batch b: not sent: {error}"]
+    assert [key for topic, key, _ in producer.sent if topic == "app-replayed"] == [b"1@8"]
+
+
+def test_nothing_is_sent_to_a_topic_that_is_not_there_for_that_could_create_it() -> None:
+    producer = FakeProducer()
+    tally, _, complaints = resend(producer, replace(LETTER, source=Source("gone", 0, 0)))
+    assert (tally, producer.sent) == (Tally(failed=1), [])
+    assert complaints == ["1@7 station-failed, station A, batch b: not sent: there is no topic gone"]
+
+
+def test_what_nothing_can_be_sent_for_is_skipped() -> None:
+    producer = FakeProducer()
+    tally, _, complaints = resend(producer, replace(LETTER, reason="too-large"))
+    assert (tally, producer.sent) == (Tally(skipped=1), [])
+    assert complaints == ["1@7 too-large, station A, batch b: not sent: only its first 2 bytes have been kept"]
+
+
+def test_a_dry_run_only_says_what_would_be_sent() -> None:
+    tally, told, _ = resend(None, LETTER)
+    assert (tally, told) == (Tally(sent=1), ["1@7 station-failed, station A, batch b: would be sent to T"])
+
+
+def test_a_memory_that_can_not_be_written_is_an_error() -> None:
+    record = ReplayMemory("app-replayed", []).record(LETTER, 50.0)
+    with pytest.raises(UnknownTopicOrPartitionError):
+        resend(FakeProducer(refused={record.value or b"": UnknownTopicOrPartitionError()}), LETTER)

@@ -1,0 +1,165 @@
+"""Times of records: every accepted form, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.inputs.timestamps import format_time, parse_time, read_moment, record_moment
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+NEW_YORK = ZoneInfo("America/New_York")
+NINE = 1_762_218_000  # 2025-11-04 09:00:00 in Shanghai, 01:00:00 UTC
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2025-11-04 09:00:00", NINE),
+        (" 2025-11-04 09:00:00\n", NINE),
+        ("2025-11-04T09:00:00", NINE),
+        ("2025-11-04 09:00", NINE),
+        ("2025-11-04T01:00:00Z", NINE),
+        ("2025-11-04T01:00:00+00:00", NINE),
+        ("2025-11-04T04:00:00+0300", NINE),
+        ("2025-11-03 20:00:00-05:00", NINE),
+        ("20251104T090000", NINE),
+        ("20251104T010000Z", NINE),
+        ("2025-W45-2T09:00:00", NINE),
+        ("2025-11-04", NINE - 9 * 3600),
+        ("2025-11-04 09:00:00.250", NINE + 0.25),
+        ("2025-11-04T01:00:00,250Z", NINE + 0.25),
+        (NINE, NINE),
+        (NINE + 0.5, NINE + 0.5),
+        (NINE * 1000, NINE),
+        (NINE * 1000 + 250, NINE + 0.25),
+        (NINE * 1000.0, NINE),
+        (str(NINE), NINE),
+        (f"{NINE}.25", NINE + 0.25),
+        (str(NINE * 1000), NINE),
+        (f" {NINE * 1000 + 250} ", NINE + 0.25),
+        (0, 0),
+        (99_999_999_999, 99_999_999_999),
+        (100_000_000_000, 100_000_000),
+    ],
+)
+def test_every_accepted_form_gives_unix_seconds(value: object, seconds: float) -> None:
+    assert parse_time(value, SHANGHAI) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, False, [], {}, [NINE], b"2025-11-04 09:00:00"),
+        *("", " ", "now", "None", "nan", "inf", "-1", "1_762_218_000", "1e9", "٢٠٢٥", "0x1F"),
+        *("2025-11-04x09:00:00", "2025/11/04 09:00:00", "2025-13-04 09:00:00", "2025-02-29 09:00:00"),
+        *("2025-11-04 25:00:00", "2025-11-04T09:00:00+99:00", "09:00:00", "2025-11-04 09:00:00 junk"),
+        *("0001-01-01 00:00:00", "9999-12-31T23:59:59-23:59", "9" * 17, "1" * 100_000),
+        "2025-11-04 09:00:00".ljust(65),
+        *(-1, -0.5, math.nan, math.inf, -math.inf, 10**13, 1e13, 10**400, 20_251_104_090_000, "20251104090000"),
+    ],
+)
+def test_what_is_no_time_is_not_usable(value: object) -> None:
+    assert parse_time(value, SHANGHAI) is None
+
+
+def test_a_text_without_an_offset_is_in_the_given_timezone() -> None:
+    assert parse_time("2025-11-04 09:00:00", SHANGHAI) == NINE
+    assert parse_time("2025-11-04 09:00:00", ZoneInfo("UTC")) == NINE + 8 * 3600
+    assert parse_time("2025-11-04T09:00:00Z", SHANGHAI) == NINE + 8 * 3600
+
+
+def test_the_text_of_a_moment_is_in_the_timezone_with_the_fraction_cut_off() -> None:
+    for value in (NINE + 0.999, NINE * 1000 + 999, "2025-11-04T01:00:00.999999Z", "2025-11-03T20:00:00.9-05:00"):
+        moment = read_moment(value, SHANGHAI)
+        assert moment is not None
+        assert moment.text == "2025-11-04 09:00:00"
+
+
+def test_years_before_1000_keep_their_zeros() -> None:
+    assert format_time(-62_000_000_000, ZoneInfo("UTC")) == "0005-04-19 09:46:40"
+
+
+def test_a_time_that_the_clock_skips_is_written_as_the_clock_shows_it() -> None:
+    moment = read_moment("2025-03-09 02:30:00", NEW_YORK)
+    assert moment == (1_741_505_400, "2025-03-09 03:30:00")
+
+
+# Clocks that are set by an hour, by half of one, across midnight and by a whole day, and old local times with seconds.
+CHANGES = [
+    ("America/New_York", "2025-03-09 02"),
+    ("America/New_York", "2025-11-02 01"),
+    ("Australia/Lord_Howe", "2025-04-06 01"),
+    ("Australia/Lord_Howe", "2025-10-05 02"),
+    ("America/Sao_Paulo", "2018-11-04 00"),
+    ("Pacific/Apia", "2011-12-30 12"),
+    ("Asia/Shanghai", "1901-01-01 00"),
+    ("Asia/Shanghai", "1986-05-04 02"),
+    ("Asia/Kathmandu", "1986-01-01 00"),
+]
+
+
+@pytest.mark.parametrize(("zone", "around"), CHANGES)
+def test_a_text_is_read_as_its_zone_has_it_also_where_the_clock_is_set(zone: str, around: str) -> None:
+    timezone, middle = ZoneInfo(zone), datetime.fromisoformat(f"{around}:00:00")
+    for seconds in range(-3 * 3600, 4 * 3600, 113):
+        local = middle + timedelta(seconds=seconds)
+        moment = read_moment(local.isoformat(sep=" "), timezone)
+        assert moment is not None
+        assert moment.seconds == local.replace(tzinfo=timezone).timestamp()
+        assert moment.text == format_time(math.floor(moment.seconds), timezone)
+
+
+@pytest.mark.parametrize(
+    "text", ["2025-02-30 09:00:00", "2025-11-04 24:00:00", "2025-11-04 09:60:00", "0000-01-01 00:00:00"]
+)
+def test_a_text_of_no_time_that_there_is_is_not_usable(text: str) -> None:
+    assert read_moment(text, SHANGHAI) is None
+
+
+def test_the_first_usable_key_of_a_record_counts() -> None:
+    record = {"timestamp": NINE + 2, "send_time": NINE + 1, "sendTime": NINE}
+    assert record_moment(record, SHANGHAI) == (NINE, "2025-11-04 09:00:00")
+    assert record_moment({**record, "sendTime": "soon"}, SHANGHAI) == (NINE + 1, "2025-11-04 09:00:01")
+    assert record_moment({**record, "sendTime": None, "send_time": True}, SHANGHAI) == (NINE + 2, "2025-11-04 09:00:02")
+    assert record_moment({"time": NINE}, SHANGHAI) is None
+
+
+@settings(deadline=None)
+@given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)), st.sampled_from([SHANGHAI, NEW_YORK]))  # noqa: DTZ001
+def test_reading_the_text_of_a_moment_gives_that_text_again(local: datetime, timezone: ZoneInfo) -> None:
+    first = read_moment(local.isoformat(), timezone)
+    assert first is not None
+    second = read_moment(first.text, timezone)
+    assert second is not None
+    assert second.text == first.text
+
+
+@settings(deadline=None)
+@given(st.integers(10**8, 9_999_999_999))
+def test_all_forms_of_one_instant_are_the_same_time(seconds: int) -> None:
+    utc = datetime.fromtimestamp(seconds, UTC)
+    forms: list[Any] = [seconds, float(seconds), str(seconds), seconds * 1000, str(seconds * 1000)]
+    forms += [utc.isoformat(), utc.isoformat().replace("+00:00", "Z"), utc.astimezone(SHANGHAI).isoformat()]
+    forms.append(format_time(seconds, SHANGHAI))
+    # Shanghai's clock was set back in the autumns up to 1991: there a text alone names the first of two instants.
+    allowed = {seconds} if seconds > 700_000_000 else {seconds, seconds - 3600}
+    assert {parse_time(form, SHANGHAI) for form in forms[:-1]} == {seconds}
+    assert parse_time(forms[-1], SHANGHAI) in allowed
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(
+        st.text(), st.integers(), st.floats(), st.binary(), st.booleans(), st.from_regex(r"\A[0-9T:.Z+ W-]{1,40}\Z")
+    )
+)
+def test_reading_a_time_never_raises(value: object) -> None:
+    seconds = parse_time(value, NEW_YORK)
+    assert seconds is None or math.isfinite(seconds)

@@ -1,0 +1,143 @@
+"""Where the consumer seeks, how it delivers, and what it says of offsets that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.transport.drivers.aiokafka import Consumer
+from faust.types import TP
+
+from app.kafka.consumer import AggregatorConsumer
+from app.observability.log_lines import Line
+from app.settings import Settings
+from app.settings.enums import Language
+
+
+def bare_consumer() -> Any:
+    """A consumer without a worker around it."""
+    return AggregatorConsumer.__new__(AggregatorConsumer)
+
+
+class FakeThread:
+    """A thread of its own for what it is told to call, as the aiokafka consumer has."""
+
+    def __init__(self) -> None:
+        self.sought: list[tuple[TP, int, str]] = []
+
+    def seek(self, partition: TP, offset: int) -> None:
+        self.sought.append((partition, offset, threading.current_thread().name))
+
+    async def call_thread(self, call: Callable[..., Any], *args: Any) -> None:
+        other = threading.Thread(target=call, args=args, name="consumer")
+        other.start()
+        await asyncio.to_thread(other.join)
+
+
+def test_it_seeks_in_the_thread_that_fetches() -> None:
+    consumer = bare_consumer()
+    consumer._thread = FakeThread()
+    asyncio.run(consumer._seek(TP("source", 1), 7))
+    assert consumer._thread.sought == [(TP("source", 1), 7, "consumer")]
+
+
+class Delivery:
+    """A consumer with one fetch, and what is seen of its delivery."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fetched: list[tuple[TP, int]], *, flows: bool = True) -> None:
+        async def getmany(_: Consumer, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's
+            for tp, offset in fetched:
+                yield tp, SimpleNamespace(tp=tp, offset=offset, value=[(tp, offset)])
+
+        monkeypatch.setattr(Consumer, "getmany", getmany)
+        self.consumer = bare_consumer()
+        self.consumer.app = SimpleNamespace(flow_control=SimpleNamespace(is_active=lambda: flows))
+        self.consumer.suspend_flow = asyncio.Event()
+        self.consumer._read_offset = {tp: None for tp, _ in fetched}
+        self.consumer._is_changelog_tp = lambda tp: tp.topic == "changelog"
+        self.consumer.callback = self.take
+        self.delivered: list[list[tuple[TP, int]]] = []
+        self.left_to_faust: list[tuple[TP, int]] = []
+        self.turns = 0
+
+    async def take(self, message: Any) -> None:
+        """What the stream of a topic does with a message."""
+        self.delivered.append(message.value)
+
+    async def run(self) -> None:
+        """Read what there is, and count the turns of the loop until then."""
+        loop = asyncio.get_running_loop()
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            loop.call_soon(turn)
+
+        loop.call_soon(turn)
+        async for tp, message in self.consumer.getmany(1.0):
+            self.left_to_faust.append((tp, message.offset))
+        self.turns = turns
+
+
+def test_what_was_fetched_of_a_topic_is_one_value_of_its_stream_and_no_turn_of_the_loop_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetched = [(TP(topic, partition), 3) for partition in range(8) for topic in ("events", "source")]
+    delivery = Delivery(monkeypatch, fetched)
+    asyncio.run(delivery.run())
+    assert delivery.delivered == [fetched[0::2], fetched[1::2]]
+    assert delivery.left_to_faust == []
+    assert delivery.turns == 0
+    assert delivery.consumer._read_offset == dict(fetched)
+
+
+def test_a_changelog_is_left_to_faust(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = [(TP("events", 0), 3), (TP("changelog", 0), 5), (TP("events", 1), 3)]
+    delivery = Delivery(monkeypatch, fetched)
+    asyncio.run(delivery.run())
+    # While Faust has its record the gates may be closed: what came before is delivered by then.
+    assert delivery.delivered == [[fetched[0]], [fetched[2]]]
+    assert delivery.left_to_faust == [fetched[1]]
+
+
+def test_what_comes_while_the_flow_is_suspended_is_left_to_faust(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flows, stopped in ((False, False), (True, True)):
+        delivery = Delivery(monkeypatch, [(TP("events", 0), 3)], flows=flows)
+        if stopped:
+            delivery.consumer.suspend_flow.set()
+        asyncio.run(delivery.run())
+        assert delivery.delivered == []
+        assert delivery.left_to_faust == [(TP("events", 0), 3)]
+        assert delivery.consumer._read_offset == {TP("events", 0): None}
+
+
+def test_what_has_been_delivered_already_is_not_delivered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    delivery = Delivery(monkeypatch, [(TP("events", 0), 3), (TP("events", 0), 4)])
+    delivery.consumer._read_offset = {TP("events", 0): 4}
+    asyncio.run(delivery.run())
+    assert delivery.delivered == [[(TP("events", 0), 4)]]
+
+
+@pytest.mark.parametrize(
+    ("language", "line", "text"),
+    [
+        (Language.EN, Line.OFFSETS_GONE, "own[1]: offsets 7 to 9 are gone from the broker"),
+        (Language.ZH, Line.NOT_DELIVERED, "own[1]: 位移 7 至 9 未送达，保持未提交，将重新读取"),
+    ],
+)
+def test_offsets_that_are_not_there_are_told_with_their_place(
+    language: Language, line: Line, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = bare_consumer()
+    consumer.app = SimpleNamespace(settings=Settings(log_language=language))
+    consumer._tell(logging.ERROR, line, TP("own", 1), 7, 10)
+    (record,) = caplog.records
+    assert record.getMessage() == text
+    told = {name: getattr(record, name) for name in ("event", "topic", "partition", "offset")}
+    assert told == {"event": line, "topic": "own", "partition": 1, "offset": 7}

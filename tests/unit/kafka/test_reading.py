@@ -1,0 +1,120 @@
+"""Reading topics to where they end now: holes, what comes meanwhile, and a broker that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from app.kafka.reading import Span, read_spans, spans_of
+from tests.virtual_time import run_in_virtual_time
+
+ONE, TWO = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class FakeConsumer:
+    """Partitions with records at some offsets, one read at a time; what is not there is a hole, stepped over."""
+
+    def __init__(self, offsets: Mapping[TopicPartition, Sequence[int]], *, answers: float = math.inf) -> None:
+        self.offsets = offsets
+        self.answers = answers  # how many fetches are answered before the broker goes
+        self.positions: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+
+    def assign(self, tps: Sequence[TopicPartition]) -> None:
+        self.positions, self.paused = dict.fromkeys(tps, 0), set()
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.positions[tp] = offset
+
+    def pause(self, *tps: TopicPartition) -> None:
+        self.paused |= set(tps)
+
+    async def position(self, tp: TopicPartition) -> int:
+        if not self.answers:
+            await asyncio.Event().wait()
+        return self.positions[tp]
+
+    async def getmany(self, *, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        if not self.answers:
+            await asyncio.sleep(timeout_ms / 1000)
+            return {}
+        self.answers -= 1
+        found: dict[TopicPartition, list[Any]] = {}
+        for tp in self.positions.keys() - self.paused:
+            at = self.positions[tp]
+            if at in self.offsets[tp]:
+                found[tp] = [
+                    SimpleNamespace(
+                        topic=tp.topic,
+                        partition=tp.partition,
+                        offset=at,
+                        timestamp=1500,
+                        key=b"k",
+                        value=b"v",
+                        headers=(),
+                    )
+                ]
+            self.positions[tp] = at + 1
+        return found
+
+    async def beginning_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {tp: self.offsets[tp][0] for tp in tps}
+
+    async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return {tp: self.offsets[tp][-1] + 1 for tp in tps}
+
+    async def offsets_for_times(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        """As if each offset were written at that second."""
+        return {
+            tp: next((SimpleNamespace(offset=one) for one in self.offsets[tp] if one * 1000 >= at), None)
+            for tp, at in times.items()
+        }
+
+
+def read(consumer: FakeConsumer, spans: Mapping[TopicPartition, Span]) -> list[tuple[int, int]]:
+    """Partition and offset of all that is read."""
+
+    async def run() -> list[tuple[int, int]]:
+        return [(one.partition, one.offset) async for one in read_spans(consumer, spans)]
+
+    return sorted(run_in_virtual_time(run()))
+
+
+def test_holes_are_stepped_over_also_at_the_end() -> None:
+    consumer = FakeConsumer({ONE: [3, 7], TWO: [0]})
+    assert read(consumer, {ONE: Span(2, 2, 10), TWO: Span(0, 0, 1)}) == [(0, 3), (0, 7), (1, 0)]
+
+
+def test_nothing_is_read_that_was_not_there_at_the_start() -> None:
+    consumer = FakeConsumer({ONE: range(100), TWO: [5]})
+    assert read(consumer, {ONE: Span(0, 0, 2), TWO: Span(5, 5, 6)}) == [(0, 0), (0, 1), (1, 5)]
+    assert consumer.positions[ONE] == 2, "what has been read to its end is not fetched any further"
+
+
+def test_an_empty_topic_is_not_waited_for() -> None:
+    assert read(FakeConsumer({}, answers=0), {ONE: Span(4, 4, 4)}) == []
+    assert read(FakeConsumer({}, answers=0), {}) == []
+
+
+@pytest.mark.parametrize("answers", [0, 3])
+def test_a_broker_that_goes_is_not_waited_for_without_end(answers: int) -> None:
+    with pytest.raises(KafkaConnectionError):
+        read(FakeConsumer({ONE: range(9)}, answers=answers), {ONE: Span(0, 0, 9)})
+
+
+def test_a_span_is_all_there_is_or_what_was_written_from_a_time_on() -> None:
+    consumer = FakeConsumer({ONE: [3, 7], TWO: [1, 2]})
+
+    async def spans(since: float | None) -> dict[TopicPartition, Span]:
+        return await spans_of(consumer, [ONE, TWO], since=since)
+
+    assert run_in_virtual_time(spans(None)) == {ONE: Span(3, 3, 8), TWO: Span(1, 1, 3)}
+    assert run_in_virtual_time(spans(3.5)) == {ONE: Span(3, 7, 8), TWO: Span(1, 3, 3)}
+    assert run_in_virtual_time(spans(-5.0)) == {ONE: Span(3, 3, 8), TWO: Span(1, 1, 3)}

@@ -1,0 +1,244 @@
+"""The internal messages: what is written is read back, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.messages.frames import (
+    FrameError,
+    StationFrame,
+    StationGroup,
+    decode_events,
+    decode_stations,
+    encode_context,
+    encode_context_head,
+    encode_events,
+    encode_group,
+    encode_station,
+    encode_stations,
+    encode_tombstone,
+    encode_update,
+)
+from tables.context import ContextEvent, ContextUpdate, Place, Tombstone
+from tables.model.enums import Action
+from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Source
+from tests.builders import arrived, command, expire, open_
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+kafka_keys = st.none() | st.binary(max_size=12)
+times = st.floats(0, 4e9)
+sources = st.builds(Source, texts, st.integers(0, 500), st.integers(0, 2**63 - 1))
+letters = st.builds(FailureLetter, texts, kafka_keys, texts)
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
+records = st.dictionaries(texts, scalars | texts | st.lists(scalars, max_size=3), max_size=3)
+traces = st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]( a=[0-9]{1,9})?", fullmatch=True)
+QUICK = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> Arrived:
+    """Draw outcomes of any stations."""
+    stations = draw(st.lists(texts, max_size=5))
+    size = len(stations)
+    codes = draw(st.text("refs", min_size=size, max_size=size))
+    values = draw(st.lists(st.none() | texts, min_size=size, max_size=size))
+    failed = draw(st.dictionaries(st.integers(0, max(0, size - 1)), letters, max_size=2)) if size else {}
+    return Arrived(draw(texts), draw(sources), draw(times), stations, codes, values, failed, draw(traces))
+
+
+events = (
+    arrivals()
+    | st.builds(
+        Open,
+        texts,
+        sources,
+        times,
+        times,
+        st.lists(texts, max_size=5).map(tuple),
+        st.booleans(),
+        st.none() | times,
+        traces,
+    )
+    | st.builds(Expire, texts, times, times)
+    | st.builds(Forget, texts, times, times)
+    | st.builds(Command, texts, st.sampled_from(Action), times, texts, times)
+)
+stations = st.lists(st.tuples(texts, st.lists(records, max_size=3)))
+groups = st.builds(StationGroup, texts, sources, times, times, kafka_keys, stations, traces) | st.builds(
+    StationGroup, st.none(), sources, times, st.none(), kafka_keys, stations, traces
+)
+
+
+@QUICK
+@given(st.lists(events, max_size=5))
+def test_batch_events_are_read_back_as_they_were_written(written: list[BatchEvent]) -> None:
+    assert decode_events(encode_events(written)) == written
+
+
+@QUICK
+@given(st.lists(groups, max_size=3))
+def test_station_events_are_read_back_as_they_were_written(written: list[StationGroup]) -> None:
+    frame = encode_stations(
+        (encode_group(group), [encode_station(*station) for station in group.stations]) for group in written
+    )
+    read = decode_stations(frame).groups
+    assert [replace(group, stations=()) for group in read] == [replace(group, stations=()) for group in written]
+    assert [[tuple(station) for station in group.stations] for group in read] == [group.stations for group in written]
+
+
+keys = st.binary(max_size=5)
+places = st.builds(Place, st.integers(0, 9), st.integers(0, 9), times)
+updates = st.builds(
+    ContextUpdate, texts, places, st.none() | keys, texts, st.none() | st.integers(-(2**40), 2**40), st.just([{"n": 1}])
+)
+tombstones = st.builds(Tombstone, texts, places, keys, st.none() | texts)
+
+
+@QUICK
+@given(st.lists(updates | tombstones, max_size=5))
+def test_context_is_read_back_as_it_was_written(written: list[ContextEvent]) -> None:
+    frame = encode_context(
+        (
+            encode_context_head(event.topic, event.place, event.key),
+            [encode_tombstone(event.station_id) if isinstance(event, Tombstone) else encode_update(event)],
+        )
+        for event in written
+    )
+    assert decode_stations(frame) == StationFrame([], written)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        None,
+        ["t", [0, 1], None, []],
+        ["t", [0, "1", 1.0], None, []],
+        ["t", [0, 1, "1"], None, []],
+        [5, [0, 1, 1.0], None, [["A", None, []]]],
+        ["t", [0, 1, 1.0], 5, [["A", None, []]]],
+        ["t", [0, 1, 1.0], None, [["A"]]],
+        ["t", [0, 1, 1.0], "YQ==", [[5]]],
+        ["t", [0, 1, 1.0], None, [[None, None, [{}]]]],
+        ["t", [0, 1, 1.0], None, [["A", 1.5, [{}]]]],
+        ["t", [0, 1, 1.0], None, [["A", None, [1]]]],
+        ["t", [0, 1, 1.0], None, [["A", None]]],
+    ],
+)
+def test_context_of_another_shape_is_refused(group: object) -> None:
+    with pytest.raises(FrameError):
+        decode_stations(orjson.dumps({"v": 1, "groups": [], "context": [group]}))
+
+
+decoders: list[Callable[[bytes | None], Any]] = [decode_events, decode_stations]
+
+
+@pytest.mark.parametrize("decode", decoders)
+@given(
+    value=st.none()
+    | st.binary(max_size=30)
+    | st.recursive(scalars | texts, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=5).map(
+        orjson.dumps
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_foreign_bytes_are_no_frame_and_nothing_else(
+    decode: Callable[[bytes | None], Any], value: bytes | None
+) -> None:
+    with pytest.raises(FrameError, match="not a frame of this application"):
+        decode(value)
+
+
+def broken(event: BatchEvent, index: int, value: object) -> bytes:
+    """A frame with one event of which one field is something else."""
+    frame = orjson.loads(encode_events([event]))
+    frame["events"][0][index] = value
+    return orjson.dumps(frame)
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], {}, [1], [[]], ["A", 1]])
+@pytest.mark.parametrize(
+    ("event", "index"),
+    [(arrived("ABC", "rfe"), index) for index in range(8)]
+    + [(open_("AB"), index) for index in range(6)]
+    + [(expire(), index) for index in range(4)]
+    + [(command("extend", seconds=1.5), index) for index in range(6)],
+)
+def test_a_frame_with_anything_at_a_wrong_place_is_refused(event: BatchEvent, index: int, value: object) -> None:
+    right = orjson.loads(encode_events([event]))["events"][0][index]
+    if isinstance(right, str) and (index == 1 or (isinstance(event, Command) and index == 4)):
+        lawful = isinstance(value, str)
+    elif isinstance(right, float):
+        lawful = isinstance(value, int)
+    else:
+        lawful = (isinstance(event, Open) and index == 5 and value == []) or (index == 7 and value == {})
+    if not lawful:
+        with pytest.raises(FrameError):
+            decode_events(broken(event, index, value))
+
+
+def test_a_trace_takes_no_byte_where_there_is_none_and_nothing_else_passes_for_one() -> None:
+    trace = f"00-{'1' * 32}-{'2' * 16}-01"
+    for event in (open_("AB"), arrived("AB")):
+        plain = orjson.loads(encode_events([event]))["events"][0]
+        traced = orjson.loads(encode_events([replace(event, trace=trace)]))["events"][0]
+        assert traced == [*plain, trace]
+        with pytest.raises(FrameError, match="is no trace context"):
+            decode_events(orjson.dumps({"v": 1, "events": [[*plain, "x"]]}))
+
+
+def test_lists_that_do_not_run_in_parallel_are_refused() -> None:
+    for index, value in ((4, ["A"]), (5, "r"), (5, "rx"), (6, ["1"])):
+        with pytest.raises(FrameError, match="parallel"):
+            decode_events(broken(arrived("AB"), index, value))
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        None,
+        [],
+        ["b", ["t", 0, 1], 1.0, 2.0, None],
+        ["b", ["t", 0], 1.0, 2.0, None, []],
+        ["b", ["t", 0, 1], "1", 2.0, None, []],
+        ["b", ["t", 0, 1], 1.0, 2.0, 5, []],
+        ["b", ["t", 0, 1], 1.0, 2.0, "a", []],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, ["A"]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [["A"]]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [[1, []]]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [["A", {}]]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, "00-no-trace-01", []],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, "", []],
+        ["b", ["t", 0, 1], 1.0, None, None, []],
+        [None, ["t", 0, 1], 1.0, 2.0, None, []],
+        ["b", ["t", 0, 1, 2], 1.0, 2.0, None, []],
+        ["b", ["t", "0", 1], 1.0, 2.0, None, []],
+        ["b", "t01", 1.0, 2.0, None, []],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, [["A", [], []]]],
+        ["b", ["t", 0, 1], 1.0, 2.0, None, "ab"],
+    ],
+)
+def test_station_events_of_another_shape_are_refused(group: object) -> None:
+    good = ["b", ["t", 0, 0], 1.0, 2.0, None, [["A", []]]]
+    for groups in ([group], [good, group], [group, good]):
+        with pytest.raises(FrameError):
+            decode_stations(orjson.dumps({"v": 1, "groups": groups}))
+
+
+def test_an_unknown_kind_of_event_is_named() -> None:
+    with pytest.raises(FrameError, match="unknown kind of batch event 'extend'"):
+        decode_events(b'{"v":1,"events":[["extend","b",1.0]]}')
+
+
+@pytest.mark.parametrize("decode", decoders)
+def test_a_newer_version_is_named(decode: Callable[[bytes | None], Any]) -> None:
+    with pytest.raises(FrameError, match="format version 2; this program reads 1"):
+        decode(b'{"v":2}')

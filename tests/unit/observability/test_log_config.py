@@ -1,0 +1,131 @@
+"""How log lines leave the process: JSON, and what of libraries is held back."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from mode.utils.logging import setup_logging
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
+from opentelemetry.sdk import _shared_internal
+
+from app.observability.batch_log import BatchLog
+from app.observability.log_config import ExpectedFilter, JsonFormatter, RepeatFilter, logging_config
+from app.settings.enums import Language, LogFormat
+from tests.heard_log import Heard
+
+
+def test_a_json_line_has_the_message_and_its_fields() -> None:
+    heard = Heard(Language.ZH)
+    heard.log.dead_letter("bad-record", "no station id", topic="T", partition=0, offset=7)
+    (record,) = heard.handler.records
+    entry = json.loads(JsonFormatter().format(record))
+    assert datetime.fromisoformat(entry.pop("time")) == datetime.fromtimestamp(int(record.created * 1000) / 1000, UTC)
+    assert entry == {
+        "level": "WARNING",
+        "logger": "test",
+        "message": "死信 (bad-record): no station id [topic=T, partition=0, offset=7]",
+        "event": "dead-letter",
+        "topic": "T",
+        "partition": 0,
+        "offset": 7,
+        "reason": "bad-record",
+    }
+
+
+def test_a_json_line_of_a_batch_has_the_place_of_its_log() -> None:
+    heard = Heard(Language.EN)
+    log = BatchLog(heard.log.logger, Language.EN, heard.clock, place=lambda batch_id: ("log", len(batch_id)))
+    log.published("T_1", 2)
+    log.dead_letter("station-failed", "x", topic="T", partition=7, offset=1, batch_id="T_1")
+    published, letter = (json.loads(JsonFormatter().format(record)) for record in heard.handler.records)
+    assert (published["topic"], published["partition"]) == ("log", 3)
+    assert (letter["topic"], letter["partition"]) == ("T", 7)
+
+
+def test_a_json_line_carries_the_traceback_as_text() -> None:
+    try:
+        int("broken")
+    except ValueError:
+        record = logging.LogRecord("test", logging.ERROR, __file__, 1, "failed: %s", ("x",), sys.exc_info())
+    text = JsonFormatter().format(record)
+    entry = json.loads(text)
+    assert text.count("\n") == 0
+    assert entry["message"] == "failed: x"
+    assert entry["exception"].startswith("Traceback (most recent call last):\n")
+    assert entry["exception"].endswith("ValueError: invalid literal for int() with base 10: 'broken'")
+
+
+def test_a_json_line_is_one_line_of_utf8_whatever_is_in_it() -> None:
+    message = 'a\n\x85\u2028\u2029\x9b"\\\ud800超时'
+    record = logging.LogRecord("test", logging.INFO, __file__, 1, message, (), None)
+    text = JsonFormatter().format(record)
+    assert len(text.splitlines()) == 1
+    assert "超时" in text
+    assert json.loads(text.encode())["message"] == message
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield root
+    root.handlers[:], level = before
+    root.setLevel(level)
+
+
+def test_a_worker_that_is_told_json_logs_nothing_else(
+    root_logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    setup_logging(loglevel="info", logging_config=logging_config(LogFormat.JSON))
+    logging.getLogger("test.worker").info("read %s", "T")
+    logging.getLogger("test.worker").debug("off")
+    assert root_logger.level == logging.INFO
+    (line,) = stderr.getvalue().splitlines()
+    entry = json.loads(line)
+    assert (entry["level"], entry["logger"], entry["message"]) == ("INFO", "test.worker", "read T")
+
+
+def test_text_is_left_to_faust() -> None:
+    assert "formatters" not in logging_config(LogFormat.TEXT)
+
+
+def test_the_same_complaint_passes_once_in_ten_seconds() -> None:
+    def passes(at: float, line: int) -> bool:
+        record = logging.LogRecord("aiokafka.conn", logging.ERROR, __file__, line, "node %s is away", (at,), None)
+        record.created = at
+        return repeats.filter(record)
+
+    repeats = RepeatFilter()
+
+    told = [passes(at, line) for at, line in ((0.0, 1), (0.1, 1), (0.2, 2), (9.9, 1), (10.0, 1), (10.1, 1))]
+
+    assert told == [True, False, True, False, True, False]
+
+
+def test_what_happens_at_each_rebalance_is_no_complaint_and_a_missing_coordinator_only_when_it_lasts() -> None:
+    def passes(message: str, *args: object, at: float = 0.0) -> bool:
+        record = logging.LogRecord("aiokafka", logging.ERROR, __file__, 1, message, args, None)
+        record.created = at
+        return expected.filter(record)
+
+    expected = ExpectedFilter("Heartbeat failed for group %s because it is rebalancing")
+    no_coordinator = GroupCoordinatorNotAvailableError()
+
+    assert not passes("Heartbeat failed for group %s because it is rebalancing", "g")
+    assert passes("Heartbeat failed for group %s because it is dead", "g")
+    assert [passes("lookup failed: %s", no_coordinator, at=at) for at in (5.0, 14.9, 15.0)] == [False, False, True]
+
+
+def test_what_repeats_is_held_back_in_the_loggers_that_libraries_really_have() -> None:
+    loggers = logging_config(LogFormat.TEXT)["loggers"]
+    for module in (trace_exporter, _shared_internal):
+        assert "repeats" in loggers[module.__name__]["filters"]

@@ -1,0 +1,109 @@
+"""Settings of connections: the broker, the web, logins and secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from app.settings import Settings, load_settings
+from app.settings.enums import (
+    SaslMechanism,
+)
+from tests.settings_loading import LOGIN, load, problem_of, problems_of
+
+
+@pytest.mark.parametrize(
+    ("given", "normalised"),
+    [
+        ("kafka-1", "kafka://kafka-1:9092"),
+        ("10.0.0.1:19092", "kafka://10.0.0.1:19092"),
+        ("kafka://a:1;kafka://b:2;", "kafka://a:1;kafka://b:2"),
+        ("kafka://a:1; b:2", "kafka://a:1;kafka://b:2"),
+        ("[::1]:3", "kafka://[::1]:3"),
+    ],
+)
+def test_brokers_are_taken_as_urls_or_plain_addresses(given: str, normalised: str) -> None:
+    settings = load(broker=given)
+    assert settings.broker == normalised
+    assert settings.bootstrap_servers == normalised.replace("kafka://", "").split(";")
+
+
+@pytest.mark.parametrize(
+    "broker", ["http://a:1", "a:1,b:2", "kafka://", ";", "a:0", "a:x", "a:99999", "[::1", "a:1/b", "a b"]
+)
+def test_anything_else_is_no_broker(broker: str) -> None:
+    assert problem_of("AGG_BROKER", broker).startswith(f"AGG_BROKER={broker!r}: must be kafka://host:port")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "LOCALHOST"])
+def test_the_web_is_served_on_loopback(host: str) -> None:
+    assert load(web_host=host).web_host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org"])  # noqa: S104
+def test_the_web_is_served_elsewhere_only_with_a_token(host: str) -> None:
+    (said,) = problems_of({"AGG_WEB_HOST": host})
+    assert said == f"AGG_WEB_TOKEN (not set): must be given with AGG_WEB_HOST={host}: only loopback may do without"
+    assert load_settings({"AGG_WEB_HOST": host, "AGG_WEB_TOKEN": "geheim"}, None).web_host == host
+
+
+def test_a_token_fits_into_a_header_and_is_never_shown() -> None:
+    (said,) = problems_of({"AGG_WEB_TOKEN": "ge heim"})
+    assert said == "AGG_WEB_TOKEN=(hidden): must be printable ASCII without blanks: it travels in an HTTP header"
+    assert "geheim" not in repr(load_settings({"AGG_WEB_TOKEN": "geheim"}, None))
+
+
+@pytest.mark.parametrize(
+    "url", ["worker-1:6066", "ftp://a", "http://a/b", "http://u:p@a", "http://a:x", "http://[", "http://a?b"]
+)
+def test_an_advertised_url_is_a_plain_address(url: str) -> None:
+    assert load(web_advertised_url="http://worker-1:6066/").web_advertised_url == "http://worker-1:6066"
+    assert problem_of("AGG_WEB_ADVERTISED_URL", url).endswith("must be http://host:port or https://host:port")
+
+
+def test_a_login_needs_name_and_password() -> None:
+    assert problems_of({"AGG_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}) == (
+        "AGG_SASL_USERNAME (not set): must be given with AGG_SECURITY_PROTOCOL=SASL_PLAINTEXT",
+        "AGG_SASL_PASSWORD (not set): must be given with AGG_SECURITY_PROTOCOL=SASL_PLAINTEXT",
+    )
+    settings = load_settings(LOGIN, None)
+    assert settings.sasl_mechanism is SaslMechanism.SCRAM_SHA_512
+    assert settings.sasl_username == "plant"
+    assert settings.sasl_password == SecretStr(" geheim ")
+
+
+def test_what_the_protocol_would_ignore_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "file.pem"
+    file.touch()
+    environ = {"AGG_SASL_USERNAME": "plant", "AGG_SASL_PASSWORD": "geheim", "AGG_SSL_CAFILE": str(file)}
+    assert problems_of(environ) == (
+        "AGG_SASL_USERNAME='plant': must not be given with AGG_SECURITY_PROTOCOL=PLAINTEXT",
+        "AGG_SASL_PASSWORD=(hidden): must not be given with AGG_SECURITY_PROTOCOL=PLAINTEXT",
+        f"AGG_SSL_CAFILE={str(file)!r}: must not be given with AGG_SECURITY_PROTOCOL=PLAINTEXT",
+    )
+
+
+def test_a_key_file_needs_its_certificate(tmp_path: Path) -> None:
+    file = tmp_path / "key.pem"
+    file.touch()
+    assert problems_of({"AGG_SECURITY_PROTOCOL": "SSL", "AGG_SSL_KEYFILE": str(file)}) == (
+        f"AGG_SSL_KEYFILE={str(file)!r}: must not be given without AGG_SSL_CERTFILE",
+    )
+
+
+def test_a_secret_is_never_shown() -> None:
+    settings = load_settings(LOGIN, None)
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "geheim" not in text
+    for environ in (
+        {**LOGIN, "AGG_SECURITY_PROTOCOL": "PLAINTEXT"},
+        {**LOGIN, "AGG_PARTITIONS": "x"},
+        {"AGG_SASL_PASWORD": "geheim"},
+        {"AGG_BROKER": "kafka://plant:geheim@host:9092"},
+    ):
+        assert "geheim" not in "\n".join(problems_of(environ))
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"sasl_password": "geheim"})
+    assert "geheim" not in str(caught.value)

@@ -1,0 +1,155 @@
+"""Settings: defaults, names that follow from others, and values in their types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+from app.settings.enums import (
+    Executor,
+    Fill,
+    Language,
+    LatePolicy,
+    LogFormat,
+    SaslMechanism,
+    SecurityProtocol,
+    Start,
+    TimeoutMode,
+)
+from tests.settings_loading import load
+
+# Written out from CONTRACT, not derived from the class.
+CONTRACT_DEFAULTS: dict[str, object] = {
+    "source_topics": ("SCHEDULE-STATION-REALTIME-DATA",),
+    "envelope_keys": (),
+    "timezone": ZoneInfo("Asia/Shanghai"),
+    "fill": Fill.ZERO,
+    "window_step": None,
+    "window_size": None,
+    "passthrough_topics": (),
+    "context_topics": (),
+    "callback": None,
+    "batch_callback": None,
+    "batch_callback_size": 32,
+    "executor": Executor.AUTO,
+    "executor_workers": None,
+    "retries": 0,
+    "concurrency": 64,
+    "station_timeout": 30.0,
+    "overtime_max": 64,
+    "result_handler": None,
+    "station_result_handler": None,
+    "handler_timeout": 30.0,
+    "handler_retries": 3,
+    "module": "load_prediction",
+    "output_topic": "MODULE-OUTPUT-LOAD_PREDICTION",
+    "output_meta": True,
+    "max_message_bytes": 16 * 1024 * 1024,
+    "batch_timeout": 5.0,
+    "max_batch_age": 60.0,
+    "timeout_mode": TimeoutMode.FIXED,
+    "timeout_min": 1.0,
+    "timeout_max": 30.0,
+    "partial_min_ratio": 0.0,
+    "required_stations": (),
+    "release_ratio": None,
+    "late_policy": LatePolicy.TOPIC,
+    "revise_delay": 1.0,
+    "max_open_batches": 10_000,
+    "closed_ttl": 3600.0,
+    "closed_max": 100_000,
+    "partitions": 8,
+    "replication_factor": 1,
+    "start": Start.EARLIEST,
+    "app_id": "batch-aggregator-load-prediction",
+    "broker": "kafka://127.0.0.1:9092",
+    "broker_patience": 60.0,
+    "security_protocol": SecurityProtocol.PLAINTEXT,
+    "sasl_mechanism": SaslMechanism.PLAIN,
+    "sasl_username": None,
+    "sasl_password": None,
+    "ssl_cafile": None,
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "log_language": Language.EN,
+    "log_format": LogFormat.TEXT,
+    "web_host": "127.0.0.1",
+    "web_port": 6066,
+    "web_token": None,
+    "web_advertised_url": None,
+    "metrics_stations": 200,
+    "traces": False,
+}
+
+
+def test_every_default_is_the_contracts() -> None:
+    assert load().model_dump() == CONTRACT_DEFAULTS
+
+
+def test_defaults_follow_the_module() -> None:
+    settings = load(module="Wind_power.v2")
+    assert settings.output_topic == "MODULE-OUTPUT-WIND_POWER.V2"
+    assert settings.app_id == "batch-aggregator-Wind-power.v2"
+
+
+def test_internal_topics_carry_the_app_id() -> None:
+    settings = load(app_id="plant-1")
+    assert settings.station_events_topic == "plant-1-station-events"
+    assert settings.batch_events_topic == "plant-1-batch-events"
+    assert settings.late_topic == "plant-1-late"
+    assert settings.dead_letter_topic == "plant-1-dead-letter"
+
+
+def test_values_come_in_their_types(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch()
+    settings = load(
+        source_topics=" A , B,,A ",
+        envelope_keys="data, 数据",
+        timezone="Europe/Berlin",
+        fill="linear",
+        window_step="3600",
+        window_size="168",
+        callback="demo.models:predict",
+        output_meta="false",
+        batch_timeout="0.25",
+        start="latest",
+        security_protocol="SSL",
+        ssl_cafile=str(file),
+        log_language="zh",
+        log_format="json",
+        web_port="0",
+    )
+    assert settings.source_topics == ("A", "B")
+    assert settings.envelope_keys == ("data", "数据")
+    assert settings.timezone == ZoneInfo("Europe/Berlin")
+    assert (settings.fill, settings.window_step, settings.window_size) == (Fill.LINEAR, 3600, 168)
+    assert settings.callback == "demo.models:predict"
+    assert settings.output_meta is False
+    assert (settings.batch_timeout, settings.start) == (0.25, Start.LATEST)
+    assert settings.ssl_cafile == file
+    assert (settings.log_language, settings.log_format) == (Language.ZH, LogFormat.JSON)
+    assert settings.web_port == 0
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load().partitions = 3  # type: ignore[misc]
+
+
+def test_the_constructor_reads_no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("AGG_MODULE=from_file\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AGG_PARTITIONS", "3")
+    assert Settings().model_dump() == CONTRACT_DEFAULTS
+
+
+def test_context_is_read_from_topics_of_others_and_may_be_ones_own_output() -> None:
+    settings = load(context_topics="WEATHER, OUT", output_topic="OUT")
+    assert settings.context_topics == ("WEATHER", "OUT")
+    assert settings.batch_topics == ["SCHEDULE-STATION-REALTIME-DATA"]
+    assert settings.foreign_topics == [*settings.batch_topics, "WEATHER", "OUT"]

@@ -1,0 +1,199 @@
+"""The stored records: what is written is read back, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
+from tables.model.events import Operator, Position, Source
+from tables.model.sources import Extension, Group, Piece, SourceState
+from tables.storage.formats import UnreadableRecordError
+from tables.storage.records import (
+    Counts,
+    Destination,
+    Header,
+    Prepared,
+    Revision,
+    decode_header,
+    decode_revision,
+    encode_header,
+    encode_revision,
+)
+from tables.storage.segments import (
+    Segment,
+    StoredSource,
+    batch_of_key,
+    decode_segment,
+    encode_segment,
+    is_header,
+    is_late,
+    is_revision,
+    revision_key,
+    segment_key,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+offsets = st.integers(0, 2**63 - 1)
+times = st.floats(0, 4e9)
+batch_ids = st.from_regex(r"[A-Za-z0-9._:-]{1,40}", fullmatch=True)
+sources = st.builds(Source, texts, st.integers(0, 500), offsets)
+positions = st.builds(Position, offsets, st.integers(0, 1000))
+QUICK = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> Group:
+    """Draw outcomes of any stations."""
+    stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
+    codes = draw(st.text("refs", min_size=len(stations), max_size=len(stations)))
+    values = draw(st.lists(st.none() | texts, min_size=len(stations), max_size=len(stations)))
+    return Group(draw(positions), draw(sources), stations, codes, values, draw(times))
+
+
+@st.composite
+def stored_sources(draw: st.DrawFn) -> StoredSource:
+    """Draw a source message of a closed batch."""
+    stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
+    codes = draw(st.text("refs-", min_size=len(stations), max_size=len(stations)))
+    place, timeout, trace = draw(positions), draw(st.none() | times), draw(st.none() | texts)
+    return StoredSource(draw(sources), draw(times), draw(times), tuple(stations), codes, place, timeout, trace)
+
+
+counts = st.builds(Counts, *[st.integers(0, 10_000)] * 4)
+destinations = st.builds(Destination, texts, st.integers(0, 500))
+answers = st.none() | st.builds(Prepared, st.none() | texts, st.none() | texts)
+headers = st.builds(
+    Header,
+    batch_ids,
+    st.sampled_from(State),
+    st.sampled_from(Status),
+    st.sampled_from(CompletedBy),
+    st.sampled_from(LatePolicy),
+    *[times] * 3,
+    counts,
+    st.lists(stored_sources(), max_size=3).map(tuple),
+    st.dictionaries(texts, texts, max_size=3),
+    destinations,
+    st.lists(groups(), max_size=3).map(tuple),
+    answers,
+    st.none() | st.builds(Operator, st.sampled_from(Action), texts, times),
+    st.none() | times,
+)
+revisions = st.builds(
+    Revision,
+    batch_ids,
+    st.integers(2, 99),
+    st.sampled_from(State),
+    st.sampled_from(Status),
+    times,
+    counts,
+    positions,
+    destinations,
+    answers,
+)
+extensions = st.builds(Extension, positions, times, times, texts, times)
+
+
+def state_of(source: StoredSource) -> SourceState:
+    state = SourceState(source.source, source.opened_at, source.deadline, source.stations, source.position)
+    state.timeout, state.trace = source.timeout, source.trace
+    return state
+
+
+@QUICK
+@given(headers)
+def test_a_header_is_read_back_as_it_was_written(header: Header) -> None:
+    assert decode_header(b"key", encode_header(header)) == header
+
+
+@QUICK
+@given(revisions)
+def test_a_revision_is_read_back_as_it_was_written(revision: Revision) -> None:
+    assert decode_revision(b"key", encode_revision(revision)) == revision
+
+
+@QUICK
+@given(st.lists(stored_sources(), max_size=3), st.lists(groups(), max_size=3), st.lists(extensions, max_size=2))
+def test_a_segment_is_read_back_as_it_was_written(
+    opened: list[StoredSource], came: list[Group], moved: list[Extension]
+) -> None:
+    piece = Piece(False, [state_of(source) for source in opened], came, moved)
+    segment = decode_segment(b"key", encode_segment(piece))
+    assert segment.extensions == moved
+    assert segment.groups == came
+    assert segment.sources == [replace(source, codes="") for source in opened]
+
+
+@QUICK
+@given(batch_ids, st.lists(groups(), min_size=1, max_size=3), st.booleans())
+def test_a_segments_key_tells_batch_place_and_lateness(batch_id: str, came: list[Group], late: bool) -> None:
+    key = segment_key(batch_id, Piece(late, groups=came))
+    assert (batch_of_key(key), is_header(key), is_revision(key), is_late(key)) == (batch_id, False, False, late)
+    assert (batch_of_key(batch_id.encode()), is_header(batch_id.encode())) == (batch_id, True)
+    key = revision_key(batch_id, 12)
+    assert (batch_of_key(key), is_header(key), is_revision(key), is_late(key)) == (batch_id, False, True, False)
+
+
+def test_segments_of_chunks_that_begin_together_and_end_apart_have_their_own_keys() -> None:
+    places = [Position(7, 0), Position(7, 1), Position(9, 0)]
+    one, two, three = (Group(place, Source("t", 0, 1), ["A"], "r", ["1"]) for place in places)
+    source = SourceState(Source("t", 0, 1), 1.0, 2.0, ("A",), Position(6, 0))
+    cuts: list[tuple[list[SourceState], list[Group]]] = [
+        ([source], []),
+        ([source], [one]),
+        ([], [one]),
+        ([], [one, two]),
+        ([], [one, two, three]),
+        ([], [two, three]),
+        ([], [two]),
+    ]
+    assert len({segment_key("b", Piece(late, *cut)) for cut in cuts for late in (False, True)}) == 14
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=30)
+    | st.recursive(st.none() | st.integers() | texts, st.lists, max_leaves=5).map(repr).map(str.encode)
+)
+def test_foreign_bytes_are_unreadable_and_nothing_else(value: bytes) -> None:
+    with pytest.raises(UnreadableRecordError, match="key b'some#key' is not one of ours"):
+        decode_header(b"some#key", value)
+    with pytest.raises(UnreadableRecordError, match="key b'some#key' is not one of ours"):
+        decode_segment(b"some#key", value)
+    with pytest.raises(UnreadableRecordError, match="key b'some#key' is not one of ours"):
+        decode_revision(b"some#key", value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"v":1}',
+        b'{"v":1,"sources":1,"groups":[]}',
+        b'{"v":1,"sources":[],"groups":[[1]]}',
+        b'{"v":1,"sources":[],"groups":[[[1,2],["t",0,1],["A"],"rr",["1"]]]}',
+        b'{"v":1,"sources":[[[1,2],["t",0,1],1.0,2.0,["A"],"rr"]],"groups":[]}',
+        b'{"v":1,"sources":[[[1,2],["t",0],1.0,2.0,["A"],""]],"groups":[]}',
+        b'{"v":1,"id":"b","state":"nowhere"}',
+    ],
+)
+def test_records_of_another_shape_are_unreadable(value: bytes) -> None:
+    with pytest.raises(UnreadableRecordError):
+        decode_header(b"b", value)
+    with pytest.raises(UnreadableRecordError):
+        decode_segment(b"b#1", value)
+    with pytest.raises(UnreadableRecordError):
+        decode_revision(b"b#r2", value)
+
+
+def test_a_newer_version_is_named() -> None:
+    for decode in (decode_header, decode_segment, decode_revision):
+        with pytest.raises(UnreadableRecordError, match=r"key b'b' has format version 2; this program reads 1"):
+            decode(b"b", b'{"v":2}')
+
+
+def test_an_empty_segment_is_read_back_as_one() -> None:
+    assert decode_segment(b"b#1", encode_segment(Piece(late=False))) == Segment()

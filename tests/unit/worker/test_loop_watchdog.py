@@ -1,0 +1,210 @@
+"""A function of the user's that keeps the event loop from running is named while it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from app.callbacks.batch_runner import BatchCallbackRunner
+from app.callbacks.executors.base import LoopExecutor
+from app.callbacks.handlers import StationResultHandler
+from app.callbacks.runner import Call, CallbackRunner
+from app.observability.log_lines import CATALOGUE, Line
+from app.settings.enums import Language
+from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, LoopWatch
+
+LONG = BLOCKED_SECONDS + 3 * LOOK_SECONDS
+
+
+class Watched:
+    """A watch, and what it has said."""
+
+    def __init__(self, *, patience: float = 60.0, language: Language = Language.EN) -> None:
+        self.lags: list[float] = []
+        self.stuck: list[str] = []
+        self.watch = LoopWatch(
+            callback="load:model",
+            language=language,
+            observe=self.lags.append,
+            patience=patience,
+            on_stuck=self.stuck.append,
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.watch.start()
+        try:
+            yield
+        finally:
+            self.watch.stop()
+
+
+def sleeps(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def run_one(runner: CallbackRunner, *stations: str) -> None:
+    await runner.start()
+    for station in stations:
+        runner.submit(Call(station, None, None))
+    while runner.pending:  # noqa: ASYNC110 - of a runner that has no event for it
+        await asyncio.sleep(0.01)
+    await runner.stop()
+
+
+def runner_of(callback: Callable[..., Any], kind: type[CallbackRunner] = CallbackRunner, **options: Any) -> Any:
+    return kind(
+        LoopExecutor(callback),
+        module_input=lambda _: {},
+        on_outcome=lambda *_: None,
+        clock=time.time,
+        **options,
+    )
+
+
+async def blocks_at_once(*_: Any) -> None:
+    sleeps(LONG)
+
+
+async def blocks_later(*_: Any) -> None:
+    await asyncio.sleep(0.01)
+    sleeps(LONG)
+
+
+@pytest.mark.parametrize("callback", [blocks_at_once, blocks_later])
+def test_a_callback_that_blocks_is_told_with_its_name_its_station_and_where_it_stands(
+    callback: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    watched = Watched()
+
+    async def main() -> None:
+        with watched.running():
+            await run_one(runner_of(callback), "S7")
+            await asyncio.sleep(2 * LOOK_SECONDS)
+
+    asyncio.run(main())
+    blocked, back = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(
+        r"load:model blocks the event loop, for 0\.\d s so far \(station S7\): everything else waits; "
+        r'File ".*test_loop_watchdog\.py", line \d+, in sleeps: time\.sleep\(seconds\)',
+        blocked,
+    )
+    assert re.fullmatch(r"The event loop runs again, after \d\.\d s", back)
+    assert max(watched.lags) > BLOCKED_SECONDS
+
+
+def test_it_is_told_while_the_loop_is_blocked_and_not_again_within_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    told_within: list[float] = []
+
+    async def callback(*_: Any) -> None:
+        started = time.monotonic()
+        while not caplog.records and time.monotonic() < started + 10:
+            pass
+        told_within.append(time.monotonic() - started)
+
+    async def main() -> None:
+        with Watched().running():
+            await run_one(runner_of(callback), "A")
+            await run_one(runner_of(blocks_at_once), "B")
+
+    asyncio.run(main())
+    assert told_within[0] < 5
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_callback_for_many_stations_is_told_with_them(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        with Watched(language=Language.ZH).running():
+            runner = runner_of(blocks_at_once, BatchCallbackRunner, size=8, on_strangers=lambda _: None)
+            await run_one(runner, "A", "B")
+
+    asyncio.run(main())
+    assert "load:model 阻塞了事件循环，已持续 0." in caplog.text
+    assert "({'A', 'B'})" in caplog.text
+
+
+def test_a_result_handler_that_blocks_is_told_with_its_own_name(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        handler = StationResultHandler(blocks_later, name="out:one", timeout=9, retries=0, concurrency=1)
+        with Watched().running():
+            await handler("S1", {}, "1")
+        handler.close()
+
+    asyncio.run(main())
+    assert "out:one blocks the event loop" in caplog.text
+    assert "(station S1)" in caplog.text
+
+
+def test_a_callback_that_holds_the_interpreter_is_told_as_soon_as_another_thread_can_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched()
+
+    async def callback(*_: Any) -> None:
+        watched.watch._look(100.0, 5.0)
+        watched.watch._look(103.0, 7.5)  # the watching thread comes 3 s later, in which the processor was busy
+
+    async def main() -> None:
+        with watched.running():
+            watched.watch.stop()
+            await run_one(runner_of(callback), "A")
+
+    asyncio.run(main())
+    assert "load:model blocks the event loop, for 3.0 s so far (station A)" in caplog.text
+
+
+def test_callbacks_that_block_only_for_moments_are_not_blamed(caplog: pytest.LogCaptureFixture) -> None:
+    async def callback(*_: Any) -> None:
+        await asyncio.sleep(0)
+        sleeps(0.05)
+
+    async def main() -> None:
+        with Watched().running():
+            await run_one(runner_of(callback), *(f"S{number}" for number in range(30)))
+
+    asyncio.run(main())
+    assert "blocks the event loop" not in caplog.text
+
+
+def test_something_else_that_is_busy_for_long_is_told_by_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        with Watched().running():
+            await asyncio.sleep(2 * LOOK_SECONDS)
+            sleeps(2.5)
+
+    asyncio.run(main())
+    assert "The event loop has not got on for 2." in caplog.text
+    assert "in sleeps: time.sleep(seconds)" in caplog.text
+
+
+def test_a_loop_that_does_not_run_for_longer_than_the_patience_is_given_up() -> None:
+    watched = Watched(patience=0.6)
+
+    async def main() -> None:
+        with watched.running():
+            await run_one(runner_of(blocks_at_once), "A")
+
+    asyncio.run(main())
+    assert watched.stuck[0].startswith("the event loop has not run for 1 s; it stands at File ")
+
+
+def test_a_process_that_was_stopped_as_a_whole_blames_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    watched.watch._look(100.0, 5.0)  # asks a loop that never answers
+    watched.watch._look(700.0, 5.01)
+    watched.watch._look(700.0 + LOOK_SECONDS, 5.02)
+    assert caplog.text == ""
+    assert watched.stuck == []
+
+
+def test_the_lines_are_there_in_both_languages() -> None:
+    for line in (Line.LOOP_BLOCKED, Line.LOOP_BUSY, Line.LOOP_RUNS):
+        assert CATALOGUE[line][Language.EN] != CATALOGUE[line][Language.ZH]

@@ -1,0 +1,144 @@
+"""The watchdog ends a worker that stands still, and leaves one alone that is only slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from faust.types import TP
+
+from app.kafka.offset_ledger import OffsetLedger
+from app.settings import Settings
+from app.worker.watchdog import Watchdog, patience_of
+
+SETTINGS = Settings(station_timeout=3, broker_patience=5)
+PATIENCE = patience_of(station_timeout=3, broker_patience=5)
+STATIONS = TP(SETTINGS.station_events_topic, 0)
+LOG = TP(SETTINGS.batch_events_topic, 0)
+
+
+@dataclass
+class FakeReader:
+    """A consumer that has more to read."""
+
+    ledger: OffsetLedger[TP] = field(default_factory=OffsetLedger)
+    behind: bool = True
+    age: float = 0.0
+
+    def heartbeat_age(self) -> float:
+        return self.age
+
+    def is_behind(self, _: TP) -> bool:
+        return self.behind
+
+
+@dataclass
+class FakeApp:
+    """What the watchdog looks at."""
+
+    reader: FakeReader = field(default_factory=FakeReader)
+    settings: Settings = SETTINGS
+    settled: int = 0
+    waits_for_room: bool = False
+    conf: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(broker_session_timeout=10.0))
+    failures: list[BaseException] = field(default_factory=list)
+
+    def fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+
+
+def watched() -> tuple[FakeApp, Watchdog]:
+    app = FakeApp()
+    for tp in (STATIONS, LOG):
+        app.reader.ledger.rebase(tp, 7)
+    dog = Watchdog(cast(Any, app))
+    assert dog.stuck(0.0) == []
+    return app, dog
+
+
+def test_a_partition_with_more_to_read_that_does_not_move_is_stuck_after_the_patience() -> None:
+    _, dog = watched()
+    assert dog.stuck(PATIENCE) == []
+    assert dog.stuck(PATIENCE + 0.1) == [STATIONS, LOG]
+
+
+def test_a_frame_of_slow_stations_moves_with_each_outcome() -> None:
+    app, dog = watched()
+    app.settled += 1
+    assert dog.stuck(PATIENCE) == []
+    assert dog.stuck(PATIENCE + 0.1) == [LOG]
+
+
+def test_a_partition_that_has_been_read_to_its_end_may_rest() -> None:
+    app, dog = watched()
+    app.reader.behind = False
+    assert dog.stuck(10 * PATIENCE) == []
+
+
+def test_a_source_partition_that_is_not_read_because_batches_are_open_may_rest() -> None:
+    app, dog = watched()
+    source = TP(SETTINGS.source_topics[0], 0)
+    app.reader.ledger.rebase(source, 7)
+    assert dog.stuck(0.0) == []
+    app.waits_for_room = True
+    assert source not in dog.stuck(10 * PATIENCE)
+    app.waits_for_room = False
+    assert source in dog.stuck(11 * PATIENCE + 0.1)
+
+
+def test_a_partition_that_is_done_further_is_not_stuck() -> None:
+    app, dog = watched()
+    for tp in (STATIONS, LOG):
+        app.reader.ledger.done(tp, 7)
+    assert dog.stuck(PATIENCE + 0.1) == []
+
+
+def group_watched(*, age: float) -> tuple[FakeApp, Watchdog]:
+    app, dog = watched()
+    app.reader.age = age
+    return app, dog
+
+
+def look(dog: Watchdog, start: int, stop: int) -> None:
+    """Once a second."""
+    for second in range(start, stop):
+        dog.look_at_group(float(second))
+
+
+def test_a_worker_that_the_group_does_not_answer_is_in_trouble_and_then_ends() -> None:
+    app, dog = group_watched(age=11.0)
+    look(dog, 0, 21)
+    assert dog.trouble is None
+    look(dog, 21, 51)
+    assert dog.trouble is not None
+    assert app.failures == []
+    look(dog, 51, 52)
+    assert "has not answered this worker's heartbeats" in str(app.failures[0])
+
+
+def test_a_heartbeat_that_comes_again_ends_the_trouble() -> None:
+    app, dog = group_watched(age=11.0)
+    look(dog, 0, 40)
+    app.reader.age = 1.0
+    look(dog, 40, 41)
+    assert dog.trouble is None
+    app.reader.age = 11.0
+    look(dog, 41, 60)
+    assert (dog.trouble, app.failures) == (None, [])
+
+
+def test_a_worker_that_was_stopped_itself_gets_its_time_again() -> None:
+    app, dog = group_watched(age=11.0)
+    look(dog, 0, 40)
+    app.reader.age = 500.0  # it was stopped, and goes on
+    look(dog, 500, 549)
+    assert app.failures == []
+
+
+def test_a_start_may_take_longer() -> None:
+    app, dog = group_watched(age=float("inf"))
+    look(dog, 0, 120)
+    assert (dog.trouble, app.failures) == (None, [])
+    look(dog, 120, 125)
+    assert app.failures
