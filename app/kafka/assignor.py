@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from faust.assignor.partition_assignor import ClientAssignmentMapping, PartitionAssignor
 from faust.types.assignor import HostToPartitionMap
 from yarl import URL
 
+from app.kafka.client import Host
 from app.observability.log_lines import Line, tell
-
-if TYPE_CHECKING:
-    from app.worker.app import AggregatorApp
 
 __all__ = ["AggregatorAssignor"]
 
@@ -27,11 +25,13 @@ logger = logging.getLogger(__name__)
 class AggregatorAssignor(PartitionAssignor):
     """Tells the URL at which our own web server is, which Faust does not know."""
 
-    app: AggregatorApp
+    @property
+    def _host(self) -> Host:
+        return cast(Host, self.app)
 
     @property
     def _url(self) -> URL:
-        return URL(self.app.url)
+        return URL(self._host.url)
 
     def members(self, topic: str) -> dict[str, frozenset[int]]:
         """The partitions of one topic by the URL of the worker that owns them, ours among them.
@@ -48,7 +48,7 @@ class AggregatorAssignor(PartitionAssignor):
         for member, assignment in assignments.items():
             url = self._member_urls[member]
             if url in distribution:
-                tell(logger, logging.WARNING, self.app.settings.log_language, Line.SAME_URL, url=url)
+                tell(logger, logging.WARNING, self._host.settings.log_language, Line.SAME_URL, url=url)
             topics = distribution.setdefault(url, {})
             for topic, partitions in assignment.actives.items():
                 if topic not in tables:

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,11 +17,12 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from app.kafka.pieces import in_message
 from app.messages.message import InMessage
-from app.pipeline.aggregation.publisher import OutputId
+from app.messages.output import OutputId
 from app.settings import Settings, SettingsError
 from tables.model.events import Source
 
 __all__ = [
+    "Host",
     "administering",
     "client_options",
     "find_outputs",
@@ -34,6 +35,19 @@ __all__ = [
 
 READ_SECONDS = 10.0  # for one message that stands in a partition
 CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends
+
+
+class Host(Protocol):
+    """The application around the consumer, the assignor and the tables, as far as they need to know it."""
+
+    settings: Settings
+    url: str  # where other workers reach this one's web; "" before that listens
+
+    def count_gap(self, offsets: int) -> None:
+        """So many offsets of a plant's topic hold no message."""
+
+    async def give_up_work(self) -> None:
+        """End or drop what is in flight, within seconds: partitions are being taken away, or the worker stops."""
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:

@@ -18,22 +18,19 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
-from app.kafka.client import survive_lost_connections
+from app.kafka.client import Host, survive_lost_connections
 from app.kafka.delivery import Fetched
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.pieces import in_message, pieces_of, weight_of
 from app.observability.log_lines import Line, say
 from app.settings.enums import Start
-
-if TYPE_CHECKING:
-    from app.worker.app import AggregatorApp
 
 __all__ = ["AggregatorConsumer", "AggregatorTransport"]
 
@@ -75,11 +72,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 class AggregatorConsumer(driver.Consumer):
     """Commits only what is contiguously done."""
 
-    app: AggregatorApp
     _thread: _ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._host = cast(Host, self.app)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._in_flight: dict[TP, dict[int, int]] = {}  # offset -> bytes of what is delivered and not acknowledged
         self._bytes: Counter[str] = Counter()  # topic -> the sum of that
@@ -130,7 +127,7 @@ class AggregatorConsumer(driver.Consumer):
         self._bytes.clear()
         self._unacked_messages.clear()
         # A worker that dies before its first commit must not begin somewhere else the next time.
-        if fresh and self.app.settings.start is Start.LATEST:
+        if fresh and self._host.settings.start is Start.LATEST:
             await self._commit(fresh)
         self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
@@ -141,7 +138,7 @@ class AggregatorConsumer(driver.Consumer):
         await self._thread.call_thread(seek, partition, offset)
 
     async def _first_base(self, tp: TP, earliest: int) -> int:
-        if self.app.settings.start is Start.LATEST and tp.topic in self.app.settings.foreign_topics:
+        if self._host.settings.start is Start.LATEST and tp.topic in self._host.settings.foreign_topics:
             latest = await self.highwaters(tp)
             return latest.get(tp) or 0
         return earliest
@@ -215,8 +212,8 @@ class AggregatorConsumer(driver.Consumer):
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
         """Offsets were not delivered. On a plant's topic that is lawful (compaction, transactions); ours have none."""
-        if tp.topic in self.app.settings.foreign_topics:
-            self.app.count_gap(stop - start)
+        if tp.topic in self._host.settings.foreign_topics:
+            self._host.count_gap(stop - start)
             self.ledger.skip(tp, start, stop)
         else:
             self._tell(logging.ERROR, Line.NOT_DELIVERED, tp, start, stop)
@@ -224,13 +221,13 @@ class AggregatorConsumer(driver.Consumer):
     def _tell(self, level: int, line: Line, tp: TP, start: int, stop: int) -> None:
         """Say something of the offsets from `start` up to `stop`, exclusive."""
         place = f"{tp.topic}[{tp.partition}]"
-        text = say(self.app.settings.log_language, line, place=place, first=start, last=stop - 1)
+        text = say(self._host.settings.log_language, line, place=place, first=start, last=stop - 1)
         logger.log(level, "%s", text, extra={"event": str(line), **tp._asdict(), "offset": start})
 
     def is_behind(self, tp: TP) -> bool:
         """Whether there is something in the partition that is not done: delivered, or still on the broker."""
         done = self.ledger.committable(tp) or 0
-        if tp.topic in self.app.settings.foreign_topics:
+        if tp.topic in self._host.settings.foreign_topics:
             return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
         return done < (self.highwater(tp) or 0)
 
@@ -269,7 +266,7 @@ class AggregatorConsumer(driver.Consumer):
         Called when partitions are revoked and when the worker stops. Faust would wait here without end for every
         message that has been delivered, a station that hangs among them.
         """
-        await self.app.give_up_work()
+        await self._host.give_up_work()
         await self.commit_and_end_transactions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

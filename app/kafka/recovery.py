@@ -14,13 +14,11 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
-from app.kafka.client import reading
+from app.kafka.client import Host, reading
 from tables.faust_tables import BatchTable
 
 if TYPE_CHECKING:
     from collections import Counter
-
-    from app.worker.app import AggregatorApp
 
 __all__ = ["AggregatorTables", "BulkRecovery"]
 
@@ -46,7 +44,7 @@ class BulkRecovery(Recovery):
         ends = {tp: end for tp in tps if (end := self.active_highwaters[tp]) is not None and end > offsets[tp]}
         if not ends:
             return
-        settings = cast("AggregatorApp", self.app).settings
+        settings = cast(Host, self.app).settings
         async with reading(settings, max_partition_fetch_bytes=FETCH_BYTES) as reader:
             reader.assign([TopicPartition(*tp) for tp in ends])
             for tp in ends:

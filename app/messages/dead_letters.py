@@ -1,17 +1,28 @@
-"""One message of the dead-letter topic, as it is read back; what makes it: app/pipeline/dead_letters.py. Pure."""
+"""One message of the dead-letter topic: its reasons, and how it is read back. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from app.messages.message import Headers, InMessage
 from app.messages.trace_context import TRACE_HEADERS
-from app.pipeline.dead_letters import last_line
 from tables.model.events import Source
 
-__all__ = ["Letter", "light", "place_of", "read_letter"]
+__all__ = ["Letter", "Reason", "last_line", "light", "place_of", "read_letter"]
+
+
+class Reason(StrEnum):
+    """Why something is in the dead-letter topic; the header `reason`."""
+
+    BAD_MESSAGE = "bad-message"
+    BAD_RECORD = "bad-record"
+    STATION_FAILED = "station-failed"
+    DISCARDED = "discarded"
+    HANDLER_FAILED = "handler-failed"
+    TOO_LARGE = "too-large"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,11 @@ class Letter:
     def place(self) -> str:
         """What names the letter: `PARTITION@OFFSET`."""
         return place_of(self.partition, self.offset)
+
+
+def last_line(error: str) -> str:
+    """Of a traceback, the line that says what happened."""
+    return error.rstrip().rpartition("\n")[2]
 
 
 def place_of(partition: int, offset: int) -> str:

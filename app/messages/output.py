@@ -16,6 +16,7 @@ from tables.model.fast_dataclass import dataclass
 __all__ = [
     "OUTPUT_HEADROOM",
     "RECORD_OVERHEAD",
+    "OutputId",
     "Part",
     "cut_results",
     "headers_of",
@@ -23,6 +24,8 @@ __all__ = [
     "parts_of",
     "payload_of",
 ]
+
+OutputId = tuple[bytes, int, int]  # key, revision, part: what tells one output message from every other
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from app.messages.dead_letters import Reason
 from app.observability.counters import Metrics
 from app.observability.histogram import Histogram
 from app.observability.statistics import OUTCOMES, StationCounters, Statistics
-from app.pipeline.dead_letters import Reason
 from tables.model.enums import CompletedBy
 
 __all__ = ["PREFIX", "Now", "build_info", "counters", "gauges", "histograms", "stations"]

@@ -37,6 +37,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from app.messages.dead_letters import last_line
 from app.messages.message import InMessage
 from app.messages.trace_context import (
     SPAN_ID_BYTES,
@@ -49,7 +50,6 @@ from app.messages.trace_context import (
     station_trace,
 )
 from app.observability.tracing import SourceTrace, Traces
-from app.pipeline.dead_letters import last_line
 from app.settings.environment import SettingsError
 from tables.model.batch import FIRST_REVISION
 from tables.model.enums import Code

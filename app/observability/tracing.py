@@ -6,14 +6,11 @@ message carries a trace on depends on neither: that is a matter of the log alone
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from app.messages.message import InMessage
-from app.settings import Settings
 from tables.model.enums import Code
 from tables.model.events import Decision
 
-__all__ = ["SourceTrace", "Traces", "make_traces"]
+__all__ = ["SourceTrace", "Traces"]
 
 
 class SourceTrace:
@@ -64,16 +61,3 @@ class Traces:
 
     async def close(self) -> None:
         """Send what has not been sent yet, within about a second."""
-
-
-def make_traces(settings: Settings, clock: Callable[[], float]) -> Traces:
-    """What `AGG_TRACES` asks for. OpenTelemetry is imported only if it does.
-
-    Raises:
-        SettingsError: an `OTEL_*` variable has a value that OpenTelemetry does not take.
-    """
-    if not settings.traces:
-        return Traces()
-    from app.observability.opentelemetry import exporting_traces  # noqa: PLC0415 - it may not be installed
-
-    return exporting_traces(settings.app_id, clock)

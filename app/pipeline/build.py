@@ -12,6 +12,7 @@ from app.callbacks.runner import Call, CallbackRunner, ModuleInput
 from app.callbacks.user_functions import UserFunctions
 from app.inputs.alignment import Alignment
 from app.messages.message import Clock, Sender
+from app.messages.output import OutputId
 from app.messages.partitioner import Partitioner
 from app.observability.callback_log import CallbackLog
 from app.observability.counters import Metrics
@@ -19,7 +20,7 @@ from app.observability.statistics import Statistics
 from app.observability.tracing import Traces
 from app.pipeline.aggregation.aggregator import Aggregator, AggregatorConfig, StateStore
 from app.pipeline.aggregation.effects import EffectWriter
-from app.pipeline.aggregation.publisher import OutputId, Publisher, PublisherConfig
+from app.pipeline.aggregation.publisher import Publisher, PublisherConfig
 from app.pipeline.failure_letters import FindSources, SourceLetters
 from app.pipeline.pipeline import Pipeline
 from app.pipeline.rules import rules_of, timeouts_of

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from app.inputs.grouping import Reject
+from app.messages.dead_letters import Reason, last_line
 from app.messages.message import InMessage, OutMessage
 from app.messages.trace_context import trace_headers
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from tables.model.events import Source
 
-__all__ = ["ERROR_BYTES", "LETTER_BYTES", "TOO_LARGE_BYTES", "DeadLetters", "Reason", "last_line"]
+__all__ = ["ERROR_BYTES", "LETTER_BYTES", "TOO_LARGE_BYTES", "DeadLetters"]
 
 ERROR_BYTES = 8 * 1024
 _LEFT_OUT = " … ".encode()
 TOO_LARGE_BYTES = 64 * 1024
 LETTER_BYTES = 60 * 1024 * 1024  # what the topic takes is 64 MiB, headers and all
-
-
-class Reason(StrEnum):
-    """Why something is in the dead-letter topic; the header `reason`."""
-
-    BAD_MESSAGE = "bad-message"
-    BAD_RECORD = "bad-record"
-    STATION_FAILED = "station-failed"
-    DISCARDED = "discarded"
-    HANDLER_FAILED = "handler-failed"
-    TOO_LARGE = "too-large"
 
 
 class DeadLetters:
@@ -123,11 +111,6 @@ class DeadLetters:
             station_id=reject.station_id,
             trace=trace,
         )
-
-
-def last_line(error: str) -> str:
-    """Of a traceback, the line that says what happened."""
-    return error.rstrip().rpartition("\n")[2]
 
 
 def _cut(error: str) -> str:

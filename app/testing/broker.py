@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from app.kafka.topics import topic_specs
 from app.messages.message import Clock, InMessage, OutMessage
+from app.messages.output import OutputId
 from app.messages.partitioner import partition_of
-from app.pipeline.aggregation.publisher import OutputId
 from app.settings import Settings
 from tables.model.events import Source
 

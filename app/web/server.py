@@ -13,7 +13,6 @@ import uvicorn
 from mode import Service
 from starlette.types import ASGIApp
 
-from app.callbacks.executors.forks import close_in_forks
 from app.web.address import http_url
 from app.web.app import create_web
 from app.web.protocol import BoundedProtocol
@@ -83,15 +82,15 @@ class WebServer(Service):
         """Where the server is reached on this machine."""
         return http_url(self._host, self._port)
 
-    def bind(self) -> None:
-        """Take the port; connections wait until the server has started. Does nothing when it has been taken.
+    def bind(self) -> socket.socket:
+        """Take the port; connections wait until the server has started. Returns the socket, the same one when repeated.
 
         Raises:
             PortTaken: Another program listens on it.
             WebAddressError: The address is not this machine's, or may not be listened on.
         """
         if self._socket is not None:
-            return
+            return self._socket
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             listening = socket.socket(family, socket.SOCK_STREAM)
@@ -106,9 +105,9 @@ class WebServer(Service):
         except OSError as error:
             listening.close()
             raise self._unusable(error) from error
-        close_in_forks(listening)
         self._socket = listening
         self._port = listening.getsockname()[1]
+        return listening
 
     def _unusable(self, error: OSError) -> WebAddressError:
         if error.errno == errno.EADDRINUSE:

@@ -26,7 +26,7 @@ from app.kafka.topics import message_bytes, topic_specs
 from app.observability.counters import Metrics
 from app.observability.log_lines import Line, tell
 from app.observability.statistics import Statistics
-from app.observability.tracing import Traces, make_traces
+from app.observability.tracing import Traces
 from app.pipeline.build import build_pipeline
 from app.pipeline.pipeline import Pipeline
 from app.pipeline.rules import timeouts_of
@@ -38,7 +38,7 @@ from app.worker.faust_command import OwnWebOnly
 from app.worker.figures import WorkerFigures
 from app.worker.loop_watchdog import LoopWatch, watch_loop
 from app.worker.shutdown import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
-from app.worker.startup import prepare_topics, start_web, tune_collector
+from app.worker.startup import make_traces, prepare_topics, start_web, tune_collector
 from app.worker.status import WebView
 from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables

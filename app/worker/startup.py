@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from collections.abc import Callable
 from typing import Any
 
+from app.callbacks.executors.forks import close_in_forks
 from app.kafka.topics import BrokerError, TopicError, ensure_topics, output_limit
 from app.messages.output import RECORD_OVERHEAD
 from app.observability.log_lines import Line, Shown, tell
+from app.observability.tracing import Traces
 from app.settings import Settings
 from app.web.access import access_of
 from app.web.address import advertised_url
@@ -17,7 +20,7 @@ from app.web.server import WebAddressError, WebServer, create_web
 from app.worker.shutdown import EXIT_BROKER, stop_at_once
 from app.worker.status import WebView
 
-__all__ = ["prepare_topics", "start_web", "tune_collector"]
+__all__ = ["make_traces", "prepare_topics", "start_web", "tune_collector"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ async def start_web(settings: Settings, view: WebView, **service: Any) -> tuple[
     web = create_web(view, access_of(settings))
     server = WebServer(web, host=settings.web_host, port=settings.web_port, on_close=web.state.cluster.close, **service)
     try:
-        server.bind()
+        close_in_forks(server.bind())
     except WebAddressError as error:
         stop_at_once(EXIT_BROKER, str(error))
     # The others are told when we join the group, which is later.
@@ -63,3 +66,16 @@ def tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 50)
+
+
+def make_traces(settings: Settings, clock: Callable[[], float]) -> Traces:
+    """What `AGG_TRACES` asks for. OpenTelemetry is imported only if it does.
+
+    Raises:
+        SettingsError: an `OTEL_*` variable has a value that OpenTelemetry does not take.
+    """
+    if not settings.traces:
+        return Traces()
+    from app.observability.opentelemetry import exporting_traces  # noqa: PLC0415 - it may not be installed
+
+    return exporting_traces(settings.app_id, clock)

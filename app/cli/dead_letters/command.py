@@ -22,9 +22,8 @@ from app.cli.dead_letters.store import LetterDesk, open_desk
 from app.cli.printing import counted, terminal_width
 from app.cli.send import NoTopic
 from app.kafka.topics import TopicError
-from app.messages.dead_letters import Letter, place_of
+from app.messages.dead_letters import Letter, Reason, place_of
 from app.messages.output import RECORD_OVERHEAD
-from app.pipeline.dead_letters import Reason
 from app.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.cli.printing import shown_time, table_lines
-from app.messages.dead_letters import Letter
+from app.messages.dead_letters import Letter, last_line
 from app.observability.log_lines import printable
-from app.pipeline.dead_letters import last_line
 
 __all__ = ["full", "json_line", "table"]
 

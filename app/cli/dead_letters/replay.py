@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.messages.dead_letters import Letter
+from app.messages.dead_letters import Letter, Reason
 from app.messages.message import OutMessage
 from app.messages.output import cut_results
-from app.pipeline.dead_letters import Reason
 from tables.model.enums import CompletedBy, Status
 
 __all__ = ["CannotReplay", "Replay"]

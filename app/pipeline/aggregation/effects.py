@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import orjson
 
+from app.messages.dead_letters import Reason
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
 from app.observability.batch_log import BatchLog
 from app.observability.statistics import Statistics
-from app.pipeline.dead_letters import DeadLetters, Reason
+from app.pipeline.dead_letters import DeadLetters
 from tables.model.batch import BATCH_CLOSED, FIRST_REVISION
 from tables.model.enums import ANSWERED, Code, CompletedBy, LatePolicy, Status
 from tables.model.events import Commanded, Decision, Effect, FailedStation, Late, LateTaken, Opened, Released

@@ -13,22 +13,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.callbacks.handlers import ResultHandler
+from app.messages.dead_letters import Reason
 from app.messages.message import OutMessage, Sender
-from app.messages.output import Part, headers_of, parts_of
+from app.messages.output import OutputId, Part, headers_of, parts_of
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import publish_trace
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces
-from app.pipeline.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, DeadLetters, Reason
+from app.pipeline.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, DeadLetters
 from tables.model.enums import Action, Status
 from tables.model.events import Decision
 from tables.model.policies import PartialPolicy
 from tables.storage.records import Destination, Prepared
 
-__all__ = ["OutputId", "Publisher", "PublisherConfig", "Release"]
-
-OutputId = tuple[bytes, int, int]  # key, revision, part: what tells one output message from every other
+__all__ = ["Publisher", "PublisherConfig", "Release"]
 
 SETTLE_SECONDS = 3.0  # what publications without a handler get to finish when partitions are taken away
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from app.inputs.alignment import Alignment, AlignmentError, Columns, align
 from app.inputs.grouping import CONTEXT_ID_KEYS
+from app.messages.dead_letters import Reason
 from app.messages.message import OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.pipeline.aggregation.aggregator import StateStore
-from app.pipeline.dead_letters import DeadLetters, Reason
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.sending import ConfirmingSender
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, apply, context_key, decode_entry
 from tables.model.events import Source

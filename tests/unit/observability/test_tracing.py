@@ -25,8 +25,9 @@ from app.messages.trace_context import (
     trace_headers,
 )
 from app.observability.opentelemetry import OpenTelemetryTraces, exporting_traces
-from app.observability.tracing import Traces, make_traces
+from app.observability.tracing import Traces
 from app.settings import Settings, SettingsError, load_settings, watching
+from app.worker.startup import make_traces
 from tables.model.enums import Code, CompletedBy, Status
 from tables.model.events import Decision
 
@@ -342,7 +343,7 @@ def test_without_the_extra_turning_traces_on_is_an_error_that_says_what_to_insta
 def test_without_the_setting_the_sdk_is_not_imported() -> None:
     code = (
         "import sys, app.application, app.worker.app, app.testing\n"
-        "from app.observability.tracing import make_traces\nfrom app.settings import Settings\n"
+        "from app.worker.startup import make_traces\nfrom app.settings import Settings\n"
         "make_traces(Settings(), lambda: 0.0)\n"
         "app.testing.TopologyTestDriver(lambda *_: None).close()\n"
         "sys.exit('opentelemetry.sdk' in sys.modules or 'app.observability.opentelemetry' in sys.modules)"
