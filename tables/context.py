@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tables.storage.formats import FORMAT_VERSION, load, reading
-from tables.storage.records import Table, Write
+from tables.storage.records import FORMAT_VERSION, Table, Write, load, reading
 
 __all__ = [
     "EVERYONE",

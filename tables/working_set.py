@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
 from tables.closed_batches import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
-from tables.model.batch import FIRST_REVISION, Batch
-from tables.model.effects import unknown_batch
+from tables.model.batch import FIRST_REVISION, Batch, Piece
 from tables.model.enums import LatePolicy, State
 from tables.model.events import (
     Arrived,
@@ -30,26 +29,38 @@ from tables.model.events import (
     Position,
     Released,
     Revise,
+    unknown_batch,
 )
 from tables.model.policies import Rules
-from tables.model.sources import Piece
 from tables.model.timeouts import Observation
-from tables.storage.rebuild import first_late, observation_of, rebuild_closed, rebuild_open
 from tables.storage.records import (
     Destination,
     Header,
     Prepared,
     Revision,
+    Segment,
     Table,
     Write,
     decode_header,
     decode_revision,
+    decode_segment,
+    encode_segment,
     header_of,
     revision_of,
+    segment_key,
     write_of,
 )
-from tables.storage.recovery import NO_KEYS, Keys, Records, StoredBatch, read_stored
-from tables.storage.segments import Segment, decode_segment, encode_segment, segment_key
+from tables.storage.recovery import (
+    NO_KEYS,
+    Keys,
+    Records,
+    StoredBatch,
+    first_late,
+    observation_of,
+    read_stored,
+    rebuild_closed,
+    rebuild_open,
+)
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
 

@@ -22,7 +22,7 @@ from tables.context import (
     decode_entry,
     encode_entry,
 )
-from tables.storage.formats import UnreadableRecordError
+from tables.storage.records import UnreadableRecordError
 
 TOPIC = "WEATHER"
 A = context_key(TOPIC, "A")

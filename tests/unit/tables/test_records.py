@@ -8,26 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tables.model.batch import Extension, Group, Piece, SourceState
 from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
 from tables.model.events import Operator, Position, Source
-from tables.model.sources import Extension, Group, Piece, SourceState
-from tables.storage.formats import UnreadableRecordError
 from tables.storage.records import (
     Counts,
     Destination,
     Header,
     Prepared,
     Revision,
-    decode_header,
-    decode_revision,
-    encode_header,
-    encode_revision,
-)
-from tables.storage.segments import (
     Segment,
     StoredSource,
+    UnreadableRecordError,
     batch_of_key,
+    decode_header,
+    decode_revision,
     decode_segment,
+    encode_header,
+    encode_revision,
     encode_segment,
     is_header,
     is_late,

@@ -8,8 +8,7 @@ from tables import closed_batches as closed
 from tables.model.enums import Code, Status
 from tables.model.events import BatchEvent, Expire, Forget, Late, Position
 from tables.model.policies import Rules
-from tables.storage.formats import UnreadableRecordError
-from tables.storage.records import Prepared, Table, Write
+from tables.storage.records import Prepared, Table, UnreadableRecordError, Write
 from tables.working_set import WorkingSet
 from tests.builders import (
     DESTINATION,
