@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tables.model.batch import FIRST_REVISION, Batch
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision, Forget
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.storage.records import Header, Revision
 
 __all__ = ["LIVE_STATIONS", "ClosedBatch", "ClosedBatches", "line_of_decision", "line_of_records"]
@@ -16,7 +16,7 @@ __all__ = ["LIVE_STATIONS", "ClosedBatch", "ClosedBatches", "line_of_decision", 
 LIVE_STATIONS = 10_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class ClosedBatch:
     """A closed batch that is remembered: what a listing shows, as its latest revision has it. Times are Unix seconds.
 

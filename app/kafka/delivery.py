@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Generic, TypeVar
 
 from app.messages.message import InMessage
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["ChunkIntake", "Fetched", "GradualIntake", "Intake", "MessageIntake"]
 
@@ -27,7 +27,7 @@ WAITING_MESSAGES = 2_000  # in an intake, before it takes no more
 Handle = TypeVar("Handle", bound=Callable[..., Awaitable[None]])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@fast_dataclass(frozen=True, slots=True, eq=False)
 class Fetched:
     """Messages of one partition that were read together, in order. A value of an agent's stream is a list of these.
 

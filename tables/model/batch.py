@@ -30,7 +30,7 @@ from tables.model.events import (
     late,
     late_taken,
 )
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.model.policies import Rules
 from tables.model.timeouts import Observation, observe
 
@@ -56,7 +56,7 @@ ABSENT = "-"  # stands in a codes string for a station that has no outcome
 START = Position(-1, 0)  # before every place in the log
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Group:
     """Outcomes that one event brought and that the batch took in, as they are stored; lists run in parallel.
 
@@ -71,7 +71,7 @@ class Group:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Extension:
     """An operator's `extend` that has moved the deadline (Unix seconds) to where it says."""
 
@@ -82,7 +82,7 @@ class Extension:
     seconds: float
 
 
-@dataclass(slots=True, eq=False)
+@fast_dataclass(slots=True, eq=False)
 class SourceState:
     """One source message of a batch: what it named, and what has become of it.
 
@@ -103,7 +103,7 @@ class SourceState:
     trace: str | None = None
 
 
-@dataclass(slots=True)
+@fast_dataclass(slots=True)
 class Piece:
     """What a stretch of the log brought to a batch and is not stored yet, up to a decision if one ends it.
 
@@ -121,7 +121,7 @@ class Piece:
 NOTHING: tuple[str, str | None] = (ABSENT, None)
 
 
-@dataclass(slots=True)
+@fast_dataclass(slots=True)
 class Lists:
     """A batch's stations by what has become of them, each list in the order in which the messages named them."""
 

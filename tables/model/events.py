@@ -11,7 +11,7 @@ from dataclasses import field
 from typing import NamedTuple
 
 from tables.model.enums import Action, Code, CompletedBy, LatePolicy, Status
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import Observation
 
 __all__ = [
@@ -58,7 +58,7 @@ class Position(NamedTuple):
     ordinal: int
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Open:
     """A source message has been split: these stations are expected.
 
@@ -78,7 +78,7 @@ class Open:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class FailureLetter:
     """What the dead-letter topic gets for a failed station, made where it failed so that a repeat is identical.
 
@@ -92,7 +92,7 @@ class FailureLetter:
     too_large: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Arrived:
     """Outcomes of stations of one source message, in parallel lists.
 
@@ -111,7 +111,7 @@ class Arrived:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Expire:
     """The deadline that its sender saw has come; void if the batch's deadline is later by now."""
 
@@ -120,7 +120,7 @@ class Expire:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Forget:
     """A closed batch has been remembered for long enough."""
 
@@ -129,7 +129,7 @@ class Forget:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Command:
     """An operator asks for something; void where the batch is not open.
 
@@ -144,7 +144,7 @@ class Command:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Revise:
     """What was late has been gathered for long enough; void where that revision is there already."""
 
@@ -164,7 +164,7 @@ class Operator(NamedTuple):
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Decision:
     """What a closing batch publishes: a function of the log alone.
 
@@ -194,7 +194,7 @@ class Decision:
         return len(self.expected) - len(self.missing)
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Opened:
     """A batch that was not known is open now."""
 
@@ -202,7 +202,7 @@ class Opened:
     expected: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Released:
     """A batch has closed, or has been revised; the decision goes to the outbox."""
 
@@ -210,7 +210,7 @@ class Released:
     observation: Observation | None = field(default=None, compare=False)  # of a first closing
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Late:
     """An outcome that came after its batch had closed, or for a batch that is not known.
 
@@ -228,7 +228,7 @@ class Late:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class FailedStation:
     """A station's failure was seen for the first time."""
 
@@ -240,7 +240,7 @@ class FailedStation:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class SkippedFailed:
     """A skipped station has failed: its batch lives on past the deadline that it was skipped for.
 
@@ -255,7 +255,7 @@ class SkippedFailed:
     trace: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Commanded:
     """An operator's command was seen for the first time. `deadline` is the batch's now.
 
@@ -266,7 +266,7 @@ class Commanded:
     deadline: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class LateTaken:
     """Late outcomes that the late topic does not get: `policy` is what becomes of them."""
 

@@ -9,7 +9,7 @@ from math import ceil, log
 from typing import NamedTuple, Protocol
 
 from tables.model.enums import CompletedBy
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["WINDOW", "AdaptiveTimeout", "FixedTimeout", "Observation", "TimeoutPolicy", "observe"]
 
@@ -24,7 +24,7 @@ FRESH_SECONDS = 0.25  # an estimate of that age still holds
 SIZE_BITS = 4  # sizes that agree in their first bits share an estimate
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Observation:
     """How a closed batch has gone. Times in seconds since `since` (Unix seconds), when its last message was split.
 

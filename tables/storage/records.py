@@ -24,7 +24,7 @@ import orjson
 from tables.model.batch import Extension, Group, Piece, Roster, SourceState
 from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
 from tables.model.events import Command, Decision, Operator, Position, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "FORMAT_VERSION",
@@ -95,7 +95,7 @@ LATE = b"+"  # ends the keys of what came late
 REVISION = b"#r"
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class StoredSource:
     """A source message of a batch. `codes` are those that its stations had when the batch closed; "" in a segment."""
 
@@ -109,7 +109,7 @@ class StoredSource:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Segment:
     """What one chunk of the log brought to one batch, all of it in time or all of it late."""
 
@@ -223,7 +223,7 @@ class Table(StrEnum):
     CONTEXT = "context"
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Write:
     """A record to be stored, or deleted where `value` is None."""
 
@@ -232,7 +232,7 @@ class Write:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Destination:
     """Where a batch's output goes; decided with the batch, so that a new owner looks for it in the same place."""
 
@@ -240,7 +240,7 @@ class Destination:
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Prepared:
     """What a custom result handler has answered: what to publish, nothing, or the error of a dead letter.
 
@@ -251,7 +251,7 @@ class Prepared:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Counts:
     """How many stations a decision has of each kind."""
 
@@ -261,7 +261,7 @@ class Counts:
     empty: int
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Header:
     """A batch that has closed: all that is needed to publish it, to tell what comes late, and to revise it."""
 
@@ -284,7 +284,7 @@ class Header:
     extensions: tuple[Command, ...] = ()  # that moved the deadline: a repeat of one is no news
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Revision:
     """A revision after the first: a few numbers. `position` is that of the event that led to it.
 
