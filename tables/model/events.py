@@ -1,4 +1,4 @@
-"""Events of the batch log and the effects that they have: plain records, no behaviour.
+"""Events of the batch log, the effects that they have, and the changes that they make to a batch: plain records.
 
 Every change of a batch is an event on the `batch-events` topic. An event carries its sender's time, and the
 state machine takes every time from there, never from a clock of its own.
@@ -7,7 +7,7 @@ state machine takes every time from there, never from a clock of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tables.model.enums import Action, Code, CompletedBy, LatePolicy, Status
@@ -15,6 +15,8 @@ from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import Observation
 
 __all__ = [
+    "ABSENT",
+    "START",
     "Arrived",
     "BatchEvent",
     "Command",
@@ -22,9 +24,11 @@ __all__ = [
     "Decision",
     "Effect",
     "Expire",
+    "Extension",
     "FailedStation",
     "FailureLetter",
     "Forget",
+    "Group",
     "Late",
     "LateTaken",
     "Open",
@@ -33,13 +37,14 @@ __all__ = [
     "Position",
     "Released",
     "Revise",
+    "Segment",
     "SkippedFailed",
     "Source",
+    "SourceState",
     "all_late",
     "failure",
     "late",
     "late_taken",
-    "unknown_batch",
 ]
 
 
@@ -56,6 +61,9 @@ class Position(NamedTuple):
 
     offset: int
     ordinal: int
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
 
 
 @fast_dataclass(frozen=True, slots=True)
@@ -154,6 +162,9 @@ class Revise:
 
 
 BatchEvent = Open | Arrived | Expire | Forget | Command | Revise
+
+
+# -- decisions and effects ---------------------------------------------------------------------------------------------
 
 
 class Operator(NamedTuple):
@@ -281,12 +292,75 @@ class LateTaken:
 Effect = Opened | Released | Late | LateTaken | FailedStation | SkippedFailed | Commanded
 
 
-# -- making effects ----------------------------------------------------------------------------------------------------
+# -- changes, as they are kept in memory and stored --------------------------------------------------------------------
 
 
-def unknown_batch(event: Arrived) -> list[Effect]:
-    """Effects of outcomes whose batch is not known: late, each of them."""
-    return all_late(event, "unknown-batch", None)
+ABSENT = "-"  # stands in a codes string for a station that has no outcome
+START = Position(-1, 0)  # before every place in the log
+
+
+@dataclass(slots=True)
+class SourceState:
+    """A source message of a batch: the stations that it names, and their outcomes.
+
+    Attributes:
+        position: that of its opening; it says which of two messages is the newer one.
+        codes: of the outcomes in time, a letter for each of `stations`, ABSENT for none; "" while the batch is open.
+        late: whether the message itself came after the batch had closed.
+        outcomes: code and value by station, late ones too.
+    """
+
+    source: Source
+    opened_at: float
+    deadline: float
+    stations: tuple[str, ...]
+    position: Position
+    codes: str = ""
+    timeout: float | None = None
+    trace: str | None = None
+    late: bool = False
+    outcomes: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+
+
+@fast_dataclass(frozen=True, slots=True)
+class Group:
+    """Outcomes that the batch took from one event, in parallel lists. `at` is the event's time, Unix seconds."""
+
+    position: Position
+    source: Source
+    stations: list[str]
+    codes: str
+    values: list[str | None]
+    at: float = 0.0
+
+
+@fast_dataclass(frozen=True, slots=True)
+class Extension:
+    """An operator's `extend` that has moved the deadline to `deadline` (Unix seconds)."""
+
+    position: Position
+    deadline: float
+    at: float
+    by: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Segment:
+    """Changes that a stretch of the log made to one batch, all of them in time or all of them `late`.
+
+    It ends at the latest with a decision. `position` is that of the event that led to the decision.
+    """
+
+    late: bool = False
+    sources: list[SourceState] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    extensions: list[Extension] = field(default_factory=list)
+    decision: Decision | None = None
+    position: Position = START
+
+
+# -- effects of single outcomes ----------------------------------------------------------------------------------------
 
 
 def all_late(event: Arrived, reason: str, decision: Decision | None) -> list[Effect]:

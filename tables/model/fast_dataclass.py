@@ -1,8 +1,8 @@
 """`fast_dataclass`: for records that nobody changes and that are made by the thousand.
 
-To type checkers it is `dataclasses.dataclass` itself, and they see to it that nothing is assigned to a frozen record. At
-run time such an assignment is not refused, because that costs too much: the `__init__` of a frozen dataclass sets every
-field by a call of its own. It takes three to four times as long as a plain one, which came to an eighth of a worker's
+To type checkers it is `dataclasses.dataclass` itself: they see to it that nothing is assigned to a frozen record. At
+run time such an assignment is not refused, because that costs too much. The `__init__` of a frozen dataclass sets every
+field by a call of its own and takes three to four times as long as a plain one, which came to an eighth of a worker's
 CPU. Equality, hash and slots are those of a frozen dataclass.
 """
 

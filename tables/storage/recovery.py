@@ -1,44 +1,50 @@
-"""What recovery finds in the stored records of a partition: what each batch has, and what no batch has any use for."""
+"""Recovery of a partition's batches from their stored records. Pure.
+
+The same records give the same batches, whatever order they are read in. A closed batch is rebuilt when something late
+comes for it, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from operator import attrgetter
+from typing import Protocol
 
-from tables.model.batch import ABSENT, FIRST_REVISION, START, Batch, Extension, Group, SourceState
+from tables.model.batch import FIRST_REVISION, Batch
 from tables.model.enums import ANSWERED, Code, CompletedBy, LatePolicy, State
-from tables.model.events import Decision, Open, Position
+from tables.model.events import ABSENT, START, Decision, Group, Position, Segment, SourceState
 from tables.model.policies import Rules
 from tables.model.timeouts import Observation, observe
 from tables.storage.records import (
     Header,
+    RecordKind,
     Revision,
-    Segment,
-    StoredSource,
     Table,
     Write,
     batch_of_key,
     decode_header,
     decode_revision,
     decode_segment,
-    is_header,
-    is_late,
-    is_revision,
+    deletions,
+    kind_of,
 )
 
 __all__ = [
-    "NO_KEYS",
-    "Keys",
     "Records",
-    "Stored",
     "StoredBatch",
+    "StoredBatches",
     "first_late",
     "observation_of",
     "read_stored",
     "rebuild_closed",
     "rebuild_open",
 ]
+
+_position = attrgetter("position")
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
 
 
 class Records(Protocol):
@@ -52,40 +58,17 @@ class Records(Protocol):
 
 
 @dataclass(slots=True)
-class Keys:
-    """The records of a batch besides its header. Dicts stand for ordered sets.
+class StoredBatch:
+    """The records of one batch; segments are decoded only as far as recovery needs them.
 
-    The early segments are deleted when the batch has been published, unless it can still be revised; the others when it
-    is forgotten.
+    `keys` are those of all its records besides the header; a dict stands for an ordered set.
     """
 
-    early: dict[bytes, None] = field(default_factory=dict)
-    late: dict[bytes, None] = field(default_factory=dict)
-    revisions: dict[bytes, None] = field(default_factory=dict)
-
-    def add(self, key: bytes) -> None:
-        """Remember a record."""
-        of_kind = self.revisions if is_revision(key) else self.late if is_late(key) else self.early
-        of_kind[key] = None
-
-    def all(self) -> list[bytes]:
-        """Every key, in the order in which they may be deleted: nothing is left without what it is about."""
-        return [*self.late, *self.revisions, *self.early]
-
-
-NO_KEYS: Final = Keys()
-"""Those of a batch that has a header alone; to be read only."""
-
-
-@dataclass(slots=True)
-class StoredBatch:
-    """The records of one batch; segments are read only as far as recovery needs them."""
-
     header: Header | None = None
-    revisions: dict[int, Revision] = field(default_factory=dict)
+    revisions: list[Revision] = field(default_factory=list)
     early: list[Segment] = field(default_factory=list)
     late: list[Segment] = field(default_factory=list)
-    keys: Keys = field(default_factory=Keys)
+    keys: dict[bytes, None] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -93,89 +76,89 @@ class StoredBatch:
         return self.header is None and any(segment.sources for segment in self.early)
 
     @property
-    def is_known(self) -> bool:
-        """Whether there is a batch at all, and not only what is left of one."""
-        return self.header is not None or self.is_open
-
-    @property
     def is_published(self) -> bool:
         """Whether each of its decisions is out."""
+        decided = [self.header, *self.revisions]
+        return all(record is not None and record.state is State.CLOSED for record in decided)
+
+    def has_use_for(self, kind: RecordKind) -> bool:
+        """Whether segments of a kind are still needed.
+
+        Late ones are if there is a header. Early ones are until the first output is out, or while the batch is revised.
+        """
         header = self.header
-        return (
-            header is not None
-            and header.state is State.CLOSED
-            and all(revision.state is State.CLOSED for revision in self.revisions.values())
-        )
+        if header is None:
+            return kind is RecordKind.EARLY
+        return kind is RecordKind.LATE or header.state is not State.CLOSED or header.late_policy is LatePolicy.REVISE
+
+    def is_rebuilt_from(self, kind: RecordKind) -> bool:
+        """Whether recovery has to look into segments of a kind, and not only to know that they are there."""
+        header = self.header
+        if header is None or header.state is not State.CLOSED:
+            return True
+        return header.late_policy is LatePolicy.REVISE and (kind is RecordKind.LATE or not self.is_published)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredBatches:
     """The records by batch. `leftovers` are to be deleted."""
 
     batches: dict[str, StoredBatch] = field(default_factory=dict)
     leftovers: list[Write] = field(default_factory=list)
 
 
-def read_stored(records: Records) -> Stored:
-    """Sort the records of a partition.
+def read_stored(records: Records) -> StoredBatches:
+    """Sort the records of a partition by batch.
 
-    Left over is what was to be deleted when the owner died, or what an owner wrote that was none any more: segments in
-    time of a batch that has been published, and records of one that has been forgotten.
+    Left over are records that the last owner died before deleting, or that a zombie wrote: early segments of a batch
+    that has been published, and records of a batch that has been forgotten.
 
     Raises:
         UnreadableRecordError: a record is not one of ours, or a newer version's.
     """
-    stored = Stored()
-    segments: list[tuple[bytes, bytes]] = []
+    stored = StoredBatches()
+    batches, leftovers = stored.batches, stored.leftovers
+    segments: list[tuple[RecordKind, bytes, bytes]] = []
     for key, value in records.items(Table.BATCHES):
-        batch = stored.batches.setdefault(batch_of_key(key), StoredBatch())
-        if is_header(key):
+        batch = batches.setdefault(batch_of_key(key), StoredBatch())
+        kind = kind_of(key)
+        if kind is RecordKind.HEADER:
             batch.header = decode_header(key, value)
-        elif is_revision(key):
-            revision = decode_revision(key, value)
-            batch.revisions[revision.number] = revision
-            batch.keys.add(key)
+        elif kind is RecordKind.REVISION:
+            batch.revisions.append(decode_revision(key, value))
+            batch.keys[key] = None
         else:
-            segments.append((key, value))
-    for key, value in segments:
-        _sort_segment(key, value, stored)
-    for batch_id in [batch_id for batch_id, batch in stored.batches.items() if not batch.is_known]:
-        keys = stored.batches.pop(batch_id).keys.all()
-        stored.leftovers.extend(Write(Table.BATCHES, key, None) for key in keys)
+            segments.append((kind, key, value))
+    for kind, key, value in segments:
+        batch = batches[batch_of_key(key)]
+        if not batch.has_use_for(kind):
+            leftovers += deletions([key])
+            continue
+        batch.keys[key] = None
+        if batch.is_rebuilt_from(kind):
+            (batch.late if kind is RecordKind.LATE else batch.early).append(decode_segment(key, value))
+    for batch_id, batch in list(batches.items()):
+        if batch.header is None and not batch.is_open:
+            leftovers += deletions(batches.pop(batch_id).keys)
+        else:
+            batch.revisions.sort(key=attrgetter("number"))
     return stored
 
 
-def _sort_segment(key: bytes, value: bytes, stored: Stored) -> None:
-    batch = stored.batches[batch_of_key(key)]
-    header = batch.header
-    is_revised = header is not None and header.late_policy is LatePolicy.REVISE
-    is_closed = header is not None and header.state is State.CLOSED
-    if header is None if is_late(key) else is_closed and not is_revised:
-        stored.leftovers.append(Write(Table.BATCHES, key, None))
-        return
-    batch.keys.add(key)
-    if is_late(key):
-        if is_revised or not is_closed:
-            batch.late.append(decode_segment(key, value))
-    elif not is_closed or not batch.is_published:
-        batch.early.append(decode_segment(key, value))
-
-
-_Late = StoredSource | Group | Revision
+# -- rebuilding ------------------------------------------------------------------------------------------------------
 
 
 def rebuild_open(batch_id: str, segments: Iterable[Segment], rules: Rules) -> Batch:
-    """An open batch from its segments, of which one at least holds a source message."""
+    """Rebuild an open batch from its segments, of which one at least holds a source message."""
     segments = list(segments)
-    sources, groups = _sources(segments), _groups(segments)
-    extensions: list[Extension] = sorted((one for segment in segments for one in segment.extensions), key=_position)
+    sources = _sources(segments)
     batch = Batch(batch_id, sources[0].opened_at, rules)
     for source in sources:
-        batch.add_source(_open_event(batch_id, source), source.position)
-    for extension in extensions:
+        batch.add_source(source)
+    for extension in sorted((one for segment in segments for one in segment.extensions), key=_position):
         batch.add_extension(extension)
-    for group in groups:
-        _take_group(batch, group)
+    for group in _groups(segments):
+        batch.take_group(group)
         batch.note_arrival(group.codes, group.at)
     return batch
 
@@ -183,29 +166,29 @@ def rebuild_open(batch_id: str, segments: Iterable[Segment], rules: Rules) -> Ba
 def rebuild_closed(
     header: Header, early: Iterable[Segment], late: Iterable[Segment], revisions: Iterable[Revision], rules: Rules
 ) -> tuple[Batch, dict[int, Decision]]:
-    """A batch that has been decided, and its decisions by revision; none where their results are stored no more.
+    """Rebuild a batch that has been decided, with its decisions by revision; none where results are stored no more.
 
-    What came in time is in the header, and its results, as long as they are stored, in the `early` segments; what came
+    The header has what came in time. Its results, as long as they are stored, are in the `early` segments; what came
     late is in the `late` ones.
     """
     late, revisions = list(late), list(revisions)
-    batch = _as_it_closed(header, [*early, Segment(groups=list(header.tail))], rules)
+    batch = _as_it_closed(header, early, rules)
     has_results = _has_all_results(batch)
     decisions = {FIRST_REVISION: batch.decision} if batch.decision and has_results else {}
-    events: list[_Late] = [*_sources(late), *_groups(late), *revisions]
-    for one in sorted(events, key=_position):
-        if isinstance(one, StoredSource):
-            if one.source not in batch.sources:
-                batch.add_source(_open_event(header.batch_id, one), one.position)
-        elif isinstance(one, Group):
-            batch.has_news = batch.has_news or _is_news(batch, one)
-            _take_group(batch, one)
+    changes: list[SourceState | Group | Revision] = [*_sources(late), *_groups(late), *revisions]
+    for change in sorted(changes, key=_position):
+        if isinstance(change, SourceState):
+            if change.source not in batch.sources:
+                batch.add_source(change)
+        elif isinstance(change, Group):
+            batch.has_news = batch.has_news or _is_news(batch, change)
+            batch.take_group(change)
         else:
             batch.has_news = False
-            batch.decision = batch.decide(CompletedBy.REVISION, one.closed_at, revision=one.number)
+            batch.decision = batch.decide(CompletedBy.REVISION, change.closed_at, revision=change.number)
             if has_results:
-                decisions[one.number] = batch.decision
-        batch.last_position = max(batch.last_position, one.position)
+                decisions[change.number] = batch.decision
+        batch.last_position = max(batch.last_position, change.position)
     if not has_results:
         _be_without_results(batch)
     if batch.late_policy is LatePolicy.REVISE:
@@ -214,15 +197,17 @@ def rebuild_closed(
 
 
 def first_late(late: Iterable[Segment], revisions: Iterable[Revision]) -> float | None:
-    """The time of the first late event that no revision has yet; None where there is none."""
+    """Return the time of the first late event that no revision has yet; None where there is none."""
     last = max((revision.position for revision in revisions), default=START)
-    times = [(s.position, s.opened_at) for segment in late for s in segment.sources if s.position > last]
-    times += [(g.position, g.at) for segment in late for g in segment.groups if g.position > last]
+    times: list[tuple[Position, float]] = []
+    for segment in late:
+        times += [(source.position, source.opened_at) for source in segment.sources if source.position > last]
+        times += [(group.position, group.at) for group in segment.groups if group.position > last]
     return min(times)[1] if times else None
 
 
 def observation_of(header: Header, late: Iterable[Segment]) -> Observation:
-    """How a closed batch has gone, with what it has got late."""
+    """Return how a closed batch has gone, with what it has got late."""
     observation = observe(
         header.batch_id,
         header.completed_by,
@@ -239,17 +224,16 @@ def observation_of(header: Header, late: Iterable[Segment]) -> Observation:
     return observation
 
 
-def _as_it_closed(header: Header, segments: Iterable[Segment], rules: Rules) -> Batch:
+def _as_it_closed(header: Header, early: Iterable[Segment], rules: Rules) -> Batch:
     batch = Batch(header.batch_id, header.opened_at, rules)
-    for stored in header.sources:
-        batch.add_source(_open_event(header.batch_id, stored), stored.position)
+    for source in header.sources:
+        batch.add_source(source)
     batch.deadline = header.deadline
-    for stored in header.sources:
-        source = batch.sources[stored.source]
-        for station, code in zip(stored.stations, stored.codes, strict=True):
+    for source in header.sources:
+        for station, code in zip(source.stations, source.codes, strict=True):
             if code != ABSENT:
                 batch.take(source, station, code, header.errors.get(station) if code == Code.FAILED else None)
-    for group in _groups(segments):
+    for group in sorted([*_groups(early), *header.tail], key=_position):
         _fill_values(batch.sources.get(group.source), group)
     batch.operator = header.operator
     batch.extensions = dict.fromkeys(header.extensions)
@@ -258,52 +242,8 @@ def _as_it_closed(header: Header, segments: Iterable[Segment], rules: Rules) -> 
     return batch
 
 
-def _be_without_results(batch: Batch) -> None:
-    """It can't be revised, and its decision has nothing to publish: the results have been deleted."""
-    batch.late_policy = LatePolicy.TOPIC if batch.late_policy is LatePolicy.REVISE else batch.late_policy
-    if batch.decision is not None:
-        batch.decision = replace(batch.decision, results=())
-
-
-def _sources(segments: Iterable[Segment]) -> list[StoredSource]:
-    """What the segments hold, in the order of the log."""
-    return sorted((source for segment in segments for source in segment.sources), key=_position)
-
-
-def _groups(segments: Iterable[Segment]) -> list[Group]:
-    return sorted((group for segment in segments for group in segment.groups), key=_position)
-
-
-def _position(stored: _Late | Extension) -> Position:
-    return stored.position
-
-
-def _take_group(batch: Batch, group: Group) -> None:
-    source = batch.sources.get(group.source)
-    if source is not None:
-        batch.take_group(source, group)
-
-
-def _is_news(batch: Batch, group: Group) -> bool:
-    """Whether there is something to revise with in a late group that has not been taken yet."""
-    source = batch.sources.get(group.source)
-    if source is None:
-        return False
-    return any(
-        code != Code.SKIPPED and station not in source.outcomes and not batch.is_superseded(source, station)
-        for station, code in zip(group.stations, group.codes, strict=True)
-    )
-
-
-def _has_all_results(batch: Batch) -> bool:
-    """Whether the results of a batch that has been rebuilt are there, and not only their codes."""
-    return all(
-        outcome != (Code.RESULT, None) for source in batch.sources.values() for outcome in source.outcomes.values()
-    )
-
-
 def _fill_values(source: SourceState | None, group: Group) -> None:
-    """Put the results of a segment to the codes that the header has; the first in the log wins, as it did then."""
+    """Put a segment's results to the codes that the header has; the first in the log wins, as it did then."""
     if source is None:
         return
     for station, code, value in zip(group.stations, group.codes, group.values, strict=True):
@@ -311,13 +251,33 @@ def _fill_values(source: SourceState | None, group: Group) -> None:
             source.outcomes[station] = (code, value)
 
 
-def _open_event(batch_id: str, stored: StoredSource) -> Open:
-    return Open(
-        batch_id,
-        stored.source,
-        stored.opened_at,
-        stored.deadline,
-        stored.stations,
-        timeout=stored.timeout,
-        trace=stored.trace,
+def _has_all_results(batch: Batch) -> bool:
+    """Whether the results of a rebuilt batch are there, and not only their codes."""
+    return all(
+        outcome != (Code.RESULT, None) for source in batch.sources.values() for outcome in source.outcomes.values()
     )
+
+
+def _be_without_results(batch: Batch) -> None:
+    """Leave nothing to publish and nothing to revise: the results have been deleted."""
+    batch.late_policy = LatePolicy.TOPIC if batch.late_policy is LatePolicy.REVISE else batch.late_policy
+    if batch.decision is not None:
+        batch.decision = replace(batch.decision, results=())
+
+
+def _is_news(batch: Batch, group: Group) -> bool:
+    """Whether a late group that has not been taken yet holds something to revise with."""
+    source = batch.sources.get(group.source)
+    return source is not None and any(
+        code != Code.SKIPPED and station not in source.outcomes and not batch.is_superseded(source, station)
+        for station, code in zip(group.stations, group.codes, strict=True)
+    )
+
+
+def _sources(segments: Iterable[Segment]) -> list[SourceState]:
+    """Return what the segments hold, in the order of the log."""
+    return sorted((source for segment in segments for source in segment.sources), key=_position)
+
+
+def _groups(segments: Iterable[Segment]) -> list[Group]:
+    return sorted((group for segment in segments for group in segment.groups), key=_position)

@@ -257,7 +257,7 @@ def test_a_decision_whose_results_have_been_deleted_is_out_already(owner: Owner)
     owner.feed_each(open_("AB"), arrived("A"), arrived("B"))
     header = owner.records.get(Table.BATCHES, b"b")
     owner.publish()
-    owner.records.write([Write(Table.BATCHES, b"b", header)])  # by an owner that was none any more
+    owner.records.write([Write(Table.BATCHES, b"b", header)])  # by a zombie
     other = owner.restarted()
     assert other.left == []
     assert list(other.set.closed) == ["b"]
@@ -282,7 +282,7 @@ def test_what_is_left_over_is_swept(owner: Owner) -> None:
     other.records.write([early[1], *late])  # outcomes of a batch that has been forgotten
     again = other.restarted()
     assert not again.set.open
-    assert not again.set._keys
+    assert not again.set._tracked
     again.feed(expire(1))
     assert not len(again.records)
 
