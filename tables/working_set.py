@@ -80,7 +80,7 @@ class _Tracked:
     """A batch that is open or closing, is to be stored or revised, or has more records than a header.
 
     Attributes:
-        batch: the object, of an open or closing batch and of one with changes that are not stored; else None.
+        batch: the object of an open or closing batch, and of a closed one with changes that are not stored; else None.
         keys: those of its records besides the header; a dict stands for an ordered set.
         undone: decisions that are not out yet, by revision.
         pending_since: the time of the first late event that is to lead to a revision.
@@ -97,7 +97,7 @@ class _Tracked:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is still to happen to a closed batch by itself."""
+        """Whether a revision or a publication of the batch is still to come."""
         return self.pending_since is not None or bool(self.undone)
 
     def keys_of(self, *kinds: RecordKind) -> list[bytes]:
@@ -113,8 +113,7 @@ class WorkingSet:
         self._rules = rules
         self._tracked: dict[str, _Tracked] = {}
         self._closed = ClosedBatches()
-        # Queues into `_tracked`. An entry of the deadlines, the revisions or the unstored that holds no more is passed
-        # over when its turn comes.
+        # Queues of tracked batches. An entry that is out of date is passed over when its turn comes.
         self._deadlines: list[tuple[float, str]] = []
         self._revisions: list[tuple[float, str]] = []
         self._unstored: deque[tuple[int, _Tracked]] = deque()  # open batches by `unstored_from`
@@ -153,7 +152,7 @@ class WorkingSet:
     # -- events ------------------------------------------------------------------------------------------------------
 
     def apply(self, event: BatchEvent, position: Position) -> list[Effect]:
-        """Apply one event of the log; what is to be stored because of it is given out by `take_writes`."""
+        """Apply one event of the log. `take_writes` gives out what is to be stored because of it."""
         if isinstance(event, Forget):
             self._forget(event)
             return []
@@ -161,7 +160,7 @@ class WorkingSet:
         tracked = self._tracked.get(batch_id)
         batch = tracked.batch if tracked is not None else None
         if (batch is None or not batch.is_open) and not isinstance(event, Expire):
-            batch = self._find(batch_id)
+            batch = self.look_up(batch_id)
         # A replayed message that stands before the opening is read again after a crash: it had no effect then either.
         if isinstance(event, Open) and event.replayed and (batch is None or position < batch.first_position):
             return []
@@ -196,11 +195,12 @@ class WorkingSet:
         return []
 
     def _untrack_if_idle(self, batch_id: str, tracked: _Tracked) -> None:
-        """Keep no more of a closed batch than its line, if there is no more to it."""
+        """Keep only the line of a closed batch, if there is nothing else to keep."""
         if tracked.batch is None and not tracked.keys and not tracked.is_busy:
             del self._tracked[batch_id]
 
-    def _find(self, batch_id: str) -> Batch | None:
+    def look_up(self, batch_id: str) -> Batch | None:
+        """Return a batch as an object, whatever its state; None when it is not known."""
         tracked = self._tracked.get(batch_id)
         batch = tracked.batch if tracked is not None else None
         if batch_id in self.closed:
@@ -209,7 +209,7 @@ class WorkingSet:
         return batch
 
     def _read(self, batch_id: str) -> Batch:
-        """Rebuild a closed batch from its records, which are all of it: nothing of it is unstored."""
+        """Rebuild a closed batch from its records; it must have no changes that are not stored."""
         key = batch_id.encode()
         value = self._records.get(Table.BATCHES, key)
         if value is None:
@@ -230,7 +230,7 @@ class WorkingSet:
                 yield key, value
 
     def _note_closed(self, batch: Batch, effects: Sequence[Effect]) -> None:
-        """Have changes of a batch that is not open stored, and the late ones of them lead to a revision in time."""
+        """Have the changes of a batch that is not open stored, and have it revised if some are late."""
         batch_id = batch.batch_id
         tracked = self._tracked.setdefault(batch_id, _Tracked())
         tracked.batch, tracked.unstored_from = batch, None
@@ -449,10 +449,6 @@ class WorkingSet:
     def __contains__(self, batch_id: object) -> bool:
         """Whether the batch is known: no message opens it any more."""
         return batch_id in self._tracked or batch_id in self.closed
-
-    def look_up(self, batch_id: str) -> Batch | None:
-        """Return a batch as an object, whatever its state; None when it is not known."""
-        return self._find(batch_id)
 
     def decision_of(self, batch_id: str) -> Decision | None:
         """Return the latest decision of a batch that has closed, None if there is none. The object is not kept."""

@@ -126,8 +126,8 @@ class Batch:
     def arrive(self, event: Arrived, position: Position) -> list[Effect]:
         """Take in outcomes, one after the other; the first in the log wins for a message and station."""
         source = self.sources.get(event.source)
-        # A replayed message may be read twice, and be taken in only the second time. What stands before that in the log
-        # had no message to belong to, and has none when it is read again.
+        # A replayed message may be read twice, and be taken in only the second time. Outcomes before that in the log
+        # had no message to belong to then, and have none when they are read again.
         if source is None or position < source.position:
             return all_late(event, "unknown-message", self.decision)
         effects: list[Effect] = []
@@ -166,7 +166,7 @@ class Batch:
         return [*effects, *self._release(event.at, position)]
 
     def revise(self, event: Revise, position: Position) -> list[Effect]:
-        """Decide again with what has come late; void where that is no outcome and changes nothing."""
+        """Decide again with what has come late; void if no outcome has, and if the decision says the same again."""
         before = self.decision
         if before is None or self.late_policy is not LatePolicy.REVISE or event.revision != before.revision + 1:
             return []
@@ -269,7 +269,7 @@ class Batch:
             self.skipped.append((source, station))
 
     def _record(self, source: SourceState, station: str, code: str, value: str | None) -> None:
-        """Record an outcome that is final; in an open batch the station has arrived if no later message names it."""
+        """Record a final outcome; in an open batch the station has arrived now, unless a newer message names it."""
         source.outcomes[station] = (code, value)
         if len(self.sources) > 1:
             self._index_newest(source, station)
@@ -284,7 +284,7 @@ class Batch:
             self.newest[station] = source
 
     def is_superseded(self, source: SourceState, station: str) -> bool:
-        """Whether a later message that names this station has an outcome: then this message's is no news."""
+        """Whether a newer message has an outcome for this station: then this message's outcome is no news."""
         newest = self.newest.get(station)
         return newest is not None and newest.position > source.position
 
@@ -394,7 +394,7 @@ class Batch:
         return decision.completed_by is CompletedBy.TIMEOUT and self.rules.partial.problem(decision) is not None
 
     def _observation(self, decision: Decision) -> Observation:
-        """How the batch has gone, for the timeouts of those to come."""
+        """Observe the course of the batch, for the timeouts of later ones."""
         return observe(
             self.batch_id,
             decision.completed_by,
@@ -406,7 +406,7 @@ class Batch:
         )
 
     def close_with(self, decision: Decision, late_policy: LatePolicy) -> None:
-        """Be closed, without looking at any rule; recovery does this too. What comes from now on is late."""
+        """Close, without looking at any rule; recovery does this too. Whatever comes from now on is late."""
         self.decision = decision
         self.late_policy = late_policy
         self.is_open = False

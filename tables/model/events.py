@@ -73,7 +73,7 @@ class Open:
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them; `stations` are unique, in the order in
     which the message names them. `replayed` says that it is a dead letter that was sent again, which never opens a
     batch. `timeout` (seconds) is there where it follows the durations of recent batches. `trace` is the message's trace
-    context, text that means nothing here; None where it has none.
+    context, None where it has none.
     """
 
     batch_id: str
@@ -88,7 +88,7 @@ class Open:
 
 @fast_dataclass(frozen=True, slots=True)
 class FailureLetter:
-    """What the dead-letter topic gets for a failed station, made where it failed so that a repeat is identical.
+    """The dead letter of a failed station, made where it failed, so that a repeat is identical.
 
     `value` is a source message with that station's records, `key` the source message's; `error` ends with the
     traceback. `too_large` says that `value` is only the start of them.
@@ -139,10 +139,10 @@ class Forget:
 
 @fast_dataclass(frozen=True, slots=True)
 class Command:
-    """An operator asks for something; void where the batch is not open.
+    """An operator's command; void where the batch is not open.
 
-    `at` is when the sender was asked, Unix seconds, `by` who asked it. `seconds` is how far `extend` moves the
-    deadline. Two commands that are equal are one that has come twice.
+    `at` is the time at which the operator gave it, Unix seconds, `by` the operator. `seconds` is how far `extend` moves
+    the deadline. Two equal commands are one that has come twice.
     """
 
     batch_id: str
@@ -154,7 +154,7 @@ class Command:
 
 @fast_dataclass(frozen=True, slots=True)
 class Revise:
-    """What was late has been gathered for long enough; void where that revision is there already."""
+    """Late outcomes have been gathered for long enough; void where that revision is there already."""
 
     batch_id: str
     revision: int
@@ -177,7 +177,7 @@ class Operator(NamedTuple):
 
 @fast_dataclass(frozen=True, slots=True)
 class Decision:
-    """What a closing batch publishes: a function of the log alone.
+    """The content of a batch's output, one revision of it: a function of the log alone.
 
     `results` are JSON texts in the order in which the messages named the stations; the id lists keep that order too.
     `traces` are the trace contexts of its messages, the first one's first.
@@ -207,7 +207,7 @@ class Decision:
 
 @fast_dataclass(frozen=True, slots=True)
 class Opened:
-    """A batch that was not known is open now."""
+    """A batch has been opened."""
 
     batch_id: str
     expected: tuple[str, ...]
@@ -241,7 +241,7 @@ class Late:
 
 @fast_dataclass(frozen=True, slots=True)
 class FailedStation:
-    """A station's failure was seen for the first time."""
+    """A station has failed; a repeat of it is no effect."""
 
     batch_id: str
     source: Source
@@ -255,7 +255,7 @@ class FailedStation:
 class SkippedFailed:
     """A skipped station has failed: its batch lives on past the deadline that it was skipped for.
 
-    It has brought no letter, because hardly any that is skipped needs one: its records are in the source message.
+    It has brought no letter, because hardly any skipped station needs one: its records are in the source message.
     """
 
     batch_id: str
@@ -268,9 +268,9 @@ class SkippedFailed:
 
 @fast_dataclass(frozen=True, slots=True)
 class Commanded:
-    """An operator's command was seen for the first time. `deadline` is the batch's now.
+    """An operator's command has been carried out; a repeat of it is no effect. `deadline` is the batch's now.
 
-    None: it changed nothing, because the batch is not open, or can't be extended any further.
+    None: it changed nothing, because the batch is not open, or can't be extended further.
     """
 
     command: Command
@@ -279,7 +279,7 @@ class Commanded:
 
 @fast_dataclass(frozen=True, slots=True)
 class LateTaken:
-    """Late outcomes that the late topic does not get: `policy` is what becomes of them."""
+    """Late outcomes that the late topic does not get; `policy` is the one that they are treated by."""
 
     batch_id: str
     stations: tuple[str, ...]
@@ -304,7 +304,7 @@ class SourceState:
     """A source message of a batch: the stations that it names, and their outcomes.
 
     Attributes:
-        position: that of its opening; it says which of two messages is the newer one.
+        position: that of its opening; the message with the later position is the newer one.
         codes: of the outcomes in time, a letter for each of `stations`, ABSENT for none; "" while the batch is open.
         late: whether the message itself came after the batch had closed.
         outcomes: code and value by station, late ones too.
@@ -347,9 +347,9 @@ class Extension:
 
 @dataclass(slots=True)
 class Segment:
-    """Changes that a stretch of the log made to one batch, all of them in time or all of them `late`.
+    """Changes of one batch by successive events of the log, all of them in time or all of them `late`.
 
-    It ends at the latest with a decision. `position` is that of the event that led to the decision.
+    It ends at the latest with a decision, made by the event at `position`.
     """
 
     late: bool = False
@@ -364,7 +364,7 @@ class Segment:
 
 
 def all_late(event: Arrived, reason: str, decision: Decision | None) -> list[Effect]:
-    """Every outcome of an event is late, for one `reason`."""
+    """Return the effects of an event all of whose outcomes are late, for one `reason`."""
     effects: list[Effect] = []
     for index in range(len(event.codes)):
         if index in event.letters:
@@ -374,14 +374,14 @@ def all_late(event: Arrived, reason: str, decision: Decision | None) -> list[Eff
 
 
 def failure(event: Arrived, index: int) -> FailedStation:
-    """The letter of one failed station of an event."""
+    """Return the effect of one failed station of an event."""
     return FailedStation(
         event.batch_id, event.source, event.stations[index], event.at, event.letters[index], event.trace
     )
 
 
 def late(event: Arrived, index: int, reason: str, decision: Decision | None) -> Late:
-    """One late outcome of an event. `decision` is that of its batch; None where there is none."""
+    """Return the effect of one late outcome of an event. `decision` is its batch's; None where there is none."""
     return Late(
         batch_id=event.batch_id,
         station=event.stations[index],
@@ -396,7 +396,7 @@ def late(event: Arrived, index: int, reason: str, decision: Decision | None) -> 
 
 
 def late_taken(event: Arrived, indices: Sequence[int], reason: str, policy: LatePolicy) -> LateTaken:
-    """Late outcomes of an event that the late topic does not get."""
+    """Return the effect of some late outcomes of an event."""
     stations = tuple(event.stations[index] for index in indices)
     codes = "".join(event.codes[index] for index in indices)
     return LateTaken(event.batch_id, stations, codes, reason, policy, event.at)
