@@ -232,7 +232,9 @@ class WorkingSet:
     def _note_closed(self, batch: Batch, effects: Sequence[Effect]) -> None:
         """Have the changes of a batch that is not open stored, and have it revised if some are late."""
         batch_id = batch.batch_id
-        tracked = self._tracked.setdefault(batch_id, _Tracked())
+        tracked = self._tracked.get(batch_id)
+        if tracked is None:
+            tracked = self._tracked[batch_id] = _Tracked()
         tracked.batch, tracked.unstored_from = batch, None
         if not tracked.is_due:
             tracked.is_due = True

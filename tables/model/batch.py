@@ -1,19 +1,22 @@
 """The state machine of a batch: events of the log go in, effects come out. No Kafka, no clock of its own.
 
-             open                       decided                       published
-  (unknown) ------> OPEN -----------------------------> CLOSING ----------------------> CLOSED
-      ^             |  ^    all, ratio: arrived, open,     |                             ^  |
-      |             +--+      extend                       +---> PREPARED ---------------+  |
-      |    supplement: open timeout: expire             the handler       published         |
-      |    outcomes: arrived operator: complete,        has answered                        |
-      |    later deadline:    discard                                                       |
-      |      extend                                                                         |
-      +-------------------------------------------------------------------------------------+
-                                              forget
+               open                   decided                     published
+  (unknown) ---------->  OPEN  ------------------->  CLOSING  ------------------->  CLOSED
+      ^                  |  ^                        |                              ^   |
+      |                  +--+                        | the handler has answered     |   |
+      |         open: a supplement                   +--------> PREPARED -----------+   |
+      |         arrived: outcomes                                       published       |
+      |         extend: a later deadline                                                |
+      +---------------------------------------------------------------------------------+
+                                            forget
+
+  decided by   arrived, open, extend    all expected stations have arrived (`all`), or enough of them (`ratio`)
+               expire                   the deadline has come (`timeout`)
+               complete, discard        an operator wants it (`operator`)
 
 In every state but OPEN, messages and outcomes are late. With the late policy `revise` they lead to a `revise` event and
-so to a revision, which goes from CLOSING to CLOSED by itself. A `Batch` knows only whether it is OPEN; the states after
-that are the outbox's (`enums.State`) and stand in the stored record of each revision.
+so to a revision, which goes from CLOSING to CLOSED by itself. A `Batch` knows only whether it is open. The states after
+that are the outbox's (`enums.State`), and each revision's stands in its stored record.
 
 The rules are CONTRACT 7. Applying an event twice is the same as once. The effects of a log do not depend on how it is
 cut into chunks, because the rules are looked at after each outcome and every time comes from an event.

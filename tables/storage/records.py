@@ -394,7 +394,7 @@ def decode_header(key: bytes, value: bytes) -> Header:
             destination=Destination(*record["destination"]),
             tail=tuple(_load_group(group) for group in record.get("tail", ())),
             prepared=_prepared(record),
-            operator=_operator(*operator) if operator else None,
+            operator=Operator(Action(operator[0]), *operator[1:]) if operator else None,
             arrived_at=record.get("arrived_at"),
             extensions=tuple(
                 Command(record["id"], Action.EXTEND, at, by, seconds)
@@ -423,7 +423,3 @@ def decode_revision(key: bytes, value: bytes) -> Revision:
 def _prepared(record: dict[str, Any]) -> Prepared | None:
     prepared = record.get("prepared")
     return Prepared(*prepared) if prepared else None
-
-
-def _operator(action: str, by: str, at: float) -> Operator:
-    return Operator(Action(action), by, at)
