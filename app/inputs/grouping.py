@@ -11,7 +11,7 @@ import orjson
 
 from app.inputs.timestamps import TIME_KEYS, record_moment
 from tables.context import EVERYONE
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "CONTEXT_ID_KEYS",
@@ -44,7 +44,7 @@ class BadMessage(ValueError):  # noqa: N818 - the contract's word
     """A source message that is not JSON, or is none of the four forms; the text says what was wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Reject:
     """A record that cannot be used, for the dead-letter topic."""
 
@@ -55,7 +55,7 @@ class Reject:
     """Where it is known: a record that only lacks a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class SourceBatch:
     """What a message holds. Every one of its records is in `stations` or in `rejects`, exactly once."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
 from app.inputs.grouping import STATION_ID_KEYS, SourceBatch, divide, find_records, load_json
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["ENVELOPE_KEY", "Overrides", "batch_id", "parse_message", "read_overrides"]
 
@@ -21,7 +21,7 @@ _SECONDS = re.compile(r"\s*\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s
 _VALUE_SHOWN = 100
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Overrides:
     """What the Kafka headers of a source message ask for."""
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from app.messages.message import Delivery
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["Fetched", "Intake"]
 
@@ -20,7 +20,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 WAITING_MESSAGES = 2_000  # in an intake, before it takes no more
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@fast_dataclass(frozen=True, slots=True, eq=False)
 class Fetched:
     """Messages of one partition that were read together, in order. A value of an agent's stream is a list of these.
 

@@ -21,7 +21,7 @@ from app.messages.trace_context import is_trace
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Tombstone
 from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "FORMAT_VERSION",
@@ -51,7 +51,7 @@ class FrameError(ValueError):
     """An internal message can't be read: written by a newer version, or not by this application."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class StationGroup:
     """Station events of one source message: each a station id and its records in message order.
 
@@ -69,7 +69,7 @@ class StationGroup:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class StationFrame:
     """What a message of the station events carries: events of stations, context, or both."""
 

@@ -11,7 +11,7 @@ import orjson
 from app.messages.trace_context import publish_trace, trace_headers
 from tables.model.enums import CompletedBy
 from tables.model.events import Decision, Operator
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "OUTPUT_HEADROOM",
@@ -28,7 +28,7 @@ __all__ = [
 OutputId = tuple[bytes, int, int]  # key, revision, part: what tells one output message from every other
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Part:
     """One message of an output that may be split into several: its number from 1, and its bytes."""
 

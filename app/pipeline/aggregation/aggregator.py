@@ -205,7 +205,7 @@ class Aggregator:
                         decision = effect.decision
                         destination = released[decision.batch_id] = self._publisher.destination(decision.batch_id)
                         chunk.releases.append(self._release(message.partition, decision, destination))
-                batch = working_set.open.get(event.batch_id)
+                batch = working_set.open_batch(event.batch_id)
                 if batch is not None:
                     progressed[event.batch_id] = batch
         self._tell_progress(progressed.values())

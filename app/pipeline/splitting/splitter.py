@@ -26,7 +26,7 @@ from app.pipeline.splitting.pacing import Pacer
 from app.pipeline.splitting.transit import Transit
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
 __all__ = ["Splitter", "SplitterConfig"]
@@ -34,7 +34,7 @@ __all__ = ["Splitter", "SplitterConfig"]
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class SplitterConfig:
     """What the splitter goes by. Times in seconds."""
 
@@ -46,7 +46,7 @@ class SplitterConfig:
     max_batch_age: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class _Read:
     """A source message that has been read: its stations, its dead letters, and the batch that it belongs to."""
 
@@ -59,7 +59,7 @@ class _Read:
     batch_id: str | None = None  # None: pass-through
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class _Split:
     """A source message on its way to the station agents; pass-through where it has no `open`."""
 
@@ -68,7 +68,7 @@ class _Split:
     event: Open | None = None
 
 
-@dataclass(slots=True)
+@fast_dataclass(slots=True)
 class _Share:
     """What messages that are stored together have been made into."""
 

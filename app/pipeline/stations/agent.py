@@ -24,7 +24,7 @@ from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
 from app.pipeline.stations.turns import Turns
 from tables.model.enums import Code
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["StationAgent"]
 
@@ -49,7 +49,7 @@ class _Frame:
             self._done()
 
 
-@dataclass(slots=True, eq=False)
+@fast_dataclass(slots=True, eq=False)
 class _Job:
     """What a call needs to know about where it comes from. `started` is set only where it is traced."""
 
