@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, Record, Reject, divide, find_records, id_key, load_json
+from app.inputs.grouping import CONTEXT_ID_KEYS, Reject, divide, find_records, id_key, load_json
 from app.inputs.source_message import ENVELOPE_KEY
 from app.inputs.timestamps import record_moment
+from tables.context import Record
 
 __all__ = ["ContextMessage", "Newest", "parse_context"]
 

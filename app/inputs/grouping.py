@@ -10,14 +10,13 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.inputs.timestamps import TIME_KEYS, record_moment
-from tables.context import EVERYONE
+from tables.context import EVERYONE, Record
 from tables.model.fast_dataclass import dataclass
 
 __all__ = [
     "CONTEXT_ID_KEYS",
     "STATION_ID_KEYS",
     "BadMessage",
-    "Record",
     "Reject",
     "SourceBatch",
     "divide",
@@ -25,9 +24,6 @@ __all__ = [
     "id_key",
     "load_json",
 ]
-
-Record = dict[str, Any]
-"""One JSON object."""
 
 STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""

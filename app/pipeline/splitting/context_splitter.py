@@ -11,8 +11,7 @@ from zoneinfo import ZoneInfo
 
 from app.inputs.context_message import parse_context
 from app.inputs.grouping import BadMessage
-from app.messages.event_frames import StationPacker
-from app.messages.frames import encode_context, encode_context_head, encode_tombstone, encode_update
+from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog
