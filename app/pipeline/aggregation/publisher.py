@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.callbacks.handlers import ResultHandler
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason
 from app.messages.message import OutMessage, Sender
 from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
 from app.messages.partitioner import Partitioner
@@ -21,7 +21,7 @@ from app.messages.trace_context import publish_trace
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces
-from app.pipeline.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, DeadLetters
+from app.pipeline.dead_letters import DeadLetters
 from tables.model.enums import Action, Status
 from tables.model.events import Decision
 from tables.model.policies import PartialPolicy

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
 from app.messages.frames import StationGroup, StationPacker, encode_group, encode_station, event_frames
 from app.messages.message import Clock, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
@@ -19,7 +19,7 @@ from app.messages.trace_context import station_trace
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from app.observability.tracing import SourceTrace, Traces
-from app.pipeline.dead_letters import TOO_LARGE_BYTES, DeadLetters
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.splitting.flow_control import OpenBatches
 from app.pipeline.splitting.pacing import Pacer
 from app.pipeline.splitting.transit import Transit
