@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from app.inputs.context_message import parse_context
 from app.inputs.grouping import BadMessage
+from app.inputs.source_message import parse_context
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
