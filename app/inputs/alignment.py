@@ -28,7 +28,7 @@ _NO_SCALARS = frozenset({*STATION_ID_KEYS, *TIME_KEYS, "gunPower"})
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """How the records of a station become columns.
+    """Rules by which the records of a station become columns.
 
     Raises:
         ValueError: A step or size below 1, or a size without a step.
@@ -39,9 +39,9 @@ class Alignment:
     fill: Fill = Fill.ZERO
     """The rule for the gaps, where no record gave a value."""
     window_step: int | None = None
-    """Seconds between the points that are inserted where no record is; None: nothing is inserted."""
+    """Seconds between the points of the window, inserted where no record is; None: nothing is inserted."""
     window_size: int | None = None
-    """Points back from the latest one that are inserted; None: back to the earliest one."""
+    """Points of the window, counted back from the latest one; None: back to the earliest one."""
 
     def __post_init__(self) -> None:
         if self.window_step is not None and self.window_step < 1:
@@ -57,17 +57,17 @@ class Alignment:
 def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
     """Turn one station's records into aligned columns.
 
-    Points: records of one second of the clock on the wall are one point. Missing points are inserted as `alignment`
-    asks; none that a record gave is ever left out. When no record has a usable time, each record is a row of its own,
-    in the order given, with `sendTime` None and nothing inserted.
+    Points: records of the same second of local time are one point. Missing points are inserted as `alignment` asks; a
+    point that a record gave is never left out. When no record has a usable time, each record is a row of its own, in
+    the order given, with `sendTime` None, and nothing is inserted.
 
     Columns, in this order:
 
     - `sendTime`: T texts `YYYY-MM-DD HH:MM:SS`, ascending, no repeats.
     - `gunNo`, `hostCode`: G texts, only when a record has a `gunPower`. See `app.inputs.guns.gun_columns`.
     - every list of `gunPower` besides gunNo: T rows of G values, numbers where its name begins with `outputPower`.
-    - every other field of the records besides `stationId`, `station_id`, another key that holds the station id, and
-      the keys of time: T values as they came, text, booleans and nested values too; of one point the last known value
+    - every other field of the records, except `stationId`, `station_id`, another key that holds the station id, and
+      the keys of time: T values as they came, also text, booleans and nested values. The last known value of a point
       wins. `hostCode` is such a field when no record has a `gunPower`.
 
     null is the same as a field that is not there. Gaps are filled as `app.inputs.gap_filling.fill_series` says. The
