@@ -48,6 +48,7 @@ EVERYONE = ""
 """Stands for the station id of a context record that names none: it is for every station."""
 
 Record = dict[str, Any]
+"""One record of a message: a JSON object."""
 Get = Callable[[bytes], bytes | None]
 
 

@@ -20,8 +20,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Protocol
 
-from app.messages.event_frames import event_frames
-from app.messages.frames import FrameError, decode_events
+from app.messages.frames import FrameError, decode_events, event_frames
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.observability.batch_log import BatchLog
 from app.pipeline.aggregation.deferred_acks import Unstored
