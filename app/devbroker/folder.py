@@ -11,14 +11,11 @@ import subprocess
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from app.devbroker import config
-from app.devbroker.errors import DevBrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+from app.devbroker.config import DevBrokerError
 
 __all__ = ["DataFolder"]
 
