@@ -18,7 +18,7 @@ from faust.cli.base import argument, option
 
 from app.cli.base import FAILED, INTERRUPTED, PlainCommand, plain_command, stop_writing
 from app.cli.check import broker_problem
-from app.cli.dead_letters.filters import parse_since
+from app.cli.dead_letters.store import parse_since
 from app.cli.result_comparison import Found, Pair, Reader, join
 from app.cli.send import NoTopic
 from app.inputs.timestamps import format_time

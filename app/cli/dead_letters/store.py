@@ -1,26 +1,156 @@
-"""The letters on the broker: finding them, and reading them in full."""
+"""The letters on the broker: which are asked for, finding and reading them, and which have been replayed."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
+import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.cli.dead_letters.filters import Filters
-from app.cli.dead_letters.replay_log import ReplayMemory
 from app.cli.send import NoTopic
+from app.inputs.timestamps import parse_time
 from app.kafka.client import administering, reading
 from app.kafka.reading import Span, read_spans, spans_of
 from app.kafka.topics import largest_messages, partition_counts
 from app.messages.dead_letters import Letter, light, read_letter
+from app.messages.message import InMessage, OutMessage
 from app.settings import Settings
 
-__all__ = ["LetterDesk", "open_desk"]
+__all__ = ["Filters", "LetterDesk", "ReplayMemory", "chunks", "newest", "open_desk", "parse_place", "parse_since"]
 
+CHUNK_LETTERS = 200  # whose values are held at once
+CHUNK_BYTES = 32 * 1024 * 1024
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhd])+")
+_STEP = re.compile(r"([0-9.]+)([smhd])")
+_PLACE = re.compile(r"([0-9]{1,9})@([0-9]{1,18})")
 FETCH_BYTES = 4 * 1024 * 1024  # of a partition at once; a larger letter comes alone
 CLOCK_SLACK = 24 * 3600.0  # seconds by which a plant's clock, which `failed-at` may come from, may be fast
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a letter has to be like; an empty set asks for nothing. `since` is Unix seconds, compared to `failed_at`."""
+
+    reasons: frozenset[str] = frozenset()
+    batches: frozenset[str] = frozenset()
+    stations: frozenset[str] = frozenset()
+    since: float | None = None
+
+    def match(self, letter: Letter) -> bool:
+        """Whether the letter is one of those that are asked for."""
+        return (
+            (not self.reasons or letter.reason in self.reasons)
+            and (not self.batches or letter.batch_id in self.batches)
+            and (not self.stations or letter.station_id in self.stations)
+            and (self.since is None or letter.failed_at >= self.since)
+        )
+
+
+def parse_since(text: str, timezone: ZoneInfo, now: float) -> float:
+    """Unix seconds of a time (ISO 8601, in `timezone` where it names none), or of a duration before `now`: `1h30m`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if _DURATION.fullmatch(text):
+        return now - sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
+    moment = parse_time(text, timezone)
+    if moment is None:
+        message = f"{text!r} is neither a time such as 2025-11-14T10:00:00 nor a duration such as 2h, 30m or 1d12h"
+        raise ValueError(message)
+    return moment
+
+
+def parse_place(text: str) -> tuple[int, int]:
+    """Partition and offset of `PARTITION@OFFSET`.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        message = f"{text!r} is not of the form PARTITION@OFFSET, such as 3@17"
+        raise ValueError(message)
+    return int(found[1]), int(found[2])
+
+
+def newest(letters: Iterable[Letter], limit: int | None) -> list[Letter]:
+    """The newest letters, at most `limit`, in the order of their times."""
+    ordered = sorted(letters, key=lambda letter: (letter.failed_at, letter.partition, letter.offset))
+    return ordered if limit is None else ordered[len(ordered) - min(limit, len(ordered)) :]
+
+
+def chunks(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+    """The letters in their order, so many together as may be held with their values."""
+    chunk: list[Letter] = []
+    size = 0
+    for letter in letters:
+        if chunk and (len(chunk) >= CHUNK_LETTERS or size + letter.size > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(letter)
+        size += letter.size
+    if chunk:
+        yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Replayed:
+    """Times in Unix seconds."""
+
+    written_at: float
+    replayed_at: float
+
+
+class ReplayMemory:
+    """Which letters have been replayed, and when."""
+
+    def __init__(self, topic: str, messages: Iterable[InMessage]) -> None:
+        """From all messages of the topic, each key's in the order of their offsets. Foreign ones are passed over."""
+        self._topic = topic
+        self._known: dict[bytes, _Replayed] = {}
+        for message in messages:
+            if message.value is None:
+                self._known.pop(message.key or b"", None)
+            elif (replayed := _decode(message.value)) is not None:
+                self._known[message.key or b""] = replayed
+
+    def replayed_at(self, letter: Letter) -> float | None:
+        """When the letter was replayed last, Unix seconds; None: never."""
+        known = self._known.get(letter.place.encode())
+        return known.replayed_at if known is not None and known.written_at == letter.written_at else None
+
+    def record(self, letter: Letter, now: float) -> OutMessage:
+        """What remembers that the letter has been replayed."""
+        value = {"v": FORMAT_VERSION, "written_at": letter.written_at, "replayed_at": now}
+        return OutMessage(self._topic, orjson.dumps(value), key=letter.place.encode())
+
+    def outdated(self, first_offsets: Mapping[int, int]) -> list[OutMessage]:
+        """What forgets the letters that are gone: before the first offset of their partition, or in none."""
+        return [OutMessage(self._topic, None, key=key) for key in self._known if _is_gone(key, first_offsets)]
+
+
+def _decode(value: bytes) -> _Replayed | None:
+    try:
+        record = orjson.loads(value)
+        return _Replayed(float(record["written_at"]), float(record["replayed_at"]))
+    except (ValueError, TypeError, LookupError):
+        return None
+
+
+def _is_gone(key: bytes, first_offsets: Mapping[int, int]) -> bool:
+    try:
+        partition, offset = parse_place(key.decode(errors="replace"))
+    except ValueError:
+        return True
+    return partition not in first_offsets or offset < first_offsets[partition]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,17 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
-from app.cli.dead_letters.filters import CHUNK_BYTES, CHUNK_LETTERS, Filters, chunks, newest, parse_place, parse_since
-from app.cli.dead_letters.rendering import full, json_line, table
-from app.cli.dead_letters.replay_log import ReplayMemory
+from app.cli.dead_letters.command import full, json_line, table
+from app.cli.dead_letters.store import (
+    CHUNK_BYTES,
+    CHUNK_LETTERS,
+    Filters,
+    ReplayMemory,
+    chunks,
+    newest,
+    parse_place,
+    parse_since,
+)
 from app.messages.dead_letters import Letter, light, read_letter
 from app.messages.message import InMessage, OutMessage
 from tables.model.events import Source

@@ -11,9 +11,8 @@ import orjson
 import pytest
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from app.cli.dead_letters.replay import Replay
-from app.cli.dead_letters.replay_log import ReplayMemory
-from app.cli.dead_letters.replayer import Resender, Tally
+from app.cli.dead_letters.replay import Replay, Resender, Tally
+from app.cli.dead_letters.store import ReplayMemory
 from app.messages.dead_letters import Letter
 from tables.model.events import Source
 
