@@ -16,9 +16,10 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from app.cli.dead_letters.store import ReplayMemory
-from app.kafka.client import administering, client_options
-from app.kafka.topics import create_topic, message_bytes, topic_specs
+from app.cli.dead_letters.store import ReplayLog
+from app.cli.send import producing
+from app.kafka.client import administering
+from app.kafka.topics import create_topic, topic_specs
 from app.messages.dead_letters import Letter, Reason
 from app.messages.message import Clock, OutMessage
 from app.messages.output import cut_results
@@ -26,7 +27,7 @@ from app.observability.log_lines import printable
 from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 
-__all__ = ["CannotReplay", "Replay", "Resender", "Tally", "producing"]
+__all__ = ["CannotReplay", "ReplayRules", "Replayer", "open_replay_producer"]
 
 CREATE_SECONDS = 10.0
 
@@ -36,8 +37,8 @@ class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """Makes messages of letters.
+class ReplayRules:
+    """Make messages of letters. Pure.
 
     Attributes:
         output_topic: where payloads go.
@@ -135,66 +136,68 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-_MAKERS: Mapping[str, Callable[[Replay, Letter], list[OutMessage]]] = {
-    Reason.BAD_MESSAGE: Replay.to_source,
-    Reason.BAD_RECORD: Replay.to_source,
-    Reason.STATION_FAILED: Replay.to_source,
-    Reason.DISCARDED: Replay.to_output,
-    Reason.HANDLER_FAILED: Replay.handled,
-    Reason.TOO_LARGE: Replay.cut_off,
+_MAKERS: Mapping[str, Callable[[ReplayRules, Letter], list[OutMessage]]] = {
+    Reason.BAD_MESSAGE: ReplayRules.to_source,
+    Reason.BAD_RECORD: ReplayRules.to_source,
+    Reason.STATION_FAILED: ReplayRules.to_source,
+    Reason.DISCARDED: ReplayRules.to_output,
+    Reason.HANDLER_FAILED: ReplayRules.handled,
+    Reason.TOO_LARGE: ReplayRules.cut_off,
 }
 
 
 @dataclass(slots=True)
-class Tally:
-    """How many letters were sent; how many can't be, whatever is done; and how many could not be sent now."""
-
-    sent: int = 0
-    skipped: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Resender:
+class Replayer:
     """Sends letters again, and remembers it.
 
     Attributes:
-        replay: what is sent for a letter.
+        rules: make what is sent for a letter.
         counts: the partitions of every topic of the cluster.
-        memory: makes the record of what has been replayed.
+        log: makes the record of what has been replayed.
         producer: None only says what would be sent.
         clock: Unix seconds.
         tell: gets a line for each letter that is sent.
         complain: gets a line for each that is not.
-        tally: is counted up, so that it is right also if this is interrupted.
+        sent: letters that were sent. The counts are right also when this is interrupted.
+        skipped: letters that can't be sent, whatever is done.
+        failed: letters that could not be sent now.
     """
 
-    replay: Replay
+    rules: ReplayRules
     counts: Mapping[str, int]
-    memory: ReplayMemory
+    log: ReplayLog
     producer: AIOKafkaProducer | None
     clock: Clock
     tell: Callable[[str], None]
     complain: Callable[[str], None]
-    tally: Tally = field(default_factory=Tally)
+    sent: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+    failed: int = field(default=0, init=False)
 
-    async def resend(self, letters: Sequence[Letter]) -> None:
-        """Send some letters, in their order, and remember those that the broker has confirmed.
+    async def replay(self, found: Sequence[Letter], letters: Sequence[Letter]) -> None:
+        """Send letters in their order, and remember those that the broker has confirmed.
+
+        Args:
+            found: the letters as they were found; those that are not among `letters` are gone by now.
+            letters: the same in full.
 
         Raises:
             KafkaError: what has been sent could not be remembered.
         """
+        places = {letter.place for letter in letters}
+        for letter in found:
+            if letter.place not in places:
+                self._fail(letter, "it is gone")
         sendings = [(letter, await self._send(letter)) for letter in letters]
         confirmed = [letter for letter, sending in sendings if sending and await self._is_confirmed(letter, sending)]
-        if self.producer is not None:
-            now = self.clock()
-            await self.store([self.memory.record(letter, now) for letter in confirmed])
+        now = self.clock()
+        await self.remember([self.log.record(letter, now) for letter in confirmed])
 
-    async def store(self, records: Sequence[OutMessage]) -> None:
-        """Write to the memory.
+    async def remember(self, records: Sequence[OutMessage]) -> None:
+        """Write records and tombstones to the topic of what has been replayed.
 
         Raises:
-            KafkaError: it could not be written.
+            KafkaError: one could not be written.
         """
         if self.producer is not None:
             appended = [await _append(self.producer, record) for record in records]
@@ -203,9 +206,9 @@ class Resender:
     async def _send(self, letter: Letter) -> list[Awaitable[Any]]:
         """Append what is sent for a letter; empty when nothing is."""
         try:
-            messages = self.replay.messages(letter)
+            messages = self.rules.messages(letter)
         except CannotReplay as error:
-            self.tally.skipped += 1
+            self.skipped += 1
             self.complain(f"{name_of(letter)}: not sent: {error}")
             return []
         topic = messages[0].topic
@@ -213,7 +216,7 @@ class Resender:
             self._fail(letter, f"there is no topic {topic}")
             return []
         if self.producer is None:
-            self.tally.sent += 1
+            self.sent += 1
             self.tell(f"{name_of(letter)}: would be sent to {topic}")
             return []
         appended: list[Awaitable[Any]] = []
@@ -233,38 +236,29 @@ class Resender:
                 self._fail(letter, result)
                 return False
             places.append(f"{result.topic}[{result.partition}]@{result.offset}")
-        self.tally.sent += 1
+        self.sent += 1
         self.tell(f"{name_of(letter)}: sent to {', '.join(places)}")
         return True
 
-    def gone(self, letters: Sequence[Letter]) -> None:
-        """These letters were there when they were looked for."""
-        for letter in letters:
-            self._fail(letter, "it is gone")
-
     def _fail(self, letter: Letter, error: object) -> None:
-        self.tally.failed += 1
+        self.failed += 1
         self.complain(f"{name_of(letter)}: not sent: {error or repr(error)}")
 
 
 @asynccontextmanager
-async def producing(settings: Settings, counts: Mapping[str, int]) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer for letters and for the memory, whose topic is created if a worker has not done so.
+async def open_replay_producer(settings: Settings, counts: Mapping[str, int]) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer for letters and for the replay log, whose topic is created if a worker has not done so.
 
     Raises:
         KafkaError: there is no broker, or it refuses us.
-        TopicError: the memory's topic can't be created.
+        TopicError: the log's topic can't be created.
     """
     if settings.replayed_topic not in counts:
         (spec,) = (spec for spec in topic_specs(settings) if spec.name == settings.replayed_topic)
         async with administering(settings) as admin:
             await create_topic(admin, spec, patience=CREATE_SECONDS)
-    producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=message_bytes(settings))
-    try:
-        await producer.start()
+    async with producing(settings) as producer:
         yield producer
-    finally:
-        await producer.stop()
 
 
 def name_of(letter: Letter) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from app.cli.dead_letters.replay import CannotReplay, Replay
+from app.cli.dead_letters.replay import CannotReplay, ReplayRules
 from app.messages.dead_letters import Letter
 from app.messages.output import headers_of, meta_of, payload_of
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision, Source
 
-RULES = Replay(
+RULES = ReplayRules(
     "OUT", with_meta=True, max_bytes=10_000, own_topics=frozenset({"app-batch-events"}), handler_failed=False
 )
 LETTER = Letter(
