@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from mode import loop as event_loop
@@ -14,12 +13,12 @@ from app.cli.dead_letters.command import register_dead_letters
 from app.cli.send import register_send
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
-from app.kafka.delivery import Intake
 from app.kafka.pieces import FetchedSchema
 from app.kafka.producer import BATCH_BYTES
 from app.kafka.recovery import AggregatorTables
 from app.kafka.topics import message_bytes
 from app.observability.log_config import logging_config
+from app.pipeline.agents import Agent
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
 from app.settings import Settings
 from app.worker.app import AggregatorApp
@@ -70,32 +69,21 @@ def create_app(settings: Settings) -> AggregatorApp:
         web_enabled=False,
         logging_config=logging_config(settings.log_format),
     )
-    _wire(app, settings)
+    _wire(app)
     return app
 
 
-def _wire(app: AggregatorApp, settings: Settings) -> None:
-    def topic(*names: str) -> Any:
-        return app.topic(*names, schema=FetchedSchema(), internal=False)
-
-    def agent(name: str, topics: Sequence[str], intake: Intake[Any], purpose: str) -> None:
+def _wire(app: AggregatorApp) -> None:
+    def declare(agent: Agent) -> None:
         async def read(stream: Any) -> None:
-            await intake.feed(stream.noack())
+            await app.intakes[agent.name].feed(stream.noack())
 
-        read.__qualname__ = name  # what log lines call it
-        read.__doc__ = purpose
-        app.agent(topic(*topics), name=name)(read)
+        read.__qualname__ = agent.name  # what log lines call it
+        read.__doc__ = agent.purpose
+        app.agent(app.topic(*agent.topics, schema=FetchedSchema(), internal=False), name=agent.name)(read)
 
-    intakes = app.intakes
-    if settings.batch_topics:
-        agent("splitter", settings.batch_topics, intakes.source, "Source messages into batches and stations")
-    if settings.passthrough_topics:
-        agent("singles", settings.passthrough_topics, intakes.singles, "Messages whose stations pass through")
-    if settings.context_topics:
-        agent("context", settings.context_topics, intakes.context, "The newest records of stations")
-    agent("stations", [settings.station_events_topic], intakes.stations, "Callbacks")
-    agent("aggregator", [settings.batch_events_topic], intakes.batches, "Results into batches, and their outputs")
-
+    for agent in app.intakes.agents:
+        declare(agent)
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)

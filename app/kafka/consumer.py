@@ -16,7 +16,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from app.kafka.client import Host, survive_lost_connections
 from app.kafka.delivery import Fetched
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.pieces import in_message, pieces_of, weight_of
+from app.messages.message import Delivery
 from app.observability.log_lines import Line, say
 from app.settings.enums import Start
 
@@ -76,12 +77,15 @@ class AggregatorConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._host = cast(Host, self.app)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._in_flight: dict[TP, dict[int, int]] = {}  # offset -> bytes of what is delivered and not acknowledged
         self._bytes: Counter[str] = Counter()  # topic -> the sum of that
         self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
         self._based: int | None = None  # the group's generation whose partitions have their bases
+
+    @property
+    def _host(self) -> Host:
+        return cast(Host, self.app)
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -205,9 +209,10 @@ class AggregatorConsumer(driver.Consumer):
             self._bytes[tp.topic] += weight
         self._next[tp] = expected
         generation = self.app.consumer_generation_id
-        fetched = Fetched([in_message(one) for one in piece], generation, partial(self.acknowledge, tp, generation))
+        acknowledge = partial(self.acknowledge, tp, generation)
+        deliveries = [Delivery(in_message(one), partial(acknowledge, one.offset)) for one in piece]
         message: Any = super()._to_message(tp, piece[-1])
-        message.value = [fetched]
+        message.value = [Fetched(deliveries, generation)]
         return cast(ConsumerMessage, message)
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
@@ -245,13 +250,10 @@ class AggregatorConsumer(driver.Consumer):
         """Faust waits for what it tracks when partitions are revoked; `wait_empty` below has its own way."""
         self._on_message_in(message.tp, message.offset, message)
 
-    def acknowledge(self, tp: TP, generation: int, offsets: Iterable[int]) -> None:
-        """All that was made of these messages is stored. `generation` is the one that they were read in."""
-        if generation != self.app.consumer_generation_id:
-            return
-        in_flight = self._in_flight.get(tp, {})
-        for offset in offsets:
-            self._bytes[tp.topic] -= in_flight.pop(offset, 0)
+    def acknowledge(self, tp: TP, generation: int, offset: int) -> None:
+        """All that was made of a message is stored. `generation` is the one that it was read in."""
+        if generation == self.app.consumer_generation_id:
+            self._bytes[tp.topic] -= self._in_flight.get(tp, {}).pop(offset, 0)
             self.ledger.done(tp, offset)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:

@@ -1,53 +1,48 @@
-"""Between a Faust stream and the pipeline: takes what has piled up, hands it over, acknowledges when it is stored.
+"""Between a Faust stream and the pipeline: takes what has piled up and hands it over.
 
-An agent's body must never raise: Faust would acknowledge the event. So the body only puts messages here, and tasks of
-ours do the work; whatever they raise stops the worker, with the messages unacknowledged.
+An agent's body must never raise: Faust would acknowledge the event. So the body only puts messages here, and a task of
+ours does the work; whatever it raises stops the worker, with the messages unacknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
-from itertools import groupby, islice
-from operator import itemgetter
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from app.messages.message import InMessage
+from app.messages.message import Delivery
 from tables.model.fast_dataclass import dataclass
 
-__all__ = ["ChunkIntake", "Fetched", "GradualIntake", "Intake", "MessageIntake"]
+__all__ = ["Fetched", "Intake"]
 
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 8 * 1024 * 1024
 WAITING_MESSAGES = 2_000  # in an intake, before it takes no more
-
-Handle = TypeVar("Handle", bound=Callable[..., Awaitable[None]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fetched:
     """Messages of one partition that were read together, in order. A value of an agent's stream is a list of these.
 
-    `generation` is the group's when they were read. `acknowledge` gets the offsets of those that are done.
+    `generation` is the group's when they were read.
     """
 
-    messages: Sequence[InMessage]
+    deliveries: Sequence[Delivery]
     generation: int
-    acknowledge: Callable[[Iterable[int]], None]
 
 
-class Intake(ABC, Generic[Handle]):
-    """A queue of messages that one task works off with `handle`.
+class Intake:
+    """A queue of messages that one task works off with `handle`, many messages at once.
 
     `is_current` tells whether messages belong to the assignment that this worker has now: what was on its way when the
     partitions were taken away is another worker's.
     """
 
     def __init__(
-        self, handle: Handle, is_current: Callable[[Fetched], bool], on_error: Callable[[BaseException], None]
+        self,
+        handle: Callable[[Sequence[Delivery]], Awaitable[None]],
+        is_current: Callable[[Fetched], bool],
+        on_error: Callable[[BaseException], None],
     ) -> None:
         self._handle = handle
         self._is_current = is_current
@@ -67,7 +62,7 @@ class Intake(ABC, Generic[Handle]):
             if not current:
                 continue
             self._queue.extend(current)
-            self._waiting += sum([len(fetched.messages) for fetched in current])
+            self._waiting += sum([len(fetched.deliveries) for fetched in current])
             self._filled.set()
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._guard())
@@ -100,71 +95,23 @@ class Intake(ABC, Generic[Handle]):
             while asyncio.current_task() not in self._stopping:
                 await self._filled.wait()
                 while self._queue:
-                    await self._work()
+                    await self._handle(self._take_chunk())
                 self._filled.clear()
         except Exception as error:  # noqa: BLE001 - whatever it is: unacknowledged, and the worker ends
             self._on_error(error)
 
     def _take(self) -> Fetched:
         fetched = self._queue.popleft()
-        self._waiting -= len(fetched.messages)
+        self._waiting -= len(fetched.deliveries)
         if self._waiting < WAITING_MESSAGES // 2:
             self._room.set()
         return fetched
 
-    def _take_chunk(self) -> list[Fetched]:
-        taken: list[Fetched] = []
-        messages = size = 0
-        while self._queue and messages < CHUNK_MESSAGES and size < CHUNK_BYTES:
-            fetched = self._take()
-            taken.append(fetched)
-            messages += len(fetched.messages)
-            size += sum([message.size for message in fetched.messages])
-        return taken
-
-    @abstractmethod
-    async def _work(self) -> None:
-        """Take some of what waits and work it off."""
-
-
-class MessageIntake(Intake[Callable[[Sequence[tuple[InMessage, Callable[[], None]]]], Awaitable[None]]]):
-    """Many messages at once; each comes with the function that acknowledges it, for whenever it is stored."""
-
-    async def _work(self) -> None:
-        await self._handle(
-            [
-                (message, partial(fetched.acknowledge, (message.offset,)))
-                for fetched in self._take_chunk()
-                for message in fetched.messages
-            ]
-        )
-
-
-class ChunkIntake(Intake[Callable[[Sequence[InMessage]], Awaitable[None]]]):
-    """Many messages at once, acknowledged together when `handle` returns."""
-
-    async def _work(self) -> None:
-        chunk = _Chunk(self._take_chunk())
-        await self._handle(chunk.messages)
-        chunk.done(len(chunk.messages))
-
-
-class GradualIntake(Intake[Callable[[Sequence[InMessage], Callable[[int], None]], Awaitable[None]]]):
-    """Many messages at once, acknowledged from the front: `handle` says how many more of them are done, whenever."""
-
-    async def _work(self) -> None:
-        chunk = _Chunk(self._take_chunk())
-        await self._handle(chunk.messages, chunk.done)
-
-
-class _Chunk:
-    """Messages that are worked off together."""
-
-    def __init__(self, taken: Sequence[Fetched]) -> None:
-        self.messages = [message for fetched in taken for message in fetched.messages]
-        self._left = ((fetched, message.offset) for fetched in taken for message in fetched.messages)
-
-    def done(self, count: int) -> None:
-        """Acknowledge so many more of them, from the front."""
-        for fetched, places in groupby(islice(self._left, count), key=itemgetter(0)):
-            fetched.acknowledge([offset for _, offset in places])
+    def _take_chunk(self) -> list[Delivery]:
+        chunk: list[Delivery] = []
+        size = 0
+        while self._queue and len(chunk) < CHUNK_MESSAGES and size < CHUNK_BYTES:
+            taken = self._take().deliveries
+            chunk += taken
+            size += sum([delivery.message.size for delivery in taken])
+        return chunk

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from tables.model.fast_dataclass import dataclass
 
-__all__ = ["Clock", "Headers", "InMessage", "OutMessage", "Sender"]
+__all__ = ["Clock", "Delivery", "Headers", "InMessage", "OutMessage", "Sender"]
 
 Clock = Callable[[], float]  # Unix seconds
 
@@ -34,6 +34,14 @@ class InMessage:
     def size(self) -> int:
         """Bytes of the value."""
         return len(self.value or b"")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A message on its way through the pipeline. `ack` is called once, when all that was made of it is stored."""
+
+    message: InMessage
+    ack: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

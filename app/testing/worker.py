@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from app.callbacks.user_functions import UserFunctions
-from app.kafka.delivery import ChunkIntake, Fetched, GradualIntake, Intake, MessageIntake
+from app.kafka.delivery import Fetched, Intake
 from app.kafka.offset_ledger import OffsetLedger
-from app.messages.message import Clock, OutMessage
+from app.messages.message import Clock, Delivery, InMessage, OutMessage
 from app.observability.tracing import Traces
+from app.pipeline.agents import agents_of
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
 from app.pipeline.build import build_pipeline
 from app.settings import Settings
@@ -112,12 +112,12 @@ class _Reader:
             self._appended.clear()
             start, position = position, self._broker.end(self._topic)
             for message in self._broker.read(self._topic, start, position, self._first):
-                yield [Fetched([message], GENERATION, partial(self._acknowledge, message.partition))]
+                yield [Fetched([Delivery(message, partial(self._acknowledge, message))], GENERATION)]
             await self._appended.wait()
 
-    def _acknowledge(self, partition: int, offsets: Iterable[int]) -> None:
-        for offset in offsets:
-            self._ledger.done(partition, offset)
+    def _acknowledge(self, message: InMessage) -> None:
+        partition = message.partition
+        self._ledger.done(partition, message.offset)
         committable = self._ledger.committable(partition)
         if committable is not None and not self._life.over:
             self._broker.committed[self._topic, partition] = committable
@@ -165,7 +165,7 @@ class MemoryWorker:
             traces=traces,
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._intakes: list[Intake[Any]] = []
+        self._intakes: list[Intake] = []
 
     @property
     def crash(self) -> CrashPoint | None:
@@ -190,19 +190,12 @@ class MemoryWorker:
         settings, pipeline = self._settings, self.pipeline
         await pipeline.start()
         pipeline.aggregator.recover(range(settings.partitions))
-        for topics in (settings.batch_topics, settings.passthrough_topics):
-            splitter = GradualIntake(pipeline.splitter.handle, self._is_current, self._life.end)
-            for topic in topics:
-                self._read(topic, splitter)
-        context_splitter = ChunkIntake(pipeline.context_splitter.handle, self._is_current, self._life.end)
-        for topic in settings.context_topics:
-            self._read(topic, context_splitter)
-        self._read(
-            settings.station_events_topic, MessageIntake(pipeline.stations.handle, self._is_current, self._life.end)
-        )
-        self._read(
-            settings.batch_events_topic, GradualIntake(pipeline.aggregator.handle, self._is_current, self._life.end)
-        )
+        for agent in agents_of(settings):
+            intake = Intake(agent.handler(pipeline), self._is_current, self._life.end)
+            self._intakes.append(intake)
+            for topic in agent.topics:
+                stream = _Reader(topic, self._broker, self._life).stream()
+                self._keep(asyncio.get_running_loop().create_task(intake.feed(stream)))
         self._keep(asyncio.get_running_loop().create_task(self._tick()))
 
     async def stop(self) -> None:
@@ -222,11 +215,6 @@ class MemoryWorker:
 
     def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it
         return self.alive
-
-    def _read(self, topic: str, intake: Intake[Any]) -> None:
-        self._intakes.append(intake)
-        stream = _Reader(topic, self._broker, self._life).stream()
-        self._keep(asyncio.get_running_loop().create_task(intake.feed(stream)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         task.add_done_callback(self._ended)

@@ -3,53 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from app.kafka.delivery import ChunkIntake, GradualIntake, MessageIntake
-from app.worker.figures import BATCH_EVENTS, CONTEXT, SOURCE, STATION_EVENTS
+from app.kafka.delivery import Intake
+from app.messages.message import Delivery
+from app.pipeline.agents import Agent, agents_of
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
 __all__ = ["Intakes"]
 
-SETTLE_SECONDS = 3.0  # what work in progress gets to end when partitions are taken away
-
 
 class Intakes:
-    """One for each agent of the application."""
+    """One for each agent of the application, by the agent's name."""
 
     def __init__(self, app: AggregatorApp) -> None:
         self._app = app
-        self.source = GradualIntake(self._split, app.is_current, app.fail)
-        self.singles = GradualIntake(self._split, app.is_current, app.fail)
-        self.context = ChunkIntake(self._split_context, app.is_current, app.fail)
-        self.stations = MessageIntake(self._run_stations, app.is_current, app.fail)
-        self.batches = GradualIntake(self._aggregate, app.is_current, app.fail)
+        self.agents = agents_of(app.settings)
+        self._intakes = {agent.name: self._intake(agent) for agent in self.agents}
+
+    def __getitem__(self, name: str) -> Intake:
+        return self._intakes[name]
 
     async def cancel(self) -> None:
         """End or drop what is in flight, within seconds."""
-        await asyncio.gather(
-            # While it waits nothing of its own is under way.
-            self.source.cancel(0.0 if self._app.waits_for_room else SETTLE_SECONDS),
-            self.singles.cancel(SETTLE_SECONDS),
-            self.context.cancel(SETTLE_SECONDS),
-            self.stations.cancel(0.0),
-            self.batches.cancel(SETTLE_SECONDS),
-        )
+        pipeline = self._app.pipeline
+        await asyncio.gather(*(self._intakes[agent.name].cancel(agent.grace(pipeline)) for agent in self.agents))
 
-    async def _split(self, messages: Any, done: Any) -> None:
-        self._app.figures.read(SOURCE, messages)
-        await self._app.pipeline.splitter.handle(messages, done)
+    def _intake(self, agent: Agent) -> Intake:
+        async def handle(deliveries: Sequence[Delivery]) -> None:
+            self._app.figures.read(agent.kind, [delivery.message for delivery in deliveries])
+            await agent.handler(self._app.pipeline)(deliveries)
 
-    async def _split_context(self, messages: Any) -> None:
-        self._app.figures.read(CONTEXT, messages)
-        await self._app.pipeline.context_splitter.handle(messages)
-
-    async def _run_stations(self, messages: Any) -> None:
-        self._app.figures.read(STATION_EVENTS, [message for message, _ in messages])
-        await self._app.pipeline.stations.handle(messages)
-
-    async def _aggregate(self, messages: Any, done: Any) -> None:
-        self._app.figures.read(BATCH_EVENTS, messages)
-        await self._app.pipeline.aggregator.handle(messages, done)
+        return Intake(handle, self._app.is_current, self._app.fail)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -14,17 +14,13 @@ from app.kafka.topics import changelog_topic
 from app.messages.message import InMessage
 from app.observability.prometheus import Now, expose, metrics_registry
 from app.observability.statistics import oldest_open_age, open_batches
+from app.pipeline.agents import TopicKind
 from tables.storage.records import Table
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-__all__ = ["BATCH_EVENTS", "CONTEXT", "SOURCE", "STATION_EVENTS", "WorkerFigures"]
-
-SOURCE: Final = "source"
-CONTEXT: Final = "context"
-STATION_EVENTS: Final = "station-events"
-BATCH_EVENTS: Final = "batch-events"
+__all__ = ["WorkerFigures"]
 
 
 class WorkerFigures:
@@ -35,8 +31,8 @@ class WorkerFigures:
         self._metrics = app.statistics.metrics
         settings = app.settings
         self._kinds = {
-            settings.station_events_topic: STATION_EVENTS,
-            settings.batch_events_topic: BATCH_EVENTS,
+            settings.station_events_topic: TopicKind.STATION_EVENTS,
+            settings.batch_events_topic: TopicKind.BATCH_EVENTS,
             settings.output_topic: "output",
             settings.late_topic: "late",
             settings.dead_letter_topic: "dead-letter",

@@ -6,13 +6,13 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from app.messages.message import InMessage
+from app.messages.message import Delivery
 from app.pipeline.splitting.splitter import Splitter
 from app.settings import Settings
 from app.testing import TopologyTestDriver
@@ -111,7 +111,7 @@ def test_within_a_running_event_loop_the_driver_says_what_to_do() -> None:
 
 
 def test_a_bug_in_the_pipeline_fails_the_test_with_its_own_exception(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: Splitter, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
+    async def broken(self: Splitter, deliveries: Sequence[Delivery]) -> None:
         text = "a bug"
         raise ZeroDivisionError(text)
 

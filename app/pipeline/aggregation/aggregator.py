@@ -13,7 +13,7 @@ import asyncio
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,7 +22,7 @@ from typing import Protocol
 
 from app.messages.event_frames import event_frames
 from app.messages.frames import FrameError, decode_events
-from app.messages.message import Clock, InMessage, OutMessage, Sender
+from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.observability.batch_log import BatchLog
 from app.pipeline.aggregation.deferred_acks import Unstored
 from app.pipeline.aggregation.effects import EffectWriter
@@ -147,12 +147,12 @@ class Aggregator:
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
-    async def handle(self, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
-        """Apply a chunk of the log; `done` is called for all of it when everything that it led to is stored."""
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Apply a chunk of the log, and acknowledge it when everything that it led to is stored."""
         async with self._storing:
-            chunk = self._apply(messages)
+            chunk = self._apply([delivery.message for delivery in deliveries])
             now = self._clock()
-            self._unstored.add(messages, now, done)
+            self._unstored.add(deliveries, now)
             with self._nothing_done_if_it_fails():
                 if chunk.unrun:
                     for failed in await self._source_letters.of(chunk.unrun):

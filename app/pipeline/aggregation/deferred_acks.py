@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import takewhile
 from typing import Final
 
-from app.messages.message import InMessage
+from app.messages.message import Delivery
 from tables.model.fast_dataclass import dataclass
 
 __all__ = ["STORE_BYTES", "STORE_SECONDS", "Unstored"]
@@ -28,7 +27,7 @@ class _Chunk:
     applied_at: float  # Unix seconds
     upto: Mapping[int, int]
     size: int  # bytes
-    done: Callable[[], None]
+    acks: Sequence[Callable[[], None]]
 
 
 class Unstored:
@@ -39,12 +38,12 @@ class Unstored:
         self._upto: dict[int, int] = {}
         self._size = 0
 
-    def add(self, messages: Sequence[InMessage], now: float, done: Callable[[int], None]) -> None:
-        """A chunk has been applied. `done` acknowledges so many of its messages."""
-        self._upto |= {message.partition: message.offset for message in messages}
-        size = sum([message.size for message in messages])
+    def add(self, deliveries: Sequence[Delivery], now: float) -> None:
+        """A chunk has been applied."""
+        self._upto |= {delivery.message.partition: delivery.message.offset for delivery in deliveries}
+        size = sum([delivery.message.size for delivery in deliveries])
         self._size += size
-        self._chunks.append(_Chunk(now, dict(self._upto), size, partial(done, len(messages))))
+        self._chunks.append(_Chunk(now, dict(self._upto), size, [delivery.ack for delivery in deliveries]))
 
     def due(self, now: float) -> Mapping[int, int]:
         """Up to which offset, by partition, everything is to be stored now; empty where all may wait."""
@@ -72,7 +71,8 @@ class Unstored:
         for _ in range(min(count, len(self._chunks))):
             chunk = self._chunks.popleft()
             self._size -= chunk.size
-            chunk.done()
+            for ack in chunk.acks:
+                ack()
 
     def drop(self) -> None:
         """Forget all chunks: the next owner does them again."""

@@ -13,7 +13,7 @@ from app.inputs.context_message import parse_context
 from app.inputs.grouping import BadMessage
 from app.messages.event_frames import StationPacker
 from app.messages.frames import encode_context, encode_context_head, encode_tombstone, encode_update
-from app.messages.message import InMessage, OutMessage, Sender
+from app.messages.message import Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
@@ -37,7 +37,7 @@ class ContextSplitterConfig:
 
 
 class ContextSplitter:
-    """Splits context messages; when `handle` returns, all that was made of them is stored."""
+    """Splits context messages."""
 
     def __init__(
         self,
@@ -56,17 +56,20 @@ class ContextSplitter:
         self._log = log
         self._metrics = metrics
 
-    async def handle(self, messages: Sequence[InMessage]) -> None:
-        """Split messages in their order."""
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Split messages in their order, and acknowledge them when all that was made of them is stored."""
         letters: list[OutMessage] = []
         packer = StationPacker(self._config.station_events_topic, encode_context)
-        for message in messages:
+        for delivery in deliveries:
+            message = delivery.message
             if message.value is None and message.key is not None:
                 self._delete(message, message.key, packer)
             else:
                 self._split(message, packer, letters)
         await self._sender.send([*letters, *packer.take()])
-        self._metrics.context_messages += len(messages)
+        self._metrics.context_messages += len(deliveries)
+        for delivery in deliveries:
+            delivery.ack()
 
     def _delete(self, message: InMessage, key: bytes, packer: StationPacker) -> None:
         """Tell every partition: what is everyone's may have come with this key."""

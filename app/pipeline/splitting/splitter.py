@@ -5,7 +5,7 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from app.inputs.source_message import Overrides, batch_id, parse_message, read_o
 from app.messages.dead_letters import Reason
 from app.messages.event_frames import StationPacker, event_frames
 from app.messages.frames import StationGroup, encode_group, encode_station
-from app.messages.message import Clock, InMessage, OutMessage, Sender
+from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import station_trace
 from app.observability.batch_log import BatchLog
@@ -72,7 +72,7 @@ class _Split:
 class _Share:
     """What messages that are stored together have been made into."""
 
-    messages: int = 0
+    deliveries: list[Delivery] = field(default_factory=list)
     traces: list[SourceTrace] = field(default_factory=list)
     stations: int = 0
     letters: list[OutMessage] = field(default_factory=list)
@@ -80,7 +80,7 @@ class _Share:
 
 
 class Splitter:
-    """Splits source messages; what `handle` calls done is stored."""
+    """Splits source messages."""
 
     def __init__(
         self,
@@ -111,38 +111,38 @@ class Splitter:
         self._metrics = metrics
         self._traces = traces
 
-    async def handle(self, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
-        """Split messages in their order; `done` gets how many more of them are stored with all that was made of them.
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Split messages in their order, and acknowledge each when all that was made of it is stored.
 
         A message that would open one batch too many is waited with, and what came before it is stored meanwhile.
         """
         share, most = _Share(), 0
-        for message in messages:
-            if not share.messages:
+        for delivery in deliveries:
+            if not share.deliveries:
                 most = await self._pacer.next_share()
-            read = self._read(message)
+            read = self._read(delivery.message)
             if self._must_wait(read):
-                await self._store(share, done)
+                await self._store(share)
                 share = _Share()
                 await self._open_batches.room(read.batch_id or "")
-            share.messages += 1
+            share.deliveries.append(delivery)
             share.traces.append(read.trace)
             share.letters += read.letters
             if read.stations:
                 share.stations += len(read.stations)
                 share.splits.append(self._split(read))
             if share.stations >= most:
-                await self._store(share, done)
+                await self._store(share)
                 share = _Share()
-        await self._store(share, done)
+        await self._store(share)
 
-    async def _store(self, share: _Share, done: Callable[[int], None]) -> None:
+    async def _store(self, share: _Share) -> None:
         """Send dead letters, then every `open`, and only then the station events.
 
         No outcome can stand in a batch's log before its `open`, because that is confirmed before the station events
         are sent.
         """
-        if not share.messages:
+        if not share.deliveries:
             return
         frames = self._station_frames(share.splits, share.letters)
         await self._sender.send([*share.letters, *self._opens(share.splits)])
@@ -151,10 +151,11 @@ class Splitter:
         for frame, offset in zip(frames, offsets, strict=True):
             if frame.topic == self._config.station_events_topic and frame.partition is not None:
                 self._transit.sent(frame.partition, offset, share.stations / len(frames), now)
-        self._metrics.source_messages += share.messages
+        self._metrics.source_messages += len(share.deliveries)
         for trace in share.traces:
             trace.end()
-        done(share.messages)
+        for delivery in share.deliveries:
+            delivery.ack()
 
     def _must_wait(self, read: _Read) -> bool:
         """Whether a message may open a batch for which there is no room. A replayed one opens none."""

@@ -12,7 +12,7 @@ from app.callbacks.runner import Call, CallbackRunner, ModuleInput
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, Record, StationFrame, StationGroup, decode_stations
-from app.messages.message import Clock, InMessage, Sender
+from app.messages.message import Clock, Delivery, InMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.tracing import Traces
 from app.pipeline.dead_letters import DeadLetters
@@ -101,13 +101,14 @@ class StationAgent:
         self._room = asyncio.Event()
         self._room.set()
 
-    async def handle(self, messages: Sequence[tuple[InMessage, Callable[[], None]]]) -> None:
-        """Take in frames and start their callbacks; each one's function is called when all that comes of it is stored.
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Take in frames and start their callbacks; each is acknowledged when all that comes of it is stored.
 
         Returns when there is room for more, not when these are done.
         """
         turns: Turns[_Frame] = Turns()
-        for message, done in messages:
+        for delivery in deliveries:
+            message = delivery.message
             content = await self._read(message)
             if not self._room.is_set() or turns.stations >= TURNS_STATIONS:
                 self._submit(turns)
@@ -115,9 +116,9 @@ class StationAgent:
             self._transit.taken(message.partition, message.offset)
             count = sum([len(group.stations) for group in content.groups])
             if not count and not content.context:
-                done()
+                delivery.ack()
                 continue
-            frame = _Frame(count + bool(content.context), partial(self._finish, message.size, done))
+            frame = _Frame(count + bool(content.context), partial(self._finish, delivery))
             self._grow(count, message.size)
             if content.context:
                 self._submit(turns)
@@ -170,10 +171,10 @@ class StationAgent:
         if self._stations < MAX_STATIONS // 2 and self._bytes < MAX_BYTES:
             self._room.set()
 
-    def _finish(self, size: int, done: Callable[[], None]) -> None:
-        self._bytes -= size
+    def _finish(self, delivery: Delivery) -> None:
+        self._bytes -= delivery.message.size
         self._shrink()
-        done()
+        delivery.ack()
 
     def pace(self) -> Pace:
         """The pace of the callbacks, and by how many seconds they lag behind the splitting of messages.

@@ -67,9 +67,9 @@ async def pass_on(stream: Any) -> None:
     async for event in stream.noack().events():
         if OURS in os.environ:
             for fetched in event.value:
-                for message in fetched.messages:
-                    await count_and_send(message.value)
-                    fetched.acknowledge([message.offset])
+                for delivery in fetched.deliveries:
+                    await count_and_send(delivery.message.value)
+                    delivery.ack()
         else:
             await count_and_send(event.value)
             event.ack()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from app.messages.message import InMessage
+from app.messages.message import Delivery
 from app.pipeline.aggregation.aggregator import Aggregator
 from tests.integration.support.model import callback
 
 __all__ = ["callback"]
 
 
-async def handle(self: Aggregator, messages: Sequence[InMessage], done: Callable[[int], None]) -> None:
+async def handle(self: Aggregator, deliveries: Sequence[Delivery]) -> None:
     message = "broken for the test"
     raise LookupError(message)
 

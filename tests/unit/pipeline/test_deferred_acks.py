@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
-from app.messages.message import InMessage
+from app.messages.message import Delivery, InMessage
 from app.pipeline.aggregation.deferred_acks import STORE_BYTES, STORE_SECONDS, Unstored
 
 
-def chunk(partition: int, *offsets: int, size: int = 10) -> list[InMessage]:
-    return [InMessage("log", partition, offset, 0.0, None, b"x" * size) for offset in offsets]
+def chunk(partition: int, *offsets: int, size: int = 10, acknowledged: list[int] | None = None) -> list[Delivery]:
+    ack = (acknowledged if acknowledged is not None else []).append
+    return [
+        Delivery(InMessage("log", partition, offset, 0.0, None, b"x" * size), partial(ack, offset))
+        for offset in offsets
+    ]
 
 
 def test_what_has_waited_long_enough_is_due_and_what_came_later_is_not() -> None:
     unstored = Unstored()
-    unstored.add(chunk(0, 4, 5), 100.0, lambda _: None)
-    unstored.add(chunk(1, 9), 100.5, lambda _: None)
+    unstored.add(chunk(0, 4, 5), 100.0)
+    unstored.add(chunk(1, 9), 100.5)
     assert unstored.due(100.0 + STORE_SECONDS / 2) == {}
     assert unstored.due(100.0 + STORE_SECONDS) == {0: 5}
     assert unstored.due(100.5 + STORE_SECONDS) == {0: 5, 1: 9}
@@ -24,35 +29,35 @@ def test_what_has_waited_long_enough_is_due_and_what_came_later_is_not() -> None
 
 def test_a_clock_that_was_put_back_makes_it_due() -> None:
     unstored = Unstored()
-    unstored.add(chunk(0, 4), 100.0, lambda _: None)
+    unstored.add(chunk(0, 4), 100.0)
     assert unstored.due(50.0) == {0: 4}
 
 
 def test_of_too_many_bytes_the_oldest_are_due() -> None:
     unstored = Unstored()
     for offset in range(4):
-        unstored.add(chunk(0, offset, size=STORE_BYTES // 2), 100.0, lambda _: None)
+        unstored.add(chunk(0, offset, size=STORE_BYTES // 2), 100.0)
     assert unstored.due(100.0) == {0: 1}
 
 
 def test_chunks_are_acknowledged_from_the_front_as_far_as_nothing_of_them_is_left() -> None:
     acknowledged: list[int] = []
     unstored = Unstored()
-    unstored.add(chunk(0, 4, 5), 100.0, acknowledged.append)
-    unstored.add(chunk(1, 9), 100.0, acknowledged.append)
+    unstored.add(chunk(0, 4, 5, acknowledged=acknowledged), 100.0)
+    unstored.add(chunk(1, 9, acknowledged=acknowledged), 100.0)
     assert unstored.count_stored({0: 5, 1: math.inf}) == 0
     assert unstored.count_stored({0: 6, 1: 9}) == 1
     unstored.stored(1)
-    assert acknowledged == [2]
+    assert acknowledged == [4, 5]
     assert unstored.count_stored({0: math.inf, 1: math.inf}) == 1
     unstored.stored(1)
-    assert acknowledged == [2, 1]
+    assert acknowledged == [4, 5, 9]
 
 
 def test_what_was_dropped_while_it_was_stored_is_not_acknowledged() -> None:
     acknowledged: list[int] = []
     unstored = Unstored()
-    unstored.add(chunk(0, 4), 100.0, acknowledged.append)
+    unstored.add(chunk(0, 4, acknowledged=acknowledged), 100.0)
     unstored.drop()
     unstored.stored(1)
     assert acknowledged == []
