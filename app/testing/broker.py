@@ -1,20 +1,21 @@
-"""Topics in memory: what stands in for Kafka, with its partitions, offsets, timestamps and committed offsets."""
+"""What stands in for Kafka: topics in memory with their partitions and offsets, and the tables kept in changelogs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from app.kafka.topics import topic_specs
-from app.messages.message import Clock, InMessage, OutMessage
+from app.kafka.topics import changelog_topic, topic_specs
+from app.messages.message import Clock, InMessage, OutMessage, Sender
 from app.messages.output import OutputId
 from app.messages.partitioner import partition_of
 from app.settings import Settings
 from tables.model.events import Source
+from tables.storage.records import Table, Write
 
-__all__ = ["MemoryBroker"]
+__all__ = ["MemoryBroker", "MemoryTables"]
 
 
-class _Topic:
+class _MemoryTopic:
     def __init__(self, name: str, partitions: int, max_bytes: int | None) -> None:
         self.name = name
         self.max_bytes = max_bytes
@@ -30,10 +31,10 @@ class MemoryBroker:
         """The topics of the settings, empty; others are made when something is sent to them."""
         self._clock = clock
         self._default_partitions = settings.partitions
-        self._topics = {name: _Topic(name, settings.partitions, None) for name in settings.foreign_topics}
+        self._topics = {name: _MemoryTopic(name, settings.partitions, None) for name in settings.foreign_topics}
         for spec in topic_specs(settings):
             limit = spec.config.get("max.message.bytes")
-            self._topics[spec.name] = _Topic(spec.name, spec.partitions, int(limit) if limit else None)
+            self._topics[spec.name] = _MemoryTopic(spec.name, spec.partitions, int(limit) if limit else None)
         self.committed: dict[tuple[str, int], int] = {}
 
     @property
@@ -103,10 +104,10 @@ class MemoryBroker:
         """The messages that stand at these places."""
         return {source: self._topic(source.topic).partitions[source.partition][source.offset] for source in sources}
 
-    def _topic(self, name: str) -> _Topic:
+    def _topic(self, name: str) -> _MemoryTopic:
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = _Topic(name, self._default_partitions, None)
+            topic = self._topics[name] = _MemoryTopic(name, self._default_partitions, None)
         return topic
 
 
@@ -116,3 +117,57 @@ def _output_ids(messages: Iterable[InMessage]) -> Iterator[OutputId]:
         revision, part = headers.get("revision", b""), headers.get("part", b"")
         if revision.isdigit() and part.isdigit():
             yield message.key or b"", int(revision), int(part)
+
+
+class PartitionRecords:
+    """The records of one partition of all tables."""
+
+    def __init__(self) -> None:
+        self.tables: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
+
+    def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
+        """All records of a table."""
+        return self.tables[table].items()
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """One record, or None."""
+        return self.tables[table].get(key)
+
+    def write(self, write: Write) -> None:
+        """Set a record, or delete it."""
+        if write.value is None:
+            self.tables[write.table].pop(write.key, None)
+        else:
+            self.tables[write.table][write.key] = write.value
+
+
+class MemoryTables:
+    """The tables as dicts, recovered from their changelogs."""
+
+    def __init__(self, app_id: str, broker: MemoryBroker, sender: Sender) -> None:
+        self._sender = sender
+        self._topics = {table: changelog_topic(app_id, table) for table in Table}
+        self._partitions: dict[int, PartitionRecords] = {}
+        for table, topic in self._topics.items():
+            for message in broker.messages(topic):
+                self.records(message.partition).write(Write(table, message.key or b"", message.value))
+
+    def records(self, partition: int) -> PartitionRecords:
+        """The records of one partition."""
+        records = self._partitions.get(partition)
+        if records is None:
+            records = self._partitions[partition] = PartitionRecords()
+        return records
+
+    def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
+        """Change the records in memory; the messages are what `save` has to be given."""
+        records = self.records(partition)
+        messages = []
+        for write in writes:
+            records.write(write)
+            messages.append(OutMessage(self._topics[write.table], write.value, key=write.key, partition=partition))
+        return messages
+
+    async def save(self, messages: Sequence[OutMessage]) -> None:
+        """Append changes to the changelogs."""
+        await self._sender.send(messages)
