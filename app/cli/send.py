@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from faust.cli.base import argument, option
 
 from app.cli.base import FAILED, CommandError, ParsedOption, PlainCommand, command, complain, counted, exit_code_of
@@ -21,14 +21,15 @@ from app.inputs.context_message import parse_context
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import parse_message
 from app.kafka.client import administering, client_options
-from app.kafka.topics import INTERNAL_MESSAGE_BYTES, message_bytes
+from app.kafka.topics import INTERNAL_MESSAGE_BYTES, LARGEST, TopicSpec, create_topic, message_bytes
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-__all__ = ["create_topics", "producing", "register_send"]
+__all__ = ["CREATE_SECONDS", "create_source_topic", "producing", "register_send"]
 
+CREATE_SECONDS = 10.0  # until a topic that was created has come up
 CHUNK_LINES = 100
 CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -132,6 +133,7 @@ class LineSender:
 
         Raises:
             CommandError: the topic is missing.
+            TopicError: it can't be created.
             KafkaError: there is no broker, or it refuses us.
         """
         with asyncio.Runner() as runner:
@@ -202,7 +204,7 @@ class LineSender:
             if not create:
                 message = f"there is no topic {self.topic}; --create creates it, --topic names another"
                 raise CommandError(message)
-            await create_topics(admin, self.settings, [self.topic])
+            await create_source_topic(admin, self.settings, self.topic)
 
 
 @asynccontextmanager
@@ -220,17 +222,12 @@ async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         await producer.stop()
 
 
-async def create_topics(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:
-    """Create source topics, with as many partitions as ours have.
+async def create_source_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) -> None:
+    """Create a source topic, with as many partitions as ours have.
 
     Raises:
-        KafkaError: one can't be created, for another reason than being there by now.
+        TopicError: it can't be created.
     """
-    largest = {"max.message.bytes": str(INTERNAL_MESSAGE_BYTES)}
-    response = await admin.create_topics(
-        [NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=largest) for name in names]
-    )
-    for name, code, *message in response.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise error(name, *filter(None, message))
+    largest = {LARGEST: str(INTERNAL_MESSAGE_BYTES)}
+    spec = TopicSpec(name, settings.partitions, settings.replication_factor, largest, exact=False)
+    await create_topic(admin, spec, patience=CREATE_SECONDS)

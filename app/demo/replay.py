@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from app.cli.send import create_topics
+from app.cli.send import create_source_topic
 from app.demo.outputs import Output, Tally, dead_letter_line, late_line, output_line
 from app.demo.sample import PUSHES, load_stations, make_push
 from app.inputs.source_message import batch_id
@@ -36,14 +36,13 @@ async def create_source_topics(settings: Settings) -> None:
 
     Raises:
         BrokerError: there is no broker, or it refuses us.
-        TopicError: a topic of ours is not as it has to be.
-        KafkaError: one can't be created.
+        TopicError: a topic of ours is not as it has to be, or one can't be created.
     """
     counts = await ensure_topics(settings, patience=settings.broker_patience, create=False)
-    missing = [topic for topic in settings.source_topics if topic not in counts]
-    if missing:
-        async with administering(settings) as admin:
-            await create_topics(admin, settings, missing)
+    async with administering(settings) as admin:
+        for topic in settings.source_topics:
+            if topic not in counts:
+                await create_source_topic(admin, settings, topic)
 
 
 @dataclass(frozen=True, slots=True)

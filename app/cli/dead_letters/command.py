@@ -128,7 +128,7 @@ async def _run(settings: Settings, request: Request) -> int:
         letters = newest(letters, request.limit)
         if request.as_json:
             for chunk in chunks(letters):
-                for letter in await store.read(chunk):
+                for letter in await store.read(_places(chunk)):
                     click.echo(json_line(letter, store.log.replayed_at(letter)))
         elif letters:
             click.echo("\n".join(table(letters, store.log.replayed_at, settings.timezone, terminal_width())))
@@ -138,13 +138,18 @@ async def _run(settings: Settings, request: Request) -> int:
 
 
 async def _show(settings: Settings, store: LetterStore, place: tuple[int, int], *, as_json: bool) -> int:
-    letter = await store.letter_at(*place)
-    if letter is None:
+    letters = await store.read([place])
+    if not letters:
         complain(f"there is no letter {place_of(*place)} in {settings.dead_letter_topic}")
         return FAILED
+    letter = letters[0]
     replayed_at = store.log.replayed_at(letter)
     click.echo(json_line(letter, replayed_at) if as_json else "\n".join(full(letter, replayed_at, settings.timezone)))
     return 0
+
+
+def _places(letters: Sequence[Letter]) -> list[tuple[int, int]]:
+    return [(letter.partition, letter.offset) for letter in letters]
 
 
 # -- replaying -------------------------------------------------------------------------------------------------------
@@ -162,7 +167,7 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
         replayer = Replayer(rules, store.counts, store.log, producer, time.time, _tell, complain)
         try:
             for chunk in chunks(due):
-                await replayer.replay(chunk, await store.read(chunk))
+                await replayer.replay(chunk, await store.read(_places(chunk)))
             await replayer.remember(store.log.tombstones(store.first_offsets))
         finally:
             _tell(_summary(replayer, earlier, dry_run=request.dry_run))

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from app.cli.dead_letters.store import ReplayLog
-from app.cli.send import producing
+from app.cli.send import CREATE_SECONDS, producing
 from app.kafka.client import administering
 from app.kafka.topics import create_topic, topic_specs
 from app.messages.dead_letters import Letter, Reason
@@ -28,8 +28,6 @@ from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 
 __all__ = ["CannotReplay", "ReplayRules", "Replayer", "open_replay_producer"]
-
-CREATE_SECONDS = 10.0
 
 
 class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
@@ -55,18 +53,25 @@ class ReplayRules:
     handler_failed: bool
 
     def messages(self, letter: Letter) -> list[OutMessage]:
-        """What is to be sent for a letter; one message, or the parts of an output.
+        """Make what is to be sent for a letter: one message, or the parts of an output.
 
         Raises:
             CannotReplay: nothing can be sent for it.
         """
-        make = _MAKERS.get(letter.reason)
-        if make is None:
-            message = f"nothing is known of letters with the reason {letter.reason!r}"
-            raise CannotReplay(message)
-        return make(self, letter)
+        match letter.reason:
+            case Reason.BAD_MESSAGE | Reason.BAD_RECORD | Reason.STATION_FAILED:
+                return self._to_source(letter)
+            case Reason.DISCARDED:
+                return self._to_output(letter)
+            case Reason.HANDLER_FAILED:
+                return self._handled(letter)
+            case Reason.TOO_LARGE:
+                message = f"only its first {letter.size} bytes have been kept"
+            case _:
+                message = f"nothing is known of letters with the reason {letter.reason!r}"
+        raise CannotReplay(message)
 
-    def to_source(self, letter: Letter) -> list[OutMessage]:
+    def _to_source(self, letter: Letter) -> list[OutMessage]:
         """The letter as a source message: of its old batch, where that is known."""
         source = letter.source
         if source is None:
@@ -78,7 +83,7 @@ class ReplayRules:
         partition = source.partition if source.topic in self.own_topics else None
         return [OutMessage(source.topic, letter.value, key=letter.key, partition=partition, headers=headers)]
 
-    def to_output(self, letter: Letter) -> list[OutMessage]:
+    def _to_output(self, letter: Letter) -> list[OutMessage]:
         """The payload of a batch that was not published."""
         try:
             outputs = self._outputs(json.loads(letter.value or b""))
@@ -87,19 +92,14 @@ class ReplayRules:
             raise CannotReplay(message) from error
         return [replace(output, headers=[*output.headers, *letter.trace]) for output in outputs]
 
-    def handled(self, letter: Letter) -> list[OutMessage]:
+    def _handled(self, letter: Letter) -> list[OutMessage]:
         """The default payload, when that is asked for: consumers may expect what the handler makes."""
         if not self.handler_failed:
             message = "its payload is the default one, which --reason handler-failed publishes"
             raise CannotReplay(message)
         if letter.batch_id is None and letter.station_id is not None:  # a station that passed through
             return [OutMessage(self.output_topic, letter.value, key=letter.key, headers=letter.trace)]
-        return self.to_output(letter)
-
-    def cut_off(self, letter: Letter) -> list[OutMessage]:
-        """Not possible."""
-        message = f"only its first {letter.size} bytes have been kept"
-        raise CannotReplay(message)
+        return self._to_output(letter)
 
     def _outputs(self, payload: dict[str, Any]) -> list[OutMessage]:
         meta = payload["meta"]
@@ -134,16 +134,6 @@ class ReplayRules:
 def _json(value: object) -> str:
     # Not orjson: a result may hold integers of any size.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-_MAKERS: Mapping[str, Callable[[ReplayRules, Letter], list[OutMessage]]] = {
-    Reason.BAD_MESSAGE: ReplayRules.to_source,
-    Reason.BAD_RECORD: ReplayRules.to_source,
-    Reason.STATION_FAILED: ReplayRules.to_source,
-    Reason.DISCARDED: ReplayRules.to_output,
-    Reason.HANDLER_FAILED: ReplayRules.handled,
-    Reason.TOO_LARGE: ReplayRules.cut_off,
-}
 
 
 @dataclass(slots=True)

@@ -175,39 +175,26 @@ class LetterStore:
         letters = (read_letter(message) async for message in read_spans(self.consumer, spans))
         return [light(letter) async for letter in letters if filters.match(letter)]
 
-    async def read(self, letters: Sequence[Letter]) -> list[Letter]:
-        """Read the same letters with their values, in the same order; without those that are gone by now.
+    async def read(self, places: Sequence[tuple[int, int]]) -> list[Letter]:
+        """Read letters in full, in this order; without those that are not there, or not any more.
+
+        Args:
+            places: partition and offset of each.
 
         Raises:
             KafkaError: the broker refuses, or does not answer any more.
         """
-        offsets: dict[int, list[int]] = {}
-        for letter in letters:
-            offsets.setdefault(letter.partition, []).append(letter.offset)
-        spans = {
-            tp: Span(span.first, min(wanted), max(wanted) + 1)
-            for tp, span in self.spans.items()
-            if (wanted := offsets.get(tp.partition))
-        }
-        places = {letter.place for letter in letters}
-        found = {
-            letter.place: letter
-            async for letter in (read_letter(message) async for message in read_spans(self.consumer, spans))
-            if letter.place in places
-        }
-        return [found[letter.place] for letter in letters if letter.place in found]
-
-    async def letter_at(self, partition: int, offset: int) -> Letter | None:
-        """Read one letter in full; None: there is none.
-
-        Raises:
-            KafkaError: the broker refuses, or does not answer any more.
-        """
+        spans = {}
         for tp, span in self.spans.items():
-            if tp.partition == partition and span.first <= offset < span.end:
-                async for message in read_spans(self.consumer, {tp: Span(span.first, offset, offset + 1)}):
-                    return read_letter(message)
-        return None
+            offsets = [
+                offset for number, offset in places if number == tp.partition and span.first <= offset < span.end
+            ]
+            if offsets:
+                spans[tp] = Span(span.first, min(offsets), max(offsets) + 1)
+        asked = set(places)
+        messages = read_spans(self.consumer, spans)
+        found = {at: read_letter(read) async for read in messages if (at := (read.partition, read.offset)) in asked}
+        return [found[at] for at in places if at in found]
 
 
 @asynccontextmanager
