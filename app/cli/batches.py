@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command's arguments ask for."""
+    """The command's arguments."""
 
     action: str
     batch_id: str | None

@@ -29,7 +29,7 @@ __all__ = ["Finding", "Mark", "Topic", "check_functions", "check_topics", "regis
 
 
 class Mark(StrEnum):
-    """How a finding is to be taken."""
+    """Weight of a finding."""
 
     OK = "ok"
     NOTE = "note"

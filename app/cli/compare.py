@@ -34,7 +34,7 @@ RESULT_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command's arguments ask for. Times are Unix seconds."""
+    """The command's arguments. Times are Unix seconds, `within` is seconds."""
 
     old_topic: str
     new_topic: str

@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def _guarded(stack: ExitStack, console: Console, tally: Tally, *, begin: int, once: bool) -> int:
-    """Run it, and say what went wrong; what is to be stopped is on the stack."""
+    """Run the demo, and say what went wrong; what is to be stopped at the end is on the stack."""
     try:
         environ, broker = _environment(stack, console)
         demo = Demo(load_settings(environ), environ, broker, console, tally)
@@ -84,7 +84,7 @@ def _guarded(stack: ExitStack, console: Console, tally: Tally, *, begin: int, on
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo runs with; `broker` is the embedded Kafka, if it is used."""
+    """One run of the demo; `broker` is the embedded Kafka, if it is used."""
 
     settings: Settings
     environ: Mapping[str, str]
@@ -198,7 +198,7 @@ def _environment(stack: ExitStack, console: Console) -> tuple[dict[str, str], De
         SettingsError: a setting is bad.
         DevBrokerError: the embedded Kafka does not start.
     """
-    load_settings()  # a mistake is better told before Kafka is started
+    load_settings()  # a mistake is said before Kafka is started
     given = {key.upper() for key in find_keys(PREFIX, os.environ, Path(".env"))[0]}
     environ = dict(os.environ)
     broker = None

@@ -1,4 +1,4 @@
-"""What comes out: read, held against what was sent, and printed as one line for each message."""
+"""The demo's outputs: read, held against what was sent, and printed as one line for each message."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Output:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts sent batches and their outputs. Messages of other batches are none of its business."""
+    """Counts sent batches and their outputs; messages of other batches do not count."""
 
     sent: dict[str, float] = field(default_factory=dict)
     """Batch id -> when it was sent."""
@@ -96,7 +96,7 @@ class Tally:
 
     @property
     def owed(self) -> int:
-        """How many stations were missing: each should still show up in the late topic."""
+        """Number of missing stations: each should still show up in the late topic."""
         return sum(len(output.missing) for output in self.outputs)
 
     def _is_whole(self, output: Output) -> bool:
@@ -151,7 +151,7 @@ def dead_letter_line(headers: Mapping[str, bytes], at: datetime) -> Text:
 
 
 def summary(tally: Tally, *, late_topic: str, dead_letter_topic: str) -> list[Text]:
-    """How it ended."""
+    """Lines that say how the demo ended."""
     outputs = tally.outputs
     statuses = Counter(output.status or output.completed_by or "published" for output in outputs)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))

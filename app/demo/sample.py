@@ -122,7 +122,7 @@ def load_stations() -> list[Station]:
 
 
 def power(sessions: Sequence[Session], start: datetime, end: datetime) -> Power:
-    """What the sessions together draw from `start` to `end`."""
+    """Add up what the sessions draw from `start` to `end`."""
     drawing = [session for session in sessions if session.start < end and session.full > start]
     energy = sum(
         session.kw * (min(session.full, end) - max(session.start, start)).total_seconds() for session in drawing
@@ -165,7 +165,7 @@ def _disturbed(reading: dict[str, Any], station_id: str, number: int) -> dict[st
 
 
 def _readings(station: Station, end: datetime) -> list[dict[str, Any]]:
-    """What the charge points of a station report for the hour up to `end`, each the station's power besides its own."""
+    """Report the hour up to `end` for each charge point of a station: its own power and the station's."""
     if station.closed < end - WINDOW * HOUR:
         return [{"hostCode": charger.charger_id} for charger in station.chargers]
     every = [session for charger in station.chargers for gun in charger.connectors.values() for session in gun]

@@ -83,7 +83,7 @@ class DevBroker:
 
     @property
     def running(self) -> bool:
-        """Whether Kafka's process is there."""
+        """True while Kafka's process is there."""
         return self._process is not None and self._process.poll() is None
 
     @property

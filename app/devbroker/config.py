@@ -1,4 +1,4 @@
-"""What the development broker is told: its server properties, its logging, and its JVM's options."""
+"""Configuration of the development broker: its server properties, its logging, its JVM's options and its ports."""
 
 from __future__ import annotations
 

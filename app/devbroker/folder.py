@@ -24,7 +24,7 @@ _POLL = 0.05  # seconds between two looks
 
 
 class DataFolder:
-    """A folder that Kafka runs in; what it is told names files relative to it.
+    """A folder that Kafka runs in; its configuration names files relative to it.
 
     Attributes:
         path: the folder, absolute.

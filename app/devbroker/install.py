@@ -54,7 +54,7 @@ class KafkaJars:
 
     @property
     def class_path(self) -> str:
-        """What goes behind `java -cp`."""
+        """The value of `java -cp`."""
         return os.pathsep.join(str(self.folder / name) for name in self.names)
 
 

@@ -1,4 +1,4 @@
-"""What stands in for Kafka: topics in memory with their partitions and offsets, and the tables kept in changelogs."""
+"""A broker in memory, with partitions, offsets and committed offsets, and tables kept in its changelogs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _MemoryTopic:
 
 
 class MemoryBroker:
-    """Topics whose messages stay: nothing of it is lost when a worker dies."""
+    """Topics whose messages stay when a worker dies."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """The topics of the settings, empty; others are made when something is sent to them."""
@@ -43,7 +43,7 @@ class MemoryBroker:
         return list(self._topics)
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
+        """Number of partitions of a topic."""
         return len(self._topic(topic).partitions)
 
     def append(self, message: OutMessage) -> InMessage:
@@ -70,8 +70,8 @@ class MemoryBroker:
         )
         partition.append(stored)
         topic.log.append(stored)
-        for tell in topic.appended:
-            tell()
+        for notify in topic.appended:
+            notify()
         return stored
 
     def messages(self, topic: str) -> list[InMessage]:
@@ -84,24 +84,24 @@ class MemoryBroker:
         return (log[at] for at in range(start, stop) if log[at].offset >= first_offsets[log[at].partition])
 
     def end(self, topic: str) -> int:
-        """How many messages a topic has."""
+        """Number of messages of a topic."""
         return len(self._topic(topic).log)
 
-    def subscribe(self, topic: str, tell: Callable[[], None]) -> None:
-        """Call that function whenever something has been appended to the topic."""
-        self._topic(topic).appended.append(tell)
+    def subscribe(self, topic: str, notify: Callable[[], None]) -> None:
+        """Call that function whenever a message has been appended to the topic."""
+        self._topic(topic).appended.append(notify)
 
     def unsubscribe_all(self) -> None:
-        """Forget every subscriber: their worker is dead."""
+        """Drop every subscriber: their worker is dead."""
         for topic in self._topics.values():
             topic.appended.clear()
 
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
-        """Which output messages stand in a partition from `since` (Unix seconds) on."""
+        """Find the output messages that stand in a partition from `since` (Unix seconds) on."""
         return set(_output_ids(m for m in self._topic(topic).partitions[partition] if m.timestamp >= since - 1.0))
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:
-        """The messages that stand at these places."""
+        """Find the messages that stand at these places."""
         return {source: self._topic(source.topic).partitions[source.partition][source.offset] for source in sources}
 
     def _topic(self, name: str) -> _MemoryTopic:

@@ -27,18 +27,18 @@ _UNHEARD = {"task", "future", "asyncgen"}  # in what a loop's exception handler 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    r"""A message of any topic.
+    r"""A message of any topic as a test looks at it.
 
     Attributes:
-        topic: Where it is.
-        key: Its key as text, None where it has none; bytes that are no UTF-8 are shown as `\xff`.
-        value: What its JSON says; bytes where it isn't JSON, None where it has no value.
-        headers: Their texts by name.
-        partition: Where it is.
-        offset: Where it is.
+        topic: where it is.
+        key: its key as text, None where it has none; bytes that are no UTF-8 are shown as `\xff`.
+        value: its JSON, decoded; bytes where it isn't JSON, None where it has no value.
+        headers: their texts by name.
+        partition: where it is.
+        offset: where it is.
         timestamp: Unix seconds, virtual.
-        raw: The bytes of the value.
-        raw_key: The bytes of the key.
+        raw: the bytes of the value.
+        raw_key: the bytes of the key.
     """
 
     topic: str
@@ -265,7 +265,7 @@ class TopologyTestDriver:
 
     @property
     def metrics(self) -> Metrics:
-        """What the worker has counted since its start."""
+        """The worker's counters since its start."""
         if self._worker is None:
             text = "the worker is dead"
             raise RuntimeError(text)
@@ -355,7 +355,7 @@ def _traces_in_memory(settings: Settings, clock: Clock) -> tuple[Traces, Callabl
 
 
 def _view(message: InMessage) -> Message:
-    """The message as a test looks at it."""
+    """Decode a message for a test."""
     return Message(
         topic=message.topic,
         key=None if message.key is None else _text(message.key),
@@ -370,7 +370,7 @@ def _view(message: InMessage) -> Message:
 
 
 def _value_bytes(value: object) -> bytes | None:
-    """What a test sends, as bytes: bytes, text and None as they are, everything else as JSON."""
+    """Encode what a test sends: bytes, text and None stay as they are, everything else becomes JSON."""
     if value is None or isinstance(value, bytes):
         return value
     return value.encode() if isinstance(value, str) else orjson.dumps(value)
@@ -379,7 +379,7 @@ def _value_bytes(value: object) -> bytes | None:
 def _header_list(
     headers: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None,
 ) -> list[tuple[str, bytes]]:
-    """Headers as the pipeline knows them."""
+    """Encode headers as the pipeline knows them."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
 

@@ -24,12 +24,12 @@ GENERATION = 1  # of a group that never changes
 
 
 class WorkerKilledError(Exception):
-    """What code of a worker that is dead gets to see when it wants to send; nothing of it matters any more."""
+    """The worker is dead and sends nothing more. Raised into its own code, where nothing matters any more."""
 
 
 @dataclass(slots=True)
 class CrashPoint:
-    """Where a worker dies: right before the first message of which `predicate` is true.
+    """The point where a worker dies: right before it sends the first message of which `predicate` is true.
 
     Kafka keeps order within a partition only. So with `unordered` the messages of the same send that go to other
     partitions get through, though they stand behind the one that doesn't.
@@ -108,7 +108,7 @@ class MemoryWorker:
         self._keep(asyncio.get_running_loop().create_task(self._tick()))
 
     async def stop(self) -> None:
-        """Give everything up, unacknowledged; nothing that is still under way has any effect."""
+        """Cancel everything in flight, unacknowledged; it has no effect any more."""
         self.alive = False
         self._broker.unsubscribe_all()
         for task in self._tasks:
@@ -188,7 +188,7 @@ class _TopicReader:
         broker.subscribe(topic, self._appended.set)
 
     async def stream(self) -> AsyncIterator[Sequence[Fetched]]:
-        """The messages that are there, and then those that come."""
+        """Yield the messages that are there, and then those that come."""
         position = 0
         while True:
             self._appended.clear()

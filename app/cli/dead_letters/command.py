@@ -1,4 +1,4 @@
-"""The command `faust -A app dead-letters`: what the operator asks for, and how letters are shown.
+"""The command `faust -A app dead-letters`: its options, the replay that it starts, and how letters are shown.
 
 What stands in a letter comes from outside: in the forms for a terminal, what is not printable is escaped.
 """
@@ -50,7 +50,7 @@ ERROR_SHOWN = 300
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command's options ask for."""
+    """The command's options."""
 
     filters: Filters
     limit: int | None

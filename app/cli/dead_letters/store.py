@@ -35,7 +35,7 @@ _PLACE = re.compile(r"([0-9]{1,9})@([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a letter has to be like; an empty set asks for nothing. `since` is Unix seconds, compared to `failed_at`."""
+    """Conditions that a letter has to meet; an empty set is none. `since` is Unix seconds, compared to `failed_at`."""
 
     reasons: frozenset[str] = frozenset()
     batches: frozenset[str] = frozenset()
@@ -89,7 +89,7 @@ def chunks(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
 
 
 class ReplayLog:
-    """When which letters were replayed, as the compacted topic `<app id>-replayed` has it. Pure.
+    """The letters that have been replayed, as the compacted topic `<app id>-replayed` has them. Pure.
 
     The key is the letter's place. A dead-letter topic that was deleted and created again has other letters at the same
     places, so a record also says when its letter was written.
