@@ -130,17 +130,17 @@ class ParsedOption(click.ParamType):
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read what was given; a default that is no text stays as it is."""
+        """Read what was given."""
         try:
-            return self._parse(value) if isinstance(value, str) else value
+            return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-def moment_option(settings: Settings, name: str, purpose: str, *, default: float | None = None) -> Any:
+def moment_option(settings: Settings, name: str, purpose: str) -> Any:
     """Make an option that takes a time, or a duration before now; its value is in Unix seconds."""
     moment = ParsedOption(lambda text: parse_moment(text, settings.timezone, time.time()))
-    return option(name, type=moment, default=default, metavar="TIME", help=purpose)
+    return option(name, type=moment, metavar="TIME", help=purpose)
 
 
 def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:

@@ -38,8 +38,8 @@ class Request:
 
     old_topic: str
     new_topic: str
-    since: float
-    until: float
+    since: float | None
+    until: float | None
     within: float
     time_field: str | None
     limit: int
@@ -53,8 +53,8 @@ def register_compare(app: AggregatorApp) -> None:
         app,
         argument("old_topic"),
         argument("new_topic"),
-        moment_option(settings, "--since", "Written from a time on (2025-11-14T10:00:00), or 2h.", default=-math.inf),
-        moment_option(settings, "--until", "Written up to a time; 1m leaves out what is under way.", default=math.inf),
+        moment_option(settings, "--since", "Written from a time on (2025-11-14T10:00:00), or 2h."),
+        moment_option(settings, "--until", "Written up to a time; 1m leaves out what is under way."),
         option(
             "--within",
             type=click.FloatRange(min=0),
@@ -84,11 +84,9 @@ async def _compare(settings: Settings, request: Request) -> int:
             raise CommandError(message)
     async with reading(settings) as consumer:
         old, new = [await _read(settings, request, consumer, topic, counts[topic]) for topic in topics]
-    pairs = [
-        pair
-        for pair in join(old.results(), new.results(), within=request.within)
-        if pair.within(request.since, request.until)
-    ]
+    since = -math.inf if request.since is None else request.since
+    until = math.inf if request.until is None else request.until
+    pairs = [pair for pair in join(old.results(), new.results(), within=request.within) if pair.within(since, until)]
     different = [pair for pair in pairs if not pair.same]
     for line in [line for pair in different[: request.limit] for line in _lines(pair, request, settings.timezone)]:
         click.echo(line)
@@ -104,7 +102,7 @@ async def _read(
 ) -> ResultReader:
     reader = ResultReader(settings.timezone, request.time_field)
     tps = [TopicPartition(topic, number) for number in range(partitions)]
-    since = None if request.since == -math.inf else request.since - SLACK
+    since = None if request.since is None else request.since - SLACK
     async for message in read_spans(consumer, await spans_of(consumer, tps, since=since)):
         reader.take(message)
     return reader
