@@ -163,7 +163,10 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
         producer = None
         if due and not request.dry_run:
             producer = await stack.enter_async_context(open_replay_producer(settings, store.counts))
-        rules = _rules(settings, store, request)
+        limit = settings.max_message_bytes
+        if store.largest is not None:
+            limit = min(limit, store.largest - RECORD_OVERHEAD)
+        rules = ReplayRules(settings, limit, handler_failed=Reason.HANDLER_FAILED in request.filters.reasons)
         replayer = Replayer(rules, store.counts, store.log, producer, time.time, _tell, complain)
         try:
             for chunk in chunks(due):
@@ -172,17 +175,6 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
         finally:
             _tell(_summary(replayer, earlier, dry_run=request.dry_run))
     return FAILED if replayer.failed else 0
-
-
-def _rules(settings: Settings, store: LetterStore, request: Request) -> ReplayRules:
-    limit = settings.max_message_bytes
-    return ReplayRules(
-        output_topic=settings.output_topic,
-        with_meta=settings.output_meta,
-        max_bytes=limit if store.largest is None else min(limit, store.largest - RECORD_OVERHEAD),
-        own_topics=frozenset({settings.station_events_topic, settings.batch_events_topic}),
-        handler_failed=Reason.HANDLER_FAILED in request.filters.reasons,
-    )
 
 
 def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> str:

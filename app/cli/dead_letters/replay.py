@@ -39,17 +39,13 @@ class ReplayRules:
     """Make messages of letters. Pure.
 
     Attributes:
-        output_topic: where payloads go.
-        with_meta: whether outputs carry `meta` (`AGG_OUTPUT_META`).
+        settings: the topics, and whether outputs carry `meta`.
         max_bytes: a larger payload goes out in parts (`AGG_MAX_MESSAGE_BYTES`, or what the output topic takes).
-        own_topics: the application's internal topics, whose messages belong to the partition that they were in.
         handler_failed: publish the default payload of batches whose result handler failed, too.
     """
 
-    output_topic: str
-    with_meta: bool
+    settings: Settings
     max_bytes: int
-    own_topics: frozenset[str]
     handler_failed: bool
 
     def messages(self, letter: Letter) -> list[OutMessage]:
@@ -80,7 +76,9 @@ class ReplayRules:
         headers = [("replayed", letter.place.encode()), *letter.trace]
         if letter.batch_id is not None:
             headers.insert(0, ("batch-id", letter.batch_id.encode()))
-        partition = source.partition if source.topic in self.own_topics else None
+        # A message of an internal topic belongs to the partition that it was in.
+        internal = source.topic in {self.settings.station_events_topic, self.settings.batch_events_topic}
+        partition = source.partition if internal else None
         return [OutMessage(source.topic, letter.value, key=letter.key, partition=partition, headers=headers)]
 
     def _to_output(self, letter: Letter) -> list[OutMessage]:
@@ -98,7 +96,7 @@ class ReplayRules:
             message = "its payload is the default one, which --reason handler-failed publishes"
             raise CannotReplay(message)
         if letter.batch_id is None and letter.station_id is not None:  # a station that passed through
-            return [OutMessage(self.output_topic, letter.value, key=letter.key, headers=letter.trace)]
+            return [OutMessage(self.settings.output_topic, letter.value, key=letter.key, headers=letter.trace)]
         return self._to_output(letter)
 
     def _outputs(self, payload: dict[str, Any]) -> list[OutMessage]:
@@ -121,14 +119,14 @@ class ReplayRules:
 
     def _bytes(self, payload: Mapping[str, Any], meta: Mapping[str, Any]) -> bytes:
         without = {name: value for name, value in payload.items() if name != "meta"}
-        return _json(without | ({"meta": meta} if self.with_meta else {})).encode()
+        return _json(without | ({"meta": meta} if self.settings.output_meta else {})).encode()
 
     def _output(self, batch_id: str, meta: Mapping[str, Any], value: bytes) -> OutMessage:
         headers = [
             ("completed-by", CompletedBy.OPERATOR.encode()),
             *((name, str(int(meta[name])).encode()) for name in ("revision", "part", "parts")),
         ]
-        return OutMessage(self.output_topic, value, key=batch_id.encode(), headers=headers)
+        return OutMessage(self.settings.output_topic, value, key=batch_id.encode(), headers=headers)
 
 
 def _json(value: object) -> str:

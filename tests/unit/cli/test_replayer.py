@@ -14,10 +14,11 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 from app.cli.dead_letters.replay import Replayer, ReplayRules
 from app.cli.dead_letters.store import ReplayLog
 from app.messages.dead_letters import Letter
+from app.settings import Settings
 from tables.model.events import Source
 
 LETTER = Letter(1, 7, 1.0, 1.0, "station-failed", "", Source("T", 0, 3), "b", "A", 2, b"k", b"{}")
-RULES = ReplayRules("OUT", with_meta=True, max_bytes=1000, own_topics=frozenset(), handler_failed=False)
+RULES = ReplayRules(Settings(output_topic="OUT"), max_bytes=1000, handler_failed=False)
 
 
 class Counts(NamedTuple):
