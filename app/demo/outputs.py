@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from rich.text import Text
 
+from app.messages.dead_letters import last_line
 from app.observability.log_lines import printable
 
 __all__ = ["Output", "Tally", "dead_letter_line", "late_line", "output_line", "summary"]
@@ -38,6 +39,11 @@ class Output:
     empty: tuple[str, ...] = ()
     seconds: float | None = None
     """From the opening of the batch to its closing."""
+
+    @property
+    def outcome(self) -> str:
+        """A word for how the batch was closed."""
+        return self.status or self.completed_by or "published"
 
     @classmethod
     def read(cls, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> Output:
@@ -106,10 +112,9 @@ class Tally:
 
 def output_line(output: Output, at: datetime) -> Text:
     """One merged batch."""
-    status = output.status or output.completed_by or "published"
     arrived = output.results if output.arrived is None else output.arrived
     count = "" if arrived is None else f"{arrived}/{output.expected}" if output.expected is not None else f"{arrived}"
-    line = _line(at, "batch", output.batch_id, _STYLES.get(status, "cyan"), f"{status:8}")
+    line = _line(at, "batch", output.batch_id, _STYLES.get(output.outcome, "cyan"), f"{output.outcome:8}")
     line.append(f"  {count} stations" if count else "  a custom payload")
     if output.parts > 1:
         line.append(f"  part {output.part} of {output.parts}")
@@ -144,8 +149,7 @@ def late_line(key: bytes | None, value: bytes | None, at: datetime) -> Text:
 def dead_letter_line(headers: Mapping[str, bytes], at: datetime) -> Text:
     """One message of the dead-letter topic."""
     known = {name: value.decode(errors="replace") for name, value in headers.items()}
-    # A traceback says in its last line what was wrong.
-    error = printable((known.get("error", "").strip().splitlines() or [""])[-1], ERROR_SHOWN)
+    error = printable(last_line(known.get("error", "")), ERROR_SHOWN)
     line = _line(at, "dead letter", known.get("batch-id", "-"), "red", known.get("reason", "?"))
     return line.append("".join(f"  {part}" for part in (known.get("station-id", ""), error) if part))
 
@@ -153,7 +157,7 @@ def dead_letter_line(headers: Mapping[str, bytes], at: datetime) -> Text:
 def summary(tally: Tally, *, late_topic: str, dead_letter_topic: str) -> list[Text]:
     """Lines that say how the demo ended."""
     outputs = tally.outputs
-    statuses = Counter(output.status or output.completed_by or "published" for output in outputs)
+    statuses = Counter(output.outcome for output in outputs)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     good = not tally.awaited and not tally.repeated
     lines = [
