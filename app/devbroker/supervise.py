@@ -51,7 +51,7 @@ class Supervised(subprocess.Popen[bytes]):
         cwd: os.PathLike[str] | None = None,
         keep_open: tuple[int, ...] = (),
     ) -> None:
-        """Start it; what it prints goes to `log`, it inherits the descriptors `keep_open`. The rest is `supervise`'s."""
+        """Start it; its output goes to `log`, it inherits the descriptors `keep_open`. For the rest see `supervise`."""
         super().__init__(
             # By its path, isolated and without site-packages: it is up in 20 ms, whatever `app` imports.
             [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(grace), scratch, *command],
