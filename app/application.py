@@ -6,10 +6,11 @@ from typing import Any
 
 from mode import loop as event_loop
 
-from app.cli.base import register_commands
 from app.cli.batches import register_batches
+from app.cli.check import register_check
 from app.cli.compare import register_compare
 from app.cli.dead_letters.command import register_dead_letters
+from app.cli.send import register_send
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
 from app.kafka.pieces import FetchedSchema
@@ -86,7 +87,8 @@ def _wire(app: AggregatorApp) -> None:
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
-    register_commands(app)
+    register_send(app)
+    register_check(app)
     register_dead_letters(app)
     register_compare(app)
     register_batches(app)

@@ -62,7 +62,13 @@ def on_cluster(broker: DevBroker, work: Callable[[AIOKafkaAdminClient], Awaitabl
 
 def create(broker: DevBroker, name: str, partitions: int = 1, **config: str) -> None:
     new = NewTopic(name, partitions, 1, topic_configs={key.replace("_", "."): value for key, value in config.items()})
-    on_cluster(broker, lambda admin: admin.create_topics([new]))
+
+    async def until_listed(admin: AIOKafkaAdminClient) -> None:
+        await admin.create_topics([new])
+        while name not in await admin.list_topics():  # noqa: ASYNC110 - the broker has no event for it
+            await asyncio.sleep(0.05)
+
+    on_cluster(broker, until_listed)
 
 
 def topics_of(broker: DevBroker) -> list[str]:
