@@ -12,9 +12,9 @@ from app.cli.compare import register_compare
 from app.cli.dead_letters.command import register_dead_letters
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
-from app.kafka.pieces import FetchedSchema
+from app.kafka.consumer import FetchedSchema
 from app.kafka.producer import BATCH_BYTES
-from app.kafka.recovery import AggregatorTables
+from app.kafka.state_store import AggregatorTables
 from app.kafka.topics import message_bytes
 from app.observability.log_config import logging_config
 from app.pipeline.agents import Agent

@@ -23,7 +23,7 @@ from app.cli.result_comparison import Found, Pair, Reader, join
 from app.cli.send import NoTopic
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
-from app.kafka.reading import read_spans, spans_of
+from app.kafka.reading import ranges_of, read_ranges
 from app.kafka.topics import partition_counts
 from app.observability.log_lines import printable
 from app.settings import Settings
@@ -141,7 +141,7 @@ async def _read(
 ) -> Reader:
     reader = Reader(settings.timezone, request.time_field)
     since = None if request.since == -math.inf else request.since - SLACK
-    async for message in read_spans(consumer, await spans_of(consumer, partitions, since=since)):
+    async for message in read_ranges(consumer, await ranges_of(consumer, partitions, since=since)):
         reader.take(message)
     return reader
 

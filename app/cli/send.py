@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError
 
 from app.inputs.context_message import parse_context
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import parse_message
 from app.kafka.client import administering, client_options
-from app.kafka.topics import INTERNAL_MESSAGE_BYTES, message_bytes
+from app.kafka.topics import create_topics, message_bytes, source_spec
 from app.settings import Settings
 
-__all__ = ["LineSender", "NoTopic", "Sent", "create_topics"]
+__all__ = ["LineSender", "NoTopic", "Sent"]
 
 CHUNK_LINES = 100
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -143,20 +142,4 @@ class LineSender:
             if not create:
                 message = f"there is no topic {self.topic}; --create creates it, --topic names another"
                 raise NoTopic(message)
-            await create_topics(admin, self.settings, [self.topic])
-
-
-async def create_topics(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:
-    """Create source topics, with as many partitions as ours have.
-
-    Raises:
-        KafkaError: one can't be created, for another reason than being there by now.
-    """
-    largest = {"max.message.bytes": str(INTERNAL_MESSAGE_BYTES)}
-    response = await admin.create_topics(
-        [NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=largest) for name in names]
-    )
-    for name, code, *message in response.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise error(name, *filter(None, message))
+            await create_topics(admin, [source_spec(self.settings, self.topic)])

@@ -14,14 +14,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from app.cli.send import create_topics
 from app.demo.printing import dead_letter_line, late_line, output_line
 from app.demo.replay import PUSHES, make_push
 from app.demo.sample import load_stations
 from app.demo.tally import Output, Tally
 from app.inputs.source_message import batch_id
 from app.kafka.client import administering, client_options
-from app.kafka.topics import INTERNAL_MESSAGE_BYTES, ensure_topics
+from app.kafka.topics import INTERNAL_MESSAGE_BYTES, create_topics, ensure_topics, source_spec
 from app.settings import Settings
 
 __all__ = ["Outlet", "create_source_topics", "follow", "open_outlet", "replay"]
@@ -52,7 +51,7 @@ async def create_source_topics(settings: Settings) -> None:
     missing = [topic for topic in settings.source_topics if topic not in counts]
     if missing:
         async with administering(settings) as admin:
-            await create_topics(admin, settings, missing)
+            await create_topics(admin, [source_spec(settings, topic) for topic in missing])
 
 
 @asynccontextmanager

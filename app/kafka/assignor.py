@@ -14,7 +14,7 @@ from faust.assignor.partition_assignor import ClientAssignmentMapping, Partition
 from faust.types.assignor import HostToPartitionMap
 from yarl import URL
 
-from app.kafka.client import Host
+from app.kafka.client import Application
 from app.observability.log_lines import Line, tell
 
 __all__ = ["AggregatorAssignor"]
@@ -26,12 +26,12 @@ class AggregatorAssignor(PartitionAssignor):
     """Tells the URL at which our own web server is, which Faust does not know."""
 
     @property
-    def _host(self) -> Host:
-        return cast(Host, self.app)
+    def _application(self) -> Application:
+        return cast(Application, self.app)
 
     @property
     def _url(self) -> URL:
-        return URL(self._host.url)
+        return URL(self._application.url)
 
     def members(self, topic: str) -> dict[str, frozenset[int]]:
         """The partitions of one topic by the URL of the worker that owns them, ours among them.
@@ -48,7 +48,7 @@ class AggregatorAssignor(PartitionAssignor):
         for member, assignment in assignments.items():
             url = self._member_urls[member]
             if url in distribution:
-                tell(logger, logging.WARNING, self._host.settings.log_language, Line.SAME_URL, url=url)
+                tell(logger, logging.WARNING, self._application.settings.log_language, Line.SAME_URL, url=url)
             topics = distribution.setdefault(url, {})
             for topic, partitions in assignment.actives.items():
                 if topic not in tables:

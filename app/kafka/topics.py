@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from app.kafka.client import client_options
 from app.messages.output import OUTPUT_HEADROOM
@@ -29,12 +35,14 @@ __all__ = [
     "TopicError",
     "TopicSpec",
     "changelog_topic",
-    "create_topic",
+    "create_and_wait",
+    "create_topics",
     "ensure_topics",
     "largest_messages",
     "message_bytes",
     "output_limit",
     "partition_counts",
+    "source_spec",
     "topic_specs",
 ]
 
@@ -80,7 +88,7 @@ def changelog_topic(app_id: str, table: Table) -> str:
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Every topic that the application creates."""
-    largest = {"max.message.bytes": str(message_bytes(settings))}
+    largest = {LARGEST: str(message_bytes(settings))}
     compacted = {
         **largest,
         "cleanup.policy": "compact",
@@ -102,10 +110,16 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         *(spec(changelog_topic(settings.app_id, table), compacted) for table in Table),
         spec(
             settings.output_topic,
-            {"max.message.bytes": str(settings.max_message_bytes + OUTPUT_HEADROOM)},
+            {LARGEST: str(settings.max_message_bytes + OUTPUT_HEADROOM)},
             exact=False,
         ),
     ]
+
+
+def source_spec(settings: Settings, name: str) -> TopicSpec:
+    """A source topic, should the application have to create one: with as many partitions as its own topics have."""
+    config = {LARGEST: str(INTERNAL_MESSAGE_BYTES)}
+    return TopicSpec(name, settings.partitions, settings.replication_factor, config, exact=False)
 
 
 async def ensure_topics(settings: Settings, *, patience: float, create: bool = True) -> dict[str, int]:
@@ -126,24 +140,13 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
         specs = topic_specs(settings)
         missing = [spec for spec in specs if spec.name not in counts]
         if missing and create:
-            await _create(admin, missing)
-            counts = await _wait_for(admin, [spec.name for spec in missing], patience)
+            counts = await create_and_wait(admin, missing, patience=patience)
             names = ", ".join(spec.name for spec in missing)
             tell(logger, logging.INFO, settings.log_language, Line.TOPICS_CREATED, topics=Shown(names))
         _verify(specs, counts)
         return counts
     finally:
         await admin.close()
-
-
-async def create_topic(admin: AIOKafkaAdminClient, spec: TopicSpec, *, patience: float) -> None:
-    """Create one topic, and wait until it is there.
-
-    Raises:
-        TopicError: it can't be created, or has not come up within `patience` seconds.
-    """
-    await _create(admin, [spec])
-    await _wait_for(admin, [spec.name], patience)
 
 
 async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
@@ -215,29 +218,43 @@ async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
     }
 
 
-async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    """Create topics. One that is there by now is left as it is: several workers may start at once.
+
+    Raises:
+        KafkaError: one can't be created; its name comes first in `args`.
+    """
     response = await admin.create_topics(
         [NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.config) for spec in specs]
     )
     for name, code, *message in response.topic_errors:
         error = for_code(code)
-        # Several workers may start at once.
         if code and error is not TopicAlreadyExistsError:
-            text = f"topic {name} can't be created: {error.__name__} {' '.join(filter(None, message))}".strip()
-            raise TopicError(text)
+            raise error(name, *filter(None, message))
 
 
-async def _wait_for(admin: AIOKafkaAdminClient, names: Sequence[str], patience: float) -> dict[str, int]:
+async def create_and_wait(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], *, patience: float) -> dict[str, int]:
+    """Create topics, and wait until they are there; returns the partition count of every topic of the cluster.
+
+    Raises:
+        TopicError: one can't be created, or has not come up within `patience` seconds.
+    """
+    try:
+        await create_topics(admin, specs)
+    except BrokerResponseError as error:
+        name, *message = error.args
+        text = f"topic {name} can't be created: {type(error).__name__} {' '.join(message)}".strip()
+        raise TopicError(text) from error
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + max(patience, 10.0)
     while True:
         counts = await partition_counts(admin)
-        missing = [name for name in names if name not in counts]
+        missing = [spec.name for spec in specs if spec.name not in counts]
         if not missing:
             return counts
         if loop.time() >= give_up_at:
-            message = f"topics that were created have not come up: {', '.join(missing)}"
-            raise TopicError(message)
+            text = f"topics that were created have not come up: {', '.join(missing)}"
+            raise TopicError(text)
         await asyncio.sleep(0.05)
 
 

@@ -53,7 +53,7 @@ def _escaped(match: re.Match[str]) -> str:
 # What libraries tell at these levels is of no use to an operator, and making it costs more than the work itself.
 _LIBRARY_LEVELS: Final = {
     "aiokafka": "WARNING",
-    "app.kafka.recovery": "WARNING",  # Faust's recovery under our name: a table of offsets at each rebalance
+    "app.kafka.state_store": "WARNING",  # Faust's recovery under our name: a table of offsets at each rebalance
     "faust.assignor": "WARNING",
     "faust.tables": "WARNING",
 }

@@ -17,10 +17,11 @@ from yarl import URL
 from app.callbacks.loading import FunctionError
 from app.callbacks.runner import CallbackRunner
 from app.callbacks.user_functions import UserFunctions, find_functions
-from app.kafka.client import find_outputs, find_sources, survive_lost_connections
+from app.kafka.client import survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
 from app.kafka.delivery import Fetched
 from app.kafka.producer import BATCH_BYTES, KafkaSender, SendError
+from app.kafka.reading import find_outputs, find_sources
 from app.kafka.state_store import TableState
 from app.kafka.topics import message_bytes, topic_specs
 from app.observability.counters import Metrics

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from app.cli.dead_letters.replay import CannotReplay, Replay
 from app.cli.dead_letters.replay_log import ReplayMemory
 from app.kafka.client import administering, client_options
-from app.kafka.topics import create_topic, message_bytes, topic_specs
+from app.kafka.topics import create_and_wait, message_bytes, topic_specs
 from app.messages.dead_letters import Letter
 from app.messages.message import Clock, OutMessage
 from app.observability.log_lines import printable
@@ -138,7 +138,7 @@ async def producing(settings: Settings, counts: Mapping[str, int]) -> AsyncItera
     if settings.replayed_topic not in counts:
         (spec,) = (spec for spec in topic_specs(settings) if spec.name == settings.replayed_topic)
         async with administering(settings) as admin:
-            await create_topic(admin, spec, patience=CREATE_SECONDS)
+            await create_and_wait(admin, [spec], patience=CREATE_SECONDS)
     producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=message_bytes(settings))
     try:
         await producer.start()

@@ -12,7 +12,7 @@ from app.cli.dead_letters.filters import Filters
 from app.cli.dead_letters.replay_log import ReplayMemory
 from app.cli.send import NoTopic
 from app.kafka.client import administering, reading
-from app.kafka.reading import Span, read_spans, spans_of
+from app.kafka.reading import OffsetRange, ranges_of, read_ranges
 from app.kafka.topics import largest_messages, partition_counts
 from app.messages.dead_letters import Letter, light, read_letter
 from app.settings import Settings
@@ -36,7 +36,7 @@ class LetterDesk:
     """
 
     consumer: AIOKafkaConsumer
-    spans: Mapping[TopicPartition, Span]
+    spans: Mapping[TopicPartition, OffsetRange]
     memory: ReplayMemory
     counts: Mapping[str, int]
     largest: int | None
@@ -44,7 +44,7 @@ class LetterDesk:
     @property
     def first_offsets(self) -> dict[int, int]:
         """By partition, the oldest letter that there may still be."""
-        return {tp.partition: span.first for tp, span in self.spans.items()}
+        return {tp.partition: span.start for tp, span in self.spans.items()}
 
     async def find(self, filters: Filters) -> list[Letter]:
         """The letters that match, without their values.
@@ -55,8 +55,8 @@ class LetterDesk:
         spans = self.spans
         if filters.since is not None:
             # What failed since then was written since then.
-            spans = await spans_of(self.consumer, list(spans), since=filters.since - CLOCK_SLACK)
-        letters = (read_letter(message) async for message in read_spans(self.consumer, spans))
+            spans = await ranges_of(self.consumer, list(spans), since=filters.since - CLOCK_SLACK)
+        letters = (read_letter(message) async for message in read_ranges(self.consumer, spans))
         return [light(letter) async for letter in letters if filters.match(letter)]
 
     async def read(self, letters: Sequence[Letter]) -> list[Letter]:
@@ -69,14 +69,14 @@ class LetterDesk:
         for letter in letters:
             offsets.setdefault(letter.partition, []).append(letter.offset)
         spans = {
-            tp: Span(span.first, min(wanted), max(wanted) + 1)
+            tp: OffsetRange(min(wanted), max(wanted) + 1)
             for tp, span in self.spans.items()
             if (wanted := offsets.get(tp.partition))
         }
         places = {letter.place for letter in letters}
         found = {
             letter.place: letter
-            async for letter in (read_letter(message) async for message in read_spans(self.consumer, spans))
+            async for letter in (read_letter(message) async for message in read_ranges(self.consumer, spans))
             if letter.place in places
         }
         return [found[letter.place] for letter in letters if letter.place in found]
@@ -88,8 +88,8 @@ class LetterDesk:
             KafkaError: the broker refuses, or does not answer any more.
         """
         for tp, span in self.spans.items():
-            if tp.partition == partition and span.first <= offset < span.end:
-                async for message in read_spans(self.consumer, {tp: Span(span.first, offset, offset + 1)}):
+            if tp.partition == partition and span.start <= offset < span.end:
+                async for message in read_ranges(self.consumer, {tp: OffsetRange(offset, offset + 1)}):
                     return read_letter(message)
         return None
 
@@ -108,8 +108,8 @@ async def open_desk(settings: Settings) -> AsyncIterator[LetterDesk]:
         message = f"there is no topic {letters}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
         raise NoTopic(message)
     async with reading(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
-        spans = await spans_of(consumer, _partitions(letters, counts))
-        remembered = read_spans(consumer, await spans_of(consumer, _partitions(replayed, counts)))
+        spans = await ranges_of(consumer, _partitions(letters, counts))
+        remembered = read_ranges(consumer, await ranges_of(consumer, _partitions(replayed, counts)))
         memory = ReplayMemory(replayed, [message async for message in remembered])
         yield LetterDesk(consumer, spans, memory, counts, largest)
 
