@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from app.kafka.delivery import ChunkIntake, GradualIntake, MessageIntake
-from app.worker.figures import BATCH_EVENTS, CONTEXT, SOURCE, STATION_EVENTS
+from app.worker.status import BATCH_EVENTS, CONTEXT, SOURCE, STATION_EVENTS
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -39,17 +39,17 @@ class Intakes:
         )
 
     async def _split(self, messages: Any, done: Any) -> None:
-        self._app.figures.read(SOURCE, messages)
+        self._app.status.read(SOURCE, messages)
         await self._app.pipeline.splitter.handle(messages, done)
 
     async def _split_context(self, messages: Any) -> None:
-        self._app.figures.read(CONTEXT, messages)
+        self._app.status.read(CONTEXT, messages)
         await self._app.pipeline.context_splitter.handle(messages)
 
     async def _run_stations(self, messages: Any) -> None:
-        self._app.figures.read(STATION_EVENTS, [message for message, _ in messages])
+        self._app.status.read(STATION_EVENTS, [message for message, _ in messages])
         await self._app.pipeline.stations.handle(messages)
 
     async def _aggregate(self, messages: Any, done: Any) -> None:
-        self._app.figures.read(BATCH_EVENTS, messages)
+        self._app.status.read(BATCH_EVENTS, messages)
         await self._app.pipeline.aggregator.handle(messages, done)
