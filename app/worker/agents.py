@@ -34,7 +34,7 @@ class Intakes:
 
     def _intake(self, agent: Agent) -> Intake:
         async def handle(deliveries: Sequence[Delivery]) -> None:
-            self._app.figures.read(agent.kind, [delivery.message for delivery in deliveries])
+            self._app.status.read(agent.kind, [delivery.message for delivery in deliveries])
             await agent.handler(self._app.pipeline)(deliveries)
 
         return Intake(handle, self._app.is_current, self._app.fail)

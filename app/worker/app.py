@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -15,7 +14,6 @@ from aiokafka.errors import KafkaError
 from yarl import URL
 
 from app.callbacks.loading import FunctionError
-from app.callbacks.runner import CallbackRunner
 from app.callbacks.user_functions import UserFunctions, find_functions
 from app.kafka.client import survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
@@ -24,26 +22,21 @@ from app.kafka.producer import BATCH_BYTES, KafkaSender, SendError
 from app.kafka.reading import find_outputs, find_sources
 from app.kafka.state_store import TableState
 from app.kafka.topics import message_bytes, topic_specs
-from app.observability.counters import Metrics
+from app.observability.counters import Metrics, Statistics
 from app.observability.log_lines import Line, tell
-from app.observability.statistics import Statistics
 from app.observability.tracing import Traces
 from app.pipeline.build import build_pipeline
 from app.pipeline.pipeline import Pipeline
-from app.pipeline.rules import timeouts_of
-from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings, SettingsError
 from app.web.server import WebServer
 from app.worker.agents import Intakes
 from app.worker.faust_command import OwnWebOnly
-from app.worker.figures import WorkerFigures
 from app.worker.loop_watchdog import LoopWatch, watch_loop
 from app.worker.shutdown import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.worker.startup import make_traces, prepare_topics, start_web, tune_collector
-from app.worker.status import WebView
+from app.worker.status import WorkerStatus
 from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
-from tables.working_set import WorkingSet
 
 __all__ = ["AggregatorApp"]
 
@@ -65,15 +58,14 @@ class AggregatorApp(faust.App):
         self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
         self.intakes = Intakes(self)
         self.statistics = Statistics(Metrics(), time.time)
-        self.figures = WorkerFigures(self)
         self._watchdog = Watchdog(self)
-        self._web_view = WebView(self)
         self._functions: UserFunctions | None = None
         self._traces = Traces()
         self._pipeline: Pipeline | None = None
         self._loop_watch: LoopWatch | None = None
         self._web: WebServer | None = None
         self.url = ""  # where other workers reach this one's web; there once that listens
+        self.status = WorkerStatus(self)
         self._owner_since: int | None = None  # the group's generation whose tables have been recovered
 
     # -- set up ------------------------------------------------------------------------------------------------------
@@ -113,15 +105,14 @@ class AggregatorApp(faust.App):
         functions = self._functions or self.load_functions()
         await super().on_first_start()
         self._loop_watch = watch_loop(self.settings, functions.name, self.statistics.lagged)
-        self._web, self.url = await start_web(self.settings, self._web_view, loop=self.loop, beacon=self.beacon)
+        self._web, self.url = await start_web(self.settings, self.status, loop=self.loop, beacon=self.beacon)
         partitions, largest = await prepare_topics(self.settings)
         await self.producer.start()
         survive_lost_connections(self._kafka_producer().client)
         await self._pin([spec.name for spec in topic_specs(self.settings)])
         sender = KafkaSender(
-            self._kafka_producer, self._fence, self.settings.broker_patience, on_sent=self.figures.written
+            self._kafka_producer, self._fence, self.settings.broker_patience, on_sent=self.status.written
         )
-        self._web_view.send_by(sender)
         if largest is not None and largest < BATCH_BYTES:
             sender.send_one_by_one(self.settings.output_topic)
         self._pipeline = build_pipeline(
@@ -138,13 +129,14 @@ class AggregatorApp(faust.App):
             statistics=self.statistics,
             traces=self._traces,
         )
+        self.status.started(sender, self._pipeline)
         try:
             await self._pipeline.start()
         except FunctionError as error:
             stop_at_once(EXIT_SETTINGS, str(error))
         tune_collector()
         self.add_future(self._watchdog.run())
-        self.add_future(self._web_view.keep_history())
+        self.add_future(self.status.keep_history())
 
     def _kafka_producer(self) -> Any:
         """The aiokafka producer under Faust's."""
@@ -223,7 +215,7 @@ class AggregatorApp(faust.App):
         """Offsets of a plant's topic that hold no message."""
         self.pipeline.metrics.source_gaps += offsets
 
-    # -- what the web shows ------------------------------------------------------------------------------------------
+    # -- how the worker stands ---------------------------------------------------------------------------------------
 
     def live(self) -> bool:
         """Whether the worker works at all: false when a partition stands still or the group does not answer."""
@@ -239,25 +231,6 @@ class AggregatorApp(faust.App):
     def _may_be_forgotten(self) -> bool:
         """Whether the group has not heard of us for so long that it may have given our partitions to others."""
         return self.reader.heartbeat_age() > float(self.conf.broker_session_timeout)
-
-    def batch_timeout(self) -> float:
-        """Seconds that a batch like the one that closed last would be given, if it were opened now."""
-        timeouts = self._pipeline.timeouts if self._pipeline else timeouts_of(self.settings)
-        return timeouts.usual(time.time())
-
-    def working_sets(self) -> Mapping[int, WorkingSet]:
-        """The batches of each partition that is ours."""
-        return self._pipeline.aggregator.sets if self._pipeline else {}
-
-    @property
-    def runner(self) -> CallbackRunner | None:
-        """What runs the callbacks; None before the start."""
-        return self._pipeline.stations.runner if self._pipeline else None
-
-    @property
-    def open_batches(self) -> OpenBatches | None:
-        """What bounds them; None before the start."""
-        return self._pipeline.open_batches if self._pipeline else None
 
     @property
     def waits_for_room(self) -> bool:

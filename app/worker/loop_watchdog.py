@@ -18,8 +18,7 @@ from functools import partial
 from types import FrameType
 from typing import Final
 
-from app.observability.log_lines import Line, printable, tell
-from app.observability.throttle import Throttle
+from app.observability.log_lines import Line, Throttle, printable, tell
 from app.settings import Settings
 from app.settings.enums import Language
 from app.worker.blocking import user_call

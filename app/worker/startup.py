@@ -18,7 +18,7 @@ from app.web.access import access_of
 from app.web.address import advertised_url
 from app.web.server import WebAddressError, WebServer, create_web
 from app.worker.shutdown import EXIT_BROKER, stop_at_once
-from app.worker.status import WebView
+from app.worker.status import WorkerStatus
 
 __all__ = ["make_traces", "prepare_topics", "start_web", "tune_collector"]
 
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 COLLECT_AFTER = 50_000  # objects made and not freed
 
 
-async def start_web(settings: Settings, view: WebView, **service: Any) -> tuple[WebServer, str]:
+async def start_web(settings: Settings, status: WorkerStatus, **service: Any) -> tuple[WebServer, str]:
     """Listen; returns the server, and the URL under which other workers reach it. `service` goes to the server."""
-    web = create_web(view, access_of(settings))
+    web = create_web(status, access_of(settings))
     server = WebServer(web, host=settings.web_host, port=settings.web_port, on_close=web.state.cluster.close, **service)
     try:
         close_in_forks(server.bind())

@@ -16,7 +16,7 @@ from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.executors.base import LoopExecutor
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.runner import Call, CallbackRunner
-from app.observability.log_lines import CATALOGUE, Line
+from app.observability.log_lines import Line
 from app.settings.enums import Language
 from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, LoopWatch
 
@@ -207,4 +207,4 @@ def test_a_process_that_was_stopped_as_a_whole_blames_nobody(caplog: pytest.LogC
 
 def test_the_lines_are_there_in_both_languages() -> None:
     for line in (Line.LOOP_BLOCKED, Line.LOOP_BUSY, Line.LOOP_RUNS):
-        assert CATALOGUE[line][Language.EN] != CATALOGUE[line][Language.ZH]
+        assert line.texts[Language.EN] != line.texts[Language.ZH]
