@@ -1,4 +1,4 @@
-"""All topics of the application: their names, partitions and configurations; created and verified at start.
+"""All topics of the application: their names, partitions and configurations. A worker creates and verifies them.
 
 A topic has to exist before the first message is sent to it: a broker that creates topics by itself would give it its
 own default number of partitions, and what is sent to a chosen partition would be refused.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -22,7 +23,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from app.kafka.client import client_options
+from app.kafka.client import administering, client_options
 from app.messages.output import OUTPUT_HEADROOM
 from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
@@ -134,8 +135,7 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
         BrokerError: there is no broker, or it refuses us.
         TopicError: a topic has the wrong partition count, or can't be created.
     """
-    admin = await _connect(settings, patience)
-    try:
+    async with _connected(settings, patience) as admin:
         counts = await partition_counts(admin)
         specs = topic_specs(settings)
         missing = [spec for spec in specs if spec.name not in counts]
@@ -145,57 +145,47 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
             tell(logger, logging.INFO, settings.log_language, Line.TOPICS_CREATED, topics=Shown(names))
         _verify(specs, counts)
         return counts
-    finally:
-        await admin.close()
 
 
-async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
+@asynccontextmanager
+async def _connected(settings: Settings, patience: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client of the broker, which is waited for; closed whatever happens."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    give_up_at = started + patience
     servers = Shown(", ".join(settings.bootstrap_servers))
     away = False
-    while True:
-        admin = AIOKafkaAdminClient(**client_options(settings))
-        try:
-            await admin.start()
-        except KafkaConnectionError as error:
-            await admin.close()
-            refusal = await _refusal(settings)
-            if refusal is not None:
-                message = f"the broker at {servers} refuses the connection: {refusal!r}"
-                raise BrokerError(message) from refusal
-            if loop.time() >= give_up_at:
-                message = (
-                    f"no broker answers at {servers} ({error}); start it, or set AGG_BROKER "
-                    f"(waited {patience:g} s, AGG_BROKER_PATIENCE)"
-                )
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                admin = await stack.enter_async_context(administering(settings))
+                break
+            except KafkaConnectionError as error:
+                refusal = await _refusal(settings)
+                if refusal is not None:
+                    message = f"the broker at {servers} refuses the connection: {refusal!r}"
+                    raise BrokerError(message) from refusal
+                if loop.time() >= started + patience:
+                    message = (
+                        f"no broker answers at {servers} ({error}); start it, or set AGG_BROKER "
+                        f"(waited {patience:g} s, AGG_BROKER_PATIENCE)"
+                    )
+                    raise BrokerError(message) from error
+                if not away:
+                    away = True
+                    about = {"broker": servers, "patience": patience, "error": str(error)}
+                    tell(logger, logging.WARNING, settings.log_language, Line.BROKER_AWAY, **about)
+                await asyncio.sleep(CONNECT_PAUSE)
+            except KafkaError as error:
+                message = f"the broker at {servers} refuses the connection: {error!r}"
                 raise BrokerError(message) from error
-            if not away:
-                away = True
-                tell(
-                    logger,
-                    logging.WARNING,
-                    settings.log_language,
-                    Line.BROKER_AWAY,
-                    broker=servers,
-                    patience=patience,
-                    error=str(error),
-                )
-            await asyncio.sleep(CONNECT_PAUSE)
-        except KafkaError as error:
-            await admin.close()
-            message = f"the broker at {servers} refuses the connection: {error!r}"
-            raise BrokerError(message) from error
-        else:
-            if away:
-                waited = loop.time() - started
-                tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=waited)
-            return admin
+        if away:
+            waited = loop.time() - started
+            tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=waited)
+        yield admin
 
 
 async def _refusal(settings: Settings) -> KafkaError | None:
-    """Why a broker that is there does not let us in: the client only says that it can't be reached."""
+    """Find out why a broker that is there does not let us in: the client only says that it can't be reached."""
     options = client_options(settings)
     for server in options.pop("bootstrap_servers"):
         host, _, port = server.rpartition(":")
@@ -272,11 +262,8 @@ def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
 
 async def output_limit(settings: Settings) -> int | None:
     """`max.message.bytes` of the output topic, which may be the user's own; None when the broker does not tell."""
-    admin = await _connect(settings, settings.broker_patience)
-    try:
+    async with _connected(settings, settings.broker_patience) as admin:
         return (await largest_messages(admin, [settings.output_topic])).get(settings.output_topic)
-    finally:
-        await admin.close()
 
 
 async def largest_messages(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:

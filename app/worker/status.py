@@ -30,6 +30,7 @@ from tables.working_set import WorkingSet
 
 __all__ = ["Worker", "WorkerStatus"]
 
+
 class Worker(Protocol):
     """The worker whose status this is: `AggregatorApp`."""
 
