@@ -35,14 +35,14 @@ class Application(Protocol):
     url: str  # where other workers reach this one's web; "" before that listens
 
     def count_gap(self, offsets: int) -> None:
-        """So many offsets of a plant's topic hold no message."""
+        """Count offsets of a plant's topic that hold no message."""
 
     async def give_up_work(self) -> None:
         """End or drop what is in flight, within seconds: partitions are being taken away, or the worker stops."""
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context that the settings ask for, or None.
+    """Return the TLS context that the settings ask for, or None.
 
     Raises:
         SettingsError: a file is there, but it holds nothing that can be used.
@@ -78,7 +78,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
 
 
 def worker_credentials(settings: Settings) -> CredentialsT | None:
-    """The credentials for Faust's clients, or None for a plain connection."""
+    """Return the credentials for Faust's clients, or None for a plain connection."""
     context = ssl_context(settings)
     if settings.security_protocol.authenticated:
         password = settings.sasl_password
@@ -138,7 +138,7 @@ def _lost_not_cancelled() -> Iterator[None]:
 
 
 def _is_from_outside() -> bool:
-    """Whether someone has cancelled the current task: a CancelledError may also come from what it awaits."""
+    """Say whether the current task was cancelled by another: a CancelledError may also come from what it awaits."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 

@@ -155,7 +155,7 @@ class AggregatorConsumer(driver.Consumer):
         return time.monotonic() - self._thread.last_heartbeat
 
     def has_bases(self, generation: int) -> bool:
-        """Whether it is settled where each partition of this generation's assignment is read from."""
+        """Say whether every partition of this generation's assignment has its base."""
         return generation == self._based or not self.assignment()
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class AggregatorConsumer(driver.Consumer):
         together.clear()
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
-        """What has been fetched, by partition: a changelog's records one by one, ours in pieces."""
+        """Fetch by partition: a changelog's records one by one, ours in pieces."""
         if active_partitions is not None:
             active_partitions = {tp for tp in active_partitions if self._bytes[tp.topic] < MAX_BYTES_IN_FLIGHT}
             if not active_partitions:
@@ -255,7 +255,7 @@ class AggregatorConsumer(driver.Consumer):
         return {tp: records if self._is_changelog_tp(tp) else pieces_of(records) for tp, records in fetched.items()}
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        """What Faust delivers for a changelog's record, or for a piece of a partition of ours."""
+        """Make the message that Faust delivers: of a changelog's record, or of a piece of a partition of ours."""
         if self._is_changelog_tp(tp):
             return super()._to_message(tp, record)
         piece: Sequence[ConsumerRecord] = record
@@ -277,9 +277,9 @@ class AggregatorConsumer(driver.Consumer):
         return cast(ConsumerMessage, message)
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
-        """Count a hole of a plant's topic, where compaction and transactions make them; ours have none: it is an error.
+        """Pass over a hole of a plant's topic, where compaction and transactions make them.
 
-        A hole of ours stays uncommitted, and is read again by the next owner of the partition.
+        On a topic of ours it is an error: it stays uncommitted, and is read again by the partition's next owner.
         """
         if tp.topic in self._application.settings.foreign_topics:
             self._application.count_gap(stop - start)
@@ -294,28 +294,28 @@ class AggregatorConsumer(driver.Consumer):
         logger.log(level, "%s", text, extra={"event": str(line), **tp._asdict(), "offset": start})
 
     def is_behind(self, tp: TP) -> bool:
-        """Whether there is something in the partition that is not done: delivered, or still on the broker."""
+        """Say whether something in the partition is not done: delivered, or still on the broker."""
         done = self.ledger.committable(tp) or 0
         if tp.topic in self._application.settings.foreign_topics:
             return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
         return done < (self.highwater(tp) or 0)
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """A stream's buffer has room again. A partition that is paused for a recovery stays paused."""
+        """Resume a partition whose stream's buffer has room again, unless it is paused for a recovery."""
         if tp not in self._paused_partitions:
             super().on_buffer_drop(tp)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Faust would take the hole for acknowledged; see `_on_hole`."""
+        """Acknowledge nothing; see `_on_hole`."""
 
     # -- acknowledging -----------------------------------------------------------------------------------------------
 
     def track_message(self, message: Message) -> None:
-        """Faust waits for what it tracks when partitions are revoked; `wait_empty` below has its own way."""
+        """Tell Faust's sensors, and track nothing; see `wait_empty`."""
         self._on_message_in(message.tp, message.offset, message)
 
     def acknowledge(self, tp: TP, generation: int, offset: int) -> None:
-        """All that was made of a message is stored. `generation` is the one that it was read in."""
+        """Note that all that was made of a message is stored. `generation` is the one that it was read in."""
         if generation == self.app.consumer_generation_id:
             self._bytes[tp.topic] -= self._in_flight.get(tp, {}).pop(offset, 0)
             self.ledger.done(tp, offset)

@@ -35,7 +35,7 @@ from app.pipeline.pipeline import Pipeline
 from app.settings import Settings, SettingsError
 from app.web.server import WebAddressError, WebServer
 from app.worker.faust_command import OwnWebOnly
-from app.worker.loop_watchdog import LoopWatch, watch_loop
+from app.worker.loop_watchdog import LoopWatch
 from app.worker.shutdown import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.worker.startup import make_traces, prepare_topics, start_web, tune_collector
 from app.worker.status import WorkerStatus
@@ -93,7 +93,7 @@ class AggregatorApp(faust.App):
 
     @property
     def web_server_url(self) -> URL:
-        """Where our pages are, for Faust's banner."""
+        """The address of our pages, for Faust's banner."""
         return URL.build(scheme="http", host=self.settings.web_host, port=self.settings.web_port)
 
     async def on_first_start(self) -> None:
@@ -113,7 +113,13 @@ class AggregatorApp(faust.App):
     async def _start_parts(self, functions: UserFunctions) -> None:
         """Web, topics, producer, pipeline."""
         settings = self.settings
-        self._loop_watch = watch_loop(settings, functions.name, self.statistics.lagged)
+        self._loop_watch = LoopWatch(
+            settings,
+            callback=functions.name,
+            observe=self.statistics.lagged,
+            on_stuck=partial(stop_at_once, EXIT_BUG),
+        )
+        self._loop_watch.start()
         self._web, self.url = await start_web(settings, self.status, loop=self.loop, beacon=self.beacon)
         partitions, largest = await prepare_topics(settings)
         await self.producer.start()

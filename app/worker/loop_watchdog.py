@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -28,11 +27,9 @@ from app.callbacks.runner import CallbackRunner
 from app.callbacks.suspension import Suspended
 from app.observability.log_lines import Line, Shown, Throttle, names, printable, tell
 from app.settings import Settings
-from app.settings.enums import Language
-from app.worker.shutdown import EXIT_BUG, stop_at_once
 from app.worker.watchdog import patience_of
 
-__all__ = ["BLOCKED_SECONDS", "LOOK_SECONDS", "LoopWatch", "watch_loop"]
+__all__ = ["BLOCKED_SECONDS", "LOOK_SECONDS", "LoopWatch"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,18 +40,16 @@ TELL_SECONDS: Final = 60.0  # between two lines about one function
 
 
 class Case(Enum):
-    """What the loop did between two looks."""
+    """State of the loop since the last look."""
 
     RUNS = auto()  # it has answered
     SILENT = auto()  # it was asked, and has not answered
-    HELD = (
-        auto()
-    )  # no thread could run: something in C, which may be on the stack still, did not let the interpreter go
+    HELD = auto()  # no thread could run: C code, which may be on the stack still, did not let go of the interpreter
     STOPPED = auto()  # the process did not run: it was stopped, or its machine is busy. That is no function's fault
 
 
 def case_of(*, asked: bool, late: float, busy: float) -> Case:
-    """Tell the cases apart.
+    """Return the case.
 
     Args:
         asked: the loop was asked and has not answered.
@@ -71,26 +66,24 @@ class LoopWatch:
 
     def __init__(
         self,
+        settings: Settings,
         *,
         callback: str,
-        language: Language,
         observe: Callable[[float], None],
-        patience: float,
         on_stuck: Callable[[str], None],
     ) -> None:
         """A watch that is not started.
 
         Args:
+            settings: the language of log lines, and how long anything may take.
             callback: the name of the user's callback.
-            language: of log lines.
             observe: gets, on the loop, how long it took to answer, in seconds.
-            patience: seconds after which a loop that does not run never will.
             on_stuck: gets, in the watching thread, why the worker can't go on.
         """
         self._callback = callback
-        self._language = language
+        self._language = settings.log_language
+        self._patience = patience_of(settings)
         self._observe = observe
-        self._patience = patience
         self._on_stuck = on_stuck
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watched = 0  # the thread of the loop
@@ -149,7 +142,7 @@ class LoopWatch:
                 self._blocked = lag
 
     def _look_at_stack(self, blocked: float, *, in_one_piece: bool) -> None:
-        """Tell what the loop is busy with, if it has been for long: with one thing, or with many short ones."""
+        """Tell what has blocked the loop, if it has for long. `in_one_piece` says that this was one call."""
         stack = stack_of_thread(self._watched)
         call = user_call(stack, self._callback)
         last, self._seen = self._seen, call and call.call
@@ -158,6 +151,7 @@ class LoopWatch:
         place = place_of(stack[0])
         if blocked > self._patience:
             self._on_stuck(f"the event loop has not run for {blocked:.0f} s; it stands at {place}")
+        # Calls that follow one another look like one: it is told only if it was seen at the last look, too.
         if call is not None and (in_one_piece or call.call is last):
             if self._throttle.passes(time.monotonic(), call.name):
                 about = {"name": call.name, "about": call.about, "seconds": blocked, "place": place}
@@ -168,27 +162,14 @@ class LoopWatch:
             self._blocked = blocked
 
 
-def watch_loop(settings: Settings, callback: str, observe: Callable[[float], None]) -> LoopWatch:
-    """A worker's watch, started on the loop that runs now; a loop that does not run any more ends the process."""
-    watch = LoopWatch(
-        callback=callback,
-        language=settings.log_language,
-        observe=observe,
-        patience=patience_of(station_timeout=settings.station_timeout, broker_patience=settings.broker_patience),
-        on_stuck=partial(stop_at_once, EXIT_BUG),
-    )
-    watch.start()
-    return watch
-
-
 def stack_of_thread(ident: int) -> Sequence[FrameType]:
-    """The frames of a thread, innermost first; empty when there is no such thread."""
+    """Return the frames of a thread, innermost first; empty when there is no such thread."""
     top = sys._current_frames().get(ident)
     return [] if top is None else [frame for frame, _ in traceback.walk_stack(top)]
 
 
 def place_of(frame: FrameType) -> str:
-    """Where a frame stands, as a traceback has it, in one line."""
+    """Return the place at which a frame stands, as a traceback has it, in one line."""
     code, number = frame.f_code, frame.f_lineno
     line = linecache.getline(code.co_filename, number, frame.f_globals).strip()
     place = f'File "{code.co_filename}", line {number}, in {code.co_name}'
@@ -197,7 +178,7 @@ def place_of(frame: FrameType) -> str:
 
 # -- what runs -----------------------------------------------------------------------------------------------------
 
-# Where the user's functions are run from: the first step of a callback, its others, and a result handler.
+# The functions of ours that run the user's: the first step of a callback, its others, and a result handler.
 _BEGIN: Final = frozenset({CallbackRunner._begin.__code__, BatchCallbackRunner._begin.__code__})
 _GO_ON: Final = Suspended.__await__.__code__
 _HANDLE: Final = HandlerCalls.attempt.__code__
@@ -219,10 +200,10 @@ class UserCall:
 
 
 def user_call(stack: Sequence[FrameType], callback: str) -> UserCall | None:
-    """The call that runs in a stack (innermost frame first); None when it runs none.
+    """Return the call that the event loop is busy with; None when that is no function of the user's.
 
     Args:
-        stack: of the event loop's thread.
+        stack: the loop's frames, innermost first.
         callback: the callback's name.
     """
     for frame in stack:

@@ -1,4 +1,4 @@
-"""Ends a worker that can't go on by itself, so that a supervisor restarts it and the work is done again.
+"""A watchdog that ends a worker which can't go on by itself: a supervisor restarts it, and the work is done again.
 
 Three things are watched: a partition that stands still although there is more to read, a broker that has been away for
 longer than the user's patience, and a broker that answers while the group does not: the worker then owns nothing, sends
@@ -17,6 +17,7 @@ from faust.types import TP
 
 from app.observability.log_lines import Line, Shown, tell
 from app.pipeline.pipeline import Pipeline
+from app.settings import Settings
 from app.worker.shutdown import EXIT_BROKER, stop_at_once
 from app.worker.status import Worker
 
@@ -53,9 +54,9 @@ class Watched(Worker, Protocol):
         """Stop it at once."""
 
 
-def patience_of(*, station_timeout: float, broker_patience: float) -> float:
+def patience_of(settings: Settings) -> float:
     """Seconds that a partition may stand still: longer than any callback, broker outage and recovery take."""
-    return station_timeout + broker_patience + LONGEST_RECOVERY
+    return settings.station_timeout + settings.broker_patience + LONGEST_RECOVERY
 
 
 class Watchdog:
@@ -67,8 +68,7 @@ class Watchdog:
 
     def __init__(self, worker: Watched) -> None:
         self._worker = worker
-        settings = worker.settings
-        self._patience = patience_of(station_timeout=settings.station_timeout, broker_patience=settings.broker_patience)
+        self._patience = patience_of(worker.settings)
         self._moved: dict[TP, tuple[tuple[int | None, int], float]] = {}  # to where, and when
         self._away_since: float | None = None
         self._lost_since: float | None = None

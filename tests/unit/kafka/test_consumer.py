@@ -59,10 +59,11 @@ class Delivery:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fetched: list[tuple[TP, int]], *, flows: bool = True) -> None:
         async def getmany(_: Consumer, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's
-            for tp, offset in fetched:
-                yield tp, SimpleNamespace(tp=tp, offset=offset, value=[(tp, offset)])
+            for message in self.fetched:
+                yield message.tp, message
 
         monkeypatch.setattr(Consumer, "getmany", getmany)
+        self.fetched = [SimpleNamespace(tp=tp, offset=offset, value=[(tp, offset)]) for tp, offset in fetched]
         self.consumer = bare_consumer()
         self.consumer.app = SimpleNamespace(flow_control=SimpleNamespace(is_active=lambda: flows))
         self.consumer.suspend_flow = asyncio.Event()
@@ -101,6 +102,7 @@ def test_what_was_fetched_of_a_topic_is_one_value_of_its_stream_and_no_turn_of_t
     asyncio.run(delivery.run())
     assert delivery.delivered == [fetched[0::2], fetched[1::2]]
     assert delivery.left_to_faust == []
+    assert [message.value for message in delivery.fetched] == [[one] for one in fetched], "messages stay as they are"
     assert delivery.turns == 0
     assert delivery.consumer._read_offset == dict(fetched)
 

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
-from app.kafka.reading import OffsetRange, in_message, ranges_of, read_ranges
+from app.kafka.reading import OffsetRange, in_message, ranges_of, read_batches, read_ranges
 from app.messages.message import InMessage
 from tests.virtual_time import run_in_virtual_time
 
@@ -103,6 +103,16 @@ def test_nothing_is_read_that_was_not_there_at_the_start() -> None:
 def test_an_empty_topic_is_not_waited_for() -> None:
     assert read(FakeConsumer({}, answers=0), {ONE: OffsetRange(4, 4)}) == []
     assert read(FakeConsumer({}, answers=0), {}) == []
+
+
+def test_batches_are_read_to_the_end() -> None:
+    async def run() -> list[tuple[TopicPartition, list[int]]]:
+        ranges = {ONE: OffsetRange(1, 3), TWO: OffsetRange(9, 9)}
+        batches = read_batches(consumer, ranges, stalled_after=None)
+        return [(tp, [record.offset for record in records]) async for tp, records in batches]
+
+    consumer = FakeConsumer({ONE: range(100), TWO: range(9)})
+    assert run_in_virtual_time(run()) == [(ONE, [1]), (ONE, [2])]
 
 
 @pytest.mark.parametrize("answers", [0, 3])

@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.worker.watchdog import Watchdog, patience_of
 
 SETTINGS = Settings(station_timeout=3, broker_patience=5)
-PATIENCE = patience_of(station_timeout=3, broker_patience=5)
+PATIENCE = patience_of(SETTINGS)
 STATIONS = TP(SETTINGS.station_events_topic, 0)
 LOG = TP(SETTINGS.batch_events_topic, 0)
 
