@@ -88,7 +88,7 @@ def _wire(app: AggregatorApp) -> None:
 def _declare(app: AggregatorApp, agent: Agent, intake: Intake) -> None:
     """Make a Faust agent that puts what its topics' stream gives into the intake."""
 
-    async def read(stream: Any) -> None:
+    async def read(stream: Any) -> None:  # a faust.Stream, which Faust types as less than it is
         await intake.feed(stream.noack())
 
     read.__qualname__ = agent.name  # what log lines call it

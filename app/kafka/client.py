@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 from faust.types.auth import CredentialsT
@@ -91,7 +92,7 @@ def worker_credentials(settings: Settings) -> CredentialsT | None:
     return faust.SSLCredentials(context) if context else None
 
 
-def survive_lost_connections(client: Any) -> None:
+def survive_lost_connections(client: AIOKafkaClient) -> None:
     """Make an aiokafka client go on when it loses a connection.
 
     Without this, two things can end its background tasks for ever. The heartbeat and the refresh of the metadata are

@@ -48,6 +48,7 @@ from typing import Any, cast
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
+from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 
@@ -207,7 +208,7 @@ class AggregatorConsumer(driver.Consumer):
             return latest.get(tp) or 0
         return earliest
 
-    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+    async def _wait_next_records(self, timeout: float) -> tuple[RecordMap, set[TP]]:  # noqa: ASYNC109 - Faust's
         """Wait for records, for a moment only when every partition is paused."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an asyncio.Event does, mode forgets it
@@ -244,7 +245,7 @@ class AggregatorConsumer(driver.Consumer):
             await self.callback(whole)
         together.clear()
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109 - Faust's
         """Fetch by partition: a changelog's records one by one, ours in pieces."""
         if active_partitions is not None:
             active_partitions = {tp for tp in active_partitions if self._bytes[tp.topic] < MAX_BYTES_IN_FLIGHT}

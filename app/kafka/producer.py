@@ -12,10 +12,10 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.messages.message import OutMessage
 from app.messages.partitioner import partition_of
@@ -156,7 +156,7 @@ class KafkaSender:
             if not ticket.confirmed.done():
                 ticket.confirmed.set_exception(self._failure(ticket.messages[len(ticket.offsets)], error))
 
-    async def _submit(self, batch: Any, tp: tuple[str, int]) -> int:
+    async def _submit(self, batch: BatchBuilder, tp: tuple[str, int]) -> int:
         topic, partition = tp
         batch.close()
         async with asyncio.timeout(self._patience or None):
@@ -189,8 +189,8 @@ class KafkaSender:
         )
 
 
-def _fill(batch: Any, lane: _Lane, *, most: int | None) -> list[tuple[_Ticket, int]]:
-    """Put what waits into a batch, at most so many; returns how many of each ticket's messages are in it."""
+def _fill(batch: BatchBuilder, lane: _Lane, *, most: int | None) -> list[tuple[_Ticket, int]]:
+    """Put what waits into a batch, `most` messages at most; returns how many of each ticket's are in it."""
     taken: list[tuple[_Ticket, int]] = []
     for ticket in lane.tickets:
         if ticket.confirmed.cancelled():
@@ -206,7 +206,7 @@ def _fill(batch: Any, lane: _Lane, *, most: int | None) -> list[tuple[_Ticket, i
     return taken
 
 
-def _append(batch: Any, message: OutMessage) -> bool:
+def _append(batch: BatchBuilder, message: OutMessage) -> bool:
     timestamp = None if message.timestamp is None else int(message.timestamp * 1000)
     headers = list(message.headers)
     return batch.append(timestamp=timestamp, key=message.key, value=message.value, headers=headers) is not None

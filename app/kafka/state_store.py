@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import cast
 
 from aiokafka import TopicPartition
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.types import TP
+from faust.types.transports import ConsumerT
 
 from app.kafka.client import Application, reading
 from app.kafka.producer import KafkaSender
@@ -61,7 +62,7 @@ class TableState:
 class BulkRecovery(Recovery):
     """Faust's recovery, with most of the work done before it begins."""
 
-    async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Counter[TP], title: str) -> None:
+    async def _build_offsets(self, consumer: ConsumerT, tps: set[TP], destination: Counter[TP], title: str) -> None:
         await super()._build_offsets(consumer, tps, destination, title)
         if title == "active":
             await self._load(tps, destination)
