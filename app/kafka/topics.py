@@ -75,7 +75,7 @@ class TopicSpec:
 
 
 def message_bytes(settings: Settings) -> int:
-    """The largest message on a topic of ours, in bytes.
+    """Return the size of the largest message on a topic of ours, in bytes.
 
     A result or a payload travels and is stored as text inside JSON, which can double it.
     """
@@ -83,12 +83,12 @@ def message_bytes(settings: Settings) -> int:
 
 
 def changelog_topic(app_id: str, table: Table) -> str:
-    """Name of a table's changelog, as Faust makes it."""
+    """Return the name of a table's changelog, as Faust makes it."""
     return f"{app_id}-{table.value}-changelog"
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Every topic that the application creates."""
+    """Return the specs of all topics that the application creates."""
     largest = {LARGEST: str(message_bytes(settings))}
     compacted = {
         **largest,
@@ -109,16 +109,12 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         spec(settings.dead_letter_topic, largest),
         spec(settings.replayed_topic, {**largest, "cleanup.policy": "compact"}),
         *(spec(changelog_topic(settings.app_id, table), compacted) for table in Table),
-        spec(
-            settings.output_topic,
-            {LARGEST: str(settings.max_message_bytes + OUTPUT_HEADROOM)},
-            exact=False,
-        ),
+        spec(settings.output_topic, {LARGEST: str(settings.max_message_bytes + OUTPUT_HEADROOM)}, exact=False),
     ]
 
 
 def source_spec(settings: Settings, name: str) -> TopicSpec:
-    """A source topic, should the application have to create one: with as many partitions as its own topics have."""
+    """Return the spec of a source topic, for those who create one: it has as many partitions as our own topics."""
     config = {LARGEST: str(INTERNAL_MESSAGE_BYTES)}
     return TopicSpec(name, settings.partitions, settings.replication_factor, config, exact=False)
 
@@ -200,7 +196,7 @@ async def _refusal(settings: Settings) -> KafkaError | None:
 
 
 async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    """The partition count of every topic of the cluster."""
+    """Return the partition count of every topic of the cluster."""
     return {
         topic["topic"]: len(topic["partitions"])
         for topic in await admin.describe_topics()
@@ -261,13 +257,13 @@ def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
 
 
 async def output_limit(settings: Settings) -> int | None:
-    """`max.message.bytes` of the output topic, which may be the user's own; None when the broker does not tell."""
+    """Return `max.message.bytes` of the output topic, which may be the user's own; None if the broker does not tell."""
     async with _connected(settings, settings.broker_patience) as admin:
         return (await largest_messages(admin, [settings.output_topic])).get(settings.output_topic)
 
 
 async def largest_messages(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    """`max.message.bytes` of topics, as far as the broker tells."""
+    """Return `max.message.bytes` of topics, as far as the broker tells."""
     wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {LARGEST: None}) for name in names]
     found: dict[str, int] = {}
     for response in await admin.describe_configs(wanted) if wanted else ():
