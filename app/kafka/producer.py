@@ -197,16 +197,14 @@ def _fill(batch: BatchBuilder, lane: _Lane, *, most: int | None) -> list[tuple[_
             continue
         count = 0
         for message in ticket.messages[len(ticket.offsets) :]:
-            if batch.record_count() == most or not _append(batch, message):
+            if batch.record_count() == most:
                 break
+            timestamp = None if message.timestamp is None else int(message.timestamp * 1000)
+            headers = list(message.headers)
+            if batch.append(timestamp=timestamp, key=message.key, value=message.value, headers=headers) is None:
+                break  # it is full
             count += 1
         if not count:
             break
         taken.append((ticket, count))
     return taken
-
-
-def _append(batch: BatchBuilder, message: OutMessage) -> bool:
-    timestamp = None if message.timestamp is None else int(message.timestamp * 1000)
-    headers = list(message.headers)
-    return batch.append(timestamp=timestamp, key=message.key, value=message.value, headers=headers) is not None
