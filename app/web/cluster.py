@@ -127,5 +127,5 @@ class Cluster:
     def _note_refusal(self, url: str, *, refused: bool) -> None:
         """Say once that a worker has another token; nobody would see why its part is always missing."""
         if refused and url not in self._refusing:
-            tell(logger, logging.WARNING, self._state.log_language, Line.TOKEN_REFUSED, url=url)
+            tell(logger, logging.WARNING, self._state.settings.log_language, Line.TOKEN_REFUSED, url=url)
         (self._refusing.add if refused else self._refusing.discard)(url)

@@ -69,7 +69,7 @@ def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> AP
 
         model_config = ConfigDict(extra="forbid")
 
-        seconds: Annotated[float, Field(gt=0, le=state.max_batch_age, allow_inf_nan=False, strict=True)]
+        seconds: Annotated[float, Field(gt=0, le=state.settings.max_batch_age, allow_inf_nan=False, strict=True)]
 
     async def act(request: Request, batch_id: str, action: Action, seconds: float = 0.0) -> Accepted:
         by = _operator_of(request)
@@ -89,7 +89,7 @@ def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> AP
             action=action,
             by=by,
             at=command.at,
-            deadline=_deadline(row, seconds, state.max_batch_age),
+            deadline=_deadline(row, seconds, state.settings.max_batch_age),
         )
 
     @router.post("/batches/{batch_id}/complete", status_code=HTTPStatus.ACCEPTED, responses=_RESPONSES)

@@ -10,9 +10,8 @@ from typing import Final
 from fastapi import APIRouter
 from pydantic import Field, TypeAdapter
 
+from app.observability.counters import SLOT, oldest_open_age, open_batches
 from app.observability.histogram import Histogram
-from app.observability.history import SLOT
-from app.observability.statistics import oldest_open_age, open_batches
 from app.web.cluster import INTERNAL, Cluster
 from app.web.models import Answer
 from app.web.parts import Part, part_of
@@ -128,7 +127,7 @@ def figures_router(state: WorkerState, cluster: Cluster) -> APIRouter:
             dead_letters=metrics.dead_letters.total(),
             throughput=statistics.throughput(),
             durations=statistics.batch_durations.to_json(),
-            timeout=state.batch_timeout,
+            timeout=state.batch_timeout(),
         )
 
     async def own_history() -> list[_OwnSample]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.observability.throttle import Throttle
+from app.observability.log_lines import Throttle
 
 
 def test_one_passes_and_the_next_when_the_time_has_gone() -> None:

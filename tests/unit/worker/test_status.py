@@ -7,7 +7,7 @@ import pytest
 from app.application import create_app
 from app.settings import Settings
 from app.settings.enums import TimeoutMode
-from app.worker.status import WebView
+from app.worker.status import WorkerStatus
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +17,11 @@ def _keep_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_timeout_of_an_adaptive_worker_is_what_a_batch_would_get() -> None:
     settings = Settings(batch_timeout=20.0, timeout_mode=TimeoutMode.ADAPTIVE, timeout_max=10.0)
-    assert WebView(create_app(settings)).batch_timeout == 10.0
+    assert WorkerStatus(create_app(settings)).batch_timeout() == 10.0
 
 
 def test_the_timeout_of_any_other_worker_is_the_setting() -> None:
-    assert WebView(create_app(Settings(batch_timeout=20.0))).batch_timeout == 20.0
+    assert WorkerStatus(create_app(Settings(batch_timeout=20.0))).batch_timeout() == 20.0
 
 
 @pytest.mark.parametrize(("host", "url"), [("::1", "http://[::1]:7000"), ("localhost", "http://localhost:7000")])
