@@ -20,7 +20,7 @@ from app.cli.base import FAILED, INTERRUPTED, PlainCommand, plain_command
 from app.cli.printing import shown_time, table_lines, terminal_width
 from app.observability.log_lines import printable
 from app.settings import Settings
-from app.web.address import http_url
+from app.web.access import http_url
 from tables.model.enums import Action
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from app.devbroker.install import cache_folder
 from app.kafka.topics import BrokerError, TopicError
 from app.settings import PREFIX, Settings, SettingsError, load_settings
 from app.settings.environment import find_keys
-from app.web.address import http_url
+from app.web.access import http_url
 
 CALLBACK: Final = "app.demo.model:callback"
 USUAL_PORT: Final = 6066
