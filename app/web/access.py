@@ -1,4 +1,4 @@
-"""Who may ask a worker's web, by which names, and the URL at which other workers ask it."""
+"""Access to a worker's web: the token, the names of its host, and the URL at which other workers reach it."""
 
 from __future__ import annotations
 
@@ -86,9 +86,6 @@ def _digest(text: bytes) -> bytes:
 def _is_wildcard(host: str) -> bool:
     """Say whether a server on this host listens on all addresses of its machine."""
     return is_address(host) and ipaddress.ip_address(host).is_unspecified
-
-
-# -- the worker's URL --------------------------------------------------------------------------------------------------
 
 
 def advertised_url(settings: Settings, url: str) -> str:

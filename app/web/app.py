@@ -19,8 +19,8 @@ from app.web.access import Access
 from app.web.cluster import Cluster
 from app.web.errors import ANYWHERE, answer_errors
 from app.web.guard import STATIC, Guard
-from app.web.routers.batches import Batches, actions_router, batches_router
-from app.web.routers.stations import Heatmap, Stations, heatmap_router, stations_router
+from app.web.routers.batches import Batches, actions_router
+from app.web.routers.stations import Heatmap, Stations
 from app.web.routers.statistics import statistics_router
 from app.web.routers.workers import cluster_router, health_router, metrics_router
 from app.web.state import WorkerState
@@ -62,11 +62,11 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     web.include_router(_dashboard_router())
     web.include_router(health_router(state))
     for guarded in (
-        batches_router(state, batches),
+        batches.router(),
         actions_router(state, batches, enabled=access.token is not None),
-        stations_router(state, Stations(state, cluster)),
+        Stations(state, cluster).router(),
         statistics_router(state, cluster),
-        heatmap_router(state, Heatmap(state, cluster)),
+        Heatmap(state, cluster).router(),
         cluster_router(state, cluster),
         metrics_router(state),
     ):

@@ -105,10 +105,6 @@ class Cluster:
                 task.cancel()
         return gathered
 
-    def owner_of(self, partition: int) -> str | None:
-        """Return the URL of the worker that owns a partition of the batches; None when nobody does."""
-        return next((url for url, owned in self._state.members().items() if partition in owned), None)
-
     async def ask(self, url: str, path: str, read: Reader[T]) -> Share[T]:
         """Return the share of one worker.
 

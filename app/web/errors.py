@@ -69,7 +69,20 @@ def answer_errors(web: FastAPI) -> None:
 
     @web.exception_handler(HTTPException)
     async def not_served(request: Request, error: HTTPException) -> Response:
-        return _not_served(request, error)
+        status = HTTPStatus(error.status_code)
+        path = request.url.path[:SHOWN_CHARACTERS]
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
+            message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
+        elif status is HTTPStatus.NOT_FOUND:
+            message = f"there is nothing at {path}"
+        elif error.detail != status.phrase:
+            message = error.detail
+        else:
+            message = status.description or status.phrase
+        code = "too-large" if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
+        return error_response(status, message, code=code, headers=headers)
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
@@ -77,20 +90,3 @@ def _problem(problem: Mapping[str, Any]) -> str:
         return f"body: not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}"
     where = f"{problem['loc'][-1]}: {problem['msg']}"
     return where if problem["type"] == "missing" else f"{where}, got {str(problem['input'])[:SHOWN_CHARACTERS]!r}"
-
-
-def _not_served(request: Request, error: HTTPException) -> Response:
-    status = HTTPStatus(error.status_code)
-    path = request.url.path[:SHOWN_CHARACTERS]
-    headers = dict(error.headers or {})
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
-        message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
-    elif status is HTTPStatus.NOT_FOUND:
-        message = f"there is nothing at {path}"
-    elif error.detail != status.phrase:
-        message = error.detail
-    else:
-        message = status.description or status.phrase
-    code = "too-large" if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
-    return error_response(status, message, code=code, headers=headers)

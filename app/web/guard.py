@@ -196,9 +196,6 @@ def _too_many(what: str, seconds: float) -> JSONResponse:
     )
 
 
-# -- rates -------------------------------------------------------------------------------------------------------------
-
-
 class Buckets:
     """A bucket of tokens for each client, refilled at a steady rate: how often anyone may ask. Pure."""
 

@@ -11,18 +11,7 @@ from tables.closed_batches import ClosedBatch, line_of_decision
 from tables.model.batch import Batch
 from tables.model.enums import Code, CompletedBy, Status
 
-__all__ = [
-    "Answer",
-    "BatchDetail",
-    "BatchList",
-    "BatchRow",
-    "Error",
-    "ErrorAnswer",
-    "Health",
-    "StationError",
-    "detail_of",
-    "row_of",
-]
+__all__ = ["Answer", "BatchDetail", "BatchList", "BatchRow", "Error", "ErrorAnswer", "Health", "detail_of", "row_of"]
 
 
 class Answer(BaseModel):
@@ -115,8 +104,8 @@ def row_of(batch: Batch | ClosedBatch, *, partition: int, worker: str) -> BatchR
             completed_by=None,
             expected_count=len(batch.expected),
             arrived_count=len(batch.expected) - batch.pending,
-            failed_count=len(_failed_so_far(batch)),
-            empty_count=len(_empty_so_far(batch)),
+            failed_count=len(_so_far(batch, Code.FAILED)),
+            empty_count=len(_so_far(batch, Code.EMPTY)),
             opened_at=batch.opened_at,
             deadline=batch.deadline,
             closed_at=None,
@@ -133,7 +122,7 @@ def detail_of(batch: Batch, *, partition: int, worker: str) -> BatchDetail:
         failed, empty = list(batch.decision.failed), list(batch.decision.empty)
     else:
         expected, missing = list(batch.expected), list(batch.waiting_for())
-        failed, empty = _failed_so_far(batch), _empty_so_far(batch)
+        failed, empty = list(_so_far(batch, Code.FAILED).items()), list(_so_far(batch, Code.EMPTY))
     absent = set(missing)
     return BatchDetail(
         **dict(row),
@@ -145,17 +134,10 @@ def detail_of(batch: Batch, *, partition: int, worker: str) -> BatchDetail:
     )
 
 
-def _failed_so_far(batch: Batch) -> list[tuple[str, str]]:
-    return [
-        (station, outcome[1] or "")
+def _so_far(batch: Batch, code: Code) -> dict[str, str]:
+    """Return the stations of an open batch with this outcome, and its text."""
+    return {
+        station: outcome[1] or ""
         for station, source in batch.expected.items()
-        if (outcome := source.outcomes.get(station)) is not None and outcome[0] == Code.FAILED
-    ]
-
-
-def _empty_so_far(batch: Batch) -> list[str]:
-    return [
-        station
-        for station, source in batch.expected.items()
-        if (outcome := source.outcomes.get(station)) is not None and outcome[0] == Code.EMPTY
-    ]
+        if (outcome := source.outcomes.get(station)) is not None and outcome[0] == code
+    }

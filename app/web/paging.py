@@ -125,16 +125,17 @@ class Cursor(NamedTuple):
 
 
 _Place = tuple[float, str]  # in the order of the listing
+_Found = tuple[_Place, int, Batch | ClosedBatch]  # with its partition
 _CURSORS: Final = TypeAdapter(tuple[FiniteFloat, str], config=ConfigDict(strict=True))
 
 
-def read_cursor(text: str) -> Cursor:
-    """Read the cursor of a request, or of another worker's page.
+def read_cursor(text: str | None) -> Cursor | None:
+    """Read the cursor of a request, or the `next` of another worker's page; None where there is none.
 
     Raises:
         Refusal: The text is no cursor of ours.
     """
-    return Cursor(*decode_place(text, _CURSORS))
+    return None if text is None else Cursor(*decode_place(text, _CURSORS))
 
 
 def _place_of(batch: Batch | ClosedBatch | BatchRow | Cursor) -> _Place:
@@ -164,15 +165,9 @@ async def list_batches(
     page = found[:limit]
     return BatchList(
         batches=[row for row in await _rows(page, worker) if _belongs(row, shown)],
-        next=_cursor_of(page[-1].batch) if len(found) > limit else None,
+        next=_cursor_of(page[-1][2]) if len(found) > limit else None,
         incomplete=[],
     )
-
-
-class _Found(NamedTuple):
-    place: _Place
-    partition: int
-    batch: Batch | ClosedBatch
 
 
 async def _first(count: int, sets: Mapping[int, WorkingSet], shown: Shown | None, after: Cursor | None) -> list[_Found]:
@@ -182,13 +177,13 @@ async def _first(count: int, sets: Mapping[int, WorkingSet], shown: Shown | None
     for partition, working_set in list(sets.items()):  # partitions may be taken away meanwhile
         batches = _batches_of(working_set, shown)
         for start in range(0, len(batches), SLICE):
-            oldest = best[-1].batch.opened_at if len(best) == count else -math.inf
+            oldest = best[-1][2].opened_at if len(best) == count else -math.inf
             found = [
-                _Found(_place_of(batch), partition, batch)
+                (_place_of(batch), partition, batch)
                 for batch in batches[start : start + SLICE]
                 if oldest <= batch.opened_at <= newest
             ]
-            fresh = (entry for entry in found if entry.place > behind)
+            fresh = (entry for entry in found if entry[0] > behind)
             best = heapq.nsmallest(count, chain(best, fresh), key=itemgetter(0))
             await asyncio.sleep(0)
     return best
@@ -236,7 +231,7 @@ def merge_pages(gathered: Gathered[BatchList], *, limit: int) -> BatchList:
                 rows[row.batch_id] = row
     batches = sorted(rows.values(), key=_place_of)
     # A worker may have more rows after the end of its page, so only rows up to the first of these ends are complete.
-    ends = {_place_of(read_cursor(page.next)): page.next for page in gathered.shares if page.next is not None}
+    ends = {_place_of(cursor): page.next for page in gathered.shares if (cursor := read_cursor(page.next)) is not None}
     complete = [row for row in batches if not ends or _place_of(row) <= min(ends)][:limit]
     following: str | None = None
     if ends or len(complete) < len(batches):

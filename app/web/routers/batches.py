@@ -33,11 +33,10 @@ from app.web.paging import (
     read_cursor,
 )
 from app.web.state import NotConfirmed, WorkerState
-from tables.model.batch import Batch
 from tables.model.enums import Action, Status
 from tables.model.events import Command
 
-__all__ = ["OPERATOR", "Batches", "actions_router", "batches_router"]
+__all__ = ["OPERATOR", "Batches", "actions_router"]
 
 T = TypeVar("T")
 
@@ -72,26 +71,44 @@ class Batches:
         self._state = state
         self._cluster = cluster
 
-    async def page(self, shown: Shown | None, limit: int, cursor: str | None, *, local: bool = False) -> BatchList:
-        """Return a page of all workers' batches, or of this one's."""
-        own = self.own_page(shown, read_cursor(cursor) if cursor is not None else None, limit)
-        query = {"status": shown or "", "limit": str(limit), "cursor": cursor or ""}
-        path = f"/batches?{urlencode(query)}"
-        gathered = await self._cluster.gather(path, own, _PAGE.validate_json, local=local)
-        return merge_pages(gathered, limit=limit)
+    def router(self) -> APIRouter:
+        """Serve `/batches`, and the workers' shares of it."""
+        router = APIRouter(tags=["batches"])
+        router.get("/batches")(self.listing)
+        router.get("/batches/{batch_id}", responses=_UNKNOWN)(self.batch)
+        router.get(INTERNAL + "/batches", include_in_schema=False)(self.own_listing)
+        router.get(INTERNAL + "/batches/{batch_id}", include_in_schema=False)(self.own_batch)
+        router.get(INTERNAL + "/rows/{batch_id}", include_in_schema=False)(self.own_row)
+        return router
 
-    async def own_page(self, shown: Shown | None, after: Cursor | None, limit: int) -> BatchList:
+    async def listing(
+        self, status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
+    ) -> BatchList:
+        """The batches in flight and those that are remembered, newest opened first.
+
+        A cursor names the last row of its page, so no batch is shown twice or left out when others come and go.
+        """
+        own = self._own_page(status, read_cursor(cursor), limit or LIMIT)
+        query = {"status": status or "", "limit": str(limit or LIMIT), "cursor": cursor or ""}
+        gathered = await self._cluster.gather(
+            f"/batches?{urlencode(query)}", own, _PAGE.validate_json, local=bool(local)
+        )
+        return merge_pages(gathered, limit=limit or LIMIT)
+
+    async def own_listing(
+        self, status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None
+    ) -> Share[BatchList]:
         """Return a page of this worker's batches."""
+        return share_of(self._state, await self._own_page(status, read_cursor(cursor), limit or LIMIT))
+
+    async def _own_page(self, shown: Shown | None, after: Cursor | None, limit: int) -> BatchList:
         sets = self._state.working_sets()
         return await list_batches(sets, shown=shown, after=after, limit=limit, worker=self._state.url)
 
-    async def detail(self, batch_id: str, *, local: bool = False) -> BatchDetail:
-        """Return a batch of any worker, or of this one.
-
-        Raises:
-            Refusal: Nobody knows it, or it can't be found out.
-        """
-        return await self._one(batch_id, self.own_detail, "/batches/", _DETAIL, local=local)
+    async def batch(self, batch_id: BatchId, local: LocalQuery = None) -> BatchDetail:
+        """One batch with its stations, from the worker that has it."""
+        owner = self._state.url if local else self._owner_of(batch_id)
+        return await self._one(owner, batch_id, detail_of, "/batches/", _DETAIL)
 
     async def row(self, batch_id: str) -> BatchRow:
         """Return a batch of any worker without its stations.
@@ -99,38 +116,29 @@ class Batches:
         Raises:
             Refusal: Nobody knows it, or it can't be found out.
         """
-        return await self._one(batch_id, self.own_row, "/rows/", _ROW)
+        return await self._one(self._owner_of(batch_id), batch_id, row_of, "/rows/", _ROW)
 
-    def own_detail(self, batch_id: str) -> BatchDetail | None:
+    async def own_batch(self, batch_id: BatchId) -> Share[BatchDetail | None]:
         """Return a batch of this worker, None when it has none of this id."""
-        found = self._find(batch_id)
-        return detail_of(found[1], partition=found[0], worker=self._state.url) if found else None
+        return share_of(self._state, self._own(batch_id, detail_of))
 
-    def own_row(self, batch_id: str) -> BatchRow | None:
+    async def own_row(self, batch_id: BatchId) -> Share[BatchRow | None]:
         """Return a batch of this worker without its stations, None when it has none of this id."""
-        found = self._find(batch_id)
-        return row_of(found[1], partition=found[0], worker=self._state.url) if found else None
+        return share_of(self._state, self._own(batch_id, row_of))
 
-    def _find(self, batch_id: str) -> tuple[int, Batch] | None:
+    def _own(self, batch_id: str, view: Callable[..., T]) -> T | None:
         for partition, working_set in self._state.working_sets().items():
             if (batch := working_set.look_up(batch_id)) is not None:
-                return partition, batch
+                return view(batch, partition=partition, worker=self._state.url)
         return None
 
     async def _one(
-        self,
-        batch_id: str,
-        own: Callable[[str], T | None],
-        path: str,
-        adapter: TypeAdapter[Share[T | None]],
-        *,
-        local: bool = False,
+        self, owner: str, batch_id: str, view: Callable[..., T], path: str, read: TypeAdapter[Share[T | None]]
     ) -> T:
-        owner = self._state.url if local else self._owner_of(batch_id)
         if owner == self._state.url:
-            found = own(batch_id)
+            found = self._own(batch_id, view)
         else:
-            found = await self._ask(owner, path, batch_id, adapter)
+            found = await self._ask(owner, path, batch_id, read)
         if found is None:
             message = f"batch {batch_id[:SHOWN_CHARACTERS]} is not known: never opened, or forgotten"
             raise Refusal(HTTPStatus.NOT_FOUND, "unknown-batch", message)
@@ -138,7 +146,7 @@ class Batches:
 
     def _owner_of(self, batch_id: str) -> str:
         partition = self._state.partition_of(batch_id)
-        owner = self._cluster.owner_of(partition)
+        owner = next((url for url, owned in self._state.members().items() if partition in owned), None)
         if owner is None:
             message = f"nobody is known to have partition {partition}: this worker is not in the group, or was not yet"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-owner", message)
@@ -146,10 +154,10 @@ class Batches:
             raise _being_recovered(partition, owner)
         return owner
 
-    async def _ask(self, owner: str, path: str, batch_id: str, adapter: TypeAdapter[Share[T | None]]) -> T | None:
+    async def _ask(self, owner: str, path: str, batch_id: str, read: TypeAdapter[Share[T | None]]) -> T | None:
         partition = self._state.partition_of(batch_id)
         try:
-            share = await self._cluster.ask(owner, path + quote(batch_id, safe=""), adapter.validate_json)
+            share = await self._cluster.ask(owner, path + quote(batch_id, safe=""), read.validate_json)
         except NoAnswer as error:
             message = f"{error}; it has partition {partition}, where the batch is if there is one"
             raise Refusal(HTTPStatus.GATEWAY_TIMEOUT, "owner-away", message) from error
@@ -161,43 +169,6 @@ class Batches:
 def _being_recovered(partition: int, owner: str) -> Refusal:
     message = f"partition {partition} is being taken over by the worker at {owner}; try again in a moment"
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "being-recovered", message)
-
-
-def batches_router(state: WorkerState, batches: Batches) -> APIRouter:
-    """Serve `/batches`, and the workers' shares of it."""
-    router = APIRouter(tags=["batches"])
-
-    @router.get("/batches")
-    async def listing(
-        status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
-    ) -> BatchList:
-        """The batches in flight and those that are remembered, newest opened first.
-
-        A cursor names the last row of its page, so no batch is shown twice or left out when others come and go.
-        """
-        return await batches.page(status, limit or LIMIT, cursor, local=bool(local))
-
-    @router.get("/batches/{batch_id}", responses=_UNKNOWN)
-    async def batch(batch_id: BatchId, local: LocalQuery = None) -> BatchDetail:
-        """One batch with its stations, from the worker that has it."""
-        return await batches.detail(batch_id, local=bool(local))
-
-    @router.get(INTERNAL + "/batches", include_in_schema=False)
-    async def own_listing(
-        status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None
-    ) -> Share[BatchList]:
-        after = read_cursor(cursor) if cursor is not None else None
-        return share_of(state, await batches.own_page(status, after, limit or LIMIT))
-
-    @router.get(INTERNAL + "/batches/{batch_id}", include_in_schema=False)
-    async def own_batch(batch_id: BatchId) -> Share[BatchDetail | None]:
-        return share_of(state, batches.own_detail(batch_id))
-
-    @router.get(INTERNAL + "/rows/{batch_id}", include_in_schema=False)
-    async def own_row(batch_id: BatchId) -> Share[BatchRow | None]:
-        return share_of(state, batches.own_row(batch_id))
-
-    return router
 
 
 # -- actions -----------------------------------------------------------------------------------------------------------

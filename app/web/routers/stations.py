@@ -12,7 +12,7 @@ import bisect
 import heapq
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from itertools import islice
@@ -35,7 +35,7 @@ from tables.model.enums import CompletedBy
 from tables.model.events import Decision
 from tables.working_set import WorkingSet
 
-__all__ = ["Heatmap", "Stations", "heatmap_router", "stations_router"]
+__all__ = ["Heatmap", "Stations"]
 
 _STATIONS: Final = "/stations"
 _SLICE: Final = 500  # stations that are looked at in one turn of the event loop
@@ -101,8 +101,22 @@ class Stations:
         self._latest: _Ranking | None = None
         self._making = asyncio.Lock()
 
-    async def page(self, order: Order, limit: int, cursor: str | None, *, local: bool) -> StationList:
-        """Return a page of the stations of all workers, or of what this one has counted."""
+    def router(self) -> APIRouter:
+        """Serve `/stations`, and the workers' shares of it."""
+        router = APIRouter(tags=["statistics"])
+        router.get(_STATIONS)(self.listing)
+        router.get(INTERNAL + _STATIONS, include_in_schema=False)(self.own_share)
+        return router
+
+    async def listing(
+        self, order: OrderQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
+    ) -> StationList:
+        """The stations since the workers' starts.
+
+        A cursor names the place of the last row of its page; a station that has changed places meanwhile may be shown
+        twice or be left out.
+        """
+        order, limit = order or Order.MISSES, limit or LIMIT
         last = _read_cursor(cursor, order) if cursor is not None else None
         ranking = await self._rank(local=True) if local else await self._ranking()
         places = await _places(ranking, order)
@@ -115,8 +129,13 @@ class Stations:
             incomplete=ranking.incomplete,
         )
 
-    async def own_slices(self) -> list[bytes]:
-        """Return the counts of this worker, in slices as JSON."""
+    async def own_share(self) -> Response:
+        """Return the counts of this worker, a slice a line."""
+        share = share_of(self._state, await self._own_slices())
+        body = b"\n".join([orjson.dumps(sorted(share.partitions)), *share.answer])
+        return Response(body, media_type="application/jsonl")
+
+    async def _own_slices(self) -> list[bytes]:
         stations = list(self._state.statistics.stations().items())
         slices: list[bytes] = []
         for start in range(0, len(stations), _SLICE):
@@ -136,7 +155,7 @@ class Stations:
             return self._latest
 
     async def _rank(self, *, local: bool) -> _Ranking:
-        gathered = await self._cluster.gather(_STATIONS, self.own_slices(), _read_share, local=local)
+        gathered = await self._cluster.gather(_STATIONS, self._own_slices(), _read_share, local=local)
         stations: dict[str, StationCounters] = {}
         for counts in (counts for slices in gathered.shares for counts in slices):
             _add(stations, counts)
@@ -186,10 +205,6 @@ def _add(stations: dict[str, StationCounters], counts: bytes) -> None:
         counters.durations.merge(Histogram.from_json(durations))
 
 
-def _write_share(share: Share[list[bytes]]) -> bytes:
-    return b"\n".join([orjson.dumps(sorted(share.partitions)), *share.answer])  # no slice has a line break
-
-
 def _read_share(body: bytes) -> Share[list[bytes]]:
     head, *slices = body.split(b"\n")
     return Share(partitions=frozenset(orjson.loads(head)), answer=slices)
@@ -201,28 +216,6 @@ def _read_cursor(cursor: str, order: Order) -> _Place:
         message = f"cursor: is of the order {order_of_cursor}, not {order}"
         raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", message)
     return first, second, third, station_id
-
-
-def stations_router(state: WorkerState, stations: Stations) -> APIRouter:
-    """Serve `/stations`, and the workers' shares of it."""
-    router = APIRouter(tags=["statistics"])
-
-    @router.get("/stations")
-    async def listing(
-        order: OrderQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
-    ) -> StationList:
-        """The stations since the workers' starts.
-
-        A cursor names the place of the last row of its page; a station that has changed places meanwhile may be shown
-        twice or be left out.
-        """
-        return await stations.page(order or Order.MISSES, limit or LIMIT, cursor, local=bool(local))
-
-    @router.get(INTERNAL + _STATIONS, include_in_schema=False)
-    async def share() -> Response:
-        return Response(_write_share(share_of(state, await stations.own_slices())), media_type="application/jsonl")
-
-    return router
 
 
 # -- the heatmap -------------------------------------------------------------------------------------------------------
@@ -283,17 +276,29 @@ class Heatmap:
         self._cluster = cluster
         self._known: OrderedDict[str, _Cells] = OrderedDict()
 
-    async def whole(self, batches: int, stations: int, *, local: bool) -> HeatmapAnswer:
-        """Return the heatmap of all workers, or of this one's batches."""
+    def router(self) -> APIRouter:
+        """Serve `/heatmap`, and the workers' shares of it."""
+        router = APIRouter(tags=["statistics"])
+        router.get(_HEATMAP)(self.whole)
+        router.get(INTERNAL + _HEATMAP, include_in_schema=False)(self.own_share)
+        return router
+
+    async def whole(
+        self, batches: BatchesQuery = 30, stations: StationsQuery = 100, local: LocalQuery = None
+    ) -> HeatmapAnswer:
+        """What became of the stations in the newest closed batches."""
         path = f"{_HEATMAP}?{urlencode({'batches': batches})}"
-        gathered = await self._cluster.gather(path, self.own(batches), _HEATMAP_SHARE.validate_json, local=local)
+        gathered = await self._cluster.gather(path, self._own(batches), _HEATMAP_SHARE.validate_json, local=bool(local))
         columns = {column.batch_id: (column, share.stations) for share in gathered.shares for column in share.batches}
         newest = heapq.nlargest(batches, columns.values(), key=lambda one: (one[0].closed_at, one[0].batch_id))[::-1]
         rows = await _rows(newest, stations)
         return HeatmapAnswer(batches=[column for column, _ in newest], stations=rows, incomplete=gathered.incomplete)
 
-    async def own(self, batches: int) -> _Own:
+    async def own_share(self, batches: BatchesQuery) -> Share[_Own]:
         """Return the newest batches of this worker, each with the cells of all stations that are expected in any."""
+        return share_of(self._state, await self._own(batches))
+
+    async def _own(self, batches: int) -> _Own:
         newest = heapq.nlargest(
             batches,
             (one for working_set in self._state.working_sets().values() for one in _closed(working_set, batches)),
@@ -336,58 +341,28 @@ def _cells_of(decision: Decision) -> str:
     return "".join(codes.values())
 
 
-def _closed(working_set: WorkingSet, count: int) -> list[tuple[WorkingSet, Column, int]]:
-    """Return the newest closed batches of a partition, published or not, with their revisions."""
-    found = [
-        (
-            working_set,
-            Column(batch_id=one.batch_id, closed_at=one.first_closed_at, completed_by=one.completed_by),
-            one.revision,
-        )
-        for one in islice(reversed(working_set.closed.values()), count)
-    ]
+def _closed(working_set: WorkingSet, count: int) -> Iterator[tuple[WorkingSet, Column, int]]:
+    """Find the newest closed batches of a partition, published or not, with their revisions."""
+    for one in islice(reversed(working_set.closed.values()), count):
+        column = Column(batch_id=one.batch_id, closed_at=one.first_closed_at, completed_by=one.completed_by)
+        yield working_set, column, one.revision
     for batch in working_set.closing.values():
-        if (decision := batch.decision) is not None:
-            column = Column(batch_id=batch.batch_id, closed_at=decision.closed_at, completed_by=decision.completed_by)
-            found.append((working_set, column, decision.revision))
-    return found
+        if batch.decision is not None:
+            yield working_set, Column.model_validate(batch.decision, from_attributes=True), batch.decision.revision
 
 
 async def _rows(columns: Sequence[tuple[_OwnColumn, list[str]]], count: int) -> list[Row]:
     bad: Counter[str] = Counter()
     missing: Counter[str] = Counter()
-    known: dict[str, None] = {}
     by_column: list[dict[str, str]] = []
     for column, stations in columns:
-        code_of = dict(zip(stations, column.cells, strict=False))
-        expected = [station for station, code in code_of.items() if code != NOT_EXPECTED]
-        known.update(dict.fromkeys(expected))
-        missed = [station for station in expected if code_of[station] == MISSING]
-        missing.update(missed)
-        bad.update(missed)
-        bad.update(station for station in expected if code_of[station] == FAILED)
-        by_column.append(code_of)
+        codes = {name: code for name, code in zip(stations, column.cells, strict=False) if code != NOT_EXPECTED}
+        missing.update(name for name, code in codes.items() if code == MISSING)
+        bad.update({name: code in (MISSING, FAILED) for name, code in codes.items()})
+        by_column.append(codes)
         await asyncio.sleep(0)
-    worst = heapq.nsmallest(count, known, key=lambda station: (-bad[station], -missing[station], station))
+    worst = heapq.nsmallest(count, bad, key=lambda station: (-bad[station], -missing[station], station))
     return [
-        Row(station_id=station, cells="".join([code_of.get(station, NOT_EXPECTED) for code_of in by_column]))
+        Row(station_id=station, cells="".join([codes.get(station, NOT_EXPECTED) for codes in by_column]))
         for station in worst
     ]
-
-
-def heatmap_router(state: WorkerState, heatmap: Heatmap) -> APIRouter:
-    """Serve `/heatmap`, and the workers' shares of it."""
-    router = APIRouter(tags=["statistics"])
-
-    @router.get("/heatmap")
-    async def whole(
-        batches: BatchesQuery = 30, stations: StationsQuery = 100, local: LocalQuery = None
-    ) -> HeatmapAnswer:
-        """What became of the stations in the newest closed batches."""
-        return await heatmap.whole(batches, stations, local=bool(local))
-
-    @router.get(INTERNAL + _HEATMAP, include_in_schema=False)
-    async def share(batches: BatchesQuery) -> Share[_Own]:
-        return share_of(state, await heatmap.own(batches))
-
-    return router

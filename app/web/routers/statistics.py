@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
@@ -23,6 +24,7 @@ __all__ = ["statistics_router"]
 _STATS: Final = "/stats"
 _HISTORY: Final = "/history"
 _RULES: Final = tuple(rule for rule in CompletedBy if rule is not CompletedBy.REVISION)  # of first closings
+_SUMMED: Final = ("open_batches", "discarded", "late", "dead_letters", "throughput")
 
 
 def _pairs(durations: Any) -> Any:
@@ -144,13 +146,9 @@ def _add_up(shares: Sequence[_OwnStats], incomplete: list[str]) -> Stats:
     for share in shares:
         rules.update(share.completed_by)
     return Stats(
-        open_batches=sum(share.open_batches for share in shares),
+        **{name: sum(getattr(share, name) for share in shares) for name in _SUMMED},
         oldest_open_age=max((age for share in shares if (age := share.oldest_open_age) is not None), default=None),
         completed_by={rule: rules[rule] for rule in _RULES},
-        discarded=sum(share.discarded for share in shares),
-        late=sum(share.late for share in shares),
-        dead_letters=sum(share.dead_letters for share in shares),
-        throughput=sum(share.throughput for share in shares),
         duration=_quantiles(share.durations for share in shares),
         timeout=max(share.timeout for share in shares),
         incomplete=incomplete,
@@ -159,9 +157,8 @@ def _add_up(shares: Sequence[_OwnStats], incomplete: list[str]) -> Stats:
 
 def _by_time(shares: Sequence[list[_OwnSample]]) -> list[HistorySample]:
     slots: dict[int, list[_OwnSample]] = {}
-    for share in shares:
-        for sample in share:
-            slots.setdefault(sample.at, []).append(sample)
+    for sample in chain.from_iterable(shares):
+        slots.setdefault(sample.at, []).append(sample)
     return [_sum_of(at, slots[at]) for at in sorted(slots)]
 
 
