@@ -223,13 +223,8 @@ def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> AP
         except (TimeoutError, NotConfirmed) as error:
             message = "Kafka has not confirmed the action: it may be carried out all the same; look at the batch"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-confirmed", message) from error
-        return Accepted(
-            batch_id=batch_id,
-            action=action,
-            by=by,
-            at=command.at,
-            deadline=_deadline(row, seconds, state.settings.max_batch_age),
-        )
+        deadline = max(row.deadline, min(row.deadline + seconds, row.opened_at + state.settings.max_batch_age))
+        return Accepted(batch_id=batch_id, action=action, by=by, at=command.at, deadline=deadline)
 
     @router.post("/batches/{batch_id}/complete", status_code=HTTPStatus.ACCEPTED, responses=_ACTION_ANSWERS)
     async def complete(request: Request, batch_id: BatchId) -> Accepted:
@@ -253,10 +248,6 @@ def _with_json(request: Request) -> Request:
     """Take the body as JSON, whatever type `curl -d` gives it."""
     others = [header for header in request.scope["headers"] if header[0].lower() != b"content-type"]
     return Request({**request.scope, "headers": [*others, (b"content-type", b"application/json")]}, request.receive)
-
-
-def _deadline(row: BatchRow, seconds: float, max_age: float) -> float:
-    return max(row.deadline, min(row.deadline + seconds, row.opened_at + max_age)) if seconds else row.deadline
 
 
 def _operator_of(request: Request) -> str:
