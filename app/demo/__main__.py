@@ -34,7 +34,7 @@ from app.devbroker.supervise import STOP, Supervised
 from app.kafka.topics import BrokerError, TopicError
 from app.settings import Settings, SettingsError, load_settings
 from app.settings.loading import find_keys
-from app.web.address import http_url
+from app.web.access import http_url
 
 CALLBACK: Final = "app.demo.model:callback"
 USUAL_PORT: Final = 6066

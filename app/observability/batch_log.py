@@ -135,14 +135,8 @@ class BatchLog:
         """Something went to the dead-letter topic; the rest says where it came from, as far as that is known."""
         if not self.logger.isEnabledFor(logging.WARNING):
             return
-        known = {
-            "topic": topic,
-            "partition": partition,
-            "offset": offset,
-            "batch_id": batch_id,
-            "station_id": station_id,
-        }
-        fields = {name: value for name, value in known.items() if value is not None}
+        ids = {"topic": topic, "partition": partition, "offset": offset, "batch_id": batch_id, "station_id": station_id}
+        fields = {name: value for name, value in ids.items() if value is not None}
         place = Shown(", ".join(f"{name}={printable(str(value), NAME_SHOWN)}" for name, value in fields.items()))
         extra = {**fields, "reason": reason}
         self._write(logging.WARNING, Line.DEAD_LETTER, extra, reason=reason, error=error, place=place or "?")

@@ -1,4 +1,4 @@
-"""What one worker counts: plain metrics, statistics of batches, stations and callbacks, and its last hour in samples.
+"""Counts of one worker: plain metrics; statistics of batches, stations and callbacks; its last hour in samples.
 
 Cheap enough for every station: a metric is one addition, a batch is counted in one pass when it closes, a callback when
 it ends. Prometheus (prometheus.py) and the web read them. Pure, with times handed in.
@@ -19,20 +19,7 @@ from tables.model.enums import Status
 from tables.model.events import Decision
 from tables.working_set import WorkingSet
 
-__all__ = [
-    "MAX_STATIONS",
-    "OUTCOMES",
-    "SLOT",
-    "SLOTS",
-    "Direction",
-    "History",
-    "Metrics",
-    "Sample",
-    "StationCounters",
-    "Statistics",
-    "oldest_open_age",
-    "open_batches",
-]
+__all__ = ["OUTCOMES", "SLOT", "History", "Metrics", "StationCounters", "Statistics", "oldest_open_age", "open_batches"]
 
 Direction = Literal["in", "out"]
 

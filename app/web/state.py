@@ -18,7 +18,7 @@ class NotConfirmed(Exception):  # noqa: N818 - says it
 
 
 class WorkerState(Protocol):
-    """What the web asks of its worker; `WorkerStatus` (app/worker/status.py) answers.
+    """The worker as far as its web needs it; `WorkerStatus` (app/worker/status.py) implements it.
 
     Attributes:
         settings: The worker's.

@@ -14,8 +14,7 @@ from app.messages.output import RECORD_OVERHEAD
 from app.observability.log_lines import Line, Shown, tell
 from app.observability.tracing import Traces
 from app.settings import Settings
-from app.web.access import access_of
-from app.web.address import advertised_url
+from app.web.access import access_of, advertised_url
 from app.web.server import WebServer, create_web
 from app.worker.status import WorkerStatus
 
