@@ -64,6 +64,7 @@ FLUSH_SECONDS = 1.0
 PROTOCOL = "http/protobuf"
 PROTOCOL_KEYS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
+_KINDS = {"publish": SpanKind.PRODUCER}  # of recorded spans; all others are internal
 _PROPAGATOR = TraceContextTextMapPropagator()
 Attributes = Mapping[str, str | int]
 
@@ -159,7 +160,6 @@ class OpenTelemetryTraces(Traces):
             batch,
             started,
             {**facts, "messaging.system": "kafka", "messaging.batch.message_count": messages},
-            kind=SpanKind.PRODUCER,
             links=() if decision.revision == FIRST_REVISION else traces[1:],
         )
 
@@ -171,7 +171,6 @@ class OpenTelemetryTraces(Traces):
         started: float,
         attributes: Attributes,
         *,
-        kind: SpanKind = SpanKind.INTERNAL,
         error: str | None = None,
         links: Sequence[str] = (),
         ended: float | None = None,
@@ -183,7 +182,7 @@ class OpenTelemetryTraces(Traces):
         span = self._tracer.start_span(
             name,
             context=set_span_in_context(NonRecordingSpan(_span_context(parent)), Context()),
-            kind=kind,
+            kind=_KINDS.get(name, SpanKind.INTERNAL),
             attributes=attributes,
             links=[Link(_span_context(link)) for link in links],
             start_time=_nanoseconds(started),
