@@ -1,7 +1,7 @@
-"""The batches of one partition as live objects, over the stored records. Pure: what has to be stored comes out as data.
+"""The batches of one partition, over their stored records. Pure: what has to be stored comes out as data.
 
-Open and closing batches live here as objects. A closed one is a line (`closed_batches.py`). Its object is rebuilt from
-its records when something late comes, and a few of these stay, because late outcomes come in runs.
+Open and closing batches are kept as objects. A closed one is a line (`closed_batches.py`). Its object is rebuilt from
+its records when something late comes, and a few of these objects stay, because late outcomes come in runs.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class _Tracked:
         """Whether a revision or a publication of the batch is still to come."""
         return self.pending_since is not None or bool(self.undone)
 
-    def keys_of(self, *kinds: RecordKind) -> list[bytes]:
-        """Return the keys of these kinds."""
-        return [key for key in self.keys if kind_of(key) in kinds]
+    def keys_of(self, kind: RecordKind) -> list[bytes]:
+        """Return the keys of one kind."""
+        return [key for key in self.keys if kind_of(key) is kind]
 
 
 class WorkingSet:
@@ -262,7 +262,7 @@ class WorkingSet:
             return
         self._closed.forget(batch_id)
         tracked = self._tracked.pop(batch_id, None) or _Tracked()
-        tracked.batch = None  # it may be due
+        tracked.batch = None  # nothing of it is stored any more, even if it is due
         self._owed += deletions([*tracked.keys, batch_id.encode()])
 
     # -- what is to be stored ----------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ class WorkingSet:
         return writes
 
     def _first_published(self, header: Header, tracked: _Tracked, batch: Batch) -> list[Write]:
-        """Go from closing to closed. Returns the deletion of what stays no longer."""
+        """Go from closing to closed. Returns the deletions of the records that only the publication needed."""
         batch_id, decision = header.batch_id, batch.decision
         if not tracked.is_due:
             tracked.batch = None

@@ -24,7 +24,7 @@ cut into chunks, because the rules are looked at after each outcome and every ti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -102,11 +102,11 @@ class Batch:
 
     @property
     def first_position(self) -> Position:
-        """Where in the log the batch was opened."""
+        """The place in the log at which the batch was opened."""
         return next(iter(self.sources.values())).position
 
     def waiting_for(self) -> Iterable[str]:
-        """Stations that have not arrived yet, lazily, in the order of the messages."""
+        """Return the stations that have not arrived yet, lazily, in the order of the messages."""
         return (station for station, source in self.expected.items() if not _has_arrived(source, station))
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Batch:
         return [self._close(CompletedBy.TIMEOUT, event.at, position)]
 
     def command(self, event: Command, position: Position) -> list[Effect]:
-        """Do what an operator asks for."""
+        """Carry out an operator's command."""
         if event in self.extensions or (not self.is_open and self.operator == (event.action, event.by, event.at)):
             return []
         # A command that stands before the opening in the log is read again after a crash: it had no effect then either.
@@ -169,11 +169,11 @@ class Batch:
         return [*effects, *self._release(event.at, position)]
 
     def revise(self, event: Revise, position: Position) -> list[Effect]:
-        """Decide again with what has come late; void if no outcome has, and if the decision says the same again."""
+        """Decide again with what has come late; void if that has no outcome and leads to the same content."""
         before = self.decision
         if before is None or self.late_policy is not LatePolicy.REVISE or event.revision != before.revision + 1:
             return []
-        # An event that stands before another one that is known here was applied before it, and is read again.
+        # An event that stands before the last change in the log was applied before it: it is read again.
         if position < self.last_position:
             return []
         self.pending_since = None
@@ -217,9 +217,8 @@ class Batch:
         self.operator = Operator(Action.EXTEND, extension.by, extension.at)
         return self._move_deadline(extension.deadline)
 
-    def _await(self, stations: Iterable[str]) -> None:
+    def _await(self, stations: Sequence[str]) -> None:
         required = self.rules.release.required
-        stations = list(stations)
         self.pending += len(stations)
         if required:
             self.required_pending += sum(station in required for station in stations)
@@ -262,7 +261,8 @@ class Batch:
         if code != Code.SKIPPED:
             self._record(source, station, code, value)
         elif self.is_open and self.deadline > source.deadline:
-            self._record(source, station, Code.FAILED, value)  # the batch lives on past the deadline it was skipped for
+            # The batch lives on past the deadline that the station was skipped for.
+            self._record(source, station, Code.FAILED, value)
         else:
             self._record_skipped(source, station, value)
 
@@ -292,7 +292,7 @@ class Batch:
         return newest is not None and newest.position > source.position
 
     def note_arrival(self, codes: str, at: float) -> None:
-        """Outcomes have come in time; a skipped station has not arrived."""
+        """Note the time of outcomes in time; a skipped station has not arrived."""
         if codes.count(Code.SKIPPED) < len(codes):
             self.arrived_at = at
 
@@ -459,7 +459,7 @@ class Batch:
         )
 
     def _named_by_all(self) -> Mapping[str, SourceState]:
-        """The stations with the latest message that names each, late ones too."""
+        """Return the stations with the latest message that names each, late ones too."""
         named = dict(self.expected)
         for source in self.sources.values():
             if source.late:
@@ -467,7 +467,7 @@ class Batch:
         return named
 
     def _older_result(self, station: str) -> tuple[str, str | None]:
-        """An older message's result, for a station for which the latest message that names it has nothing.
+        """Return an older message's result, for a station for which the latest message that names it has nothing.
 
         Only the newest outcome counts: a result that is older than an empty or failed one is never used.
         """
@@ -482,7 +482,7 @@ def _has_arrived(source: SourceState, station: str) -> bool:
 
 
 def _content(decision: Decision) -> tuple[object, ...]:
-    """All that differs between two revisions for their readers, besides numbers and times."""
+    """Return all that can differ between two revisions for their readers, besides numbers and times."""
     return decision.expected, decision.results, decision.missing, decision.failed, decision.empty
 
 
