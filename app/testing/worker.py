@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.loading import UserFunctions
 from app.kafka.delivery import ChunkIntake, Fetched, GradualIntake, Intake, MessageIntake
 from app.kafka.offset_ledger import OffsetLedger
 from app.messages.message import Clock, OutMessage
@@ -217,7 +217,7 @@ class MemoryWorker:
 
     def worker_calls(self) -> Set[object]:
         """The calls of the user's functions that run in threads or processes now."""
-        calls = self.pipeline.stations.runner.worker_calls
+        calls = self.pipeline.stations.runner.executor.calls
         return calls.union(*(handler.threads.calls for handler in self.pipeline.handlers))
 
     def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it
