@@ -1,11 +1,14 @@
 """Runs the user's callback for each call: side by side, in order for each station, and within its time limits.
 
-In which tasks callbacks run is the leader's affair (app/callbacks/scheduler.py).
+In which tasks callbacks run is the scheduler's affair (app/callbacks/scheduler.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -13,94 +16,92 @@ from time import perf_counter
 from types import CoroutineType
 from typing import Any
 
-from app.callbacks.executors.base import CallbackExecutor
-from app.callbacks.limits import Call, Run, TimeLimits, Work, bare_of
-from app.callbacks.outcome import Outcome, encode_result, failed, out_of_time, skipped
-from app.callbacks.retries import Retries
-from app.callbacks.scheduler import Leader
-from app.callbacks.suspension import Suspended, awaited, ended, stack_of
+from app.callbacks.executors.base import CallbackExecutor, LoopExecutor
+from app.callbacks.executors.child_calls import ChildJob
+from app.callbacks.executors.processes import ProcessExecutor, available_cores
+from app.callbacks.executors.threads import ThreadExecutor
+from app.callbacks.limits import Retries, TimeLimits
+from app.callbacks.loading import FunctionError, UserFunctions, is_async
+from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
+from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
+from app.callbacks.tasks import awaited, ended, stack_of
+from app.observability.batch_log import CallbackLog
+from app.settings import Settings
+from app.settings.enums import Executor, LogFormat
+from tables.model.enums import Code
 
-__all__ = ["LATE", "Call", "CallbackRunner", "ModuleInput"]
+__all__ = ["LATE", "BatchCallbackRunner", "Call", "CallbackRunner", "ModuleInput", "make_executor", "make_runner"]
 
 ModuleInput = dict[str, Any]
 
 _CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up before the runner goes on without them
 _KILL_GRACE = 0.25
 
-LATE = skipped("the deadline had passed before the callback started")
+LATE = Outcome(Code.SKIPPED, "the deadline had passed before the callback started")
 
 
-class CallbackRunner:
-    """Turns calls into outcomes: exactly one for each, on the event loop, unless `cancel_all` comes first."""
+class CallbackRunner(Scheduler[Context]):
+    """Turns calls into outcomes: exactly one for each, on the event loop, unless `cancel_all` comes first.
+
+    Attributes:
+        executor: what the callback is called through; it knows which calls are in threads or processes.
+        pending: calls that have no outcome yet, queued or running.
+        begun: the calls whose callback took its first step last; app/worker/blocking.py reads it from another thread.
+    """
 
     def __init__(
         self,
         executor: CallbackExecutor,
+        settings: Settings,
         *,
-        module_input: Callable[[Call], ModuleInput],
-        on_outcome: Callable[[Call, Outcome], None],
+        module_input: Callable[[Call[Context]], ModuleInput],
+        on_outcome: Callable[[Call[Context], Outcome], None],
         clock: Callable[[], float],
-        concurrency: int = 64,
-        station_timeout: float = 30.0,
-        overtime_max: int = 64,
-        max_result_bytes: int = 16 * 1024 * 1024,
-        retries: int = 0,
+        max_result_bytes: int,
         observe: Callable[[str, float], None] | None = None,
+        on_strangers: Callable[[list[str]], None] | None = None,
     ) -> None:
         """A runner that is not started.
 
         Args:
             executor: what the user's `callback(station_id, module_input)` is called through; the runner closes it.
+            settings: `AGG_CONCURRENCY`: callbacks at once, if the executor is made for so many, those in overtime not
+                counted; and limits and retries, see `TimeLimits` and `Retries`. A callback that is retried keeps its
+                place between two calls.
             module_input: makes the second argument, right before the callback starts.
             on_outcome: gets each call with its outcome; it must neither block nor raise.
             clock: Unix seconds.
-            concurrency: callbacks at once, if the executor is made for so many, those in overtime not counted.
-            station_timeout: seconds from the start of a callback, over all retries, after which it is cancelled and its
-                station failed.
-            overtime_max: callbacks that may run on after their batch's deadline; beyond, the oldest is cancelled.
             max_result_bytes: results whose JSON is longer make their station failed.
-            retries: further calls of a callback that raises. Between two calls it keeps its place.
             observe: gets the station of each callback that has run, and how many seconds it took.
+            on_strangers: gets the ids in what a callback for many stations has returned that it was not called for.
         """
-        self._places = min(concurrency, executor.places or concurrency)
-        self._executor = executor
+        super().__init__()
+        self.executor = executor
+        self.begun: Sequence[Call[Context]] = ()
+        self._settings = settings
         self._function = executor.function
-        self._retries = Retries(retries, within=station_timeout) if retries else None
+        self._encoded = executor.encoded
+        self._expect = executor.expect
+        self._places = min(settings.concurrency, executor.places or settings.concurrency)
+        self._retries = Retries(settings) if settings.retries else None
         self._module_input = module_input
         self._on_outcome = on_outcome
         self._clock = clock
         self._max_bytes = max_result_bytes
         self._observe = observe
+        self._on_strangers = on_strangers
 
         self._time: Callable[[], float] = perf_counter  # the loop's, once there is one
-        self._pending = 0
-        self._ready: deque[Call] = deque()
+        self.pending = 0
         # The stations that have a call which is ready or running, each with its calls that must wait for that one.
-        self._lanes: dict[str, deque[Call] | None] = {}
-        self._leader = Leader(
-            self._ready,
-            may_begin=self._has_place if executor.expect is None else self._has_ready_place,
-            begin=self._begin,
-            finish=self._finish,
-            settle=self._settle_all,
-        )
-        self._limits = TimeLimits(
-            clock=clock,
-            station_timeout=station_timeout,
-            overtime_max=overtime_max,
-            give_up=self._give_up,
-            places_free=self._leader.wake,
+        self._lanes: dict[str, deque[Call[Context]] | None] = {}
+        self._limits: TimeLimits[Context] = TimeLimits(
+            settings, clock=clock, give_up=self._give_up, places_free=self._wake
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
-        self.begun: Work | None = None  # whose callback took its first step last: for app/worker/loop_watchdog.py
 
     @property
-    def pending(self) -> int:
-        """Calls that have no outcome yet, queued or running."""
-        return self._pending
-
-    @property
-    def upcoming(self) -> Call | None:
+    def upcoming(self) -> Call[Context] | None:
         """The call that starts next; None when none waits for a place or for its turn."""
         return self._ready[0] if self._ready else None
 
@@ -109,63 +110,42 @@ class CallbackRunner:
         """Callbacks that have started and have no outcome yet, those in overtime too."""
         return len(self._running)
 
-    @property
-    def overtime(self) -> int:
-        """Callbacks that have outlived their batch's deadline and run on."""
-        return len(self._overtime)
-
-    @property
-    def zombies(self) -> int:
-        """Callbacks given up that have not ended: coroutines that ignore their cancellation, hung threads."""
-        return sum(run is not None and not run.live for run in self._leader.tasks.values()) + self._executor.abandoned
-
-    @property
-    def busy_workers(self) -> int:
-        """Threads or processes in which a callback runs whose outcome is still awaited."""
-        return self._executor.busy
-
-    @property
-    def worker_calls(self) -> frozenset[object]:
-        """Those callbacks, an object for each, to tell one from another."""
-        return self._executor.calls
-
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now.
 
         Raises:
             FunctionError: the callback can't be found where it is to run.
         """
-        loop = asyncio.get_running_loop()
-        self._time = loop.time
-        self._leader.start(loop)
-        await self._executor.start(self._leader.wake)
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._surroundings = contextvars.copy_context()
+        await self.executor.start(self._wake)
 
     async def stop(self) -> None:
         """Cancel everything, let go of all threads and processes; within a second, whatever the callbacks do."""
-        self._leader.loop = None
+        self._loop = None
         try:
             await self.cancel_all()
         finally:
-            for run in self._leader.tasks.values():
+            for run in self._tasks.values():
                 if run is not None:
                     run.kill()
-            self._executor.close()
-        await ended(self._leader.tasks, _KILL_GRACE)
-        await self._executor.closed()
+            self.executor.close()
+        await ended(self._tasks, _KILL_GRACE)
+        await self.executor.closed()
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: Call[Context]) -> None:
         """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
-        leader = self._leader
-        if leader.loop is None:
+        if self._loop is None:
             message = "the callback runner is not started"
             raise RuntimeError(message)
-        self._pending += 1
+        self.pending += 1
         station_id = call.station_id
         if station_id not in self._lanes:
             self._lanes[station_id] = None
             self._ready.append(call)
-            if leader.task is None:
-                leader.wake()
+            if self._leader is None:
+                self._wake()
         elif (lane := self._lanes[station_id]) is None:
             self._lanes[station_id] = deque((call,))
         else:
@@ -182,31 +162,33 @@ class CallbackRunner:
         self._limits.clear()
         self._ready.clear()
         self._lanes.clear()
-        if self._executor.expect is not None:
-            self._executor.expect(0)
-        self._pending = 0
+        if self._expect is not None:
+            self._expect(0)
+        self.pending = 0
         await ended(cancelled, _CANCEL_GRACE)
 
-    def _has_place(self) -> bool:
-        return len(self._running) - len(self._overtime) < self._places
+    # -- a callback's first step -------------------------------------------------------------------------------------
 
-    def _has_ready_place(self) -> bool:
-        """The same where a call may have to wait until there is something to run it in: it has not begun then."""
-        free = self._places - len(self._running) + len(self._overtime)
-        expect = self._executor.expect
-        return free > 0 and (expect is None or expect(min(free, len(self._ready))))
+    def _may_begin(self) -> bool:
+        if (free := self._places - len(self._running) + len(self._overtime)) <= 0:
+            return False
+        # A call that must wait until there is something to run it in has not begun, and its time does not run.
+        return self._expect is None or self._expect(min(free, len(self._ready)))
 
-    def _begin(self, task: asyncio.Task[None], now: float) -> Run | None:
-        """Take the first step of the next call's callback, for most the only one; returned is what has suspended."""
+    def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
+        """Take the first step of the next call's callback.
+
+        Most callbacks end in it. Then the call is settled, and None returned; otherwise the run that has suspended. A
+        call whose deadline has passed, or whose arguments can't be made, is settled without a step.
+        """
         call = self._ready.popleft()
         if call.deadline is not None and self._clock() > call.deadline:
             self._settle(call, LATE)
             return None
-        self.begun = call
+        self.begun = calls = (call,)
         started = self._time()
-        outcome: Outcome
         try:
-            function = self._encoding(call) if self._executor.encoded else self._function
+            function = self._encoding(calls) if self._encoded else self._function
             if self._retries is None:
                 awaitable = function(call.station_id, self._module_input(call))
             else:
@@ -217,12 +199,12 @@ class CallbackRunner:
             return None
         try:
             waiting = coroutine.send(None)
-        except StopIteration as stop:
-            outcome = self._outcome(call, stop.value)
+        except StopIteration as returned:
+            outcome = encode_result(None if call.bare else call.station_id, returned.value, max_bytes=self._max_bytes)
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = failed(error)
         else:
-            run: Run = Suspended(call, coroutine, waiting, task, started)
+            run = Run(calls, call.deadline, coroutine, waiting, task, started)
             self._limits.add(run)
             return run
         if self._observe is not None:
@@ -230,52 +212,53 @@ class CallbackRunner:
         self._settle(call, outcome)
         return None
 
-    def _encoding(self, work: Work) -> Callable[..., Awaitable[Any]]:
-        """What calls the callback where outcomes are made too: it has to know how."""
-        bare = bare_of(work)
+    def _encoding(self, calls: Sequence[Call[Context]]) -> Callable[..., Awaitable[Any]]:
+        """The function of an executor that makes the outcomes itself: it has to know which of them are bare."""
+        bare = _bare(calls)
         return partial(self._function, bare=bare) if bare else self._function
 
-    async def _finish(self, run: Run) -> Sequence[Outcome] | None:
+    # -- its other steps, and its end --------------------------------------------------------------------------------
+
+    async def _finish(self, run: Run[Context]) -> Sequence[Outcome] | None:
         """Take the other steps of a callback that has suspended; None: it has been given up or cancelled meanwhile."""
         outcomes: Sequence[Outcome]
         try:
             value = await run
         except BaseException as error:  # noqa: BLE001 - as above
-            outcomes = [failed(error)] * len(run.call.calls)
+            outcomes = [failed(error)] * len(run.calls)
         else:
-            outcomes = self._outcomes(run.call, value) if run.live else ()
+            outcomes = self._outcomes(run.calls, value) if run.live else ()
         if not run.live:
             return None
         self._leave(run)
         return outcomes
 
-    def _outcomes(self, work: Work, value: Any) -> Sequence[Outcome]:
-        """What the value that the callback has returned means for each call."""
-        if self._executor.encoded:
+    def _outcomes(self, calls: Sequence[Call[Context]], value: Any) -> Sequence[Outcome]:
+        """The outcome of each call of a run that has returned the value."""
+        if self._encoded:
             encoded: Sequence[Outcome] = value
             return encoded
-        return [self._outcome(call, value) for call in work.calls]
+        return [
+            encode_result(None if call.bare else call.station_id, value, max_bytes=self._max_bytes) for call in calls
+        ]
 
-    def _outcome(self, call: Call, value: Any) -> Outcome:
-        return encode_result(None if call.bare else call.station_id, value, max_bytes=self._max_bytes)
-
-    def _leave(self, run: Run) -> None:
+    def _leave(self, run: Run[Context]) -> None:
         run.live = False
         self._limits.remove(run)
-        self._timed(run.call, self._time() - run.started)
+        self._timed(run.calls, self._time() - run.started)
 
-    def _timed(self, work: Work, seconds: float) -> None:
+    def _timed(self, calls: Sequence[Call[Context]], seconds: float) -> None:
         if self._observe is not None:
-            for call in work.calls:
+            for call in calls:
                 self._observe(call.station_id, seconds)
 
-    def _settle_all(self, work: Work, outcomes: Sequence[Outcome]) -> None:
-        for call, outcome in zip(work.calls, outcomes, strict=True):
+    def _settle_all(self, calls: Sequence[Call[Context]], outcomes: Sequence[Outcome]) -> None:
+        for call, outcome in zip(calls, outcomes, strict=True):
             self._settle(call, outcome)
 
-    def _settle(self, call: Call, outcome: Outcome) -> None:
+    def _settle(self, call: Call[Context], outcome: Outcome) -> None:
         """Report the outcome, and let the station's next call come up."""
-        self._pending -= 1
+        self.pending -= 1
         if lane := self._lanes[call.station_id]:
             self._ready.append(lane.popleft())
         else:
@@ -286,9 +269,153 @@ class CallbackRunner:
             message = f"the outcome of station {call.station_id} could not be taken"
             asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
-    def _give_up(self, run: Run, reason: str) -> None:
+    def _give_up(self, run: Run[Context], reason: str) -> None:
         """End a callback that has run out of time. Its outcome doesn't wait for it to listen."""
-        stack = self._executor.give_up(run.waiting) or stack_of(run.coroutine)
+        stack = self.executor.give_up(run.waiting) or stack_of(run.coroutine)
         self._leave(run)
         run.cancel()  # it stays in its task, a zombie, until it has ended
-        self._settle_all(run.call, [out_of_time(reason, stack)] * len(run.call.calls))
+        self._settle_all(run.calls, [out_of_time(reason, stack)] * len(run.calls))
+
+
+# -- many stations in one call ---------------------------------------------------------------------------------------
+
+
+class BatchCallbackRunner(CallbackRunner[Context]):
+    """A `CallbackRunner` for `callback({station_id: module_input})`, which returns `{station_id: result}`.
+
+    It never waits for more stations to come: what is ready goes into a call when there is a place for one, up to
+    `AGG_BATCH_CALLBACK_SIZE` stations. A place, a timeout and overtime are those of a whole call: what ends it fails
+    all of its stations.
+    """
+
+    def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
+        inputs: dict[str, ModuleInput] = {}
+        calls = self._take(inputs)
+        if not calls:
+            return None
+        self.begun = calls
+        started = self._time()
+        try:
+            waiting = (coroutine := self._coroutine(calls, inputs)).send(None)
+        except StopIteration as returned:
+            outcomes = self._outcomes(calls, returned.value)
+        except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is no failure of the worker
+            outcomes = [failed(error)] * len(calls)
+        else:
+            deadlines = [call.deadline for call in calls if call.deadline is not None]
+            run = Run(calls, min(deadlines, default=None), coroutine, waiting, task, started)
+            self._limits.add(run)
+            return run
+        self._timed(calls, perf_counter() - now)
+        self._settle_all(calls, outcomes)
+        return None
+
+    def _take(self, inputs: dict[str, ModuleInput]) -> list[Call[Context]]:
+        """Take what is ready, and settle what does not come to a run of the callback."""
+        calls: list[Call[Context]] = []
+        now, size = self._clock(), self._settings.batch_callback_size
+        left = size + BURST_CALLS
+        while self._ready and len(calls) < size and left:
+            left -= 1
+            call = self._ready.popleft()
+            if call.deadline is not None and now > call.deadline:
+                self._settle(call, LATE)
+                continue
+            try:
+                inputs[call.station_id] = self._module_input(call)
+            except BaseException as error:  # noqa: BLE001 - it fails this station, not those beside it
+                self._settle(call, failed(error))
+            else:
+                calls.append(call)
+        return calls
+
+    def _coroutine(self, calls: Sequence[Call[Context]], inputs: dict[str, ModuleInput]) -> Coroutine[Any, Any, Any]:
+        function = self._encoding(calls) if self._encoded else self._function
+        if self._retries is not None:
+            first = [inputs]
+            return self._retries.call(function, lambda: (first.pop() if first else self._inputs(calls),))
+        awaitable = function(inputs)
+        return awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
+
+    def _inputs(self, calls: Sequence[Call[Context]]) -> dict[str, ModuleInput]:
+        return {call.station_id: self._module_input(call) for call in calls}
+
+    def _outcomes(self, calls: Sequence[Call[Context]], value: Any) -> Sequence[Outcome]:
+        outcomes: Sequence[Outcome]
+        if self._encoded:
+            outcomes, strangers = value
+        else:
+            stations = [call.station_id for call in calls]
+            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes, bare=_bare(calls))
+        if strangers and self._on_strangers is not None:
+            self._on_strangers(strangers)
+        return outcomes
+
+
+def _bare(calls: Sequence[Call[Any]]) -> frozenset[str]:
+    """The stations of those calls that are bare."""
+    return frozenset([call.station_id for call in calls if call.bare])
+
+
+def make_runner(
+    settings: Settings,
+    functions: UserFunctions,
+    *,
+    log: CallbackLog,
+    module_input: Callable[[Call[Context]], ModuleInput],
+    on_outcome: Callable[[Call[Context], Outcome], None],
+    clock: Callable[[], float],
+    max_result_bytes: int,
+    observe: Callable[[str, float], None] | None = None,
+) -> CallbackRunner[Context]:
+    """Make the runner that the settings and the callback ask for, not started; see `CallbackRunner`.
+
+    `log` gets what is wrong with the callback, other than that it fails.
+
+    Raises:
+        FunctionError: the callback has no name under which a process can import it.
+    """
+    kind = BatchCallbackRunner if functions.many else CallbackRunner
+    return kind(
+        make_executor(settings, functions, max_result_bytes=max_result_bytes, on_death=log.process_died),
+        settings,
+        module_input=module_input,
+        on_outcome=on_outcome,
+        clock=clock,
+        max_result_bytes=max_result_bytes,
+        observe=observe,
+        on_strangers=log.not_asked,
+    )
+
+
+def make_executor(
+    settings: Settings, functions: UserFunctions, *, max_result_bytes: int, on_death: Callable[[str], None]
+) -> CallbackExecutor:
+    """Make the executor that `AGG_EXECUTOR` asks for; for `on_death` see `ProcessExecutor`.
+
+    Raises:
+        FunctionError: see `make_runner`.
+    """
+    callback, kind, workers = functions.callback, settings.executor, settings.executor_workers
+    if kind is Executor.AUTO and is_async(callback):
+        return LoopExecutor(callback)
+    if kind is not Executor.PROCESS:
+        own_loops = kind is Executor.THREAD
+        return ThreadExecutor(callback, workers=workers or settings.concurrency, own_loops=own_loops)
+    path = functions.importable_path
+    if path is None:
+        message = (
+            f"{functions.setting}: {functions.name} can't be imported by another process, as AGG_EXECUTOR=process "
+            "needs it; define it with `def` or `async def` at the top of a module"
+        )
+        raise FunctionError(message)
+    job = ChildJob(
+        list(sys.path),
+        path,
+        functions.setting,
+        functions.many,
+        max_result_bytes,
+        logging.getLogger().level,
+        settings.log_format is LogFormat.JSON,
+    )
+    return ProcessExecutor(job, keep=min(settings.concurrency, workers or available_cores()), on_death=on_death)

@@ -16,6 +16,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 from faust.types.auth import CredentialsT
 
+from app.callbacks.tasks import is_from_outside
 from app.settings import Settings, SettingsError
 
 __all__ = [
@@ -132,16 +133,10 @@ def _lost_not_cancelled() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        if _is_from_outside():
+        if is_from_outside(error):
             raise
         message = "the connection was closed while the request was under way"
         raise KafkaConnectionError(message) from error
-
-
-def _is_from_outside() -> bool:
-    """Say whether the current task was cancelled by another: a CancelledError may also come from what it awaits."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 @asynccontextmanager
@@ -170,6 +165,6 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
     finally:
         try:
             await consumer.stop()
-        except asyncio.CancelledError:
-            if _is_from_outside():  # it cancels itself when the broker has gone
+        except asyncio.CancelledError as error:
+            if is_from_outside(error):  # it cancels itself when the broker has gone
                 raise

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from app.callbacks.factory import make_runner
 from app.callbacks.handlers import ResultHandler, StationResultHandler
+from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import Call, CallbackRunner, ModuleInput
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.runner import CallbackRunner, ModuleInput, make_runner
 from app.inputs.alignment import Alignment
 from app.messages.message import Clock, Sender
 from app.messages.output import OutputId
@@ -29,7 +28,7 @@ from app.pipeline.splitting.flow_control import OpenBatches
 from app.pipeline.splitting.pacing import Pacer
 from app.pipeline.splitting.splitter import Splitter, SplitterConfig
 from app.pipeline.splitting.transit import Transit
-from app.pipeline.stations.agent import StationAgent
+from app.pipeline.stations.agent import StationAgent, StationCall, StationWork
 from app.pipeline.stations.context import StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, PassThroughConfig
@@ -100,27 +99,13 @@ def build_pipeline(
 def _result_handler(shared: Shared, functions: UserFunctions) -> ResultHandler | None:
     if functions.result_handler is None:
         return None
-    settings = shared.settings
-    return ResultHandler(
-        functions.result_handler,
-        name=settings.result_handler or "result_handler",
-        sender=shared.sender,
-        timeout=settings.handler_timeout,
-        retries=settings.handler_retries,
-    )
+    return ResultHandler(functions.result_handler, shared.settings, shared.sender)
 
 
 def _station_handler(shared: Shared, functions: UserFunctions) -> StationResultHandler | None:
     if functions.station_result_handler is None:
         return None
-    settings = shared.settings
-    return StationResultHandler(
-        functions.station_result_handler,
-        name=settings.station_result_handler or "station_result_handler",
-        timeout=settings.handler_timeout,
-        retries=settings.handler_retries,
-        concurrency=settings.concurrency,
-    )
+    return StationResultHandler(functions.station_result_handler, shared.settings)
 
 
 def _publisher(
@@ -155,8 +140,8 @@ def _stations(
     settings, clock = shared.settings, shared.clock
 
     def runner(
-        module_input: Callable[[Call], ModuleInput], on_outcome: Callable[[Call, Outcome], None]
-    ) -> CallbackRunner:
+        module_input: Callable[[StationCall], ModuleInput], on_outcome: Callable[[StationCall, Outcome], None]
+    ) -> CallbackRunner[StationWork]:
         return make_runner(
             settings,
             functions,

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import orjson
 
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.loading import UserFunctions
 from app.messages.message import Clock, InMessage, OutMessage
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces

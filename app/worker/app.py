@@ -16,8 +16,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import Producer
 from yarl import URL
 
-from app.callbacks.loading import FunctionError
-from app.callbacks.user_functions import UserFunctions, find_functions
+from app.callbacks.loading import FunctionError, UserFunctions, find_functions
 from app.kafka.client import survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
 from app.kafka.delivery import Fetched, Intake

@@ -21,10 +21,9 @@ from enum import Enum, auto
 from types import FrameType
 from typing import Final
 
-from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.handlers import HandlerCalls
-from app.callbacks.runner import CallbackRunner
-from app.callbacks.suspension import Suspended
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner
+from app.callbacks.scheduler import Run
 from app.observability.log_lines import Line, Shown, Throttle, names, printable, tell
 from app.settings import Settings
 from app.worker.watchdog import patience_of
@@ -180,7 +179,7 @@ def place_of(frame: FrameType) -> str:
 
 # The functions of ours that run the user's: the first step of a callback, its others, and a result handler.
 _BEGIN: Final = frozenset({CallbackRunner._begin.__code__, BatchCallbackRunner._begin.__code__})
-_GO_ON: Final = Suspended.__await__.__code__
+_GO_ON: Final = Run.__await__.__code__
 _HANDLE: Final = HandlerCalls.attempt.__code__
 
 
@@ -210,13 +209,13 @@ def user_call(stack: Sequence[FrameType], callback: str) -> UserCall | None:
         code = frame.f_code
         if code in _BEGIN or code is _GO_ON:
             own = frame.f_locals["self"]
-            work = own.begun if code in _BEGIN else own.call
-            if work is None:
+            calls = own.begun if code in _BEGIN else own.calls
+            if not calls:
                 return None
-            stations = [call.station_id for call in work.calls]
+            stations = [call.station_id for call in calls]
             about = names(stations, len(stations)) if len(stations) > 1 else printable(f"station {stations[0]}")
-            return UserCall(callback, about, work)
+            return UserCall(callback, about, calls)
         if code is _HANDLE:
-            calls: HandlerCalls = frame.f_locals["self"]
-            return UserCall(calls.name, printable(frame.f_locals["about"]), frame)
+            handler: HandlerCalls = frame.f_locals["self"]
+            return UserCall(handler.name, printable(frame.f_locals["about"]), frame)
     return None

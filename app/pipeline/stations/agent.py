@@ -27,7 +27,7 @@ from tables.context import Record
 from tables.model.enums import Code
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["StationAgent"]
+__all__ = ["StationAgent", "StationCall", "StationWork"]
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
@@ -62,13 +62,19 @@ class _Job:
     started: float | None = None
 
 
+StationWork = _Job | SingleStation
+StationCall = Call[StationWork]
+
+
 class StationAgent:
     """Feeds the callback runner and hands its outcomes on. One per worker, over all partitions that it owns."""
 
     def __init__(
         self,
         *,
-        make_runner: Callable[[Callable[[Call], ModuleInput], Callable[[Call, Outcome], None]], CallbackRunner],
+        make_runner: Callable[
+            [Callable[[StationCall], ModuleInput], Callable[[StationCall, Outcome], None]], CallbackRunner[StationWork]
+        ],
         gatherer: OutcomeGatherer,
         alignment: Alignment,
         partitioner: Partitioner,
@@ -192,8 +198,8 @@ class StationAgent:
             return pace
         return Pace(waited if runner.upcoming is None else max(waited, pace.lag), pace.rate)
 
-    def _module_input(self, call: Call) -> ModuleInput:
-        job: _Job | SingleStation = call.context
+    def _module_input(self, call: StationCall) -> ModuleInput:
+        job = call.context
         if isinstance(job, _Job):
             self._waited = min(self._waited, self._clock() - job.group.opened_at)
         topic = job.group.source.topic
@@ -206,8 +212,8 @@ class StationAgent:
             job.module_input = module_input
         return module_input
 
-    def _on_outcome(self, call: Call, outcome: Outcome) -> None:
-        job: _Job | SingleStation = call.context
+    def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
+        job = call.context
         self.settled += 1
         if job.group.trace is not None:
             self._trace(job.group.trace, call.station_id, outcome, job.started)

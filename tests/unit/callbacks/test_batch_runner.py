@@ -153,7 +153,7 @@ def test_any_mapping_and_numpy_values_are_fine_and_a_bad_value_fails_its_station
 
 
 def test_input_that_can_not_be_aligned_fails_its_station_before_the_call() -> None:
-    def module_input(call: Call) -> ModuleInput:
+    def module_input(call: Call[Any]) -> ModuleInput:
         if call.station_id == "bad":
             message = "ragged"
             raise ValueError(message)
@@ -227,9 +227,9 @@ def test_a_call_is_in_overtime_from_the_earliest_deadline_of_its_stations() -> N
             bench.submit("C")
             bench.submit("D", deadline=20)
             await asyncio.sleep(3.9)
-            assert (len(model.calls), bench.runner.overtime) == (1, 0)
+            assert (len(model.calls), bench.overtime()) == (1, 0)
             await asyncio.sleep(0.2)
-            assert (model.calls[1:], bench.runner.overtime) == ([["D"]], 1)
+            assert (model.calls[1:], bench.overtime()) == ([["D"]], 1)
             await bench.until(4)
             assert bench.times == pytest.approx([10, 10, 10, 14], abs=0.1)
 
@@ -267,7 +267,7 @@ def test_a_def_for_many_runs_in_a_thread(kind: Executor) -> None:
             bench.submit("A", "B", "C")
             outcomes = await bench.until(3)
             assert [value_of(outcomes[station])["result"] for station in "ABC"] == ["A", "B", "C"]
-            await condition(lambda: bench.runner.busy_workers == 0)
+            await condition(lambda: bench.busy() == 0)
             assert all(0.01 <= seconds < 5 for seconds in times.values())
             assert sorted(times) == ["A", "B", "C"]
 
