@@ -1,0 +1,71 @@
+"""What asyncio lacks for tasks: an owner of those that run in the background, and who it is that cancels one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any
+
+__all__ = ["TaskSet", "ended", "is_from_outside"]
+
+
+class TaskSet:
+    """Owns the background tasks of one part: holds them while they run, and ends them.
+
+    It knows nothing of what they raise: what is started in it handles its own errors.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[asyncio.Task[None]]:
+        return iter(self._tasks)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run the coroutine in a task on the loop that runs now."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def cancel(self, grace: float = 0.0, *, patience: float | None = None) -> None:
+        """Let the tasks end by themselves, cancel those that don't, and wait until they are gone.
+
+        The task that calls this is left alone. Tasks that are started meanwhile are ended, too, those of the last
+        moment excepted if the patience is over.
+
+        Args:
+            grace: seconds for ending by themselves; 0: all are cancelled at once.
+            patience: seconds that cancelled tasks get, as one may ignore it; None: for as long as it takes.
+        """
+        if grace:
+            await ended(self._tasks, grace)
+        own = asyncio.current_task()
+        while tasks := self._tasks - {own}:
+            for task in tasks:
+                task.cancel()
+            await ended(tasks, patience)
+            if patience is not None:
+                return
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]], seconds: float | None) -> None:
+    """Wait until the tasks have ended, but no longer than that many seconds, and never for the own task."""
+    others = [task for task in tasks if task is not asyncio.current_task()]
+    if others:
+        await asyncio.wait(others, timeout=seconds)
+
+
+def is_from_outside(error: BaseException) -> bool:
+    """Return whether an exception ends the current task because somebody else wants that; then it is to be passed on.
+
+    That is a CancelledError in a task that was asked to cancel, and the GeneratorExit of a coroutine that is closed.
+    Any other CancelledError comes from what the task awaits: a library or a user's function ended itself.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, GeneratorExit)
