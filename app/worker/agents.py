@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.kafka.delivery import Intake
 from app.messages.message import Delivery
-from app.pipeline.agents import Agent, agents_of
+from app.pipeline.build import Agent, agents_of
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp

@@ -27,9 +27,8 @@ from app.observability.counters import Metrics
 from app.observability.log_lines import Line, tell
 from app.observability.statistics import Statistics
 from app.observability.tracing import Traces
-from app.pipeline.build import build_pipeline
-from app.pipeline.pipeline import Pipeline
-from app.pipeline.rules import timeouts_of
+from app.pipeline.build import Pipeline, build_pipeline, timeouts_of
+from app.pipeline.ports import Backend
 from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings, SettingsError
 from app.web.server import WebServer
@@ -126,13 +125,15 @@ class AggregatorApp(faust.App):
         self._pipeline = build_pipeline(
             self.settings,
             functions,
-            sender=sender,
-            store=TableState(self.state_tables, sender),
+            Backend(
+                sender,
+                TableState(self.state_tables, sender),
+                find_outputs=partial(find_outputs, self.settings),
+                find_sources=partial(find_sources, self.settings),
+                output_partitions=partitions,
+                output_limit=largest,
+            ),
             clock=time.time,
-            output_partitions=partitions,
-            output_limit=largest,
-            find_outputs=partial(find_outputs, self.settings),
-            find_sources=partial(find_sources, self.settings),
             on_error=self.fail,
             statistics=self.statistics,
             traces=self._traces,

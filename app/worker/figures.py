@@ -14,7 +14,7 @@ from app.kafka.topics import changelog_topic
 from app.messages.message import InMessage
 from app.observability.prometheus import Now, expose, metrics_registry
 from app.observability.statistics import oldest_open_age, open_batches
-from app.pipeline.agents import TopicKind
+from app.pipeline.build import TopicKind
 from tables.storage.records import Table
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import field
-from zoneinfo import ZoneInfo
 
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Record
 from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
@@ -17,33 +16,19 @@ from app.messages.frames import StationGroup, encode_group, encode_station
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import station_trace
-from app.observability.batch_log import BatchLog
-from app.observability.counters import Metrics
-from app.observability.tracing import SourceTrace, Traces
+from app.observability.tracing import SourceTrace
 from app.pipeline.dead_letters import TOO_LARGE_BYTES, DeadLetters
-from app.pipeline.splitting.flow_control import OpenBatches
-from app.pipeline.splitting.pacing import Pacer
-from app.pipeline.splitting.transit import Transit
+from app.pipeline.ports import Telemetry
+from app.pipeline.splitting.flow_control import FlowControl
+from app.settings import Settings
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.model.fast_dataclass import dataclass
 from tables.model.timeouts import TimeoutPolicy
 
-__all__ = ["Splitter", "SplitterConfig"]
+__all__ = ["Splitter"]
 
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
-
-
-@dataclass(frozen=True, slots=True)
-class SplitterConfig:
-    """What the splitter goes by. Times in seconds."""
-
-    station_events_topic: str
-    batch_events_topic: str
-    passthrough_topics: frozenset[str]
-    envelope_keys: tuple[str, ...]
-    timezone: ZoneInfo
-    max_batch_age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +69,31 @@ class Splitter:
 
     def __init__(
         self,
-        config: SplitterConfig,
+        settings: Settings,
         *,
         sender: Sender,
-        dead_letters: DeadLetters,
         partitioner: Partitioner,
         timeouts: TimeoutPolicy,
-        open_batches: OpenBatches,
-        pacer: Pacer,
-        transit: Transit,
+        flow: FlowControl,
         clock: Clock,
-        log: BatchLog,
-        metrics: Metrics,
-        traces: Traces,
+        telemetry: Telemetry,
     ) -> None:
-        self._config = config
+        self._station_events_topic = settings.station_events_topic
+        self._batch_events_topic = settings.batch_events_topic
+        self._passthrough_topics = frozenset(settings.passthrough_topics)
+        self._envelope_keys = settings.envelope_keys
+        self._timezone = settings.timezone
+        self._max_batch_age = settings.max_batch_age
         self._sender = sender
-        self._dead_letters = dead_letters
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._partition_of = partitioner
         self._timeouts = timeouts
-        self._open_batches = open_batches
-        self._pacer = pacer
-        self._transit = transit
+        self._flow = flow
+        self._open_batches = flow.open_batches
         self._clock = clock
-        self._log = log
-        self._metrics = metrics
-        self._traces = traces
+        self._log = telemetry.log
+        self._metrics = telemetry.statistics.metrics
+        self._traces = telemetry.traces
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Split messages in their order, and acknowledge each when all that was made of it is stored.
@@ -119,7 +103,7 @@ class Splitter:
         share, most = _Share(), 0
         for delivery in deliveries:
             if not share.deliveries:
-                most = await self._pacer.next_share()
+                most = await self._flow.next_share()
             read = self._read(delivery.message)
             if self._must_wait(read):
                 await self._store(share)
@@ -145,12 +129,12 @@ class Splitter:
         if not share.deliveries:
             return
         frames = self._station_frames(share.splits, share.letters)
-        await self._sender.send([*share.letters, *self._opens(share.splits)])
+        opens = self._batch_frames([split.event for split in share.splits if split.event is not None])
+        await self._sender.send([*share.letters, *opens])
         offsets = await self._sender.send(frames)
-        now = self._clock()
         for frame, offset in zip(frames, offsets, strict=True):
-            if frame.topic == self._config.station_events_topic and frame.partition is not None:
-                self._transit.sent(frame.partition, offset, share.stations / len(frames), now)
+            if frame.topic == self._station_events_topic and frame.partition is not None:
+                self._flow.sent(frame.partition, offset, share.stations / len(frames))
         self._metrics.source_messages += len(share.deliveries)
         for trace in share.traces:
             trace.end()
@@ -158,23 +142,22 @@ class Splitter:
             delivery.ack()
 
     def _must_wait(self, read: _Read) -> bool:
-        """Whether a message may open a batch for which there is no room. A replayed one opens none."""
+        """Return whether a message would open a batch for which there is no room; a replayed one opens none."""
         if read.batch_id is None or not read.stations or read.overrides.replayed:
             return False
         return not self._open_batches.has_room(read.batch_id)
 
     def _read(self, message: InMessage) -> _Read:
-        config = self._config
         trace = self._traces.begin(message)
         source = Source(message.topic, message.partition, message.offset)
-        passed_through = message.topic in config.passthrough_topics
-        overrides = read_overrides(() if passed_through else message.headers, max_age=config.max_batch_age)
+        passed_through = message.topic in self._passthrough_topics
+        overrides = read_overrides(() if passed_through else message.headers, max_age=self._max_batch_age)
         try:
             batch = parse_message(
                 message.value,
                 topic=message.topic,
-                envelope_keys=config.envelope_keys,
-                timezone=config.timezone,
+                envelope_keys=self._envelope_keys,
+                timezone=self._timezone,
                 id_keys=CONTEXT_ID_KEYS if passed_through else STATION_ID_KEYS,
             )
         except BadMessage as error:
@@ -230,20 +213,19 @@ class Splitter:
             self._log.timeout(stations, timeout)
         return timeout
 
-    def _opens(self, splits: Sequence[_Split]) -> list[OutMessage]:
-        by_partition: dict[int, list[Open]] = {}
-        for split in splits:
-            if split.event is not None:
-                by_partition.setdefault(self._partition_of(split.event.batch_id), []).append(split.event)
+    def _batch_frames(self, events: Iterable[BatchEvent]) -> list[OutMessage]:
+        by_partition: dict[int, list[BatchEvent]] = {}
+        for event in events:
+            by_partition.setdefault(self._partition_of(event.batch_id), []).append(event)
         return [
             frame
-            for partition, events in by_partition.items()
-            for frame in event_frames(self._config.batch_events_topic, partition, events)
+            for partition, group in by_partition.items()
+            for frame in event_frames(self._batch_events_topic, partition, group)
         ]
 
     def _station_frames(self, splits: Sequence[_Split], letters: list[OutMessage]) -> list[OutMessage]:
-        packer = StationPacker(self._config.station_events_topic)
-        refused: dict[int, list[BatchEvent]] = {}
+        packer = StationPacker(self._station_events_topic)
+        refused: list[BatchEvent] = []
         for split in splits:
             head = encode_group(split.group)
             for station_id, records in split.stations.items():
@@ -254,21 +236,15 @@ class Splitter:
                 now, error = self._traces.now(), _too_large(station_id, station)
                 self._traces.station(split.group.trace, station_id, Code.FAILED, error, now)
                 if split.event is None:
-                    letters.append(self._too_large_letter(split.group, station_id, station))
+                    letters.append(self._too_large_letter(split.group, station_id, station, error))
                 else:
-                    partition = self._partition_of(split.event.batch_id)
-                    refused.setdefault(partition, []).append(
-                        self._refused(split.event, split.group.key, station_id, station)
-                    )
-        frames = packer.take()
-        for partition, events in refused.items():
-            frames += event_frames(self._config.batch_events_topic, partition, events)
-        return frames
+                    refused.append(_refused(split.event, split.group.key, station_id, station, error))
+        return packer.take() + self._batch_frames(refused)
 
-    def _too_large_letter(self, group: StationGroup, station_id: str, station: bytes) -> OutMessage:
+    def _too_large_letter(self, group: StationGroup, station_id: str, station: bytes, error: str) -> OutMessage:
         return self._dead_letters.letter(
             Reason.TOO_LARGE,
-            _too_large(station_id, station),
+            error,
             value=station,
             key=group.key,
             failed_at=group.opened_at,
@@ -277,15 +253,13 @@ class Splitter:
             trace=station_trace(group.trace, station_id),
         )
 
-    @staticmethod
-    def _refused(event: Open, key: bytes | None, station_id: str, station: bytes) -> Arrived:
-        """A station whose records no internal message can carry has failed, before any callback."""
-        error = _too_large(station_id, station)
-        value = station[:TOO_LARGE_BYTES].decode(errors="ignore")
-        letter = FailureLetter(value, key, error, too_large=True)
-        return Arrived(
-            event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter}, event.trace
-        )
+
+def _refused(event: Open, key: bytes | None, station_id: str, station: bytes, error: str) -> Arrived:
+    """A station whose records no internal message can carry has failed, before any callback."""
+    letter = FailureLetter(station[:TOO_LARGE_BYTES].decode(errors="ignore"), key, error, too_large=True)
+    return Arrived(
+        event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter}, event.trace
+    )
 
 
 def _too_large(station_id: str, station: bytes) -> str:
