@@ -7,40 +7,47 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from app.callbacks.batch_runner import BatchCallbackRunner
-from app.callbacks.executors.base import CallbackExecutor, make_executor
+from app.callbacks.executors.base import CallbackExecutor
 from app.callbacks.executors.processes import ProcessExecutor
+from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import Call, CallbackRunner, ModuleInput
+from app.callbacks.runner import BatchCallbackRunner, Call, CallbackRunner, ModuleInput, make_executor
+from app.settings import Settings
 from tables.model.enums import Code
 from tests.virtual_time import EPOCH, unix_now
 
 
 class Bench:
-    """A runner and what has come out of it; one for many stations in a call if it is given their `size`."""
+    """A runner and what has come out of it; one for many stations in a call if it is given their `size`.
+
+    Options are fields of `Settings` (the executor's `kind` and `workers` under these names), and what a runner takes.
+    """
 
     def __init__(self, callback: Callable[..., Any] | ProcessExecutor, **options: Any) -> None:
-        self.outcomes: list[tuple[Call, Outcome]] = []
+        self.outcomes: list[tuple[Call[Any], Outcome]] = []
         self.times: list[float] = []
         self.strangers: list[str] = []
         self.reports: list[dict[str, Any]] = []  # what the loop was told of errors that nobody has caught
         self._changed = asyncio.Event()
-        options.setdefault("module_input", lambda call: {"of": call.station_id})
-        options.setdefault("clock", unix_now)
+        names = {"size": "batch_callback_size", "kind": "executor", "workers": "executor_workers"}
+        given = {names.get(name, name): value for name, value in options.items()}
+        settings = Settings(**{name: given.pop(name) for name in given.keys() & Settings.model_fields.keys()})
+        parts: dict[str, Any] = {
+            "module_input": lambda call: {"of": call.station_id},
+            "clock": unix_now,
+            "max_result_bytes": 16 * 1024 * 1024,
+            "on_outcome": self._take,
+            "on_strangers": self.strangers.extend,
+        } | given
         executor: CallbackExecutor
         if isinstance(callback, ProcessExecutor):
             executor = callback
         else:
-            own = {name: options.pop(name) for name in ("kind", "workers") if name in options}
-            executor = make_executor(callback, concurrency=options.get("concurrency", 64), **own)
-        options["on_outcome"] = self._take
-        self.runner = (
-            BatchCallbackRunner(executor, on_strangers=self.strangers.extend, **options)
-            if "size" in options
-            else CallbackRunner(executor, **options)
-        )
+            executor = make_executor(settings, UserFunctions(callback), max_result_bytes=0, on_death=lambda _: None)
+        kind = BatchCallbackRunner if "size" in options else CallbackRunner
+        self.runner: CallbackRunner[Any] = kind(executor, settings, **parts)
 
-    def _take(self, call: Call, outcome: Outcome) -> None:
+    def _take(self, call: Call[Any], outcome: Outcome) -> None:
         self.outcomes.append((call, outcome))
         self.times.append(asyncio.get_running_loop().time())
         self._changed.set()
@@ -68,6 +75,10 @@ class Bench:
 
     def stations(self) -> list[str]:
         return [call.station_id for call, _ in self.outcomes]
+
+    def busy(self) -> int:
+        """Calls that run in threads or processes and are awaited."""
+        return len(self.runner.executor.calls)
 
 
 def value_of(outcome: Outcome) -> Any:

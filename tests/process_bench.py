@@ -34,7 +34,7 @@ class Pool:
 
     def pids(self) -> list[int]:
         """The processes that are not gone."""
-        return [child.pid for child in self.executor._there]
+        return [child.pid for child in self.executor._living]
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
@@ -44,5 +44,5 @@ async def eventually(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def module_input_of(call: Call) -> ModuleInput:
+def module_input_of(call: Call[Any]) -> ModuleInput:
     return {"of": call.station_id, "power": [1.0, 3.0], "seconds": 0.3, "file": call.context}

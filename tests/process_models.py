@@ -80,6 +80,7 @@ KINDS: dict[str, Callable[[ModuleInput], Any]] = {
     "slow": lambda module_input: time.sleep(module_input["seconds"]),
     "unjson": lambda _: {"x": object()},
     "none": lambda _: None,
+    "modules": lambda _: sorted({name.partition(".")[0] for name in sys.modules}),
     "numpy": _numpy,
 }
 

@@ -7,7 +7,9 @@ clock moves it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,17 +17,220 @@ from typing import Any
 import orjson
 from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential
 
-from app.callbacks.loading import ContextBy, OutOfTimeError, ThreadCaller, is_async, takes_context, time_limit
+from app.callbacks.executors.threads import ThreadPool
+from app.callbacks.loading import ContextBy, is_async, takes_context
 from app.callbacks.outcome import failed, json_bytes
+from app.callbacks.tasks import is_from_outside
 from app.messages.message import Headers, OutMessage, Sender
 from app.messages.output import meta_of
 from app.messages.trace_context import handler_trace, trace_headers
+from app.settings import Settings
 from tables.model.events import Decision
 from tables.storage.records import Prepared
 
-__all__ = ["HandlerCalls", "HandlerContext", "ResultHandler", "StationResultHandler"]
+__all__ = [
+    "HandlerCalls",
+    "HandlerContext",
+    "OutOfTimeError",
+    "ResultHandler",
+    "StationResultHandler",
+    "ThreadCaller",
+    "time_limit",
+]
 
 FIRST_BACKOFF = 0.5
+
+# A handler and the arguments of one call, made anew for each attempt.
+MakeCall = Callable[[], tuple[Callable[..., Any], Sequence[Any]]]
+
+
+# -- one call within a time limit ------------------------------------------------------------------------------------
+
+
+class OutOfTimeError(TimeoutError):
+    """A call did not end within its time limit. A TimeoutError of the function's own is not one."""
+
+
+@contextlib.asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[None]:
+    """End what stands in it after so many seconds, and contain what must not get out of a user's function.
+
+    Raises:
+        OutOfTimeError: the time is up.
+        RuntimeError: it raised SystemExit, KeyboardInterrupt, a cancellation of its own or the like.
+        Exception: what it raised.
+    """
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise OutOfTimeError from error
+        raise
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_from_outside(error):
+            raise
+        raise _contained_error(error) from error
+
+
+class ThreadCaller(ThreadPool):
+    """Calls `def` functions in a few daemon threads of its own, each call with a time limit."""
+
+    def __init__(self, name: str = "function", *, size: int = 8) -> None:
+        """No thread is started before the first call.
+
+        Args:
+            name: of the threads.
+            size: calls at once; further ones wait, and their time limit starts when their turn comes.
+        """
+        super().__init__(name, keep=size)
+        self._places = asyncio.Semaphore(size)
+
+    async def call(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:  # noqa: ASYNC109 - part of the call
+        """Call the function in a thread; if it returns an awaitable, await that here.
+
+        Args:
+            function: what to call.
+            args: with what.
+            timeout: seconds from the start of the call.
+
+        Raises:
+            OutOfTimeError: it has not returned by then; its thread is abandoned and replaced.
+            RuntimeError: it raised SystemExit, KeyboardInterrupt or the like, which must not end the worker.
+            Exception: what the function raised.
+        """
+        async with self._places, time_limit(timeout):
+            value = await self.run(_contained, function, args)
+            return await value if inspect.isawaitable(value) else value
+
+
+def _contained(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    try:
+        return function(*args)
+    except Exception:
+        raise
+    except BaseException as error:
+        raise _contained_error(error) from error
+
+
+def _contained_error(error: BaseException) -> RuntimeError:
+    return RuntimeError(f"the function raised {failed(error).value}, which must not end the worker")
+
+
+# -- handlers --------------------------------------------------------------------------------------------------------
+
+
+class HandlerCalls:
+    """A handler of the user's that is called again when it fails, each call bounded in time.
+
+    Attributes:
+        name: the value of its setting, for errors.
+        threads: where it is called if it is a `def`.
+    """
+
+    def __init__(self, handler: Callable[..., Any], settings: Settings, *, name: str, threads: ThreadCaller) -> None:
+        """No call is made yet.
+
+        Args:
+            handler: the user's, `def` or `async def`.
+            settings: `AGG_HANDLER_TIMEOUT`, in seconds, and `AGG_HANDLER_RETRIES`.
+            name: see above.
+            threads: see above.
+        """
+        self.name = name
+        self.threads = threads
+        self._handler = handler
+        self._timeout = settings.handler_timeout
+        self._attempts = settings.handler_retries + 1
+        self._async = is_async(handler)
+
+    async def answer(self, call: MakeCall, about: str) -> Prepared:
+        """Return the JSON of what the handler returns, nothing, or the last error.
+
+        Args:
+            call: makes the function and its arguments, anew for each attempt.
+            about: the batch or station that it is called for, for an error.
+        """
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_exponential(multiplier=FIRST_BACKOFF),
+            sleep=asyncio.sleep,
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    payload = await self.attempt(call, about)
+        except Exception as error:  # noqa: BLE001 - whatever the user's handler raises becomes a dead letter
+            outcome = failed(error)
+            return Prepared(None, outcome.traceback or outcome.value)
+        return Prepared(payload)
+
+    async def attempt(self, call: MakeCall, about: str) -> str | None:
+        """Return the JSON of what one call returns, or None; raise what the handler raises."""
+        handler, arguments = call()
+        try:
+            if self._async:
+                async with time_limit(self._timeout):
+                    payload = await handler(*arguments)
+            else:
+                payload = await self.threads.call(handler, *arguments, timeout=self._timeout)
+        except OutOfTimeError as error:
+            message = f"{self.name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
+            raise TimeoutError(message) from error
+        return None if payload is None else json_bytes(payload).decode()
+
+    def close(self) -> None:
+        """Let its threads end."""
+        self.threads.close()
+
+
+class ResultHandler(HandlerCalls):
+    """Calls `handler(batch_id, batch_results_list[, context])` for a batch that is decided."""
+
+    def __init__(self, handler: Callable[..., Any], settings: Settings, sender: Sender) -> None:
+        """No call is made yet; `sender` sends what the handler publishes through its context."""
+        name = settings.result_handler or "result_handler"
+        super().__init__(handler, settings, name=name, threads=ThreadCaller("result-handler"))
+        self._sender = sender
+        self._context_by = takes_context(handler)
+
+    async def __call__(self, decision: Decision) -> Prepared:
+        """Return what is to be published: the handler's payload, nothing, or a dead letter with the last error."""
+        return await self.answer(partial(self._call, decision), f"batch {decision.batch_id}")
+
+    def _call(self, decision: Decision) -> tuple[Callable[..., Any], Sequence[Any]]:
+        arguments = [decision.batch_id, orjson.loads(b"[%b]" % ",".join(decision.results).encode())]
+        if self._context_by is ContextBy.NOTHING:
+            return self._handler, arguments
+        headers = trace_headers(handler_trace(decision))
+        meta = orjson.loads(orjson.dumps(meta_of(decision)))
+        context = HandlerContext(meta, self._sender, asyncio.get_running_loop(), headers)
+        if self._context_by is ContextBy.POSITION:
+            return self._handler, [*arguments, context]
+        return partial(self._handler, context=context), arguments
+
+
+class StationResultHandler(HandlerCalls):
+    """Calls `handler(station_id, module_input, result)` for a pass-through station."""
+
+    def __init__(self, handler: Callable[..., Any], settings: Settings) -> None:
+        """No call is made yet; as many `def` calls run at once as `AGG_CONCURRENCY` says."""
+        name = settings.station_result_handler or "station_result_handler"
+        threads = ThreadCaller("station-result-handler", size=settings.concurrency)
+        super().__init__(handler, settings, name=name, threads=threads)
+
+    async def __call__(self, station_id: str, module_input: dict[str, Any], result: str) -> Prepared:
+        """Return what is to be published for a station whose callback has returned the value with the JSON `result`."""
+        return await self.answer(
+            lambda: (self._handler, (station_id, module_input, orjson.loads(result))), f"station {station_id}"
+        )
+
+
+# -- a batch handler's context ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,115 +276,6 @@ class _Sent:
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()
-
-
-class HandlerCalls:
-    """Calls a handler of the user's: again when it fails, each call bounded in time."""
-
-    def __init__(
-        self, handler: Callable[..., Any], *, name: str, timeout: float, retries: int, threads: ThreadCaller
-    ) -> None:
-        self.name = name
-        self._timeout = timeout
-        self._attempts = retries + 1
-        self._async = is_async(handler)
-        self._threads = threads
-
-    async def answer(self, call: Callable[[], tuple[Callable[..., Any], Sequence[Any]]], about: str) -> Prepared:
-        """The JSON of what it returns, nothing, or the last error.
-
-        Args:
-            call: makes the function and its arguments, anew for each attempt.
-            about: what it is called for, for an error.
-        """
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._attempts),
-            wait=wait_exponential(multiplier=FIRST_BACKOFF),
-            sleep=asyncio.sleep,
-            reraise=True,
-        )
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    payload = await self.attempt(call, about)
-        except Exception as error:  # noqa: BLE001 - whatever the user's handler raises becomes a dead letter
-            outcome = failed(error)
-            return Prepared(None, outcome.traceback or outcome.value)
-        return Prepared(payload)
-
-    async def attempt(self, call: Callable[[], tuple[Callable[..., Any], Sequence[Any]]], about: str) -> str | None:
-        """The JSON of what one call returns, or None; it raises what the handler raises."""
-        handler, arguments = call()
-        try:
-            if self._async:
-                async with time_limit(self._timeout):
-                    payload = await handler(*arguments)
-            else:
-                payload = await self._threads.call(handler, *arguments, timeout=self._timeout)
-        except OutOfTimeError as error:
-            message = f"{self.name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
-            raise TimeoutError(message) from error
-        return None if payload is None else json_bytes(payload).decode()
-
-
-class ResultHandler:
-    """Calls `handler(batch_id, batch_results_list[, context])`, at most `retries` times more when it fails."""
-
-    def __init__(self, handler: Callable[..., Any], *, name: str, sender: Sender, timeout: float, retries: int) -> None:
-        self._handler = handler
-        self._sender = sender
-        self._context_by = takes_context(handler)
-        self.threads = ThreadCaller("result-handler")
-        self._calls = HandlerCalls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
-
-    async def __call__(self, decision: Decision) -> Prepared:
-        """What is to be published: the handler's payload, nothing, or a dead letter with the last error."""
-        return await self._calls.answer(partial(self._call, decision), f"batch {decision.batch_id}")
-
-    def _call(self, decision: Decision) -> tuple[Callable[..., Any], Sequence[Any]]:
-        arguments = [decision.batch_id, orjson.loads(b"[%b]" % ",".join(decision.results).encode())]
-        if self._context_by is ContextBy.NOTHING:
-            return self._handler, arguments
-        headers = trace_headers(handler_trace(decision))
-        meta = orjson.loads(orjson.dumps(meta_of(decision)))
-        context = HandlerContext(meta, self._sender, asyncio.get_running_loop(), headers)
-        if self._context_by is ContextBy.POSITION:
-            return self._handler, [*arguments, context]
-        return partial(self._handler, context=context), arguments
-
-    def close(self) -> None:
-        """Let its threads end."""
-        self.threads.close()
-
-
-class StationResultHandler:
-    """Calls `handler(station_id, module_input, result)` for a pass-through station, bounded in the same way."""
-
-    def __init__(
-        self, handler: Callable[..., Any], *, name: str, timeout: float, retries: int, concurrency: int
-    ) -> None:
-        """No call is made yet.
-
-        Args:
-            handler: the user's, `def` (called in threads) or `async def`.
-            name: of its setting's value, for errors.
-            timeout: of one call, in seconds.
-            retries: further calls when it fails.
-            concurrency: `def` calls at once.
-        """
-        self._handler = handler
-        self.threads = ThreadCaller("station-result-handler", size=concurrency)
-        self._calls = HandlerCalls(handler, name=name, timeout=timeout, retries=retries, threads=self.threads)
-
-    async def __call__(self, station_id: str, module_input: dict[str, Any], result: str) -> Prepared:
-        """What is to be published for a station whose callback has returned the value with the JSON `result`."""
-        return await self._calls.answer(
-            lambda: (self._handler, (station_id, module_input, orjson.loads(result))), f"station {station_id}"
-        )
-
-    def close(self) -> None:
-        """Let its threads end."""
-        self.threads.close()
 
 
 def _bytes_of(value: object) -> bytes | None:

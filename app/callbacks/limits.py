@@ -1,64 +1,30 @@
-"""How long callbacks may run: those that wait for something, watched by one timer."""
+"""How long callbacks may run, and how often: time limits of those that have suspended, and further calls after errors.
+
+The library Tenacity, which retries result handlers, makes objects of its own for each call and looks at the processor's
+clock. A callback runs for each station, and on the event loop's time, which a test driver moves: hence `Retries`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic
 
-from app.callbacks.suspension import Suspended
+from app.callbacks.scheduler import Context, Run
+from app.callbacks.tasks import is_from_outside
+from app.settings import Settings
 
-__all__ = ["Call", "Run", "TimeLimits", "Work", "bare_of"]
+__all__ = ["FIRST_BACKOFF", "LONGEST_BACKOFF", "Retries", "TimeLimits"]
 
 _LOOK_EVERY = 0.05  # seconds between two looks: the wall clock may be set, and callbacks come
 _LOOK_SOONEST = 0.001  # what is due within this is due
 
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One station's turn.
-
-    Attributes:
-        station_id: calls of one station run one at a time, in the order of their submission.
-        deadline: Unix seconds, the batch's as it was when its message was split; None where there is no batch.
-        context: the caller's own; it is handed back untouched.
-        bare: the outcome's value is to be what the callback has returned as it is, without the station's id.
-    """
-
-    station_id: str
-    deadline: float | None
-    context: Any
-    bare: bool = False
-
-    @property
-    def calls(self) -> tuple[Call]:
-        """Itself: see `Work`."""
-        return (self,)
+FIRST_BACKOFF: Final = 0.1  # seconds between the first call and the second; it doubles with each further call
+LONGEST_BACKOFF: Final = 5.0
 
 
-class Work(Protocol):
-    """What one run of the callback is for: a call, or many at once."""
-
-    @property
-    def deadline(self) -> float | None:
-        """Unix seconds, from which on it is in overtime; None: never."""
-
-    @property
-    def calls(self) -> Sequence[Call]:
-        """The calls that it makes outcomes of."""
-
-
-Run = Suspended[Work]
-
-
-def bare_of(work: Work) -> frozenset[str]:
-    """The stations of those of its calls that are bare."""
-    return frozenset([call.station_id for call in work.calls if call.bare])
-
-
-class TimeLimits:
-    """The callbacks that have suspended, and which of them have run out of time.
+class TimeLimits(Generic[Context]):
+    """Watches with one timer the callbacks that have suspended, and ends those that have run out of time.
 
     Attributes:
         running: all of them, in the order of their start.
@@ -67,38 +33,36 @@ class TimeLimits:
 
     def __init__(
         self,
+        settings: Settings,
         *,
         clock: Callable[[], float],
-        station_timeout: float,
-        overtime_max: int,
-        give_up: Callable[[Run, str], None],
+        give_up: Callable[[Run[Context], str], None],
         places_free: Callable[[], None],
     ) -> None:
         """Limits that nothing runs under.
 
         Args:
+            settings: `AGG_STATION_TIMEOUT`, in seconds of the loop's time, and `AGG_OVERTIME_MAX`.
             clock: Unix seconds, what deadlines are compared with.
-            station_timeout: seconds of the loop's time that a callback has.
-            overtime_max: callbacks that may run on after their deadline.
             give_up: gets what has run out of time, and the reason; it must `remove` it.
             places_free: called when callbacks may have given up their places.
         """
-        self.running: dict[Run, None] = {}
-        self.overtime: dict[Run, None] = {}
+        self.running: dict[Run[Context], None] = {}
+        self.overtime: dict[Run[Context], None] = {}
         self._clock = clock
-        self._timeout = station_timeout
-        self._overtime_max = overtime_max
+        self._timeout = settings.station_timeout
+        self._overtime_max = settings.overtime_max
         self._give_up = give_up
         self._places_free = places_free
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, run: Run) -> None:
+    def add(self, run: Run[Context]) -> None:
         """Watch a callback."""
         self.running[run] = None
         if self._timer is None:
             self._look_later(asyncio.get_running_loop())
 
-    def remove(self, run: Run) -> None:
+    def remove(self, run: Run[Context]) -> None:
         """Forget a callback that has ended or been given up."""
         del self.running[run]
         self.overtime.pop(run, None)
@@ -139,3 +103,37 @@ class TimeLimits:
         self._places_free()
         if self.running and self._timer is None:
             self._look_later(loop)
+
+
+class Retries:
+    """Calls a function again when it raises, whatever that is, be it a SystemExit or the end of its process."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Rules for any number of calls.
+
+        Args:
+            settings: `AGG_RETRIES`; and `AGG_STATION_TIMEOUT`, seconds of the loop's time from the start of the first
+                call. A call that could not start by then is not made, and the error of the last one stands at once.
+        """
+        self._retries = settings.retries
+        self._within = settings.station_timeout
+
+    async def call(self, function: Callable[..., Awaitable[Any]], arguments: Callable[[], tuple[Any, ...]]) -> Any:
+        """Call the function with arguments that are made anew for each call, which may have changed them.
+
+        Raises:
+            BaseException: what `arguments` raised, or the function's last call, or a cancellation from outside.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._within
+        left, backoff = self._retries, FIRST_BACKOFF
+        while True:
+            given = arguments()
+            try:
+                return await function(*given)
+            except BaseException as error:
+                if not left or loop.time() + backoff >= until or is_from_outside(error):
+                    raise
+            left -= 1
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF)

@@ -1,32 +1,38 @@
-"""The user's functions: found by name, looked at, and called in threads."""
+"""The functions that the user's settings name: found by name, imported, and looked at."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.callbacks.executors.threads import ThreadPool
 from app.callbacks.outcome import failed
 
+if TYPE_CHECKING:
+    from app.settings import Settings  # a process for callbacks imports this module, and starts sooner without pydantic
+
 __all__ = [
+    "NO_CALLBACK",
     "ContextBy",
     "FunctionError",
-    "OutOfTimeError",
-    "ThreadCaller",
+    "UserFunctions",
+    "find_functions",
+    "importable_path",
     "is_async",
     "load_function",
     "takes_context",
-    "time_limit",
 ]
 
+NO_CALLBACK = (
+    "AGG_CALLBACK is not set: name your model as package.module:function "
+    "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once)"
+)
 _CONTEXT_POSITION = 3
 
 
@@ -35,7 +41,7 @@ class FunctionError(ValueError):
 
 
 def load_function(spec: str, setting: str) -> Callable[..., Any]:
-    """The function that a setting names.
+    """Import the function that a setting names.
 
     Args:
         spec: `package.module:function`; the part after the colon may be dotted, such as `models:Load.predict`.
@@ -91,7 +97,7 @@ def _attribute(owner: object, name: str, path: str, where: str) -> Any:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether a call of it makes a coroutine: an `async def`, a partial of one, an object whose `__call__` is one."""
+    """Tell whether a call makes a coroutine: of an `async def`, a partial of one, an object whose `__call__` is one."""
     while isinstance(function, functools.partial):
         function = function.func
     call = inspect.getattr_static(type(function), "__call__", None)
@@ -99,7 +105,7 @@ def is_async(function: Callable[..., Any]) -> bool:
 
 
 class ContextBy(Enum):
-    """How a result handler takes its context."""
+    """Ways in which a result handler can take its context."""
 
     NOTHING = "nothing"
     POSITION = "position"
@@ -107,7 +113,7 @@ class ContextBy(Enum):
 
 
 def takes_context(function: Callable[..., Any]) -> ContextBy:
-    """How a result handler takes its context: by a third positional parameter, or by a keyword-only `context`.
+    """Find out how a result handler takes its context: a third positional parameter, or a keyword-only `context`.
 
     `*args` and `**kwargs` count as neither, nor does a `context` that a `functools.partial` has bound already.
     """
@@ -123,91 +129,58 @@ def takes_context(function: Callable[..., Any]) -> ContextBy:
     return ContextBy.KEYWORD if "context" in keywords - bound.keys() else ContextBy.NOTHING
 
 
-class OutOfTimeError(TimeoutError):
-    """A call did not end within its time limit. A TimeoutError of the function's own is not one."""
+@dataclass(frozen=True, slots=True)
+class UserFunctions:
+    """The user's own functions, imported already.
+
+    Attributes:
+        callback: the model.
+        result_handler: None: the default payload is published.
+        many: the callback takes many stations at once.
+        path: of the callback, as its setting has it; None where it was not found by one.
+        station_result_handler: as `result_handler`, for pass-through stations.
+    """
+
+    callback: Callable[..., Any]
+    result_handler: Callable[..., Any] | None = None
+    many: bool = False
+    path: str | None = None
+    station_result_handler: Callable[..., Any] | None = None
+
+    @property
+    def setting(self) -> str:
+        """The key that names the callback."""
+        return "AGG_BATCH_CALLBACK" if self.many else "AGG_CALLBACK"
+
+    @property
+    def name(self) -> str:
+        """The callback's name, for log lines."""
+        return self.path or str(getattr(self.callback, "__qualname__", type(self.callback).__qualname__))
 
 
-@contextlib.asynccontextmanager
-async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """End what stands in it after so many seconds, and contain what must not get out of a user's function.
+def importable_path(function: Callable[..., Any]) -> str | None:
+    """Return the `module:name` under which another process can import a function; None if there is none."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "<")
+    if not module or module == "__main__" or "<" in name:
+        return None
+    return f"{module}:{name}"
+
+
+def find_functions(settings: Settings) -> UserFunctions:
+    """Import what a worker needs.
 
     Raises:
-        OutOfTimeError: the time is up.
-        RuntimeError: it raised SystemExit, KeyboardInterrupt, a cancellation of its own or the like.
-        Exception: what it raised.
+        FunctionError: no callback is named, or a setting does not lead to a function.
     """
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            yield
-    except TimeoutError as error:
-        if limit.expired():
-            raise OutOfTimeError from error
-        raise
-    except Exception:
-        raise
-    except BaseException as error:
-        task = asyncio.current_task()
-        if isinstance(error, GeneratorExit) or (
-            isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
-        ):
-            raise
-        raise _contained_error(error) from error
-
-
-class ThreadCaller:
-    """Calls `def` functions in a few daemon threads of its own, each call with a time limit."""
-
-    def __init__(self, name: str = "function", *, size: int = 8) -> None:
-        """No thread is started before the first call.
-
-        Args:
-            name: of the threads.
-            size: calls at once; further ones wait, and their time limit starts when their turn comes.
-        """
-        self._pool = ThreadPool(name, keep=size)
-        self._places = asyncio.Semaphore(size)
-
-    @property
-    def busy(self) -> int:
-        """Calls that run in a thread now and are awaited."""
-        return self._pool.busy
-
-    @property
-    def calls(self) -> frozenset[object]:
-        """Those calls, an object for each, to tell one from another."""
-        return self._pool.calls
-
-    async def call(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:  # noqa: ASYNC109 - part of the call
-        """Call the function in a thread; if it returns an awaitable, await that here.
-
-        Args:
-            function: what to call.
-            args: with what.
-            timeout: seconds from the start of the call.
-
-        Raises:
-            OutOfTimeError: it has not returned by then; its thread is abandoned and replaced.
-            RuntimeError: it raised SystemExit, KeyboardInterrupt or the like, which must not end the worker.
-            Exception: what the function raised.
-        """
-        async with self._places, time_limit(timeout):
-            value = await self._pool.run(_contained, function, args)
-            return await value if inspect.isawaitable(value) else value
-
-    def close(self) -> None:
-        """Let the threads end; those that hang are left behind."""
-        self._pool.close()
-
-
-def _contained(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    try:
-        return function(*args)
-    except Exception:
-        raise
-    except BaseException as error:
-        raise _contained_error(error) from error
-
-
-def _contained_error(error: BaseException) -> RuntimeError:
-    return RuntimeError(f"the function raised {failed(error).value}, which must not end the worker")
+    handlers = [
+        load_function(path, key) if path else None
+        for path, key in (
+            (settings.result_handler, "AGG_RESULT_HANDLER"),
+            (settings.station_result_handler, "AGG_STATION_RESULT_HANDLER"),
+        )
+    ]
+    many, path = settings.batch_callback is not None, settings.batch_callback or settings.callback
+    if path is None:
+        raise FunctionError(NO_CALLBACK)
+    callback = load_function(path, "AGG_BATCH_CALLBACK" if many else "AGG_CALLBACK")
+    return UserFunctions(callback, handlers[0], many=many, path=path, station_result_handler=handlers[1])

@@ -7,6 +7,8 @@ failed station.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping, Sequence, Set
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -21,6 +23,7 @@ __all__ = [
     "Outcome",
     "OutcomeError",
     "encode_result",
+    "encode_results",
     "failed",
     "json_bytes",
     "out_of_time",
@@ -29,6 +32,7 @@ __all__ = [
 
 ERROR_CHARACTERS = 500
 TRACEBACK_BYTES = 8 * 1024
+_STRANGERS_TOLD = 20
 
 # Dates and dataclasses are no JSON values: without these two orjson would write them, by rules of its own.
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -46,7 +50,7 @@ class OutcomeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one call.
+    """The end of one call.
 
     Attributes:
         code: result, empty, failed or skipped.
@@ -81,11 +85,49 @@ def encode_result(station_id: str | None, value: object, *, max_bytes: int) -> O
         return EMPTY
     try:
         data = orjson.dumps(_named(station_id, value), _default, _OPTIONS)
-        if len(data) <= max_bytes:
-            return Outcome(Code.RESULT, data.decode())
     except BaseException:  # noqa: BLE001 - hooks of the user's objects may raise anything; the slow way names it
-        return _encode_slowly(station_id, value, max_bytes)
-    return _too_large(len(data), max_bytes)
+        try:
+            data = orjson.dumps(_named(station_id, _plain(value, "", ())), option=_OPTIONS)
+        except BaseException as error:  # noqa: BLE001 - as above
+            why = error if isinstance(error, _NotJson) else _one_line(error)
+            return Outcome(Code.FAILED, _one_line(TypeError(f"the result can't be written as JSON: {why}")))
+    if len(data) > max_bytes:
+        text = f"the result is {len(data):,} bytes of JSON, over the limit of {max_bytes:,} (AGG_MAX_MESSAGE_BYTES)"
+        return Outcome(Code.FAILED, f"ValueError: {text}")
+    return Outcome(Code.RESULT, data.decode())
+
+
+def encode_results(
+    stations: Sequence[str], value: Any, *, max_bytes: int, bare: Set[str] = frozenset()
+) -> tuple[list[Outcome], list[str]]:
+    """The outcomes of a callback for many stations that returned.
+
+    Args:
+        stations: the ids that the call was made for.
+        value: what it returned: a mapping from station id to what a callback for one station would return.
+        max_bytes: see `encode_result`.
+        bare: those of the stations whose result is encoded as it is, without the id.
+
+    Returns:
+        The outcome of each station, in the order of `stations`: empty for those that the mapping leaves out, failed for
+        all when it is no mapping. And the strangers: ids in the mapping that the call was not made for, as text, the
+        first 20 of them.
+    """
+    try:
+        results = _mapping(value)
+    except BaseException as error:  # noqa: BLE001 - the mapping is the user's, and may raise anything
+        return [failed(error)] * len(stations), []
+    outcomes = [
+        encode_result(None if station in bare else station, results[station], max_bytes=max_bytes)
+        if station in results
+        else EMPTY
+        for station in stations
+    ]
+    if len(results) == len(stations) - outcomes.count(EMPTY):
+        return outcomes, []
+    asked = set(stations)
+    strangers = (key for key in results if key not in asked)
+    return outcomes, [str(key) for key in islice(strangers, _STRANGERS_TOLD)]
 
 
 def json_bytes(value: object) -> bytes:
@@ -122,6 +164,15 @@ def skipped(why: str) -> Outcome:
     return Outcome(Code.SKIPPED, why)
 
 
+def _mapping(value: Any) -> dict[Any, Any]:
+    if type(value) is dict:
+        return value
+    if not isinstance(value, Mapping):
+        message = f"a batch callback returns a dict {{station_id: result}}, this one returned {type(value).__name__}"
+        raise TypeError(message)
+    return dict(value)
+
+
 def _named(station_id: str | None, value: object) -> object:
     if station_id is None:
         return value
@@ -138,24 +189,8 @@ def _default(value: Any) -> object:
     return value.tolist()
 
 
-def _encode_slowly(station_id: str | None, value: object, max_bytes: int) -> Outcome:
-    """For what orjson refuses: foreign byte order, keys that are numbers, named tuples; or the error and where."""
-    try:
-        data = orjson.dumps(_named(station_id, _plain(value, "", ())), option=_OPTIONS)
-    except _NotJson as error:
-        return Outcome(Code.FAILED, _one_line(TypeError(f"the result can't be written as JSON: {error}")))
-    except BaseException as error:  # noqa: BLE001 - see encode_result
-        return Outcome(Code.FAILED, _one_line(TypeError(f"the result can't be written as JSON: {_one_line(error)}")))
-    return Outcome(Code.RESULT, data.decode()) if len(data) <= max_bytes else _too_large(len(data), max_bytes)
-
-
-def _too_large(size: int, max_bytes: int) -> Outcome:
-    text = f"the result is {size:,} bytes of JSON, over the limit of {max_bytes:,} (AGG_MAX_MESSAGE_BYTES)"
-    return Outcome(Code.FAILED, f"ValueError: {text}")
-
-
 def _plain(value: object, place: str, outer: tuple[int, ...]) -> object:
-    """The value in types that orjson writes.
+    """The value in types that orjson writes: it refuses foreign byte order, keys that are numbers, named tuples.
 
     Args:
         value: anything.

@@ -1,26 +1,35 @@
 """Runs the user's callback for each call: side by side, in order for each station, and within its time limits.
 
-In which tasks callbacks run is the leader's affair (app/callbacks/scheduler.py).
+In which tasks callbacks run is the scheduler's affair (app/callbacks/scheduler.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
+from typing import Any, Generic
 
-from app.callbacks.executors.base import CallbackExecutor
-from app.callbacks.limits import Call, Run, TimeLimits, Work, bare_of
-from app.callbacks.outcome import Outcome, encode_result, failed, out_of_time, skipped
-from app.callbacks.retries import Retries
-from app.callbacks.scheduler import Leader
-from app.callbacks.suspension import Suspended, awaited, ended, stack_of
+from app.callbacks.executors.base import CallbackExecutor, LoopExecutor
+from app.callbacks.executors.child_calls import ChildJob
+from app.callbacks.executors.processes import ProcessExecutor, available_cores
+from app.callbacks.executors.threads import ThreadExecutor
+from app.callbacks.limits import Retries, TimeLimits
+from app.callbacks.loading import FunctionError, UserFunctions, importable_path, is_async
+from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time, skipped
+from app.callbacks.scheduler import BURST_CALLS, Call, Context, Leader, Run, Work
+from app.callbacks.tasks import OneAtATime, awaited, ended, stack_of
+from app.observability.callback_log import CallbackLog
+from app.settings import Settings
+from app.settings.enums import Executor, LogFormat
 
-__all__ = ["LATE", "Call", "CallbackRunner", "ModuleInput"]
+__all__ = ["LATE", "BatchCallbackRunner", "Call", "CallbackRunner", "ModuleInput", "make_executor", "make_runner"]
 
 ModuleInput = dict[str, Any]
 
@@ -30,53 +39,58 @@ _KILL_GRACE = 0.25
 LATE = skipped("the deadline had passed before the callback started")
 
 
-class CallbackRunner:
-    """Turns calls into outcomes: exactly one for each, on the event loop, unless `cancel_all` comes first."""
+class CallbackRunner(Generic[Context]):
+    """Turns calls into outcomes: exactly one for each, on the event loop, unless `cancel_all` comes first.
+
+    Attributes:
+        executor: what the callback is called through; it knows which calls are in threads or processes.
+        begun: the work whose callback took its first step last; app/worker/blocking.py reads it from another thread.
+    """
 
     def __init__(
         self,
         executor: CallbackExecutor,
+        settings: Settings,
         *,
-        module_input: Callable[[Call], ModuleInput],
-        on_outcome: Callable[[Call, Outcome], None],
+        module_input: Callable[[Call[Context]], ModuleInput],
+        on_outcome: Callable[[Call[Context], Outcome], None],
         clock: Callable[[], float],
-        concurrency: int = 64,
-        station_timeout: float = 30.0,
-        overtime_max: int = 64,
-        max_result_bytes: int = 16 * 1024 * 1024,
-        retries: int = 0,
+        max_result_bytes: int,
         observe: Callable[[str, float], None] | None = None,
+        on_strangers: Callable[[list[str]], None] | None = None,
     ) -> None:
         """A runner that is not started.
 
         Args:
             executor: what the user's `callback(station_id, module_input)` is called through; the runner closes it.
+            settings: `AGG_CONCURRENCY`: callbacks at once, if the executor is made for so many, those in overtime not
+                counted; and limits and retries, see `TimeLimits` and `Retries`. A callback that is retried keeps its
+                place between two calls.
             module_input: makes the second argument, right before the callback starts.
             on_outcome: gets each call with its outcome; it must neither block nor raise.
             clock: Unix seconds.
-            concurrency: callbacks at once, if the executor is made for so many, those in overtime not counted.
-            station_timeout: seconds from the start of a callback, over all retries, after which it is cancelled and its
-                station failed.
-            overtime_max: callbacks that may run on after their batch's deadline; beyond, the oldest is cancelled.
             max_result_bytes: results whose JSON is longer make their station failed.
-            retries: further calls of a callback that raises. Between two calls it keeps its place.
             observe: gets the station of each callback that has run, and how many seconds it took.
+            on_strangers: gets the ids in what a callback for many stations has returned that it was not called for.
         """
-        self._places = min(concurrency, executor.places or concurrency)
-        self._executor = executor
+        self.executor = executor
+        self.begun: Work[Context] | None = None
+        self._settings = settings
         self._function = executor.function
-        self._retries = Retries(retries, within=station_timeout) if retries else None
+        self._encoded = executor.encoded
+        self._places = min(settings.concurrency, executor.places or settings.concurrency)
+        self._retries = Retries(settings) if settings.retries else None
         self._module_input = module_input
         self._on_outcome = on_outcome
         self._clock = clock
         self._max_bytes = max_result_bytes
         self._observe = observe
+        self._on_strangers = on_strangers
 
         self._time: Callable[[], float] = perf_counter  # the loop's, once there is one
         self._pending = 0
-        self._ready: deque[Call] = deque()
-        # The stations that have a call which is ready or running, each with its calls that must wait for that one.
-        self._lanes: dict[str, deque[Call] | None] = {}
+        self._turns: OneAtATime[Call[Context]] = OneAtATime()  # a station's call has its turn while ready or running
+        self._ready: deque[Call[Context]] = deque()
         self._leader = Leader(
             self._ready,
             may_begin=self._has_place if executor.expect is None else self._has_ready_place,
@@ -84,15 +98,10 @@ class CallbackRunner:
             finish=self._finish,
             settle=self._settle_all,
         )
-        self._limits = TimeLimits(
-            clock=clock,
-            station_timeout=station_timeout,
-            overtime_max=overtime_max,
-            give_up=self._give_up,
-            places_free=self._leader.wake,
+        self._limits: TimeLimits[Context] = TimeLimits(
+            settings, clock=clock, give_up=self._give_up, places_free=self._leader.wake
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
-        self.begun: Work | None = None  # whose callback took its first step last: for app/worker/blocking.py
 
     @property
     def pending(self) -> int:
@@ -100,7 +109,7 @@ class CallbackRunner:
         return self._pending
 
     @property
-    def upcoming(self) -> Call | None:
+    def upcoming(self) -> Call[Context] | None:
         """The call that starts next; None when none waits for a place or for its turn."""
         return self._ready[0] if self._ready else None
 
@@ -117,17 +126,7 @@ class CallbackRunner:
     @property
     def zombies(self) -> int:
         """Callbacks given up that have not ended: coroutines that ignore their cancellation, hung threads."""
-        return sum(run is not None and not run.live for run in self._leader.tasks.values()) + self._executor.abandoned
-
-    @property
-    def busy_workers(self) -> int:
-        """Threads or processes in which a callback runs whose outcome is still awaited."""
-        return self._executor.busy
-
-    @property
-    def worker_calls(self) -> frozenset[object]:
-        """Those callbacks, an object for each, to tell one from another."""
-        return self._executor.calls
+        return sum(run is not None and not run.live for run in self._leader.tasks.values()) + self.executor.abandoned
 
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now.
@@ -138,7 +137,7 @@ class CallbackRunner:
         loop = asyncio.get_running_loop()
         self._time = loop.time
         self._leader.start(loop)
-        await self._executor.start(self._leader.wake)
+        await self.executor.start(self._leader.wake)
 
     async def stop(self) -> None:
         """Cancel everything, let go of all threads and processes; within a second, whatever the callbacks do."""
@@ -149,27 +148,21 @@ class CallbackRunner:
             for run in self._leader.tasks.values():
                 if run is not None:
                     run.kill()
-            self._executor.close()
+            self.executor.close()
         await ended(self._leader.tasks, _KILL_GRACE)
-        await self._executor.closed()
+        await self.executor.closed()
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: Call[Context]) -> None:
         """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
         leader = self._leader
         if leader.loop is None:
             message = "the callback runner is not started"
             raise RuntimeError(message)
         self._pending += 1
-        station_id = call.station_id
-        if station_id not in self._lanes:
-            self._lanes[station_id] = None
+        if self._turns.enter(call.station_id, call):
             self._ready.append(call)
             if leader.task is None:
                 leader.wake()
-        elif (lane := self._lanes[station_id]) is None:
-            self._lanes[station_id] = deque((call,))
-        else:
-            lane.append(call)
 
     async def cancel_all(self) -> None:
         """Forget what is queued and cancel what runs: no outcome of a call submitted before this comes after it.
@@ -181,11 +174,13 @@ class CallbackRunner:
             run.cancel()
         self._limits.clear()
         self._ready.clear()
-        self._lanes.clear()
-        if self._executor.expect is not None:
-            self._executor.expect(0)
+        self._turns.clear()
+        if self.executor.expect is not None:
+            self.executor.expect(0)
         self._pending = 0
         await ended(cancelled, _CANCEL_GRACE)
+
+    # -- a callback's first step -------------------------------------------------------------------------------------
 
     def _has_place(self) -> bool:
         return len(self._running) - len(self._overtime) < self._places
@@ -193,20 +188,23 @@ class CallbackRunner:
     def _has_ready_place(self) -> bool:
         """The same where a call may have to wait until there is something to run it in: it has not begun then."""
         free = self._places - len(self._running) + len(self._overtime)
-        expect = self._executor.expect
+        expect = self.executor.expect
         return free > 0 and (expect is None or expect(min(free, len(self._ready))))
 
-    def _begin(self, task: asyncio.Task[None], now: float) -> Run | None:
-        """Take the first step of the next call's callback, for most the only one; returned is what has suspended."""
+    def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
+        """Take the first step of the next call's callback.
+
+        Most callbacks end in it. Then the call is settled, and None returned; otherwise the run that has suspended. A
+        call whose deadline has passed, or whose arguments can't be made, is settled without a step.
+        """
         call = self._ready.popleft()
         if call.deadline is not None and self._clock() > call.deadline:
             self._settle(call, LATE)
             return None
         self.begun = call
         started = self._time()
-        outcome: Outcome
         try:
-            function = self._encoding(call) if self._executor.encoded else self._function
+            function = self._encoding(call) if self._encoded else self._function
             if self._retries is None:
                 awaitable = function(call.station_id, self._module_input(call))
             else:
@@ -217,25 +215,29 @@ class CallbackRunner:
             return None
         try:
             waiting = coroutine.send(None)
-        except StopIteration as stop:
-            outcome = self._outcome(call, stop.value)
+        except StopIteration as returned:
+            outcome = self._outcome(call, returned.value)
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = failed(error)
         else:
-            run: Run = Suspended(call, coroutine, waiting, task, started)
-            self._limits.add(run)
-            return run
+            return self._suspend(Run(call, coroutine, waiting, task, started))
         if self._observe is not None:
             self._observe(call.station_id, perf_counter() - now)
         self._settle(call, outcome)
         return None
 
-    def _encoding(self, work: Work) -> Callable[..., Awaitable[Any]]:
-        """What calls the callback where outcomes are made too: it has to know how."""
-        bare = bare_of(work)
+    def _encoding(self, work: Work[Context]) -> Callable[..., Awaitable[Any]]:
+        """The function for an executor that makes the outcomes itself: it has to know which of them are bare."""
+        bare = _bare(work)
         return partial(self._function, bare=bare) if bare else self._function
 
-    async def _finish(self, run: Run) -> Sequence[Outcome] | None:
+    def _suspend(self, run: Run[Context]) -> Run[Context]:
+        self._limits.add(run)
+        return run
+
+    # -- its other steps, and its end --------------------------------------------------------------------------------
+
+    async def _finish(self, run: Run[Context]) -> Sequence[Outcome] | None:
         """Take the other steps of a callback that has suspended; None: it has been given up or cancelled meanwhile."""
         outcomes: Sequence[Outcome]
         try:
@@ -249,46 +251,206 @@ class CallbackRunner:
         self._leave(run)
         return outcomes
 
-    def _outcomes(self, work: Work, value: Any) -> Sequence[Outcome]:
-        """What the value that the callback has returned means for each call."""
-        if self._executor.encoded:
+    def _outcomes(self, work: Work[Context], value: Any) -> Sequence[Outcome]:
+        """The outcome of each call of a run that has returned the value."""
+        if self._encoded:
             encoded: Sequence[Outcome] = value
             return encoded
         return [self._outcome(call, value) for call in work.calls]
 
-    def _outcome(self, call: Call, value: Any) -> Outcome:
+    def _outcome(self, call: Call[Context], value: Any) -> Outcome:
         return encode_result(None if call.bare else call.station_id, value, max_bytes=self._max_bytes)
 
-    def _leave(self, run: Run) -> None:
+    def _leave(self, run: Run[Context]) -> None:
         run.live = False
         self._limits.remove(run)
         self._timed(run.call, self._time() - run.started)
 
-    def _timed(self, work: Work, seconds: float) -> None:
+    def _timed(self, work: Work[Context], seconds: float) -> None:
         if self._observe is not None:
             for call in work.calls:
                 self._observe(call.station_id, seconds)
 
-    def _settle_all(self, work: Work, outcomes: Sequence[Outcome]) -> None:
+    def _settle_all(self, work: Work[Context], outcomes: Sequence[Outcome]) -> None:
         for call, outcome in zip(work.calls, outcomes, strict=True):
             self._settle(call, outcome)
 
-    def _settle(self, call: Call, outcome: Outcome) -> None:
+    def _settle(self, call: Call[Context], outcome: Outcome) -> None:
         """Report the outcome, and let the station's next call come up."""
         self._pending -= 1
-        if lane := self._lanes[call.station_id]:
-            self._ready.append(lane.popleft())
-        else:
-            del self._lanes[call.station_id]
+        if following := self._turns.leave(call.station_id):
+            self._ready.append(following)
         try:
             self._on_outcome(call, outcome)
         except Exception as error:  # noqa: BLE001 - a bug of ours, not to be taken for the end of other stations
             message = f"the outcome of station {call.station_id} could not be taken"
             asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
-    def _give_up(self, run: Run, reason: str) -> None:
+    def _give_up(self, run: Run[Context], reason: str) -> None:
         """End a callback that has run out of time. Its outcome doesn't wait for it to listen."""
-        stack = self._executor.give_up(run.waiting) or stack_of(run.coroutine)
+        stack = self.executor.give_up(run.waiting) or stack_of(run.coroutine)
         self._leave(run)
         run.cancel()  # it stays in its task, a zombie, until it has ended
         self._settle_all(run.call, [out_of_time(reason, stack)] * len(run.call.calls))
+
+
+# -- many stations in one call ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle(Generic[Context]):
+    """Calls of different stations that one run of the callback is for.
+
+    Attributes:
+        calls: of one station each, maybe from several batches.
+        deadline: Unix seconds, the earliest of theirs; None where none has one.
+    """
+
+    calls: Sequence[Call[Context]]
+    deadline: float | None
+
+
+class BatchCallbackRunner(CallbackRunner[Context]):
+    """A `CallbackRunner` for `callback({station_id: module_input})`, which returns `{station_id: result}`.
+
+    It never waits for more stations to come: what is ready goes into a call when there is a place for one, up to
+    `AGG_BATCH_CALLBACK_SIZE` stations. A place, a timeout and overtime are those of a whole call: what ends it fails
+    all of its stations.
+    """
+
+    def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
+        inputs: dict[str, ModuleInput] = {}
+        calls = self._take(inputs)
+        if not calls:
+            return None
+        deadlines = [call.deadline for call in calls if call.deadline is not None]
+        bundle = Bundle(calls, min(deadlines, default=None))
+        self.begun = bundle
+        started = self._time()
+        try:
+            waiting = (coroutine := self._coroutine(bundle, inputs)).send(None)
+        except StopIteration as returned:
+            outcomes = self._outcomes(bundle, returned.value)
+        except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is no failure of the worker
+            outcomes = [failed(error)] * len(calls)
+        else:
+            return self._suspend(Run(bundle, coroutine, waiting, task, started))
+        self._timed(bundle, perf_counter() - now)
+        self._settle_all(bundle, outcomes)
+        return None
+
+    def _take(self, inputs: dict[str, ModuleInput]) -> list[Call[Context]]:
+        """Take what is ready, and settle what does not come to a run of the callback."""
+        calls: list[Call[Context]] = []
+        now, size = self._clock(), self._settings.batch_callback_size
+        left = size + BURST_CALLS
+        while self._ready and len(calls) < size and left:
+            left -= 1
+            call = self._ready.popleft()
+            if call.deadline is not None and now > call.deadline:
+                self._settle(call, LATE)
+                continue
+            try:
+                inputs[call.station_id] = self._module_input(call)
+            except BaseException as error:  # noqa: BLE001 - it fails this station, not those beside it
+                self._settle(call, failed(error))
+            else:
+                calls.append(call)
+        return calls
+
+    def _coroutine(self, bundle: Bundle[Context], inputs: dict[str, ModuleInput]) -> Coroutine[Any, Any, Any]:
+        function = self._encoding(bundle) if self._encoded else self._function
+        if self._retries is not None:
+            first = [inputs]
+            return self._retries.call(function, lambda: (first.pop() if first else self._inputs(bundle),))
+        awaitable = function(inputs)
+        return awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
+
+    def _inputs(self, bundle: Bundle[Context]) -> dict[str, ModuleInput]:
+        return {call.station_id: self._module_input(call) for call in bundle.calls}
+
+    def _outcomes(self, work: Work[Context], value: Any) -> Sequence[Outcome]:
+        outcomes: Sequence[Outcome]
+        if self._encoded:
+            outcomes, strangers = value
+        else:
+            stations = [call.station_id for call in work.calls]
+            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes, bare=_bare(work))
+        if strangers and self._on_strangers is not None:
+            self._on_strangers(strangers)
+        return outcomes
+
+
+def _bare(work: Work[Any]) -> frozenset[str]:
+    """The stations of those of its calls that are bare."""
+    return frozenset([call.station_id for call in work.calls if call.bare])
+
+
+def make_runner(
+    settings: Settings,
+    functions: UserFunctions,
+    *,
+    log: CallbackLog,
+    module_input: Callable[[Call[Context]], ModuleInput],
+    on_outcome: Callable[[Call[Context], Outcome], None],
+    clock: Callable[[], float],
+    max_result_bytes: int,
+    observe: Callable[[str, float], None] | None = None,
+) -> CallbackRunner[Context]:
+    """Make the runner that the settings and the callback ask for, not started; see `CallbackRunner`.
+
+    `log` is told of what is wrong with the callback, other than that it fails.
+
+    Raises:
+        FunctionError: the callback has no name under which a process can import it.
+    """
+    kind = BatchCallbackRunner if functions.many else CallbackRunner
+    return kind(
+        make_executor(settings, functions, max_result_bytes=max_result_bytes, on_death=log.process_died),
+        settings,
+        module_input=module_input,
+        on_outcome=on_outcome,
+        clock=clock,
+        max_result_bytes=max_result_bytes,
+        observe=observe,
+        on_strangers=log.not_asked,
+    )
+
+
+def make_executor(
+    settings: Settings, functions: UserFunctions, *, max_result_bytes: int, on_death: Callable[[str], None]
+) -> CallbackExecutor:
+    """Make the executor that `AGG_EXECUTOR` asks for.
+
+    Args:
+        settings: how callbacks are run.
+        functions: the callback, and whether it takes many stations.
+        max_result_bytes: see `encode_result`.
+        on_death: told of a process that ended without a call in it.
+
+    Raises:
+        FunctionError: see `make_runner`.
+    """
+    callback, kind, workers = functions.callback, settings.executor, settings.executor_workers
+    if kind is Executor.AUTO and is_async(callback):
+        return LoopExecutor(callback)
+    if kind is not Executor.PROCESS:
+        own_loops = kind is Executor.THREAD
+        return ThreadExecutor(callback, workers=workers or settings.concurrency, own_loops=own_loops)
+    path = functions.path or importable_path(callback)
+    if path is None:
+        message = (
+            f"{functions.setting}: {functions.name} can't be imported by another process, as AGG_EXECUTOR=process "
+            "needs it; define it with `def` or `async def` at the top of a module"
+        )
+        raise FunctionError(message)
+    job = ChildJob(
+        list(sys.path),
+        path,
+        functions.setting,
+        functions.many,
+        max_result_bytes,
+        logging.getLogger().level,
+        settings.log_format is LogFormat.JSON,
+    )
+    return ProcessExecutor(job, keep=min(settings.concurrency, workers or available_cores()), on_death=on_death)

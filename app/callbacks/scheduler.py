@@ -1,33 +1,136 @@
-"""One task at a time takes callbacks that are ready and runs each within itself: the *leader*.
+"""The tasks that callbacks run in: one of them *leads*, and runs within itself each callback that is ready.
 
-A callback that ends without waiting for anything costs no task, no timer and no future. When one suspends, its task
-stays behind with it, and another becomes the leader.
+A callback that ends without waiting for anything costs no task, no timer and no future. One that suspends keeps its
+task, and another task leads. With room for two callbacks, A to F ready, and only C and E waiting for something:
+
+    task 1 starts and leads: A and B run to their ends, C suspends
+    task 1 stays with C; task 2 starts and leads: D runs to its end, E suspends
+    task 2 stays with E; both places are taken, so nobody leads and F waits
+    C ends in task 1, which leads again as nobody else does: F runs to its end
+    nothing is ready any more: task 1 ends
+    E ends in task 2, which leads again, finds nothing ready, and ends
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from app.callbacks.limits import Run, Work
 from app.callbacks.outcome import Outcome
 
-__all__ = ["BURST_CALLS", "Leader"]
+__all__ = ["BURST_CALLS", "Call", "Context", "Leader", "Run", "Work"]
 
 _BURST = 0.005  # seconds of work, as the processor sees them, after which the event loop gets its turn
 BURST_CALLS = 256  # the same for a clock that stands still
+_CLOSE_ATTEMPTS = 10
+
+Context = TypeVar("Context")
 
 
-class Leader:
-    """Sees to it that somebody leads as long as there is something to do and a place to do it in.
+@dataclass(slots=True, eq=False)
+class Call(Generic[Context]):
+    """One station's turn.
+
+    Attributes:
+        station_id: calls of one station run one at a time, in the order of their submission.
+        deadline: Unix seconds, the batch's as it was when its message was split; None where there is no batch.
+        context: the caller's own; it is handed back untouched.
+        bare: the outcome's value is to be what the callback has returned as it is, without the station's id.
+    """
+
+    station_id: str
+    deadline: float | None
+    context: Context
+    bare: bool = False
+
+    @property
+    def calls(self) -> tuple[Call[Context]]:
+        """Itself: see `Work`."""
+        return (self,)
+
+
+class Work(Protocol[Context]):
+    """The calls that one run of the callback is for: one, or many at once."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Unix seconds, from which on it is in overtime; None: never."""
+
+    @property
+    def calls(self) -> Sequence[Call[Context]]:
+        """The calls that it makes outcomes of."""
+
+
+@dataclass(slots=True, eq=False)
+class Run(Generic[Context]):
+    """A run of the callback that has suspended in its first step: awaiting this takes the other steps.
+
+    Attributes:
+        call: what it is the callback of.
+        coroutine: the callback's.
+        waiting: what it has yielded to the event loop last, mostly the future that it waits for.
+        task: the task that it runs in.
+        started: the loop's time when it began.
+        live: nobody has settled its call yet; what comes of it after that is ignored.
+        killed: let the next cancellation end it whether it wants or not.
+    """
+
+    call: Work[Context]
+    coroutine: Coroutine[Any, Any, Any]
+    waiting: Any
+    task: asyncio.Task[None]
+    started: float
+    live: bool = True
+    killed: bool = False
+
+    def cancel(self) -> None:
+        """Cancel the callback; nobody is interested in it any more."""
+        self.live = False
+        self.task.cancel()
+
+    def kill(self) -> None:
+        """Cancel the callback, and if it doesn't listen close it where it stands."""
+        self.killed = True
+        self.task.cancel()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        while True:
+            thrown: BaseException | None = None
+            sent = None
+            try:
+                sent = yield self.waiting
+            except GeneratorExit:
+                self._close()
+                raise
+            except BaseException as error:
+                if self.killed:
+                    self._close()
+                    raise
+                thrown = error
+            try:
+                self.waiting = self.coroutine.send(sent) if thrown is None else self.coroutine.throw(thrown)
+            except StopIteration as stop:
+                return stop.value
+
+    def _close(self) -> None:
+        for _ in range(_CLOSE_ATTEMPTS):  # one that ignores it is asked again: else the interpreter asks, and complains
+            with contextlib.suppress(BaseException):
+                self.coroutine.close()
+                return
+
+
+class Leader(Generic[Context]):
+    """Sees to it that a task leads as long as something is ready and there is a place for it.
 
     Attributes:
         loop: what the tasks run on; None before the start and after the end.
         task: the one that leads now; None when none does.
-        tasks: all of them, each with the callback that has suspended in it.
+        tasks: all of them, each with the run that has suspended in it.
     """
 
     def __init__(
@@ -35,24 +138,24 @@ class Leader:
         ready: Collection[Any],
         *,
         may_begin: Callable[[], bool],
-        begin: Callable[[asyncio.Task[None], float], Run | None],
-        finish: Callable[[Run], Awaitable[Sequence[Outcome] | None]],
-        settle: Callable[[Work, Sequence[Outcome]], None],
+        begin: Callable[[asyncio.Task[None], float], Run[Context] | None],
+        finish: Callable[[Run[Context]], Awaitable[Sequence[Outcome] | None]],
+        settle: Callable[[Work[Context], Sequence[Outcome]], None],
     ) -> None:
-        """A leader of nobody: there is no task yet.
+        """A leader without tasks.
 
         Args:
-            ready: what waits for its turn.
-            may_begin: whether there is a place for one more.
-            begin: takes the first step of the next that is ready, in that task, at that `perf_counter`, and settles it;
-                returned is what has suspended instead.
-            finish: takes the other steps of what has suspended. What it returns is what came of it; None when it has
-                been given up meanwhile.
-            settle: takes what came of it.
+            ready: the calls that wait for a place.
+            may_begin: returns whether there is a place for one more.
+            begin: takes the first step of what is ready, in that task, at that `perf_counter`. Returns the run if it
+                has suspended; otherwise its calls are settled.
+            finish: takes the other steps of a run. Returns the outcomes of its calls; None if the run has been given up
+                meanwhile.
+            settle: takes these outcomes.
         """
         self.loop: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[None] | None = None
-        self.tasks: dict[asyncio.Task[None], Run | None] = {}
+        self.tasks: dict[asyncio.Task[None], Run[Context] | None] = {}
         self._ready = ready
         self._may_begin = may_begin
         self._begin = begin
@@ -61,12 +164,12 @@ class Leader:
         self._surroundings = contextvars.copy_context()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tasks may be made on this loop, in the context of who calls this."""
+        """Make tasks on this loop from now on, in the `contextvars` context of who calls this."""
         self.loop = loop
         self._surroundings = contextvars.copy_context()
 
     def wake(self) -> None:
-        """See to it that there is a leader if there is something to do and a place to do it in."""
+        """Start a task that leads, if none does and something can begin."""
         if self.task is None and self._ready and self._may_begin() and self.loop is not None:
             # Not in the context of the callback that happens to run now.
             self.task = self.loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
@@ -74,14 +177,14 @@ class Leader:
             self.task.add_done_callback(self._gone)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """A task has ended: of itself, by our cancellation, or because the user's code cancelled it."""
+        """Have another task lead if this one has ended as the leader: cancelled by the runner, or by user code."""
         del self.tasks[task]
         if self.task is task:
             self.task = None
             self.wake()
 
     async def _lead(self) -> None:
-        """Run what is ready. A callback that suspends keeps this task, which then leads again if no other does."""
+        """Run what is ready; see the timeline at the top."""
         task = asyncio.current_task()
         assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
         ready = self._ready

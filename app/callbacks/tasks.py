@@ -1,12 +1,17 @@
-"""What asyncio lacks for tasks: an owner of those that run in the background, and who it is that cancels one."""
+"""Tools that asyncio lacks: an owner of background tasks, turns for each key, questions about tasks and coroutines."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
-from typing import Any
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from types import CoroutineType, FrameType, GeneratorType
+from typing import Any, Generic, TypeVar
 
-__all__ = ["TaskSet", "ended", "is_from_outside"]
+__all__ = ["OneAtATime", "TaskSet", "awaited", "ended", "is_from_outside", "stack_of"]
+
+T = TypeVar("T")
 
 
 class TaskSet:
@@ -52,6 +57,38 @@ class TaskSet:
                 return
 
 
+class OneAtATime(Generic[T]):
+    """Items with a key, such as a station's calls: of each key one at a time has its turn, in the order they came."""
+
+    def __init__(self) -> None:
+        # The keys whose turn is taken, each with the items that wait for it; a queue is made only when one must wait.
+        self._waiting: dict[str, deque[T] | None] = {}
+
+    def enter(self, key: str, item: T) -> bool:
+        """Return True if it is the item's turn. Otherwise it waits, until `leave` returns it."""
+        waiting = self._waiting
+        if key not in waiting:
+            waiting[key] = None
+            return True
+        queue = waiting[key]
+        if queue is None:
+            waiting[key] = deque((item,))
+        else:
+            queue.append(item)
+        return False
+
+    def leave(self, key: str) -> T | None:
+        """End the turn of the key's item, and return the item whose turn it is now; None: no other one waits."""
+        if queue := self._waiting[key]:
+            return queue.popleft()
+        del self._waiting[key]
+        return None
+
+    def clear(self) -> None:
+        """Forget all items; nobody has a turn."""
+        self._waiting.clear()
+
+
 async def ended(tasks: Iterable[asyncio.Task[Any]], seconds: float | None) -> None:
     """Wait until the tasks have ended, but no longer than that many seconds, and never for the own task."""
     others = [task for task in tasks if task is not asyncio.current_task()]
@@ -69,3 +106,25 @@ def is_from_outside(error: BaseException) -> bool:
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
     return isinstance(error, GeneratorExit)
+
+
+async def awaited(awaitable: Awaitable[Any]) -> Any:
+    """Make a coroutine of whatever can be awaited."""
+    return await awaitable
+
+
+def stack_of(coroutine: Coroutine[Any, Any, Any]) -> str:
+    """Return where a suspended coroutine stands, printed like a traceback."""
+    frames: list[tuple[FrameType, int]] = []
+    inner: Any = coroutine
+    while isinstance(inner, (CoroutineType, GeneratorType)):
+        frame: FrameType | None
+        frame, following = (
+            (inner.cr_frame, inner.cr_await)
+            if isinstance(inner, CoroutineType)
+            else (inner.gi_frame, inner.gi_yieldfrom)
+        )
+        if frame is not None:
+            frames.append((frame, frame.f_lineno))
+        inner = following
+    return "".join(["Waiting at (most recent call last):\n", *traceback.StackSummary.extract(iter(frames)).format()])

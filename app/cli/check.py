@@ -10,8 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from mode.utils.imports import cwd_in_path
 
-from app.callbacks.loading import FunctionError, load_function
-from app.callbacks.user_functions import NO_CALLBACK
+from app.callbacks.loading import NO_CALLBACK, FunctionError, load_function
 from app.cli.printing import counted
 from app.kafka.client import administering
 from app.kafka.topics import LARGEST, TopicSpec, largest_messages, topic_specs

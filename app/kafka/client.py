@@ -15,6 +15,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from app.callbacks.tasks import is_from_outside
 from app.kafka.pieces import in_message
 from app.messages.message import InMessage
 from app.messages.output import OutputId
@@ -125,8 +126,7 @@ def _lost_not_cancelled() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_from_outside(error):
             raise
         message = "the connection was closed while the request was under way"
         raise KafkaConnectionError(message) from error
@@ -172,10 +172,8 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
     finally:
         try:
             await consumer.stop()
-        except asyncio.CancelledError:
-            # It cancels itself when the broker has gone; that is not us being cancelled.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        except asyncio.CancelledError as error:
+            if is_from_outside(error):  # otherwise it cancels itself, as the broker has gone
                 raise
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.callbacks.handlers import ResultHandler, StationResultHandler
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.loading import UserFunctions
 from app.messages.message import Clock, Delivery
 from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog
@@ -93,7 +93,11 @@ def build_pipeline(
     telemetry = Telemetry(log, statistics or Statistics(Metrics(), clock), traces or Traces())
     backend = replace(backend, sender=LetterSender(backend.sender, telemetry))
     sender, partitions = backend.sender, backend.output_partitions
-    handler, station_handler = _result_handler(settings, functions, backend), _station_handler(settings, functions)
+    handler, station_handler = None, None
+    if functions.result_handler is not None:
+        handler = ResultHandler(functions.result_handler, settings, sender)
+    if functions.station_result_handler is not None:
+        station_handler = StationResultHandler(functions.station_result_handler, settings)
     rules, timeouts = rules_of(settings), timeouts_of(settings)
     open_batches = OpenBatches(
         settings.max_open_batches, partitioner=partitioner, clock=clock, language=settings.log_language
@@ -153,30 +157,6 @@ def _batch_log(settings: Settings, partitioner: Partitioner, clock: Clock) -> Ba
         settings.log_language,
         clock,
         place=lambda batch_id: (topic, partitioner(batch_id)),
-    )
-
-
-def _result_handler(settings: Settings, functions: UserFunctions, backend: Backend) -> ResultHandler | None:
-    if functions.result_handler is None:
-        return None
-    return ResultHandler(
-        functions.result_handler,
-        name=settings.result_handler or "result_handler",
-        sender=backend.sender,
-        timeout=settings.handler_timeout,
-        retries=settings.handler_retries,
-    )
-
-
-def _station_handler(settings: Settings, functions: UserFunctions) -> StationResultHandler | None:
-    if functions.station_result_handler is None:
-        return None
-    return StationResultHandler(
-        functions.station_result_handler,
-        name=settings.station_result_handler or "station_result_handler",
-        timeout=settings.handler_timeout,
-        retries=settings.handler_retries,
-        concurrency=settings.concurrency,
     )
 
 

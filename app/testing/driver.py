@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.loading import UserFunctions
 from app.messages.message import OutMessage
 from app.observability.counters import Metrics
 from app.settings import Settings

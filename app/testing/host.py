@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.loading import UserFunctions
 from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.spans import MemorySpans

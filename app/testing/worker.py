@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.loading import UserFunctions
 from app.kafka.delivery import Fetched, Intake
 from app.kafka.offset_ledger import OffsetLedger
 from app.messages.message import Clock, Delivery, InMessage, OutMessage
@@ -212,7 +212,7 @@ class MemoryWorker:
 
     def worker_calls(self) -> Set[object]:
         """The calls of the user's functions that run in threads or processes now."""
-        calls = self.pipeline.stations.runner.worker_calls
+        calls = self.pipeline.stations.runner.executor.calls
         return calls.union(*(handler.threads.calls for handler in self.pipeline.handlers))
 
     def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it

@@ -14,9 +14,8 @@ import faust
 from aiokafka.errors import KafkaError
 from yarl import URL
 
-from app.callbacks.loading import FunctionError
+from app.callbacks.loading import FunctionError, UserFunctions, find_functions
 from app.callbacks.runner import CallbackRunner
-from app.callbacks.user_functions import UserFunctions, find_functions
 from app.kafka.client import find_outputs, find_sources, survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
 from app.kafka.delivery import Fetched
@@ -250,7 +249,7 @@ class AggregatorApp(faust.App):
         return self._pipeline.aggregator.sets if self._pipeline else {}
 
     @property
-    def runner(self) -> CallbackRunner | None:
+    def runner(self) -> CallbackRunner[Any] | None:
         """What runs the callbacks; None before the start."""
         return self._pipeline.stations.runner if self._pipeline else None
 

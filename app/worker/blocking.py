@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final
 
-from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.handlers import HandlerCalls
-from app.callbacks.runner import CallbackRunner
-from app.callbacks.suspension import Suspended
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner
+from app.callbacks.scheduler import Run
 from app.observability.log_lines import Shown, names, printable
 
 __all__ = ["UserCall", "user_call"]
 
 # Where the user's functions are run from: the first step of a callback, its others, and a result handler.
 _BEGIN: Final = frozenset({CallbackRunner._begin.__code__, BatchCallbackRunner._begin.__code__})
-_GO_ON: Final = Suspended.__await__.__code__
+_GO_ON: Final = Run.__await__.__code__
 _HANDLE: Final = HandlerCalls.attempt.__code__
 
 

@@ -11,7 +11,7 @@ import faust
 from faust.app import BootStrategy
 from faust.cli import worker as cli
 
-from app.callbacks.executors.forks import part_forks
+from app.callbacks.executors import part_forks
 from app.settings.enums import LogFormat
 from app.worker.shutdown import EXIT_SETTINGS
 

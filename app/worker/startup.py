@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from app.callbacks.executors.forks import close_in_forks
+from app.callbacks.executors import close_in_forks
 from app.kafka.topics import BrokerError, TopicError, ensure_topics, output_limit
 from app.messages.output import RECORD_OVERHEAD
 from app.observability.log_lines import Line, Shown, tell

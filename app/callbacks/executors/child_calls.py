@@ -1,6 +1,7 @@
-"""What a process for callbacks does with a call: the callback is found by its name, and outcomes are made on the spot.
+"""The side of the user's code in a process for callbacks: it imports the callback by its name, and calls it.
 
-So neither a result nor an exception of the user's has to be pickled, and JSON is written by many cores.
+Outcomes are made on the spot. So neither a result nor an exception of the user's has to be pickled, and JSON is written
+by many cores. What is imported here costs each process its time at the start: neither pydantic nor aiokafka is.
 """
 
 from __future__ import annotations
@@ -9,16 +10,14 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
-from app.callbacks.batch_results import encode_results
-from app.callbacks.executors.forks import part_forks
+from app.callbacks.executors import part_forks
 from app.callbacks.loading import FunctionError, load_function
-from app.callbacks.outcome import encode_result, failed
-from app.callbacks.suspension import awaited
-from app.observability.log_config import JsonFormatter
-from app.settings.enums import LogFormat
+from app.callbacks.outcome import encode_result, encode_results, failed
+from app.callbacks.tasks import awaited
+from app.observability.json_formatter import JsonFormatter
 
 __all__ = ["Answer", "ChildJob", "prepare"]
 
@@ -31,7 +30,7 @@ Task = tuple[tuple[Any, ...], frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class ChildJob:
-    """What a process is told first.
+    """The first message to a process, as a dict of its fields: it knows none of our modules yet.
 
     Attributes:
         path: the worker's `sys.path`.
@@ -40,7 +39,7 @@ class ChildJob:
         many: whether it takes many stations at once.
         max_result_bytes: see `encode_result`.
         log_level: of the worker's root logger.
-        log_format: `AGG_LOG_FORMAT`.
+        log_json: log lines are JSON (`AGG_LOG_FORMAT`).
     """
 
     path: list[str]
@@ -49,26 +48,17 @@ class ChildJob:
     many: bool = False
     max_result_bytes: int = 16 * 1024 * 1024
     log_level: int = logging.WARNING
-    log_format: LogFormat = LogFormat.TEXT
-
-    def message(self) -> dict[str, Any]:
-        """As a process can read it that knows none of our modules yet."""
-        return asdict(self) | {"log_format": self.log_format.value}
-
-    @classmethod
-    def read(cls, message: dict[str, Any]) -> Self:
-        """Read back `message`."""
-        return cls(**message | {"log_format": LogFormat(message["log_format"])})
+    log_json: bool = False
 
 
 def prepare(message: dict[str, Any]) -> tuple[Answer, Callable[[Task], Answer] | None]:
     """Import the callback.
 
     Returns:
-        The answer that tells the worker how that went, and what makes an answer of a task; None where
-        there can be no call.
+        The answer that tells the worker how that went, and what makes an answer of a task; None where there can be no
+        call.
     """
-    job = ChildJob.read(message)
+    job = ChildJob(**message)
     _set_up_logging(job)
     part_forks()
     try:
@@ -106,5 +96,5 @@ class _Caller:
 
 def _set_up_logging(job: ChildJob) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if job.log_format is LogFormat.JSON else logging.Formatter(LOG_LINES))
+    handler.setFormatter(JsonFormatter() if job.log_json else logging.Formatter(LOG_LINES))
     logging.basicConfig(level=job.log_level, handlers=[handler])

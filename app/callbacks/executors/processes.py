@@ -13,8 +13,10 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 
+from app.callbacks.executors.base import CallbackExecutor
 from app.callbacks.executors.child_calls import Answer, ChildJob
 from app.callbacks.executors.child_process import ChildProcess
 from app.callbacks.loading import FunctionError
@@ -28,8 +30,17 @@ LEAVE_SECONDS: Final = 0.5  # what idle processes get to end by themselves when 
 _ONE_CORE_LIBRARIES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class ProcessExecutor:
-    """Runs one callback in processes; as many at once as there are calls of `function`. See `CallbackExecutor`."""
+class ProcessExecutor(CallbackExecutor):
+    """Runs one callback in processes; as many at once as there are calls of `function`.
+
+    A process is *starting* until it has imported the callback, then *idle* or *busy* with one call. A busy one is
+    *abandoned* when nobody awaits its call any more. One that was asked to end, or killed, is none of these, and
+    *living* until it is gone.
+
+    So many processes are kept, `keep`, whether there are calls for them or not. More are started for calls that find
+    all of them in use: a call in `function` is a *waiter* for the next that is idle, and calls that the runner has
+    *announced* by `expect` have not begun.
+    """
 
     encoded = True
 
@@ -38,7 +49,7 @@ class ProcessExecutor:
 
         Args:
             job: what they are for.
-            keep: processes that are there before they are needed; idle ones beyond this number end.
+            keep: see above; idle ones beyond this number end.
             on_death: told of a process that ended without a call in it.
         """
         self._job = job
@@ -46,31 +57,25 @@ class ProcessExecutor:
         self._on_death = on_death
         self._environment = dict.fromkeys(_ONE_CORE_LIBRARIES, str(max(1, available_cores() // keep)))
         self._open = False
-        self._there: set[ChildProcess] = set()  # those that are not gone, whatever they do
+        self._living: set[ChildProcess] = set()
         self._starting: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
-        self._busy: dict[ChildProcess, asyncio.Future[Answer] | None] = {}  # None: nobody awaits the answer any more
-        self._awaited: dict[object, ChildProcess] = {}  # by what the task that awaits it waits for
-        self._starts: deque[asyncio.Future[ChildProcess]] = deque()  # who waits for a process
-        self._expected = 0  # calls that have not begun since there is no process for them
-        self._failures: deque[FunctionError] = deque()  # one for each of these whose process could not start
+        self._busy: dict[ChildProcess, asyncio.Future[Answer] | None] = {}  # None: it is abandoned
+        self._waiters: deque[asyncio.Future[ChildProcess]] = deque()
+        self._announced = 0  # calls
+        self._failed_starts: deque[FunctionError] = deque()  # of processes for announced calls: one fails each
         self._on_ready: Callable[[], None] = lambda: None
         self._all_gone: asyncio.Event | None = None
 
     @property
-    def busy(self) -> int:
-        """Calls that someone awaits."""
-        return len(self._awaited)
-
-    @property
     def calls(self) -> frozenset[object]:
-        """Those calls, and processes on their start that calls wait for, an object for each."""
-        waiting = self._expected or self._starts
-        return frozenset(self._awaited).union(self._starting if waiting else ())
+        """The calls that someone awaits; and the starting processes, as long as calls wait for them."""
+        answers = frozenset(answer for answer in self._busy.values() if answer is not None)
+        return answers.union(self._starting if self._announced or self._waiters else ())
 
     @property
     def abandoned(self) -> int:
-        """Processes that run something which nobody awaits any more."""
+        """Processes with a call that nobody awaits any more."""
         return sum(answer is None for answer in self._busy.values())
 
     async def start(self, on_ready: Callable[[], None]) -> None:
@@ -94,17 +99,19 @@ class ProcessExecutor:
             self._release(child)
 
     def expect(self, calls: int) -> bool:
-        """See `CallbackExecutor`: whether there is an idle process, or a start has failed, which fails a call."""
-        self._expected = 0
+        """See `CallbackExecutor`. A call can begin in an idle process, and if a start has failed: it fails, too."""
+        self._announced = 0
         while self._idle and not self._idle[-1].alive:
             self._idle[-1].clear_away()
         if not calls:
-            self._failures.clear()
-        if self._idle or self._failures:
+            self._failed_starts.clear()
+        if self._idle or self._failed_starts:
             return True
-        self._expected = calls
+        self._announced = calls
+        needed = calls + len(self._waiters)
         # Abandoned ones come back, or are killed and replaced, sooner than another one would have started.
-        for _ in range(calls + len(self._starts) - len(self._starting) - self.abandoned):
+        coming = len(self._starting) + self.abandoned
+        for _ in range(needed - coming):
             self._begin()
         return False
 
@@ -126,26 +133,25 @@ class ProcessExecutor:
             self._release(child)
             raise
         self._busy[child] = answer
-        self._awaited[answer] = child
         try:
             fine, value = await answer
         except asyncio.CancelledError:
-            self._abandon(child)
+            if child in self._busy:
+                self._busy[child] = None
+                asyncio.get_running_loop().call_later(FINISH_SECONDS, self._end_abandoned, child)
             raise
-        finally:
-            del self._awaited[answer]
         if not fine:
             raise OutcomeError(value)
         return value
 
     def give_up(self, waiting: object) -> str | None:
         """Kill the process of a call that has run out of time; see `CallbackExecutor`."""
-        child = self._awaited.get(waiting)
-        if child is None or child not in self._busy:
-            return "Waiting for another process to start.\n" if waiting in self._starts else None
-        stack = child.stack()
-        self._kill(child)
-        return stack and f"The process was killed. It stood at (innermost line first):\n{stack}"
+        for child, answer in self._busy.items():
+            if answer is not None and answer is waiting:
+                stack = child.stack()
+                self._kill(child)
+                return stack and f"The process was killed. It stood at (innermost line first):\n{stack}"
+        return "Waiting for another process to start.\n" if waiting in self._waiters else None
 
     def close(self) -> None:
         """Kill what is busy, and let the idle ones end."""
@@ -159,17 +165,17 @@ class ProcessExecutor:
     async def closed(self) -> None:
         """Wait until every process is gone; what doesn't end by itself is killed."""
         self._all_gone = asyncio.Event()
-        if self._there:
+        if self._living:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._all_gone.wait(), LEAVE_SECONDS)
-        for child in list(self._there):
+        for child in list(self._living):
             child.clear_away()
         await asyncio.sleep(0)  # the loop lets go of their connections
 
     # -- what processes tell -----------------------------------------------------------------------------------------
 
-    def received(self, child: ChildProcess, message: Any) -> None:
-        """A process is ready, or could not import the callback, or has done what it was to do."""
+    def received(self, child: ChildProcess, message: Answer) -> None:
+        """Take a message: a process has imported the callback or failed to, or has done its call."""
         if child in self._starting:
             fine, text = message
             if fine:
@@ -184,9 +190,9 @@ class ProcessExecutor:
             self._release(child)
 
     def ended(self, child: ChildProcess, how: str) -> None:
-        """A process is gone."""
-        self._there.discard(child)
-        if not self._there and self._all_gone is not None:
+        """Fail what a process that is gone was to do, and start another one if too few are left."""
+        self._living.discard(child)
+        if not self._living and self._all_gone is not None:
             self._all_gone.set()
         if not self._open:
             return
@@ -195,7 +201,8 @@ class ProcessExecutor:
         elif child in self._busy:
             answer = self._busy.pop(child)
             if answer is not None and not answer.done():
-                answer.set_exception(OutcomeError(_died(how)))
+                text = f"ProcessDiedError: the process in which the callback ran ended {how}"
+                answer.set_exception(OutcomeError(Outcome(Code.FAILED, text)))
             self._refill()
         elif child in self._idle:
             self._idle.remove(child)
@@ -206,70 +213,67 @@ class ProcessExecutor:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _acquire(self) -> ChildProcess:
-        """A process that is ready and now the caller's, who gives it back by `_release`."""
+        """Take an idle process, or wait for one; who gets it gives it back by `_release`."""
         if self._idle:
             return self._idle.pop()
-        if self._failures:
-            raise self._failures.popleft()
-        start: asyncio.Future[ChildProcess] = asyncio.get_running_loop().create_future()
-        self._starts.append(start)
-        if len(self._starting) < len(self._starts):
+        if self._failed_starts:
+            raise self._failed_starts.popleft()
+        waiter: asyncio.Future[ChildProcess] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if len(self._starting) < len(self._waiters):
             self._begin()
         try:
-            return await start
+            return await waiter
         except asyncio.CancelledError:
-            if start in self._starts:
-                self._starts.remove(start)
-            elif not start.cancelled() and start.exception() is None:  # it has come in the very moment
-                self._release(start.result())
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None:  # it has come in the very moment
+                self._release(waiter.result())
             raise
 
     def _release(self, child: ChildProcess) -> None:
-        """A process has nothing to do."""
-        while self._starts and self._open:
-            start = self._starts.popleft()
-            if not start.done():
-                start.set_result(child)
-                return
+        """Give a process that has nothing to do to a waiter, or let it be idle."""
         if not self._open:
             child.dismiss()
-            return
-        self._idle.append(child)
-        if self._expected:
-            self._on_ready()
-        elif len(self._idle) > self._keep:
-            self._idle.pop(0).dismiss()
+        elif waiter := self._next_waiter():
+            waiter.set_result(child)
+        else:
+            self._idle.append(child)
+            if self._announced:
+                self._on_ready()
+            elif len(self._idle) > self._keep:
+                self._idle.pop(0).dismiss()
 
     def _begin(self) -> None:
-        child = ChildProcess(self, self._job.message(), self._environment)
-        self._there.add(child)
+        child = ChildProcess(self, asdict(self._job), self._environment)
+        self._living.add(child)
         self._starting.add(child)
 
     def _start_failed(self, child: ChildProcess, text: str) -> None:
+        """Fail the call that the process was started for; without one it is reported."""
         self._starting.discard(child)
         child.kill()
-        while self._starts:
-            start = self._starts.popleft()
-            if not start.done():
-                start.set_exception(FunctionError(text))
-                return
-        if self._expected:
-            self._failures.append(FunctionError(text))
+        if waiter := self._next_waiter():
+            waiter.set_exception(FunctionError(text))
+        elif self._announced:
+            self._failed_starts.append(FunctionError(text))
             self._on_ready()
         else:
             self._on_death(text)
 
-    def _abandon(self, child: ChildProcess) -> None:
-        if child in self._busy:
-            self._busy[child] = None
-            asyncio.get_running_loop().call_later(FINISH_SECONDS, self._end_abandoned, child)
+    def _next_waiter(self) -> asyncio.Future[ChildProcess] | None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                return waiter
+        return None
 
     def _end_abandoned(self, child: ChildProcess) -> None:
         if child in self._busy and self._busy[child] is None:
             self._kill(child)
 
     def _kill(self, child: ChildProcess) -> None:
-        """Kill a process that has not come back, and start another one in its place."""
+        """Kill a busy process, and start another one in its place."""
         del self._busy[child]
         child.kill()
         self._refill()
@@ -282,7 +286,3 @@ class ProcessExecutor:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _died(how: str) -> Outcome:
-    return Outcome(Code.FAILED, f"ProcessDiedError: the process in which the callback ran ended {how}")

@@ -19,20 +19,22 @@ from queue import SimpleQueue
 from types import CoroutineType
 from typing import Any
 
-from app.callbacks.suspension import stack_of
+from app.callbacks.executors.base import CallbackExecutor
+from app.callbacks.tasks import stack_of
 
-__all__ = ["ThreadPool"]
+__all__ = ["ThreadExecutor", "ThreadPool"]
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One call on its way through a thread; `returned` is set on the loop when the thread has come back.
+    """One call on its way from the queue `todo` through a thread; `returned` is set on the loop at its end.
 
     `task` is what an awaitable that the function has returned runs in, on the thread's own loop.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
+    todo: SimpleQueue[_Job | None]
     returned: asyncio.Future[None]
     thread: int | None = None
     value: Any = None
@@ -55,7 +57,10 @@ class _Job:
 
 
 class ThreadPool:
-    """Runs functions in daemon threads; as many at once as there are calls of `run`."""
+    """Runs functions in daemon threads; as many at once as there are calls of `run`.
+
+    It serves one event loop at a time. Only `_work` runs in the threads; all counts are the loop's.
+    """
 
     def __init__(self, name: str, *, keep: int, own_loops: bool = False) -> None:
         """A pool without threads.
@@ -69,88 +74,29 @@ class ThreadPool:
         self._name = name
         self._keep = keep
         self._own_loops = own_loops
-        self._crew: _Crew | None = None
-
-    @property
-    def busy(self) -> int:
-        """Calls that someone awaits; abandoned ones don't count."""
-        return 0 if self._crew is None else self._crew.busy
-
-    @property
-    def calls(self) -> frozenset[object]:
-        """Those calls, an object for each, to tell one from another."""
-        return frozenset() if self._crew is None else self._crew.calls
-
-    @property
-    def abandoned(self) -> int:
-        """Threads that run something which nobody awaits any more."""
-        return 0 if self._crew is None else self._crew.abandoned
-
-    def stack_of(self, waiting: object) -> str | None:
-        """Where a thread, or the coroutine on its loop, stands, printed like a traceback.
-
-        Args:
-            waiting: what a task waits for in `run`; None is returned when it is anything else.
-        """
-        return None if self._crew is None else self._crew.stack_of(waiting)
-
-    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call the function in a thread and return or raise what it does, be it a SystemExit.
-
-        When the task that awaits this is cancelled the thread is abandoned: whatever comes of it is thrown away. What
-        runs on the thread's own loop is cancelled.
-        """
-        loop = asyncio.get_running_loop()
-        if self._crew is None or self._crew.loop is not loop:
-            self.close()
-            self._crew = _Crew(loop, self._name, self._keep, own_loops=self._own_loops)
-        crew = self._crew
-        job = _Job(function, args, crew.loop.create_future())
-        crew.begin(job)
-        try:
-            await job.returned
-        except BaseException:
-            crew.abandon(job)
-            raise
-        if job.error is not None:
-            raise job.error
-        return job.value
-
-    def close(self) -> None:
-        """Let the idle threads end, and the others when they come back. Joins none; a later `run` starts anew."""
-        if self._crew is not None:
-            self._crew.dismiss()
-            self._crew = None
-
-
-class _Crew:
-    """The threads of a pool on one loop. Only `_work` runs in them; all counts are the loop's."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, keep: int, *, own_loops: bool) -> None:
-        self.loop = loop
         self._awaited: dict[object, _Job] = {}  # by what the task that awaits it waits for
-        self._name = name
-        self._keep = keep
-        self._own_loops = own_loops
-        self._idle = 0
         self._threads = 0
-        self._todo: SimpleQueue[_Job | None] = SimpleQueue()
+        self._idle = 0  # of these
+        self._todo: SimpleQueue[_Job | None] = SimpleQueue()  # another one after `close`, with other threads
         self._done: deque[_Job] = deque()
         self._collecting = False  # a `_collect` is on its way to the loop
 
     @property
-    def busy(self) -> int:
-        return len(self._awaited)
-
-    @property
     def calls(self) -> frozenset[object]:
+        """The calls that someone awaits, an object for each, to tell one from another; abandoned ones don't count."""
         return frozenset(self._awaited)
 
     @property
     def abandoned(self) -> int:
-        return max(0, self._threads - self._idle - self.busy)
+        """Threads that run something which nobody awaits any more."""
+        return max(0, self._threads - self._idle - len(self._awaited))
 
     def stack_of(self, waiting: object) -> str | None:
+        """Return where a thread, or the coroutine on its loop, stands, printed like a traceback.
+
+        Args:
+            waiting: what a task waits for in `run`; None is returned when it is anything else.
+        """
         job = self._awaited.get(waiting)
         if job is None:
             return None
@@ -160,44 +106,57 @@ class _Crew:
         frame = None if job.thread is None else sys._current_frames().get(job.thread)
         return None if frame is None else "".join(traceback.format_stack(frame))
 
-    def begin(self, job: _Job) -> None:
-        """Give the job to an idle thread, or to a new one."""
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call the function in a thread and return or raise what it does, be it a SystemExit.
+
+        When the task that awaits this is cancelled the thread is abandoned: whatever comes of it is thrown away. What
+        runs on the thread's own loop is cancelled.
+        """
+        job = _Job(function, args, self._todo, asyncio.get_running_loop().create_future())
         if self._idle:
             self._idle -= 1
         else:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            threading.Thread(target=self._work, args=(self._todo,), name=self._name, daemon=True).start()
             self._threads += 1
         self._awaited[job.returned] = job
         self._todo.put(job)
+        try:
+            await job.returned
+        except BaseException:
+            if self._awaited.pop(job.returned, None) is None:  # it has come back in the very moment
+                _throw_away(job.value)
+            job.abandon()
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.value
 
-    def abandon(self, job: _Job) -> None:
-        """Expect nothing of the job any more. Its thread is idle again if it ever comes back."""
-        if self._awaited.pop(job.returned, None) is None:  # it has come back in the very moment
-            _throw_away(job.value)
-        job.abandon()
-
-    def dismiss(self) -> None:
-        """Tell every thread to end after what it is doing."""
+    def close(self) -> None:
+        """Let the idle threads end, and the others when they come back. Joins none; a later `run` starts anew."""
         for _ in range(self._threads):
             self._todo.put(None)
-        self._threads = self._idle = self._keep = 0
+        self._threads = self._idle = 0
+        self._todo = SimpleQueue()
 
-    def _work(self) -> None:
+    # -- in the threads ----------------------------------------------------------------------------------------------
+
+    def _work(self, todo: SimpleQueue[_Job | None]) -> None:
         if not self._own_loops:
-            self._work_off(_as_it_is)
+            self._work_off(todo, lambda _, value: value)
             return
         with contextlib.closing(asyncio.Runner()) as runner:  # its loop is made when there is something to await
             self._work_off(
-                lambda job, value: runner.run(job.on_own_loop(value)) if inspect.isawaitable(value) else value
+                todo, lambda job, value: runner.run(job.on_own_loop(value)) if inspect.isawaitable(value) else value
             )
 
-    def _work_off(self, finish: Callable[[_Job, Any], Any]) -> None:
-        while (job := self._todo.get()) is not None:
+    def _work_off(self, todo: SimpleQueue[_Job | None], finish: Callable[[_Job, Any], Any]) -> None:
+        while (job := todo.get()) is not None:
             job.thread = threading.get_ident()
             try:
                 job.value = finish(job, job.function(*job.args))
             except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
                 job.error = error
+            loop = job.returned.get_loop()
             self._done.append(job)
             del job  # an idle thread holds on to nobody's data
             # One wake-up of the loop for all that returns before it comes to it. `_collect` lowers the flag before it
@@ -205,15 +164,19 @@ class _Crew:
             if not self._collecting:
                 self._collecting = True
                 try:
-                    self.loop.call_soon_threadsafe(self._collect)
+                    loop.call_soon_threadsafe(self._collect)
                 except RuntimeError:  # the loop is closed
+                    self._collecting = False
                     return
+
+    # -- on the loop -------------------------------------------------------------------------------------------------
 
     def _collect(self) -> None:
         self._collecting = False
         while self._done:
             job = self._done.popleft()
-            self._rest()
+            if job.todo is self._todo:
+                self._rest()
             # Cancelled and yet awaited: the task that awaits it has still to hear of the cancellation.
             if self._awaited.pop(job.returned, None) is None or job.returned.cancelled():
                 _throw_away(job.value)
@@ -221,7 +184,7 @@ class _Crew:
                 job.returned.set_result(None)
 
     def _rest(self) -> None:
-        """A thread has come back."""
+        """Note that a thread has come back."""
         if self._idle < self._keep:
             self._idle += 1
         elif self._threads:
@@ -229,11 +192,32 @@ class _Crew:
             self._todo.put(None)
 
 
-def _as_it_is(_job: _Job, value: Any) -> Any:
-    return value
+class ThreadExecutor(ThreadPool, CallbackExecutor):
+    """Calls the callback in the threads of a pool."""
+
+    def __init__(self, callback: Callable[..., Any], *, workers: int, own_loops: bool) -> None:
+        """No thread is started before the first call.
+
+        Args:
+            callback: a `def`, or an `async def` if there are own loops.
+            workers: calls at once.
+            own_loops: see `ThreadPool`; otherwise the callback's awaitable is awaited on the loop that runs now.
+        """
+        super().__init__("callback", keep=workers, own_loops=own_loops)
+        self._callback = callback
+        self.places = workers
+
+    async def function(self, *args: Any) -> Any:
+        """Call the callback in a thread."""
+        value = await self.run(self._callback, *args)
+        return await value if inspect.isawaitable(value) else value
+
+    def give_up(self, waiting: object) -> str | None:
+        """See `CallbackExecutor`; the thread is abandoned by the cancellation."""
+        return self.stack_of(waiting)
 
 
 def _throw_away(value: object) -> None:
-    """What an abandoned function returned; a coroutine would complain that nobody awaits it."""
+    """Close what an abandoned function returned, if it is a coroutine: it would complain that nobody awaits it."""
     if inspect.iscoroutine(value):
         value.close()

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import itemgetter
 
-from app.callbacks.factory import make_runner
 from app.callbacks.handlers import StationResultHandler
+from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import Call, ModuleInput
-from app.callbacks.user_functions import UserFunctions
+from app.callbacks.runner import Call, ModuleInput, make_runner
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, Record, StationFrame, StationGroup, decode_stations
@@ -96,7 +95,7 @@ class _BatchStation:
     started: float | None = None
 
 
-Job = _BatchStation | SingleStation
+StationCall = Call[_BatchStation | SingleStation]
 
 
 class StationAgent:
@@ -265,8 +264,8 @@ class StationAgent:
             return pace
         return Pace(waited if runner.upcoming is None else max(waited, pace.lag), pace.rate)
 
-    def _module_input(self, call: Call) -> ModuleInput:
-        job: Job = call.context
+    def _module_input(self, call: StationCall) -> ModuleInput:
+        job = call.context
         if isinstance(job, _BatchStation):
             self._waited = min(self._waited, self._clock() - job.group.opened_at)
         topic = job.group.source.topic
@@ -279,8 +278,8 @@ class StationAgent:
             job.module_input = module_input
         return module_input
 
-    def _on_outcome(self, call: Call, outcome: Outcome) -> None:
-        job: Job = call.context
+    def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
+        job = call.context
         self.settled += 1
         if job.group.trace is not None:
             self._trace(job.group.trace, call.station_id, outcome, job.started)

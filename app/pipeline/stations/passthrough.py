@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import orjson
 
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.outcome import Outcome
 from app.callbacks.runner import ModuleInput
+from app.callbacks.tasks import OneAtATime, TaskSet
 from app.messages.dead_letters import Reason
 from app.messages.frames import Record, StationGroup
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
 from app.pipeline.dead_letters import DeadLetters
-from app.pipeline.ports import Backend, ConfirmingSender, OneAtATime
+from app.pipeline.ports import SETTLE_SECONDS, Backend, ConfirmingSender
 from app.settings import Settings
 from tables.model.enums import Code
+from tables.storage.records import Prepared
 
 __all__ = ["PassThrough", "SingleStation"]
 
@@ -36,6 +37,15 @@ class SingleStation:
     stored: Callable[[], None]
     module_input: ModuleInput | None = None
     started: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A result that the handler is to be called with."""
+
+    station_id: str
+    job: SingleStation
+    value: str
 
 
 class PassThrough:
@@ -62,7 +72,8 @@ class PassThrough:
         self._on_error = on_error
         self._sender = ConfirmingSender(backend.sender.send, on_error)
         self._places = asyncio.Semaphore(settings.concurrency)
-        self._calls = OneAtATime(on_error)
+        self._turns: OneAtATime[_Result] = OneAtATime()  # a result has its turn while its handler runs or may begin
+        self._tasks = TaskSet()
 
     @property
     def has_handler(self) -> bool:
@@ -80,24 +91,35 @@ class PassThrough:
         elif self._handler is None:
             self._publish(station_id, job, self._payload(station_id, outcome.value), self._largest_output)
         else:
-            call = partial(self._handle, self._calls, self._handler, station_id, job, outcome.value)
-            self._calls.start([station_id], call)
+            result = _Result(station_id, job, outcome.value)
+            if self._turns.enter(station_id, result):
+                self._tasks.start(self._handle(result, self._handler))
 
     async def cancel(self) -> None:
         """Stop handlers at once, and give what is in flight to the broker a little time to be confirmed."""
-        calls, self._calls = self._calls, OneAtATime(self._on_error)
-        await calls.cancel()
+        self._turns = OneAtATime()
+        await self._tasks.cancel(patience=SETTLE_SECONDS)
         await self._sender.cancel()
 
-    async def _handle(
-        self, calls: OneAtATime, handler: StationResultHandler, station_id: str, job: SingleStation, value: str
-    ) -> None:
-        async with self._places:
-            answer = await handler(station_id, job.module_input or {}, value)
-        if calls is not self._calls:
-            return  # the partitions have been taken away, and the handler did not listen
+    async def _handle(self, first: _Result, handler: StationResultHandler) -> None:
+        """Call the handler with a result, and then with those of the same station that have come meanwhile."""
+        turns = self._turns
+        result: _Result | None = first
+        try:
+            while result is not None:
+                async with self._places:
+                    answer = await handler(result.station_id, result.job.module_input or {}, result.value)
+                if turns is not self._turns:
+                    return  # the partitions have been taken away, and the handler did not listen
+                self._take_answer(result, answer)
+                result = turns.leave(result.station_id)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: nothing of it is acknowledged
+            self._on_error(error)
+
+    def _take_answer(self, result: _Result, answer: Prepared) -> None:
+        station_id, job = result.station_id, result.job
         if answer.error is not None:
-            payload, key = self._payload(station_id, value), station_id.encode()
+            payload, key = self._payload(station_id, result.value), station_id.encode()
             letter = self._letter(Reason.HANDLER_FAILED, answer.error, station_id, job, payload, key=key)
             self._sender.add([letter], job.stored)
         elif answer.value is None:

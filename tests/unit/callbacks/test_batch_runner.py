@@ -153,7 +153,7 @@ def test_any_mapping_and_numpy_values_are_fine_and_a_bad_value_fails_its_station
 
 
 def test_input_that_can_not_be_aligned_fails_its_station_before_the_call() -> None:
-    def module_input(call: Call) -> ModuleInput:
+    def module_input(call: Call[Any]) -> ModuleInput:
         if call.station_id == "bad":
             message = "ragged"
             raise ValueError(message)
@@ -267,7 +267,7 @@ def test_a_def_for_many_runs_in_a_thread(kind: Executor) -> None:
             bench.submit("A", "B", "C")
             outcomes = await bench.until(3)
             assert [value_of(outcomes[station])["result"] for station in "ABC"] == ["A", "B", "C"]
-            await condition(lambda: bench.runner.busy_workers == 0)
+            await condition(lambda: bench.busy() == 0)
             assert all(0.01 <= seconds < 5 for seconds in times.values())
             assert sorted(times) == ["A", "B", "C"]
 

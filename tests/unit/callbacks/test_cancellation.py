@@ -111,7 +111,7 @@ def test_cancel_all_abandons_threads(release: threading.Event) -> None:
             await asyncio.sleep(0)
             assert started.wait(60)
             await bench.runner.cancel_all()
-            assert bench.runner.busy_workers == 0
+            assert bench.busy() == 0
             bench.submit("hung2")
             await bench.until(1)
             release.set()
@@ -159,7 +159,7 @@ def test_stop_does_not_wait_for_hung_threads(release: threading.Event) -> None:
     async def main() -> float:
         async with Bench(callback, clock=time.time) as bench:
             bench.submit("A", "B")
-            await condition(lambda: bench.runner.busy_workers == 2)
+            await condition(lambda: bench.busy() == 2)
             before = time.monotonic()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return before

@@ -10,7 +10,7 @@ import pytest
 FORKING = """
 import asyncio, multiprocessing, os, signal, sys, time
 import uvloop
-from app.callbacks.executors.forks import part_forks
+from app.callbacks.executors import part_forks
 
 got = []
 
@@ -49,7 +49,7 @@ def test_a_signal_to_a_forked_process_ends_that_one_and_is_not_heard_by_the_loop
 
 HOLDING = """
 import multiprocessing, signal, socket, time
-from app.callbacks.executors.forks import close_in_forks, part_forks
+from app.callbacks.executors import close_in_forks, part_forks
 
 part_forks()
 listening = socket.create_server(("127.0.0.1", 0))

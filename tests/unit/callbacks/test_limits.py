@@ -122,7 +122,7 @@ def test_a_hung_thread_is_abandoned_at_the_timeout_and_replaced(release: threadi
             )
             assert "release.wait(60)" in (outcomes["hung"].traceback or "")
             assert value_of(outcomes["B"])["result"] == "next"
-            assert (bench.runner.zombies, bench.runner.busy_workers) == (1, 0)
+            assert (bench.runner.zombies, bench.busy()) == (1, 0)
             release.set()
             await condition(lambda: bench.runner.zombies == 0)
             assert len(bench.outcomes) == 2
@@ -165,7 +165,7 @@ def test_a_hung_thread_gives_up_its_place_at_the_deadline(release: threading.Eve
             bench.submit("A")
             await bench.until(1)
             assert bench.stations() == ["A"]
-            assert (bench.runner.overtime, bench.runner.busy_workers) == (1, 1)
+            assert (bench.runner.overtime, bench.busy()) == (1, 1)
             release.set()
             assert value_of((await bench.until(2))["hung"])["result"] == "done"
 

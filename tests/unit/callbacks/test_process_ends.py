@@ -71,7 +71,7 @@ def test_cancel_all_spares_a_process_that_finishes_at_once_and_kills_one_that_do
         async with pool as bench:
             before = set(pool.pids())
             bench.submit("slow", "hang")
-            await eventually(lambda: bench.runner.busy_workers == 2)
+            await eventually(lambda: bench.busy() == 2)
             started = time.monotonic()
             await bench.runner.cancel_all()
             assert time.monotonic() - started < 0.5
@@ -90,7 +90,7 @@ def test_stop_is_quick_whatever_the_callbacks_do() -> None:
         pool = Pool()
         async with pool as bench:
             bench.submit("hang", "lock")
-            await eventually(lambda: bench.runner.busy_workers == 2)
+            await eventually(lambda: bench.busy() == 2)
             pids, started = pool.pids(), time.monotonic()
         assert time.monotonic() - started < 2
         assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -111,7 +111,7 @@ async def main():
     busy = executor._busy
     while len(busy) < 2 or not all("process_models.py" in (child.stack() or "") for child in busy):
         await asyncio.sleep(0.01)
-    print(*(child.pid for child in executor._there), flush=True)
+    print(*(child.pid for child in executor._living), flush=True)
     await asyncio.sleep(600)
 
 asyncio.run(main())

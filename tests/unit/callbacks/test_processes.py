@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -64,6 +65,20 @@ def test_a_large_input_and_a_large_result_come_through() -> None:
     uvloop.run(main())
 
 
+@pytest.mark.parametrize("log_json", [False, True])
+def test_a_process_imports_nothing_that_callbacks_do_not_need(log_json: bool) -> None:
+    async def main() -> None:
+        job = ChildJob(list(sys.path), "tests.process_models:behave", "AGG_CALLBACK", log_json=log_json)
+        executor = ProcessExecutor(job, keep=1, on_death=lambda _: None)
+        async with Bench(executor, clock=time.time) as bench:
+            bench.submit("modules")
+            modules = set(value_of((await bench.until(1))["modules"])["result"])
+            assert {"app", "tables", "orjson"} <= modules
+            assert not modules & {"aiokafka", "aiohttp", "faust", "mode", "prometheus_client", "pydantic", "tenacity"}
+
+    uvloop.run(main())
+
+
 def test_a_process_that_a_callback_forks_ends_when_it_is_told_to() -> None:
     async def main() -> None:
         async with Pool(module_input=module_input_of) as bench:
@@ -74,7 +89,7 @@ def test_a_process_that_a_callback_forks_ends_when_it_is_told_to() -> None:
 
 
 def test_input_that_can_not_be_pickled_fails_its_station_alone() -> None:
-    def module_input(call: Call) -> ModuleInput:
+    def module_input(call: Call[Any]) -> ModuleInput:
         return {"of": (lambda: 1) if call.station_id == "bad" else "fine"}
 
     async def main() -> None:
@@ -112,7 +127,7 @@ def test_a_callback_that_a_process_can_not_import_is_an_error_at_the_start(
         assert str(caught.value).startswith("AGG_CALLBACK=fails_in_child:callback: ")
         for word in words:
             assert word in str(caught.value)
-        assert not executor._there
+        assert not executor._living
 
     uvloop.run(main())
 

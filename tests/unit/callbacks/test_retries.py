@@ -153,7 +153,7 @@ def test_input_that_can_not_be_aligned_is_not_tried_again() -> None:
     async def main() -> None:
         made: list[str] = []
 
-        def module_input(call: Call) -> ModuleInput:
+        def module_input(call: Call[Any]) -> ModuleInput:
             made.append(call.station_id)
             message = "ragged"
             raise ValueError(message)

@@ -11,6 +11,7 @@ import pytest
 from app.callbacks.executors.base import LoopExecutor
 from app.callbacks.outcome import Outcome
 from app.callbacks.runner import Call, CallbackRunner, ModuleInput
+from app.settings import Settings
 from tables.model.enums import Code
 from tests.callback_bench import Bench, echo, error_of, value_of
 from tests.virtual_time import run_in_virtual_time, unix_now
@@ -49,7 +50,7 @@ def test_a_def_runs_in_a_thread() -> None:
             bench.submit("A")
             outcomes = await bench.until(1)
             assert value_of(outcomes["A"]) == {"station_id": "A", "main": False, "daemon": True, "of": "A"}
-            assert bench.runner.busy_workers == 0
+            assert bench.busy() == 0
 
     asyncio.run(main())
 
@@ -109,7 +110,7 @@ def test_whatever_a_callback_raises_fails_its_station_alone(
 
 
 def test_a_module_input_that_can_not_be_made_fails_its_station_alone() -> None:
-    def module_input(call: Call) -> ModuleInput:
+    def module_input(call: Call[Any]) -> ModuleInput:
         if call.station_id == "bad":
             message = "ragged gun lists"
             raise ValueError(message)
@@ -133,7 +134,7 @@ def test_the_module_input_is_made_when_the_callback_starts_not_before() -> None:
         made: list[str] = []
         gate = asyncio.Event()
 
-        def module_input(call: Call) -> ModuleInput:
+        def module_input(call: Call[Any]) -> ModuleInput:
             made.append(call.station_id)
             return {}
 
@@ -166,7 +167,7 @@ def test_an_outcome_that_can_not_be_taken_is_reported_and_stops_nothing() -> Non
         taken: list[str] = []
         done = asyncio.Event()
 
-        def on_outcome(call: Call, outcome: Outcome) -> None:
+        def on_outcome(call: Call[Any], outcome: Outcome) -> None:
             if call.station_id == "A":
                 message = "bug"
                 raise RuntimeError(message)
@@ -174,7 +175,14 @@ def test_an_outcome_that_can_not_be_taken_is_reported_and_stops_nothing() -> Non
             done.set()
 
         asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
-        runner = CallbackRunner(LoopExecutor(echo), module_input=lambda _: {}, on_outcome=on_outcome, clock=unix_now)
+        runner: CallbackRunner[None] = CallbackRunner(
+            LoopExecutor(echo),
+            Settings(),
+            module_input=lambda _: {},
+            on_outcome=on_outcome,
+            clock=unix_now,
+            max_result_bytes=1_000,
+        )
         await runner.start()
         for station in "AB":
             runner.submit(Call(station, None, None))

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.executors.base import LoopExecutor
 from app.callbacks.handlers import StationResultHandler
-from app.callbacks.runner import Call, CallbackRunner
+from app.callbacks.runner import BatchCallbackRunner, Call, CallbackRunner
 from app.observability.log_lines import CATALOGUE, Line
+from app.settings import Settings
 from app.settings.enums import Language
 from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, LoopWatch
 
@@ -50,7 +50,7 @@ def sleeps(seconds: float) -> None:
     time.sleep(seconds)
 
 
-async def run_one(runner: CallbackRunner, *stations: str) -> None:
+async def run_one(runner: CallbackRunner[Any], *stations: str) -> None:
     await runner.start()
     for station in stations:
         runner.submit(Call(station, None, None))
@@ -59,13 +59,14 @@ async def run_one(runner: CallbackRunner, *stations: str) -> None:
     await runner.stop()
 
 
-def runner_of(callback: Callable[..., Any], kind: type[CallbackRunner] = CallbackRunner, **options: Any) -> Any:
+def runner_of(callback: Callable[..., Any], kind: type[CallbackRunner[Any]] = CallbackRunner) -> Any:
     return kind(
         LoopExecutor(callback),
+        Settings(),
         module_input=lambda _: {},
         on_outcome=lambda *_: None,
         clock=time.time,
-        **options,
+        max_result_bytes=1_000,
     )
 
 
@@ -123,7 +124,7 @@ def test_it_is_told_while_the_loop_is_blocked_and_not_again_within_a_minute(capl
 def test_a_callback_for_many_stations_is_told_with_them(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         with Watched(language=Language.ZH).running():
-            runner = runner_of(blocks_at_once, BatchCallbackRunner, size=8, on_strangers=lambda _: None)
+            runner = runner_of(blocks_at_once, BatchCallbackRunner)
             await run_one(runner, "A", "B")
 
     asyncio.run(main())
@@ -133,7 +134,7 @@ def test_a_callback_for_many_stations_is_told_with_them(caplog: pytest.LogCaptur
 
 def test_a_result_handler_that_blocks_is_told_with_its_own_name(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        handler = StationResultHandler(blocks_later, name="out:one", timeout=9, retries=0, concurrency=1)
+        handler = StationResultHandler(blocks_later, Settings(station_result_handler="out:one", handler_retries=0))
         with Watched().running():
             await handler("S1", {}, "1")
         handler.close()
