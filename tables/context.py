@@ -30,6 +30,7 @@ __all__ = [
     "Entry",
     "Part",
     "Place",
+    "Record",
     "Tombstone",
     "apply",
     "context_key",
@@ -41,6 +42,7 @@ EVERYONE = ""
 """Stands for the station id of a context record that names none: it is every station's."""
 
 Record = dict[str, Any]
+"""One record of a message: a JSON object."""
 Get = Callable[[bytes], bytes | None]
 
 

@@ -10,9 +10,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from app.inputs.context_message import parse_context
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
-from app.inputs.source_message import parse_message
+from app.inputs.source_message import parse_context, parse_message
 from app.kafka.client import administering, client_options
 from app.kafka.topics import INTERNAL_MESSAGE_BYTES, message_bytes
 from app.settings import Settings

@@ -31,8 +31,8 @@ from app.devbroker import DevBroker, DevBrokerError
 from app.devbroker.config import free_port, port_is_free
 from app.devbroker.install import cache_folder
 from app.kafka.topics import BrokerError, TopicError
-from app.settings import PREFIX, Settings, SettingsError, load_settings
-from app.settings.environment import find_keys
+from app.settings import Settings, SettingsError, load_settings
+from app.settings.loading import find_keys
 from app.web.address import http_url
 
 CALLBACK: Final = "app.demo.model:callback"
@@ -125,7 +125,7 @@ def _environment(stack: ExitStack, console: Console) -> tuple[dict[str, str], De
         DevBrokerError: the embedded Kafka does not start.
     """
     load_settings()  # a mistake is better told before Kafka is started
-    given = {key.upper() for key in find_keys(PREFIX, os.environ, Path(".env"))[0]}
+    given = {key.upper() for key in find_keys(os.environ, Path(".env"))[0]}
     environ = dict(os.environ)
     broker = None
     if "AGG_BROKER" not in given:

@@ -9,10 +9,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, gap_alone
-from app.inputs.grouping import STATION_ID_KEYS, Record, id_key
+from app.inputs.grouping import STATION_ID_KEYS, id_key
 from app.inputs.guns import POWER, AlignmentError, describe, gun_columns, one_gun_row
 from app.inputs.timestamps import EARLIEST, TIME_KEYS, Moment, format_time, record_moment
 from app.settings.enums import Fill
+from tables.context import Record
 
 __all__ = ["MAX_POINTS", "Alignment", "AlignmentError", "Columns", "align"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.inputs.gap_filling import NUMBERS, Timeline, fill_series
 from app.settings.enums import Fill
+from tables.context import Record
 
 __all__ = ["POWER", "RESERVED", "AlignmentError", "describe", "gun_columns", "one_gun_row"]
 
@@ -33,7 +34,7 @@ def describe(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def one_gun_row(record: dict[str, Any], gun_power: Any) -> dict[str, list[Any]] | None:
+def one_gun_row(record: Record, gun_power: Any) -> dict[str, list[Any]] | None:
     """Make the columns of a single record the quick way.
 
     Returns:
@@ -61,7 +62,7 @@ def one_gun_row(record: dict[str, Any], gun_power: Any) -> dict[str, list[Any]] 
     return columns
 
 
-def gun_columns(records: Sequence[dict[str, Any]], timeline: Timeline) -> dict[str, list[Any]]:
+def gun_columns(records: Sequence[Record], timeline: Timeline) -> dict[str, list[Any]]:
     """Align the guns of a station.
 
     A gun is known by (hostCode, gunNo), both as text; hostCode is None where a record has none. Cells of one point and
@@ -109,7 +110,7 @@ class _GunTable:
     layouts: dict[tuple[Any, ...], Slots] = field(default_factory=dict)
     """Host and gun numbers as they came -> slots: a station's records mostly repeat the same guns."""
 
-    def read(self, record: dict[str, Any], row: int, timeline: Timeline) -> None:
+    def read(self, record: Record, row: int, timeline: Timeline) -> None:
         """Take in one record's guns; raises AlignmentError."""
         gun_power = record["gunPower"]
         self.found = True

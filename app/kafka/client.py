@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from app.callbacks.tasks import is_from_outside
 from app.kafka.pieces import in_message
 from app.messages.message import InMessage
-from app.messages.output import OutputId
+from app.messages.output import OutputId, output_id
 from app.settings import Settings, SettingsError
 from tables.model.events import Source
 
@@ -204,11 +204,9 @@ async def _find_outputs(settings: Settings, tp: TopicPartition, since: float) ->
             return found
         consumer.seek(tp, start.offset)
         while await consumer.position(tp) < end:
-            for record in (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ()):
-                headers = dict(record.headers)
-                revision, part = headers.get("revision", b""), headers.get("part", b"")
-                if revision.isdigit() and part.isdigit():
-                    found.add((record.key or b"", int(revision), int(part)))
+            records = (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ())
+            ids = [output_id(record.key, record.headers) for record in records]
+            found.update(found_id for found_id in ids if found_id is not None)
     return found
 
 

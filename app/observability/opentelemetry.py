@@ -50,7 +50,7 @@ from app.messages.trace_context import (
     station_trace,
 )
 from app.observability.tracing import SourceTrace, Traces
-from app.settings.environment import SettingsError
+from app.settings import SettingsError
 from tables.model.batch import FIRST_REVISION
 from tables.model.enums import Code
 from tables.model.events import Decision

@@ -9,32 +9,19 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from app.inputs.grouping import BadMessage, Record, Reject
+from app.inputs.grouping import BadMessage, Reject
 from app.inputs.source_message import parse_message
-from app.messages.dead_letters import Reason, last_line
+from app.messages.dead_letters import TOO_LARGE_BYTES, Reason, fit_letter, last_line, letter_headers
 from app.messages.message import InMessage, OutMessage, Sender
-from app.messages.trace_context import trace_headers
 from app.pipeline.ports import FindSources, Telemetry
 from app.settings import Settings
+from tables.context import Record
 from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Source
 from tables.model.fast_dataclass import dataclass
 
-__all__ = [
-    "ERROR_BYTES",
-    "LETTER_BYTES",
-    "TOO_LARGE_BYTES",
-    "DeadLetter",
-    "DeadLetters",
-    "LetterSender",
-    "SourceLetters",
-    "failure_letter",
-]
+__all__ = ["DeadLetter", "DeadLetters", "LetterSender", "SourceLetters", "failure_letter"]
 
-ERROR_BYTES = 8 * 1024
-TOO_LARGE_BYTES = 64 * 1024
-LETTER_BYTES = 60 * 1024 * 1024  # what the topic takes is 64 MiB, headers and all
 LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
-_LEFT_OUT = " … ".encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +86,10 @@ class DeadLetters:
         trace: str | None = None,
     ) -> DeadLetter:
         """Make a letter; headers that are not known are left out."""
-        if value is not None and len(value) > LETTER_BYTES:
-            error = f"{error}\nthe {reason.value} letter would have {len(value)} bytes, more than {LETTER_BYTES}"
-            reason = Reason.TOO_LARGE
-        known: dict[str, object | None] = {
-            "reason": reason.value,
-            "error": _cut(error),
-            "failed-at": repr(failed_at),
-            "source-topic": source.topic if source else None,
-            "source-partition": source.partition if source else None,
-            "source-offset": source.offset if source else None,
-            "batch-id": batch_id,
-            "station-id": station_id,
-        }
-        headers = [(name, str(value).encode()) for name, value in known.items() if value is not None]
-        headers += trace_headers(trace)
-        if reason is Reason.TOO_LARGE and value is not None:
-            value = value[:TOO_LARGE_BYTES]
+        reason, error, value = fit_letter(reason, error, value)
+        headers = letter_headers(
+            reason, error, failed_at=failed_at, source=source, batch_id=batch_id, station_id=station_id, trace=trace
+        )
         return DeadLetter(
             self._topic,
             value,
@@ -161,19 +135,6 @@ class DeadLetters:
             station_id=reject.station_id,
             trace=trace,
         )
-
-
-def _cut(error: str) -> str:
-    """Cut to ERROR_BYTES of UTF-8 in the middle.
-
-    A traceback's last lines say what happened; of a long message the beginning does, which has the error's name.
-    """
-    encoded = error.encode(errors="replace")
-    if len(encoded) <= ERROR_BYTES:
-        return encoded.decode()
-    head = (ERROR_BYTES - len(_LEFT_OUT)) // 2
-    tail = ERROR_BYTES - len(_LEFT_OUT) - head
-    return (encoded[:head] + _LEFT_OUT + encoded[-tail:]).decode(errors="ignore")
 
 
 # -- failed stations ---------------------------------------------------------------------------------------------------

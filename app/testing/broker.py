@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from app.kafka.topics import topic_specs
 from app.messages.message import Clock, InMessage, OutMessage
-from app.messages.output import OutputId
+from app.messages.output import OutputId, output_id
 from app.messages.partitioner import partition_of
 from app.settings import Settings
 from tables.model.events import Source
@@ -97,7 +97,9 @@ class MemoryBroker:
 
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
         """Which output messages stand in a partition from `since` (Unix seconds) on."""
-        return set(_output_ids(m for m in self._topic(topic).partitions[partition] if m.timestamp >= since - 1.0))
+        messages = [one for one in self._topic(topic).partitions[partition] if one.timestamp >= since - 1.0]
+        ids = [output_id(message.key, message.headers) for message in messages]
+        return {found_id for found_id in ids if found_id is not None}
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:
         """The messages that stand at these places."""
@@ -108,11 +110,3 @@ class MemoryBroker:
         if topic is None:
             topic = self._topics[name] = _Topic(name, self._default_partitions, None)
         return topic
-
-
-def _output_ids(messages: Iterable[InMessage]) -> Iterator[OutputId]:
-    for message in messages:
-        headers = dict(message.headers)
-        revision, part = headers.get("revision", b""), headers.get("part", b"")
-        if revision.isdigit() and part.isdigit():
-            yield message.key or b"", int(revision), int(part)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.producer import KafkaSender, SendError
-from app.messages.event_frames import event_frames
+from app.messages.frames import event_frames
 from app.messages.partitioner import partition_of
 from app.observability.history import SLOT, History
 from app.observability.statistics import Statistics

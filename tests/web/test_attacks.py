@@ -142,7 +142,7 @@ def test_the_token_is_in_no_log_whatever_happens(caplog: pytest.LogCaptureFixtur
 
 
 def settings(**given: str) -> Settings:
-    return Settings(**given)  # type: ignore[arg-type]
+    return Settings(**given)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,7 @@ from dataclasses import field
 from itertools import islice, takewhile
 from typing import Final
 
-from app.messages.event_frames import event_frames
-from app.messages.frames import FrameError, decode_events
+from app.messages.frames import FrameError, decode_events, event_frames
 from app.messages.message import Clock, Delivery, InMessage, OutMessage
 from app.pipeline.aggregation.effects import EffectWriter
 from app.pipeline.aggregation.publisher import Publisher, Release

@@ -14,12 +14,12 @@ from functools import partial
 
 from app.callbacks.handlers import ResultHandler
 from app.callbacks.tasks import TaskSet
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason
 from app.messages.message import OutMessage
-from app.messages.output import OutputId, Part, headers_of, parts_of
+from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import publish_trace
-from app.pipeline.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, DeadLetters
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import SETTLE_SECONDS, Backend, Telemetry
 from app.settings import Settings
 from tables.model.enums import Action, Status
@@ -163,7 +163,7 @@ class Publisher:
         outputs = [self._outputs(release) for release in releases]
         messages = [message for own in outputs for message in own]
         if found is not None:
-            missing = [message for message in messages if _output_id(message) not in found]
+            missing = [message for message in messages if output_id(message.key, message.headers) not in found]
             self._recoveries["found"] += len(messages) - len(missing)
             self._recoveries["sent"] += len(missing)
             messages = missing
@@ -258,8 +258,3 @@ class Publisher:
 def _id_of(decision: Decision) -> OutputId:
     """Return what tells the first message of a decision's output from others."""
     return decision.batch_id.encode(), decision.revision, 1
-
-
-def _output_id(message: OutMessage) -> OutputId:
-    headers = dict(message.headers)
-    return message.key or b"", int(headers.get("revision", b"0")), int(headers.get("part", b"0"))

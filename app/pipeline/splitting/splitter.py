@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Record
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
-from app.messages.dead_letters import Reason
-from app.messages.event_frames import StationPacker, event_frames
-from app.messages.frames import StationGroup, encode_group, encode_station
+from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
+from app.messages.frames import StationGroup, StationPacker, encode_group, encode_station, event_frames
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import station_trace
 from app.observability.tracing import SourceTrace
-from app.pipeline.dead_letters import TOO_LARGE_BYTES, DeadLetters
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
 from app.pipeline.splitting.flow_control import FlowControl
 from app.settings import Settings
+from tables.context import Record
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.model.fast_dataclass import dataclass

@@ -15,7 +15,7 @@ from app.callbacks.outcome import Outcome
 from app.callbacks.runner import Call, ModuleInput, make_runner
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
-from app.messages.frames import FrameError, Record, StationFrame, StationGroup, decode_stations
+from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery, InMessage
 from app.messages.partitioner import Partitioner
 from app.observability.callback_log import CallbackLog
@@ -26,6 +26,7 @@ from app.pipeline.stations.context import StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
 from app.settings import Settings
+from tables.context import Record
 from tables.model.enums import Code
 from tables.model.fast_dataclass import dataclass
 

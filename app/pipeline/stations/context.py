@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from app.inputs.alignment import Alignment, AlignmentError, Columns, align
-from app.inputs.context_message import parse_context
 from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage
+from app.inputs.source_message import parse_context
 from app.messages.dead_letters import Reason
-from app.messages.event_frames import StationPacker
-from app.messages.frames import encode_context, encode_context_head, encode_tombstone, encode_update
+from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.pipeline.dead_letters import DeadLetters

@@ -13,12 +13,13 @@ from app.callbacks.outcome import Outcome
 from app.callbacks.runner import ModuleInput
 from app.callbacks.tasks import OneAtATime, TaskSet
 from app.messages.dead_letters import Reason
-from app.messages.frames import Record, StationGroup
+from app.messages.frames import StationGroup
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import SETTLE_SECONDS, Backend, ConfirmingSender
 from app.settings import Settings
+from tables.context import Record
 from tables.model.enums import Code
 from tables.storage.records import Prepared
 

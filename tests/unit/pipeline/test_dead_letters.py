@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import ERROR_BYTES, Reason
 from app.messages.message import InMessage, OutMessage
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from app.observability.statistics import Statistics
 from app.observability.tracing import Traces
-from app.pipeline.dead_letters import ERROR_BYTES, DeadLetter, DeadLetters, LetterSender, SourceLetters
+from app.pipeline.dead_letters import DeadLetter, DeadLetters, LetterSender, SourceLetters
 from app.pipeline.ports import Telemetry
 from app.settings import Settings
 from app.settings.enums import Language
