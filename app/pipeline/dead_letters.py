@@ -12,7 +12,9 @@ import orjson
 from app.inputs.grouping import BadMessage, Reject
 from app.inputs.source_message import parse_message
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason, fit_letter, last_line, letter_headers
+from app.messages.frames import StationGroup
 from app.messages.message import InMessage, OutMessage, Sender
+from app.messages.trace_context import station_trace
 from app.pipeline.ports import FindSources, Telemetry
 from app.settings import Settings
 from tables.context import Record
@@ -134,6 +136,21 @@ class DeadLetters:
             batch_id=batch_id,
             station_id=reject.station_id,
             trace=trace,
+        )
+
+    def of_station(
+        self, reason: Reason, error: str, group: StationGroup, station_id: str, *, value: bytes, key: bytes | None
+    ) -> DeadLetter:
+        """Make the letter of a station that passes through; `group` is the message that it came with."""
+        return self.letter(
+            reason,
+            error,
+            value=value,
+            key=key,
+            failed_at=group.opened_at,
+            source=group.source,
+            station_id=station_id,
+            trace=station_trace(group.trace, station_id),
         )
 
 

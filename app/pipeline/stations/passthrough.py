@@ -85,7 +85,9 @@ class PassThrough:
         """Take the outcome of a station's callback; its value is the JSON of what the callback has returned."""
         if outcome.code == Code.FAILED:
             error, value = outcome.traceback or outcome.value or "", orjson.dumps({job.group.source.topic: job.records})
-            letter = self._letter(Reason.STATION_FAILED, error, station_id, job, value, key=job.group.key)
+            letter = self._dead_letters.of_station(
+                Reason.STATION_FAILED, error, job.group, station_id, value=value, key=job.group.key
+            )
             self._sender.add([letter], job.stored)
         elif outcome.code != Code.RESULT or outcome.value is None:
             job.stored()
@@ -120,15 +122,12 @@ class PassThrough:
     def _take_answer(self, result: _Result, answer: Prepared) -> None:
         station_id, job = result.station_id, result.job
         if answer.error is not None:
-            payload, key = self._payload(station_id, result.value), station_id.encode()
-            letter = self._letter(Reason.HANDLER_FAILED, answer.error, station_id, job, payload, key=key)
-            self._sender.add([letter], job.stored)
+            payload = self._payload(station_id, result.value)
+            self._refuse(Reason.HANDLER_FAILED, answer.error, station_id, job, payload)
         elif answer.value is None:
             job.stored()
         else:
             self._publish(station_id, job, answer.value.encode(), self._largest_payload)
-
-    # -- messages ----------------------------------------------------------------------------------------------------
 
     def _payload(self, station_id: str, value: str) -> bytes:
         head = orjson.dumps({"station_id": station_id, "module": self._module})
@@ -136,28 +135,19 @@ class PassThrough:
 
     def _publish(self, station_id: str, job: SingleStation, payload: bytes, limit: int) -> None:
         key = station_id.encode()
-        message: OutMessage
-        if len(key) + len(payload) <= limit:
-            headers = trace_headers(station_trace(job.group.trace, station_id))
-            message = OutMessage(self._output_topic, payload, key=key, headers=headers)
-        else:
+        size = len(key) + len(payload)
+        if size > limit:
             error = (
-                f"the output of station {station_id} has {len(key) + len(payload)} bytes with its key, more than the "
-                f"{limit} that one may have (AGG_MAX_MESSAGE_BYTES, max.message.bytes of {self._output_topic})"
+                f"the output of station {station_id} has {size} bytes with its key, more than the {limit} that one may "
+                f"have (AGG_MAX_MESSAGE_BYTES, max.message.bytes of {self._output_topic})"
             )
-            message = self._letter(Reason.TOO_LARGE, error, station_id, job, payload, key=key)
-        self._sender.add([message], job.stored)
+            self._refuse(Reason.TOO_LARGE, error, station_id, job, payload)
+            return
+        headers = trace_headers(station_trace(job.group.trace, station_id))
+        self._sender.add([OutMessage(self._output_topic, payload, key=key, headers=headers)], job.stored)
 
-    def _letter(
-        self, reason: Reason, error: str, station_id: str, job: SingleStation, value: bytes, *, key: bytes | None
-    ) -> OutMessage:
-        return self._dead_letters.letter(
-            reason,
-            error,
-            value=value,
-            key=key,
-            failed_at=job.group.opened_at,
-            source=job.group.source,
-            station_id=station_id,
-            trace=station_trace(job.group.trace, station_id),
-        )
+    def _refuse(self, reason: Reason, error: str, station_id: str, job: SingleStation, payload: bytes) -> None:
+        """Send a payload that is not published as a dead letter."""
+        key = station_id.encode()
+        letter = self._dead_letters.of_station(reason, error, job.group, station_id, value=payload, key=key)
+        self._sender.add([letter], job.stored)
