@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from app.callbacks.handlers import ResultHandler, StationResultHandler
 from app.callbacks.loading import UserFunctions
-from app.messages.message import Clock, Delivery
+from app.messages.message import Clock, Delivery, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
@@ -44,7 +44,6 @@ class Pipeline:
     context_splitter: ContextSplitter
     stations: StationAgent
     aggregator: Aggregator
-    publisher: Publisher
     handlers: Sequence[ResultHandler | StationResultHandler]  # those that the user has given
     metrics: Metrics
     timeouts: TimeoutPolicy
@@ -56,8 +55,7 @@ class Pipeline:
     async def cancel(self) -> None:
         """Give everything in flight up, unacknowledged: the partitions are being taken away, or the worker stops."""
         await asyncio.gather(self.stations.cancel(), self.aggregator.settle())
-        await self.publisher.cancel()
-        self.aggregator.drop_all()
+        await self.aggregator.cancel()
 
     async def stop(self) -> None:
         """End for good, within about a second even when a user's function hangs."""
@@ -79,29 +77,17 @@ def build_pipeline(
 ) -> Pipeline:
     """Wire the parts together.
 
-    Args:
-        settings: what is obeyed.
-        functions: the user's own.
-        backend: what carries the pipeline.
-        clock: Unix seconds.
-        on_error: gets what must stop the worker: nothing is acknowledged after it.
-        statistics: where everything is counted.
-        traces: makes spans of it.
+    `on_error` gets what must stop the worker: nothing is acknowledged after it. `statistics` counts everything;
+    `traces` makes spans of it.
     """
     partitioner = Partitioner(settings.partitions)
     log = _batch_log(settings, partitioner, clock)
     telemetry = Telemetry(log, statistics or Statistics(Metrics(), clock), traces or Traces())
     backend = replace(backend, sender=LetterSender(backend.sender, telemetry))
     sender, partitions = backend.sender, backend.output_partitions
-    handler, station_handler = None, None
-    if functions.result_handler is not None:
-        handler = ResultHandler(functions.result_handler, settings, sender)
-    if functions.station_result_handler is not None:
-        station_handler = StationResultHandler(functions.station_result_handler, settings)
+    handler, station_handler = _handlers(settings, functions, sender)
     rules, timeouts = rules_of(settings), timeouts_of(settings)
-    open_batches = OpenBatches(
-        settings.max_open_batches, partitioner=partitioner, clock=clock, language=settings.log_language
-    )
+    open_batches = OpenBatches(settings, partitioner, clock)
     stations = StationAgent(
         settings,
         functions,
@@ -118,6 +104,7 @@ def build_pipeline(
         partitioner=partitioner if partitions == settings.partitions else Partitioner(partitions),
         partial_policy=rules.partial,
         handler=handler,
+        open_batches=open_batches,
         telemetry=telemetry,
         on_error=on_error,
     )
@@ -143,7 +130,6 @@ def build_pipeline(
             open_batches=open_batches,
             clock=clock,
         ),
-        publisher=publisher,
         handlers=[given for given in (handler, station_handler) if given is not None],
         metrics=telemetry.statistics.metrics,
         timeouts=timeouts,
@@ -157,6 +143,17 @@ def _batch_log(settings: Settings, partitioner: Partitioner, clock: Clock) -> Ba
         settings.log_language,
         clock,
         place=lambda batch_id: (topic, partitioner(batch_id)),
+    )
+
+
+def _handlers(
+    settings: Settings, functions: UserFunctions, sender: Sender
+) -> tuple[ResultHandler | None, StationResultHandler | None]:
+    """Make the result handlers that the user has given."""
+    batches, stations = functions.result_handler, functions.station_result_handler
+    return (
+        None if batches is None else ResultHandler(batches, settings, sender),
+        None if stations is None else StationResultHandler(stations, settings),
     )
 
 

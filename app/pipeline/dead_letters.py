@@ -21,9 +21,24 @@ from tables.context import Record
 from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Source
 from tables.model.fast_dataclass import dataclass
 
-__all__ = ["DeadLetter", "DeadLetters", "LetterSender", "SourceLetters", "failure_letter"]
+__all__ = ["DeadLetter", "DeadLetters", "LetterSender", "SourceLetters", "Subject", "failure_letter"]
 
 LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The subject of a letter: where it comes from, as far as that is known.
+
+    `failed_at` (Unix seconds) is a time from the log (of the message, the outcome or the closing), never the time of
+    the attempt, so that a letter that a crash makes go out again is identical.
+    """
+
+    failed_at: float
+    source: Source | None = None
+    batch_id: str | None = None
+    station_id: str | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +47,7 @@ class DeadLetter(OutMessage):
 
     reason: Reason
     last_line: str  # of the error
-    source: Source | None
-    batch_id: str | None
-    station_id: str | None
+    subject: Subject
 
 
 class LetterSender:
@@ -51,57 +64,42 @@ class LetterSender:
         for message in messages:
             if isinstance(message, DeadLetter):
                 self._counts[message.reason] += 1
-                topic, partition, offset = message.source or (None, None, None)
+                subject = message.subject
+                topic, partition, offset = subject.source or (None, None, None)
                 self._log.dead_letter(
                     message.reason,
                     message.last_line,
                     topic=topic,
                     partition=partition,
                     offset=offset,
-                    batch_id=message.batch_id,
-                    station_id=message.station_id,
+                    batch_id=subject.batch_id,
+                    station_id=subject.station_id,
                 )
         return offsets
 
 
 class DeadLetters:
-    """Makes dead letters for one topic.
-
-    `failed-at` is a time from the log (of the message, the outcome or the closing), never the time of the attempt, so
-    that a letter that a crash makes go out again is identical.
-    """
+    """Makes dead letters for one topic."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
 
     def letter(
-        self,
-        reason: Reason,
-        error: str,
-        *,
-        value: bytes | None,
-        key: bytes | None,
-        failed_at: float,
-        source: Source | None = None,
-        batch_id: str | None = None,
-        station_id: str | None = None,
-        trace: str | None = None,
+        self, reason: Reason, error: str, subject: Subject, *, value: bytes | None, key: bytes | None
     ) -> DeadLetter:
         """Make a letter; headers that are not known are left out."""
         reason, error, value = fit_letter(reason, error, value)
         headers = letter_headers(
-            reason, error, failed_at=failed_at, source=source, batch_id=batch_id, station_id=station_id, trace=trace
+            reason,
+            error,
+            failed_at=subject.failed_at,
+            source=subject.source,
+            batch_id=subject.batch_id,
+            station_id=subject.station_id,
+            trace=subject.trace,
         )
         return DeadLetter(
-            self._topic,
-            value,
-            key=key,
-            headers=headers,
-            reason=reason,
-            last_line=last_line(error),
-            source=source,
-            batch_id=batch_id,
-            station_id=station_id,
+            self._topic, value, key, headers=headers, reason=reason, last_line=last_line(error), subject=subject
         )
 
     def of_message(
@@ -111,47 +109,27 @@ class DeadLetters:
 
         `batch_id` is known where a header of the message gives it.
         """
-        return self.letter(
-            Reason.BAD_MESSAGE,
-            error,
-            value=message.value,
-            key=message.key,
-            failed_at=message.timestamp,
-            source=Source(message.topic, message.partition, message.offset),
-            batch_id=batch_id,
-            trace=trace,
-        )
+        subject = Subject(message.timestamp, _source_of(message), batch_id, trace=trace)
+        return self.letter(Reason.BAD_MESSAGE, error, subject, value=message.value, key=message.key)
 
     def of_record(
         self, message: InMessage, reject: Reject, *, batch_id: str | None = None, trace: str | None = None
     ) -> DeadLetter:
         """Make the letter of a record that can't be used; the rest of its message goes on."""
-        return self.letter(
-            Reason.BAD_RECORD,
-            reject.error,
-            value=reject.record,
-            key=message.key,
-            failed_at=message.timestamp,
-            source=Source(message.topic, message.partition, message.offset),
-            batch_id=batch_id,
-            station_id=reject.station_id,
-            trace=trace,
-        )
+        subject = Subject(message.timestamp, _source_of(message), batch_id, reject.station_id, trace)
+        return self.letter(Reason.BAD_RECORD, reject.error, subject, value=reject.record, key=message.key)
 
     def of_station(
         self, reason: Reason, error: str, group: StationGroup, station_id: str, *, value: bytes, key: bytes | None
     ) -> DeadLetter:
         """Make the letter of a station that passes through; `group` is the message that it came with."""
-        return self.letter(
-            reason,
-            error,
-            value=value,
-            key=key,
-            failed_at=group.opened_at,
-            source=group.source,
-            station_id=station_id,
-            trace=station_trace(group.trace, station_id),
-        )
+        trace = station_trace(group.trace, station_id)
+        subject = Subject(group.opened_at, group.source, station_id=station_id, trace=trace)
+        return self.letter(reason, error, subject, value=value, key=key)
+
+
+def _source_of(message: InMessage) -> Source:
+    return Source(message.topic, message.partition, message.offset)
 
 
 # -- failed stations ---------------------------------------------------------------------------------------------------

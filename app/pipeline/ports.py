@@ -1,4 +1,4 @@
-"""What the pipeline asks of the outside, and sending in order."""
+"""Ports of the pipeline: the backend that carries it, what it reports to, and sends in strict order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StateStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What carries the pipeline: Kafka in a worker, memory in the test driver.
+    """The surroundings of the pipeline: Kafka in a worker, memory in the test driver.
 
     Attributes:
         sender: sends confirmed.
@@ -80,7 +80,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Where the parts of one worker report what they do: the batches' log lines, counters, spans."""
+    """Outlets for what the parts of one worker report: the batches' log lines, counters, spans."""
 
     log: BatchLog
     statistics: Statistics
@@ -88,10 +88,10 @@ class Telemetry:
 
 
 class ConfirmingSender:
-    """Sends messages in strict order and in the background; tells whoever waits when the broker has confirmed them.
+    """Sends messages in the background, in strict order, and calls back when the broker has confirmed them.
 
-    `send` gets what has piled up and returns when it is confirmed. `on_error` gets what it raised; those who wait for
-    these messages are then never told.
+    `send` gets what has piled up and returns when it is confirmed. `on_error` gets what it raised; the callbacks of
+    these messages are then never called.
     """
 
     def __init__(

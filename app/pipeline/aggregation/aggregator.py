@@ -28,10 +28,9 @@ from app.pipeline.ports import SETTLE_SECONDS, Backend
 from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings
 from tables.model.batch import Batch
-from tables.model.events import BatchEvent, Decision, Position, Released, SkippedFailed
+from tables.model.events import BatchEvent, Position, Released, SkippedFailed
 from tables.model.fast_dataclass import dataclass
 from tables.model.policies import Rules
-from tables.storage.records import Destination
 from tables.working_set import WorkingSet
 
 __all__ = ["STORE_BYTES", "STORE_SECONDS", "TICK_SECONDS", "Aggregator", "DeferredAcks"]
@@ -109,13 +108,11 @@ class DeferredAcks:
 
 @dataclass(slots=True)
 class _ChunkWork:
-    """What a chunk of the log leads to: messages to send before, and decisions to publish after its state is stored."""
+    """Messages to send before the state that a chunk of the log makes is stored, and decisions to publish after it."""
 
     outgoing: list[OutMessage] = field(default_factory=list)
-    skipped: list[SkippedFailed] = field(default_factory=list)  # whose letters have to be made first
-    state: list[OutMessage] = field(default_factory=list)
+    skipped: list[SkippedFailed] = field(default_factory=list)  # their letters have to be made first
     releases: list[Release] = field(default_factory=list)
-    released: dict[int, dict[str, Destination]] = field(default_factory=dict)  # by partition and batch
 
 
 class Aggregator:
@@ -161,9 +158,10 @@ class Aggregator:
         for partition in sorted(partitions):
             working_set = WorkingSet(self._store.records(partition), self._rules)
             self.sets[partition] = working_set
-            for left in working_set.recover():
-                releases.append(self._release(partition, left.decision, left.destination))
-                releases[-1].prepared = left.prepared
+            releases += [
+                Release(left.decision, left.destination, partition, working_set, left.prepared)
+                for left in working_set.recover()
+            ]
         self._effects.recovered(self.sets.values())
         self._publisher.recover(releases)
 
@@ -174,8 +172,9 @@ class Aggregator:
                 async with asyncio.timeout(SETTLE_SECONDS):
                     await self._store_what_waits(math.inf)
 
-    def drop_all(self) -> None:
-        """Give up every partition: another worker may be its owner from now on."""
+    async def cancel(self) -> None:
+        """Stop publishing, and give up every partition: another worker may be its owner from now on."""
+        await self._publisher.cancel()
         self._deferred.drop()
         self.sets.clear()
         self._open_batches.clear()
@@ -195,25 +194,27 @@ class Aggregator:
                 if work.outgoing:
                     await self._sender.send(work.outgoing)
                 # What was sent would be sent again after a crash: the sooner it is stored, the more seldom.
-                await self._store_state(work, math.inf if work.outgoing else now)
+                await self._store_state(work.releases, math.inf if work.outgoing else now)
         if work.releases:
             self._publisher.release(work.releases)
 
     async def _store_what_waits(self, now: float) -> None:
         async with self._storing:
             with self._nothing_done_if_it_fails():
-                await self._store_state(_ChunkWork(), now)
+                await self._store_state((), now)
 
-    async def _store_state(self, work: _ChunkWork, now: float) -> None:
+    async def _store_state(self, releases: Sequence[Release], now: float) -> None:
         """Store what the events applied so far have changed, as far as it must not wait; acknowledge what is stored."""
+        destination_of = {release.decision.batch_id: release.destination for release in releases}
         upto = self._deferred.due(now)
+        changes: list[OutMessage] = []
         for partition, working_set in self.sets.items():
-            writes = working_set.take_writes(work.released.get(partition, {}), upto=upto.get(partition, -1))
-            work.state += self._store.apply(partition, writes)
+            writes = working_set.take_writes(destination_of, upto=upto.get(partition, -1))
+            changes += self._store.apply(partition, writes)
         unstored_from = {partition: working_set.unstored_from for partition, working_set in self.sets.items()}
         stored = self._deferred.count_stored(unstored_from)
-        if work.state:
-            await self._store.save(work.state)
+        if changes:
+            await self._store.save(changes)
         self._deferred.stored(stored)
 
     @contextmanager
@@ -230,7 +231,6 @@ class Aggregator:
         progressed: dict[str, Batch] = {}
         for message in messages:
             working_set = self.sets[message.partition]
-            released = work.released.setdefault(message.partition, {})
             for ordinal, event in enumerate(self._read(message, work)):
                 for effect in working_set.apply(event, Position(message.offset, ordinal)):
                     work.outgoing += self._effects.carry_out(effect)
@@ -238,8 +238,8 @@ class Aggregator:
                         work.skipped.append(effect)
                     elif isinstance(effect, Released):
                         decision = effect.decision
-                        destination = released[decision.batch_id] = self._publisher.destination(decision.batch_id)
-                        work.releases.append(self._release(message.partition, decision, destination))
+                        destination = self._publisher.destination(decision.batch_id)
+                        work.releases.append(Release(decision, destination, message.partition, working_set))
                 batch = working_set.open.get(event.batch_id)
                 if batch is not None:
                     progressed[event.batch_id] = batch
@@ -252,25 +252,6 @@ class Aggregator:
         except FrameError as error:
             work.outgoing.append(self._dead_letters.of_message(message, str(error)))
             return []
-
-    # -- decisions ---------------------------------------------------------------------------------------------------
-
-    def _release(self, partition: int, decision: Decision, destination: Destination) -> Release:
-        batch_id, revision = decision.batch_id, decision.revision
-        working_set = self.sets[partition]
-
-        def published() -> list[OutMessage]:
-            self._open_batches.closed(batch_id)
-            return self._store.apply(partition, working_set.published(batch_id, revision))
-
-        return Release(
-            decision,
-            destination,
-            store_prepared=lambda prepared: self._store.apply(
-                partition, working_set.prepared(batch_id, revision, prepared)
-            ),
-            store_published=published,
-        )
 
     # -- time --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What effects lead to: log lines, counters, lessons for timeouts, late records, letters of failed stations."""
+"""Effects carried out: log lines, counters, observations for timeouts, late records, letters of failed stations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 from app.messages.dead_letters import Reason
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
-from app.pipeline.dead_letters import DeadLetters
+from app.pipeline.dead_letters import DeadLetters, Subject
 from app.pipeline.ports import Telemetry
 from app.settings import Settings
 from tables.model.batch import BATCH_CLOSED, FIRST_REVISION, Batch
@@ -25,7 +25,7 @@ STATUS_OF = {Code.RESULT: "result", Code.EMPTY: "empty", Code.FAILED: "failed", 
 
 
 class EffectWriter:
-    """Carries effects out, but for the publication of decisions, which is the publisher's work."""
+    """Carries effects out, all but the publication of decisions, which is the publisher's work."""
 
     def __init__(self, settings: Settings, timeouts: TimeoutPolicy, telemetry: Telemetry) -> None:
         self._late_topic = settings.late_topic
@@ -36,7 +36,7 @@ class EffectWriter:
         self._metrics = telemetry.statistics.metrics
 
     def recovered(self, sets: Collection[WorkingSet]) -> None:
-        """Teach the timeouts what the recovered partitions remember: the newest observations of all of them."""
+        """Give the timeouts the newest observations that the recovered partitions hold."""
         if self._timeouts.adaptive:
             observations = [observed for working_set in sets for observed in working_set.observations(WINDOW)]
             observations.sort(key=itemgetter(0))
@@ -98,16 +98,16 @@ class EffectWriter:
             self._log.discarded(batch_id, rule, arrived, expected)
 
     def _late_message(self, late: Late) -> OutMessage:
-        record: dict[str, object] = {
+        known: dict[str, object] = {}
+        if late.code is Code.RESULT:
+            known["result"] = orjson.Fragment(late.value or "null")
+        elif late.value is not None:
+            known["error"] = late.value
+        record = {
             "batch_id": late.batch_id,
             "station_id": late.station,
             "status": STATUS_OF[late.code],
-        }
-        if late.code is Code.RESULT:
-            record["result"] = orjson.Fragment(late.value or "null")
-        elif late.value is not None:
-            record["error"] = late.value
-        record |= {
+            **known,
             "reason": late.reason,
             "revision": late.revision,
             "closed_at": late.closed_at,
@@ -124,14 +124,6 @@ class EffectWriter:
     def _failure_letter(self, failed: FailedStation) -> OutMessage:
         letter = failed.letter
         reason = Reason.TOO_LARGE if letter.too_large else Reason.STATION_FAILED
-        return self._dead_letters.letter(
-            reason,
-            letter.error,
-            value=letter.value.encode(),
-            key=letter.key,
-            failed_at=failed.at,
-            source=failed.source,
-            batch_id=failed.batch_id,
-            station_id=failed.station,
-            trace=station_trace(failed.trace, failed.station),
-        )
+        trace = station_trace(failed.trace, failed.station)
+        subject = Subject(failed.at, failed.source, failed.batch_id, failed.station, trace)
+        return self._dead_letters.letter(reason, letter.error, subject, value=letter.value.encode(), key=letter.key)

@@ -19,30 +19,36 @@ from app.messages.message import OutMessage
 from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import publish_trace
-from app.pipeline.dead_letters import DeadLetters
+from app.pipeline.dead_letters import DeadLetters, Subject
 from app.pipeline.ports import SETTLE_SECONDS, Backend, Telemetry
+from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings
 from tables.model.enums import Action, Status
 from tables.model.events import Decision
 from tables.model.policies import PartialPolicy
 from tables.storage.records import Destination, Prepared
+from tables.working_set import WorkingSet
 
 __all__ = ["Publisher", "Release"]
 
 
 @dataclass(slots=True, eq=False)
 class Release:
-    """A decision on its way out; the two functions change the stored state and give the messages that make it so."""
+    """A decision on its way out, with the batches of its partition, where its steps are stored."""
 
     decision: Decision
     destination: Destination
-    store_prepared: Callable[[Prepared], list[OutMessage]]
-    store_published: Callable[[], list[OutMessage]]
+    partition: int
+    working_set: WorkingSet
     prepared: Prepared | None = None
 
 
 class Publisher:
-    """Publishes decisions outside of the partitions' loops; a batch's revisions one after the other."""
+    """Publishes decisions outside of the partitions' loops; a batch's revisions one after the other.
+
+    `partitioner` is the output topic's. `partial_policy` says why a batch was discarded. `on_error` gets what a
+    publication raised; its decision is then still stored and not lost.
+    """
 
     def __init__(
         self,
@@ -52,20 +58,10 @@ class Publisher:
         partitioner: Partitioner,
         partial_policy: PartialPolicy,
         handler: ResultHandler | None,
+        open_batches: OpenBatches,
         telemetry: Telemetry,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """An outbox with nothing in it.
-
-        Args:
-            settings: what goes into an output, and where to.
-            backend: sends and stores, and finds what is out already.
-            partitioner: the output topic's.
-            partial_policy: says why a batch was discarded.
-            handler: the user's.
-            telemetry: gets what has been published.
-            on_error: gets what a publication raised; its decision is then still stored and not lost.
-        """
         self._output_topic = settings.output_topic
         self._module = settings.module
         self._with_meta = settings.output_meta
@@ -74,9 +70,10 @@ class Publisher:
         self._partition_of = partitioner
         self._partial_policy = partial_policy
         self._sender = backend.sender
-        self._save = backend.store.save
+        self._store = backend.store
         self._find_outputs = backend.find_outputs
         self._handler = handler
+        self._open_batches = open_batches
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._log = telemetry.log
         self._recoveries = telemetry.statistics.metrics.outbox_recoveries
@@ -86,7 +83,7 @@ class Publisher:
         self._latest: dict[str, asyncio.Task[None]] = {}  # batch -> the publication that its next revision waits for
 
     def destination(self, batch_id: str) -> Destination:
-        """Where the output of a batch goes."""
+        """Return where the output of a batch goes."""
         return Destination(self._output_topic, self._partition_of(batch_id))
 
     def release(self, releases: Sequence[Release]) -> None:
@@ -111,7 +108,7 @@ class Publisher:
         await self._tasks.cancel(SETTLE_SECONDS if self._handler is None else 0.0, patience=SETTLE_SECONDS)
 
     def _start(self, work: Callable[[], Awaitable[None]], releases: Sequence[Release]) -> None:
-        """Do it once what is under way of the same batches has ended."""
+        """Begin when the earlier publications of the same batches have ended."""
         batches = [release.decision.batch_id for release in releases]
         before = {self._latest[batch_id] for batch_id in batches if batch_id in self._latest}
         task = self._tasks.start(self._run(work, before))
@@ -139,8 +136,12 @@ class Publisher:
         await self._publish_all([release for release in releases if self._is_ready(release)], found)
         waiting = [release for release in releases if not self._is_ready(release)]
         # A zombie may have stored a decision again that is out already.
-        out = [release for release in waiting if _id_of(release.decision) in found]
-        await self._save([message for release in out for message in release.store_published()])
+        out = [
+            release
+            for release in waiting
+            if (release.decision.batch_id.encode(), release.decision.revision, 1) in found
+        ]
+        await self._store_published(out)
         self.release([release for release in waiting if release not in out])
 
     def _is_ready(self, release: Release) -> bool:
@@ -154,7 +155,8 @@ class Publisher:
         started = self._traces.now()
         release.prepared = self._bounded(release.decision, await self._handler(release.decision))
         self._traces.handled(release.decision, release.prepared.error, started)
-        await self._save(release.store_prepared(release.prepared))
+        writes = release.working_set.prepared(release.decision.batch_id, release.decision.revision, release.prepared)
+        await self._store.save(self._store.apply(release.partition, writes))
         await self._publish_all([release])
 
     async def _publish_all(self, releases: Sequence[Release], found: set[OutputId] | None = None) -> None:
@@ -174,7 +176,16 @@ class Publisher:
             # A handler that answers None has uploaded by itself. Otherwise dead letters may have taken its place.
             if not own or any(message.topic == release.destination.topic for message in own):
                 self._log.published(release.decision.batch_id, len(release.decision.results))
-        await self._save([message for release in releases for message in release.store_published()])
+        await self._store_published(releases)
+
+    async def _store_published(self, releases: Sequence[Release]) -> None:
+        changes: list[OutMessage] = []
+        for release in releases:
+            batch_id = release.decision.batch_id
+            self._open_batches.closed(batch_id)
+            writes = release.working_set.published(batch_id, release.decision.revision)
+            changes += self._store.apply(release.partition, writes)
+        await self._store.save(changes)
 
     def _outputs(self, release: Release) -> list[OutMessage]:
         """Make the messages of one decision; they are the same whenever they are made."""
@@ -230,15 +241,9 @@ class Publisher:
         return [self._letter(decision, reason, error, part.value) for part in parts]
 
     def _letter(self, decision: Decision, reason: Reason, error: str, value: bytes) -> OutMessage:
-        return self._dead_letters.letter(
-            reason,
-            error,
-            value=value,
-            key=decision.batch_id.encode(),
-            failed_at=decision.closed_at,
-            batch_id=decision.batch_id,
-            trace=publish_trace(decision),
-        )
+        batch_id = decision.batch_id
+        subject = Subject(decision.closed_at, batch_id=batch_id, trace=publish_trace(decision))
+        return self._dead_letters.letter(reason, error, subject, value=value, key=batch_id.encode())
 
     def _part_error(self, decision: Decision, part: Part) -> str:
         return (
@@ -253,8 +258,3 @@ class Publisher:
         if operator is not None and operator.action is Action.DISCARD:
             return f"{discarded} by the operator {operator.by}"
         return f"{discarded} at its deadline: {self._partial_policy.problem(decision)}"
-
-
-def _id_of(decision: Decision) -> OutputId:
-    """Return what tells the first message of a decision's output from others."""
-    return decision.batch_id.encode(), decision.revision, 1

@@ -15,7 +15,7 @@ from app.messages.message import Clock
 from app.messages.partitioner import Partitioner
 from app.observability.log_lines import Line, tell
 from app.observability.throttle import Throttle
-from app.settings.enums import Language
+from app.settings import Settings
 
 __all__ = [
     "LEAST_SECONDS",
@@ -58,12 +58,12 @@ class OpenBatches:
         waiting: true while the splitter waits for room.
     """
 
-    def __init__(self, limit: int, *, partitioner: Partitioner, clock: Clock, language: Language) -> None:
-        self.limit = limit
+    def __init__(self, settings: Settings, partitioner: Partitioner, clock: Clock) -> None:
+        self.limit = settings.max_open_batches
         self.waiting = False
         self._partition_of = partitioner
         self._clock = clock
-        self._language = language
+        self._language = settings.log_language
         self._own: Mapping[int, Container[str]] = {}
         self._counted: dict[str, float] = {}  # until when (Unix seconds); an own one until it is closed: for ever
         self._deadlines: list[tuple[float, str]] = []  # a heap with an entry for each that counts until its deadline
@@ -71,7 +71,7 @@ class OpenBatches:
         self._throttle = Throttle(TELL_SECONDS)
 
     def __len__(self) -> int:
-        """Batches that are not known to be closed."""
+        """Return how many batches are not known to be closed."""
         now = self._clock()
         while self._deadlines and self._deadlines[0][0] <= now:
             batch_id = heapq.heappop(self._deadlines)[1]
@@ -151,7 +151,7 @@ NO_BACKLOG: Final = Pace(0.0, math.inf)
 
 
 class Backlog:
-    """A queue that is looked at now and then: its length, and how many have left since the start, however they did."""
+    """The pace of a queue, from looks at its length, and at how many have left since the start, however they did."""
 
     def __init__(self) -> None:
         # Times (Unix seconds) at which a window began, each with the count of those who had left by then.
@@ -221,21 +221,13 @@ class FramesInFlight:
 class FlowControl:
     """Has the splitter wait for room among the open batches, and for this worker's callbacks.
 
-    Without the callbacks' pace, a backlog would be opened as fast as it is read, and run into its deadlines before its
-    callbacks can begin.
+    Without the latter a backlog would be opened as fast as it is read, and run into its deadlines before its callbacks
+    can begin. `pace` gives that of the callbacks as it is now.
     """
 
     def __init__(
         self, open_batches: OpenBatches, in_flight: FramesInFlight, pace: Callable[[], Pace], clock: Clock
     ) -> None:
-        """Flow control of one splitter.
-
-        Args:
-            open_batches: the bound on them.
-            in_flight: frames on their way to this worker's station agent.
-            pace: the callbacks' as it is now.
-            clock: Unix seconds.
-        """
         self.open_batches = open_batches
         self._in_flight = in_flight
         self._pace = pace

@@ -175,7 +175,11 @@ class Splitter:
             message.group = StationGroup(None, source, raw.timestamp, None, raw.key, (), trace)
             return
         opened_at = self._clock()
-        timeout = self._timeout(count, opened_at) if overrides.timeout is None else overrides.timeout
+        timeout = overrides.timeout
+        if timeout is None:
+            timeout = self._timeouts.seconds(count, opened_at)
+            if self._timeouts.adaptive:
+                self._log.timeout(count, timeout)
         deadline = opened_at + timeout
         stamped = timeout if self._timeouts.adaptive else None
         expected = tuple(message.stations)
@@ -183,12 +187,6 @@ class Splitter:
         message.group = StationGroup(name, source, opened_at, deadline, raw.key, (), trace)
         if not overrides.replayed:
             self._open_batches.opened(name, deadline)
-
-    def _timeout(self, stations: int, now: float) -> float:
-        timeout = self._timeouts.seconds(stations, now)
-        if self._timeouts.adaptive:
-            self._log.timeout(stations, timeout)
-        return timeout
 
     def _batch_frames(self, events: Iterable[BatchEvent]) -> list[OutMessage]:
         by_partition: dict[int, list[BatchEvent]] = {}

@@ -16,7 +16,7 @@ from app.callbacks.runner import Call, ModuleInput, make_runner
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
-from app.messages.message import Clock, Delivery, InMessage
+from app.messages.message import Clock, Delivery
 from app.messages.partitioner import Partitioner
 from app.observability.callback_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
@@ -76,7 +76,7 @@ class SubmissionOrder:
         self._latest[partition] = latest
 
     def take(self) -> list[tuple[float, StationGroup, FrameInProgress]]:
-        """Take all of them in order, each with what it is sorted by and its frame; nothing is left."""
+        """Take all groups in order, each with its sort key and its frame; nothing is left."""
         groups = sorted(self._groups, key=itemgetter(0))
         self.stations = 0
         self._groups.clear()
@@ -120,17 +120,7 @@ class StationAgent:
         clock: Clock,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """An agent whose runner is not started.
-
-        Args:
-            settings: what is obeyed.
-            functions: the user's callback.
-            backend: sends outcomes and letters, and holds the context.
-            partitioner: of the batches' log and of the station events.
-            handler: the user's, for stations that pass through.
-            telemetry: gets the callbacks' durations and the stations' spans.
-            clock: Unix seconds.
-            on_error: gets what must stop the worker.
+        """An agent whose runner is not started. `handler` gets the results of stations that pass through.
 
         Raises:
             FunctionError: the callback can't be run as the settings ask.
@@ -179,7 +169,11 @@ class StationAgent:
         order = SubmissionOrder()
         for delivery in deliveries:
             message = delivery.message
-            content = await self._read(message)
+            try:
+                content = decode_stations(message.value)
+            except FrameError as error:
+                await self._sender.send([self._dead_letters.of_message(message, str(error))])
+                content = StationFrame((), ())
             if not self._room.is_set() or order.stations >= ORDERED_STATIONS:
                 self._submit(order)
                 await self._room.wait()
@@ -195,13 +189,6 @@ class StationAgent:
                 await self._context.apply(message.partition, content.context, frame.stored)
             order.add(message.partition, content.groups, frame)
         self._submit(order)
-
-    async def _read(self, message: InMessage) -> StationFrame:
-        try:
-            return decode_stations(message.value)
-        except FrameError as error:
-            await self._sender.send([self._dead_letters.of_message(message, str(error))])
-            return StationFrame((), ())
 
     def _submit(self, order: SubmissionOrder) -> None:
         submit = self.runner.submit
@@ -251,11 +238,11 @@ class StationAgent:
         delivery.ack()
 
     def pace(self) -> Pace:
-        """The pace of the callbacks, and by how many seconds they lag behind the splitting of messages.
+        """Return the pace of the callbacks, and by how many seconds they lag behind the splitting of messages.
 
         The lag is the least that any has waited of those that began since the last look, or what the last in the queue
         still has to wait: whichever is more. Where there are places for all that may begin, the rest waits for calls of
-        its own stations, and what has begun tells more: it lags where all stations are slow, not where one hangs.
+        its own stations, and only the wait of those that began counts: where one station hangs, nothing lags.
         """
         now, runner = self._clock(), self.runner
         queued = runner.pending - runner.running + self.in_flight.stations(now)
@@ -282,8 +269,10 @@ class StationAgent:
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         job = call.context
         self.settled += 1
-        if job.group.trace is not None:
-            self._trace(job.group.trace, call.station_id, outcome, job.started)
+        trace = job.group.trace
+        if trace is not None and self._traces.wants(trace):
+            started = self._traces.now() if job.started is None else job.started
+            self._traces.station(trace, call.station_id, outcome.code, outcome.value, started)
         if isinstance(job, SingleStation):
             self._passthrough.take(call.station_id, job, outcome)
             return
@@ -297,15 +286,9 @@ class StationAgent:
             job.group.source,
             call.station_id,
             outcome,
-            trace=job.group.trace,
+            trace=trace,
             letter=letter,
             stored=job.frame.stored,
         )
         self._stations -= 1
         self._shrink()
-
-    def _trace(self, context: str, station_id: str, outcome: Outcome, started: float | None) -> None:
-        traces = self._traces
-        if traces.wants(context):
-            now = traces.now() if started is None else started
-            traces.station(context, station_id, outcome.code, outcome.value, now)

@@ -16,7 +16,7 @@ from app.messages.dead_letters import Reason
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
-from app.pipeline.dead_letters import DeadLetters
+from app.pipeline.dead_letters import DeadLetters, Subject
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.settings import Settings
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, apply, context_key, decode_entry
@@ -89,17 +89,18 @@ class ContextSplitter:
             if len(encoded) > CONTEXT_BYTES:
                 letters.append(_too_large(self._dead_letters, update, encoded))
                 continue
-            for partition in self._partitions(station_id):
+            partitions: Sequence[int] = (self._partition_of(station_id),)
+            if station_id == EVERYONE:
+                partitions = range(self._partition_of.partitions)
+            for partition in partitions:
                 packer.add(partition, head, encoded)
-
-    def _partitions(self, station_id: str) -> Sequence[int]:
-        if station_id == EVERYONE:
-            return range(self._partition_of.partitions)
-        return (self._partition_of(station_id),)
 
 
 class StationContext:
-    """Keeps the context of the stations of the partitions that this worker owns, and makes columns of it."""
+    """Keeps the context of the stations of the partitions that this worker owns, and makes columns of it.
+
+    `on_error` gets what must stop the worker: a change that could not be stored.
+    """
 
     def __init__(
         self,
@@ -109,14 +110,6 @@ class StationContext:
         partitioner: Partitioner,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Context that is still in the tables.
-
-        Args:
-            settings: its topics, and how records become columns.
-            backend: its table, and what sends letters.
-            partitioner: of the station events.
-            on_error: gets what must stop the worker: a change that could not be stored.
-        """
         self._topics = settings.context_topics
         self._store = backend.store
         # An entry is one point in time: a window would only put nothing before it.
@@ -188,12 +181,6 @@ def _too_large(dead_letters: DeadLetters, update: ContextUpdate, value: bytes) -
         f"ValueError: the context of {owner} on {update.topic} would have {len(value)} bytes of JSON, more than the "
         f"{CONTEXT_BYTES} that are kept"
     )
-    return dead_letters.letter(
-        Reason.TOO_LARGE,
-        error,
-        value=value,
-        key=update.key,
-        failed_at=place.timestamp,
-        source=Source(update.topic, place.partition, place.offset),
-        station_id=update.station_id or None,
-    )
+    source = Source(update.topic, place.partition, place.offset)
+    subject = Subject(place.timestamp, source, station_id=update.station_id or None)
+    return dead_letters.letter(Reason.TOO_LARGE, error, subject, value=value, key=update.key)

@@ -49,11 +49,11 @@ class _Frame:
 
 
 class OutcomeGatherer:
-    """Sends outcomes to the `batch-events` topic and tells each outcome's owner when it is stored.
+    """Sends outcomes to the `batch-events` topic, and calls an outcome's `stored` when the broker has confirmed it.
 
     A slow station never delays a fast one: what is there is sent after `GATHER_SECONDS`, or when a frame is full. While
-    `busy` says that callbacks wait for their turn it may stay up to `BUSY_GATHER_SECONDS`: the outcomes of a batch come
-    from all partitions of the station events, and each event of its log has its price.
+    `busy` returns True it may stay up to `BUSY_GATHER_SECONDS`: callbacks wait for their turn then, the outcomes of a
+    batch come from all partitions of the station events, and each event of the batch's log costs CPU.
     `on_error` gets what a send raised; the outcomes of that frame then stay unacknowledged.
     """
 

@@ -1,4 +1,4 @@
-"""The pass-through path: a station's outcome becomes an output message of its own at once, without a batch."""
+"""The pass-through path: each outcome of a station becomes an output message at once, without a batch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Result:
 
 
 class PassThrough:
-    """Publishes results one by one, in order for each station, and tells each event's owner when that is stored.
+    """Publishes results one by one, in order for each station, and calls an event's `stored` when that is confirmed.
 
     With a handler of the user's: the calls for one station are made one at a time, those for different stations side by
     side. `on_error` gets what a send raised; nothing of it is acknowledged.

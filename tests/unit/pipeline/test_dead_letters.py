@@ -17,7 +17,7 @@ from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from app.observability.statistics import Statistics
 from app.observability.tracing import Traces
-from app.pipeline.dead_letters import DeadLetter, DeadLetters, LetterSender, SourceLetters
+from app.pipeline.dead_letters import DeadLetter, DeadLetters, LetterSender, SourceLetters, Subject
 from app.pipeline.ports import Telemetry
 from app.settings import Settings
 from app.settings.enums import Language
@@ -31,7 +31,7 @@ def headers(letter: OutMessage) -> dict[str, str]:
 
 
 def letter_with(error: str, reason: Reason = Reason.BAD_RECORD, value: bytes | None = b"v") -> DeadLetter:
-    return LETTERS.letter(reason, error, value=value, key=None, failed_at=1.0)
+    return LETTERS.letter(reason, error, Subject(1.0), value=value, key=None)
 
 
 def test_a_message_that_could_not_be_read_keeps_its_bytes_and_its_key() -> None:
@@ -58,14 +58,7 @@ def test_a_message_without_value_stays_one() -> None:
 
 def test_what_is_known_is_in_the_headers_and_zero_is_known() -> None:
     letter = LETTERS.letter(
-        Reason.STATION_FAILED,
-        "Traceback",
-        value=b"{}",
-        key=b"k",
-        failed_at=2.0,
-        source=Source("t", 0, 0),
-        batch_id="b",
-        station_id="场站",
+        Reason.STATION_FAILED, "Traceback", Subject(2.0, Source("t", 0, 0), "b", "场站"), value=b"{}", key=b"k"
     )
     assert headers(letter) == {
         "reason": "station-failed",
@@ -144,7 +137,7 @@ def test_a_letter_is_counted_and_logged_once_when_it_is_sent_and_not_when_it_is_
     sender = LetterSender(broker, Telemetry(log, statistics, Traces()))
     bad = LETTERS.of_message(InMessage("t", 3, 17, 1.0, None, b"no JSON"), "Traceback\nJSONDecodeError: why")
     failed = LETTERS.letter(
-        Reason.STATION_FAILED, "E", value=b"{}", key=None, failed_at=2.0, batch_id="b", station_id="S7"
+        Reason.STATION_FAILED, "E", Subject(2.0, batch_id="b", station_id="S7"), value=b"{}", key=None
     )
     messages = [bad, OutMessage("output", b"{}"), failed]
 

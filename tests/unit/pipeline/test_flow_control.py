@@ -19,7 +19,7 @@ from app.pipeline.splitting.flow_control import (
     OpenBatches,
     Pace,
 )
-from app.settings.enums import Language
+from app.settings import Settings
 from tests.virtual_time import EPOCH, run_in_virtual_time, unix_now
 
 PARTITIONER = Partitioner(2)
@@ -33,7 +33,7 @@ def ids(partition: int, count: int) -> list[str]:
 
 def counting(limit: int = 2, *known: str) -> OpenBatches:
     """A count of a worker that owns one of the two partitions, which knows some batches."""
-    batches = OpenBatches(limit, partitioner=PARTITIONER, clock=unix_now, language=Language.EN)
+    batches = OpenBatches(Settings(max_open_batches=limit), PARTITIONER, unix_now)
     batches.own({OWN: set(known)})
     return batches
 
