@@ -208,7 +208,7 @@ class StationAgent:
             frame.stored()
 
         for station_id, records in group.stations:
-            self.runner.submit(Call(station_id, None, SingleStation(group, records, stored), bare=True))
+            self.runner.submit(Call(station_id, None, SingleStation(station_id, group, records, stored), bare=True))
 
     async def cancel(self) -> None:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
@@ -274,7 +274,7 @@ class StationAgent:
             started = self._traces.now() if job.started is None else job.started
             self._traces.station(trace, call.station_id, outcome.code, outcome.value, started)
         if isinstance(job, SingleStation):
-            self._passthrough.take(call.station_id, job, outcome)
+            self._passthrough.take(job, outcome)
             return
         letter = None
         if outcome.code == Code.FAILED:

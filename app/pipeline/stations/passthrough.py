@@ -21,32 +21,28 @@ from app.pipeline.ports import SETTLE_SECONDS, Backend, ConfirmingSender
 from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
-from tables.storage.records import Prepared
 
 __all__ = ["PassThrough", "SingleStation"]
 
 
 @dataclass(slots=True, eq=False)
 class SingleStation:
-    """A station's event on the pass-through path, and the input that its callback got.
+    """A station's event on the pass-through path, and what has come of it so far.
 
-    `stored` is called when all that was made of the event is stored. `started` is set only where it is traced.
+    Attributes:
+        stored: called when all that was made of the event is stored.
+        started: when its callback did, set only where it is traced.
+        module_input: the callback's input, set only where a handler needs it.
+        result: the JSON that the callback has returned, set only where a handler needs it.
     """
 
+    station_id: str
     group: StationGroup
     records: list[Record]
     stored: Callable[[], None]
-    module_input: ModuleInput | None = None
     started: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """A result that the handler is to be called with."""
-
-    station_id: str
-    job: SingleStation
-    value: str
+    module_input: ModuleInput | None = None
+    result: str = ""
 
 
 class PassThrough:
@@ -73,7 +69,9 @@ class PassThrough:
         self._on_error = on_error
         self._sender = ConfirmingSender(backend.sender.send, on_error)
         self._places = asyncio.Semaphore(settings.concurrency)
-        self._turns: OneAtATime[_Result] = OneAtATime()  # a result has its turn while its handler runs or may begin
+        self._turns: OneAtATime[SingleStation] = (
+            OneAtATime()
+        )  # a result has its turn while its handler runs or may begin
         self._tasks = TaskSet()
 
     @property
@@ -81,22 +79,19 @@ class PassThrough:
         """Return whether the callback's input is needed again after the callback."""
         return self._handler is not None
 
-    def take(self, station_id: str, job: SingleStation, outcome: Outcome) -> None:
+    def take(self, job: SingleStation, outcome: Outcome) -> None:
         """Take the outcome of a station's callback; its value is the JSON of what the callback has returned."""
         if outcome.code == Code.FAILED:
             error, value = outcome.traceback or outcome.value or "", orjson.dumps({job.group.source.topic: job.records})
-            letter = self._dead_letters.of_station(
-                Reason.STATION_FAILED, error, job.group, station_id, value=value, key=job.group.key
-            )
-            self._sender.add([letter], job.stored)
+            self._refuse(Reason.STATION_FAILED, error, job, value, key=job.group.key)
         elif outcome.code != Code.RESULT or outcome.value is None:
             job.stored()
         elif self._handler is None:
-            self._publish(station_id, job, self._payload(station_id, outcome.value), self._largest_output)
+            self._publish(job, self._payload(job, outcome.value), self._largest_output)
         else:
-            result = _Result(station_id, job, outcome.value)
-            if self._turns.enter(station_id, result):
-                self._tasks.start(self._handle(result, self._handler))
+            job.result = outcome.value
+            if self._turns.enter(job.station_id, job):
+                self._tasks.start(self._handle(job, self._handler))
 
     async def cancel(self) -> None:
         """Stop handlers at once, and give what is in flight to the broker a little time to be confirmed."""
@@ -104,50 +99,45 @@ class PassThrough:
         await self._tasks.cancel(patience=SETTLE_SECONDS)
         await self._sender.cancel()
 
-    async def _handle(self, first: _Result, handler: StationResultHandler) -> None:
+    async def _handle(self, first: SingleStation, handler: StationResultHandler) -> None:
         """Call the handler with a result, and then with those of the same station that have come meanwhile."""
         turns = self._turns
-        result: _Result | None = first
+        job: SingleStation | None = first
         try:
-            while result is not None:
+            while job is not None:
                 async with self._places:
-                    answer = await handler(result.station_id, result.job.module_input or {}, result.value)
+                    answer = await handler(job.station_id, job.module_input or {}, job.result)
                 if turns is not self._turns:
                     return  # the partitions have been taken away, and the handler did not listen
-                self._take_answer(result, answer)
-                result = turns.leave(result.station_id)
+                if answer.error is not None:
+                    payload = self._payload(job, job.result)
+                    self._refuse(Reason.HANDLER_FAILED, answer.error, job, payload, key=job.station_id.encode())
+                elif answer.value is None:
+                    job.stored()
+                else:
+                    self._publish(job, answer.value.encode(), self._largest_payload)
+                job = turns.leave(job.station_id)
         except Exception as error:  # noqa: BLE001 - a bug of ours: nothing of it is acknowledged
             self._on_error(error)
 
-    def _take_answer(self, result: _Result, answer: Prepared) -> None:
-        station_id, job = result.station_id, result.job
-        if answer.error is not None:
-            payload = self._payload(station_id, result.value)
-            self._refuse(Reason.HANDLER_FAILED, answer.error, station_id, job, payload)
-        elif answer.value is None:
-            job.stored()
-        else:
-            self._publish(station_id, job, answer.value.encode(), self._largest_payload)
+    def _payload(self, job: SingleStation, result: str) -> bytes:
+        head = orjson.dumps({"station_id": job.station_id, "module": self._module})
+        return b'%b,"result":%b}' % (head[:-1], result.encode())
 
-    def _payload(self, station_id: str, value: str) -> bytes:
-        head = orjson.dumps({"station_id": station_id, "module": self._module})
-        return b'%b,"result":%b}' % (head[:-1], value.encode())
-
-    def _publish(self, station_id: str, job: SingleStation, payload: bytes, limit: int) -> None:
-        key = station_id.encode()
+    def _publish(self, job: SingleStation, payload: bytes, limit: int) -> None:
+        key = job.station_id.encode()
         size = len(key) + len(payload)
         if size > limit:
             error = (
-                f"the output of station {station_id} has {size} bytes with its key, more than the {limit} that one may "
-                f"have (AGG_MAX_MESSAGE_BYTES, max.message.bytes of {self._output_topic})"
+                f"the output of station {job.station_id} has {size} bytes with its key, more than the {limit} that one "
+                f"may have (AGG_MAX_MESSAGE_BYTES, max.message.bytes of {self._output_topic})"
             )
-            self._refuse(Reason.TOO_LARGE, error, station_id, job, payload)
+            self._refuse(Reason.TOO_LARGE, error, job, payload, key=key)
             return
-        headers = trace_headers(station_trace(job.group.trace, station_id))
+        headers = trace_headers(station_trace(job.group.trace, job.station_id))
         self._sender.add([OutMessage(self._output_topic, payload, key=key, headers=headers)], job.stored)
 
-    def _refuse(self, reason: Reason, error: str, station_id: str, job: SingleStation, payload: bytes) -> None:
-        """Send a payload that is not published as a dead letter."""
-        key = station_id.encode()
-        letter = self._dead_letters.of_station(reason, error, job.group, station_id, value=payload, key=key)
+    def _refuse(self, reason: Reason, error: str, job: SingleStation, value: bytes, *, key: bytes | None) -> None:
+        """Send a dead letter in place of an output."""
+        letter = self._dead_letters.of_station(reason, error, job.group, job.station_id, value=value, key=key)
         self._sender.add([letter], job.stored)
