@@ -9,6 +9,7 @@ from typing import Any
 
 from app.callbacks.executors.base import CallbackExecutor
 from app.callbacks.executors.processes import ProcessExecutor
+from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
 from app.callbacks.runner import BatchCallbackRunner, Call, CallbackRunner, ModuleInput, make_executor
@@ -79,6 +80,20 @@ class Bench:
     def busy(self) -> int:
         """Calls that run in threads or processes and are awaited."""
         return len(self.runner.executor.calls)
+
+    def overtime(self) -> int:
+        """Callbacks that have outlived their batch's deadline and run on."""
+        return len(self.runner._limits.overtime)
+
+    def zombies(self) -> int:
+        """Callbacks given up that have not ended: ignored cancellations, hung threads, processes not yet killed."""
+        executor = self.runner.executor
+        ignored = sum(run is not None and not run.live for run in self.runner._tasks.values())
+        if isinstance(executor, ProcessExecutor):
+            return ignored + list(executor._busy.values()).count(None)
+        if isinstance(executor, ThreadExecutor):
+            return ignored + max(0, executor._threads - executor._idle - len(executor.calls))
+        return ignored
 
 
 def value_of(outcome: Outcome) -> Any:

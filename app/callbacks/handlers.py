@@ -40,7 +40,7 @@ __all__ = [
 
 FIRST_BACKOFF = 0.5
 
-# A handler and the arguments of one call, made anew for each attempt.
+# Makes the function to call and its arguments, anew for each attempt.
 MakeCall = Callable[[], tuple[Callable[..., Any], Sequence[Any]]]
 
 
@@ -132,14 +132,7 @@ class HandlerCalls:
     """
 
     def __init__(self, handler: Callable[..., Any], settings: Settings, *, name: str, threads: ThreadCaller) -> None:
-        """No call is made yet.
-
-        Args:
-            handler: the user's, `def` or `async def`.
-            settings: `AGG_HANDLER_TIMEOUT`, in seconds, and `AGG_HANDLER_RETRIES`.
-            name: see above.
-            threads: see above.
-        """
+        """No call is made yet; its limits are `AGG_HANDLER_TIMEOUT` and `AGG_HANDLER_RETRIES`."""
         self.name = name
         self.threads = threads
         self._handler = handler
@@ -148,12 +141,7 @@ class HandlerCalls:
         self._async = is_async(handler)
 
     async def answer(self, call: MakeCall, about: str) -> Prepared:
-        """Return the JSON of what the handler returns, nothing, or the last error.
-
-        Args:
-            call: makes the function and its arguments, anew for each attempt.
-            about: the batch or station that it is called for, for an error.
-        """
+        """Return the JSON of what the handler returns, nothing, or the last error; `about` is the batch or station."""
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=wait_exponential(multiplier=FIRST_BACKOFF),
@@ -255,7 +243,7 @@ class HandlerContext:
             key: of the message.
             value: bytes, text, or anything that JSON can hold.
         """
-        sending = self._send(OutMessage(topic, _bytes_of(value), key=_key_bytes(key), headers=self._headers))
+        sending = self._send(OutMessage(topic, _bytes_of(value), key=_bytes_of(key), headers=self._headers))
         if self._is_on_loop():
             return sending
         asyncio.run_coroutine_threadsafe(sending, self._loop).result()
@@ -282,7 +270,3 @@ def _bytes_of(value: object) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
     return value.encode() if isinstance(value, str) else json_bytes(value)
-
-
-def _key_bytes(key: str | bytes | None) -> bytes | None:
-    return key.encode() if isinstance(key, str) else key

@@ -80,8 +80,8 @@ class TimeLimits(Generic[Context]):
         wait = _LOOK_EVERY
         for run in self.running:
             wait = min(wait, run.started + self._timeout - now)
-            if run.call.deadline is not None and run not in self.overtime:
-                wait = min(wait, run.call.deadline - unix)
+            if run.deadline is not None and run not in self.overtime:
+                wait = min(wait, run.deadline - unix)
         self._timer = loop.call_later(max(wait, _LOOK_SOONEST), self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -92,7 +92,7 @@ class TimeLimits(Generic[Context]):
                 continue
             if now + _LOOK_SOONEST > run.started + self._timeout:
                 self._give_up(run, f"the callback did not finish within {self._timeout:g} s (AGG_STATION_TIMEOUT)")
-            elif run.call.deadline is not None and unix > run.call.deadline and run not in self.overtime:
+            elif run.deadline is not None and unix > run.deadline and run not in self.overtime:
                 self.overtime[run] = None
                 if len(self.overtime) > self._overtime_max:
                     self._give_up(

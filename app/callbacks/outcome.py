@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping, Sequence, Set
 from itertools import islice
+from operator import methodcaller
 from typing import Any
 
 import orjson
@@ -27,7 +28,6 @@ __all__ = [
     "failed",
     "json_bytes",
     "out_of_time",
-    "skipped",
 ]
 
 ERROR_CHARACTERS = 500
@@ -36,6 +36,8 @@ _STRANGERS_TOLD = 20
 
 # Dates and dataclasses are no JSON values: without these two orjson would write them, by rules of its own.
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+# For what orjson doesn't know: arrays and scalars in forms that it doesn't write itself.
+_default = methodcaller("tolist")
 _MAX_DEPTH = 250  # orjson's own limit is 254
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
@@ -159,11 +161,6 @@ def out_of_time(reason: str, stack: str) -> Outcome:
     return Outcome(Code.FAILED, line, _end(stack + line))
 
 
-def skipped(why: str) -> Outcome:
-    """The outcome of a call that was not run."""
-    return Outcome(Code.SKIPPED, why)
-
-
 def _mapping(value: Any) -> dict[Any, Any]:
     if type(value) is dict:
         return value
@@ -182,11 +179,6 @@ def _named(station_id: str | None, value: object) -> object:
         named["station_id"] = station_id
         return named
     return {"station_id": station_id, "result": value}
-
-
-def _default(value: Any) -> object:
-    """The hook of orjson for what it doesn't know: arrays and scalars in forms that it doesn't write itself."""
-    return value.tolist()
 
 
 def _plain(value: object, place: str, outer: tuple[int, ...]) -> object:

@@ -6,15 +6,15 @@ In which tasks callbacks run is the scheduler's affair (app/callbacks/scheduler.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from types import CoroutineType
-from typing import Any, Generic
+from typing import Any
 
 from app.callbacks.executors.base import CallbackExecutor, LoopExecutor
 from app.callbacks.executors.child_calls import ChildJob
@@ -22,12 +22,13 @@ from app.callbacks.executors.processes import ProcessExecutor, available_cores
 from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.limits import Retries, TimeLimits
 from app.callbacks.loading import FunctionError, UserFunctions, importable_path, is_async
-from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time, skipped
-from app.callbacks.scheduler import BURST_CALLS, Call, Context, Leader, Run, Work
-from app.callbacks.tasks import OneAtATime, awaited, ended, stack_of
+from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
+from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
+from app.callbacks.tasks import awaited, ended, stack_of
 from app.observability.callback_log import CallbackLog
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
+from tables.model.enums import Code
 
 __all__ = ["LATE", "BatchCallbackRunner", "Call", "CallbackRunner", "ModuleInput", "make_executor", "make_runner"]
 
@@ -36,15 +37,16 @@ ModuleInput = dict[str, Any]
 _CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up before the runner goes on without them
 _KILL_GRACE = 0.25
 
-LATE = skipped("the deadline had passed before the callback started")
+LATE = Outcome(Code.SKIPPED, "the deadline had passed before the callback started")
 
 
-class CallbackRunner(Generic[Context]):
+class CallbackRunner(Scheduler[Context]):
     """Turns calls into outcomes: exactly one for each, on the event loop, unless `cancel_all` comes first.
 
     Attributes:
         executor: what the callback is called through; it knows which calls are in threads or processes.
-        begun: the work whose callback took its first step last; app/worker/blocking.py reads it from another thread.
+        pending: calls that have no outcome yet, queued or running.
+        begun: the calls whose callback took its first step last; app/worker/blocking.py reads it from another thread.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class CallbackRunner(Generic[Context]):
             observe: gets the station of each callback that has run, and how many seconds it took.
             on_strangers: gets the ids in what a callback for many stations has returned that it was not called for.
         """
+        super().__init__()
         self.executor = executor
-        self.begun: Work[Context] | None = None
+        self.begun: Sequence[Call[Context]] = ()
         self._settings = settings
         self._function = executor.function
         self._encoded = executor.encoded
+        self._expect = executor.expect
         self._places = min(settings.concurrency, executor.places or settings.concurrency)
         self._retries = Retries(settings) if settings.retries else None
         self._module_input = module_input
@@ -88,25 +92,13 @@ class CallbackRunner(Generic[Context]):
         self._on_strangers = on_strangers
 
         self._time: Callable[[], float] = perf_counter  # the loop's, once there is one
-        self._pending = 0
-        self._turns: OneAtATime[Call[Context]] = OneAtATime()  # a station's call has its turn while ready or running
-        self._ready: deque[Call[Context]] = deque()
-        self._leader = Leader(
-            self._ready,
-            may_begin=self._has_place if executor.expect is None else self._has_ready_place,
-            begin=self._begin,
-            finish=self._finish,
-            settle=self._settle_all,
-        )
+        self.pending = 0
+        # The stations that have a call which is ready or running, each with its calls that must wait for that one.
+        self._lanes: dict[str, deque[Call[Context]] | None] = {}
         self._limits: TimeLimits[Context] = TimeLimits(
-            settings, clock=clock, give_up=self._give_up, places_free=self._leader.wake
+            settings, clock=clock, give_up=self._give_up, places_free=self._wake
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
-
-    @property
-    def pending(self) -> int:
-        """Calls that have no outcome yet, queued or running."""
-        return self._pending
 
     @property
     def upcoming(self) -> Call[Context] | None:
@@ -118,51 +110,46 @@ class CallbackRunner(Generic[Context]):
         """Callbacks that have started and have no outcome yet, those in overtime too."""
         return len(self._running)
 
-    @property
-    def overtime(self) -> int:
-        """Callbacks that have outlived their batch's deadline and run on."""
-        return len(self._overtime)
-
-    @property
-    def zombies(self) -> int:
-        """Callbacks given up that have not ended: coroutines that ignore their cancellation, hung threads."""
-        return sum(run is not None and not run.live for run in self._leader.tasks.values()) + self.executor.abandoned
-
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now.
 
         Raises:
             FunctionError: the callback can't be found where it is to run.
         """
-        loop = asyncio.get_running_loop()
-        self._time = loop.time
-        self._leader.start(loop)
-        await self.executor.start(self._leader.wake)
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._surroundings = contextvars.copy_context()
+        await self.executor.start(self._wake)
 
     async def stop(self) -> None:
         """Cancel everything, let go of all threads and processes; within a second, whatever the callbacks do."""
-        self._leader.loop = None
+        self._loop = None
         try:
             await self.cancel_all()
         finally:
-            for run in self._leader.tasks.values():
+            for run in self._tasks.values():
                 if run is not None:
                     run.kill()
             self.executor.close()
-        await ended(self._leader.tasks, _KILL_GRACE)
+        await ended(self._tasks, _KILL_GRACE)
         await self.executor.closed()
 
     def submit(self, call: Call[Context]) -> None:
         """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
-        leader = self._leader
-        if leader.loop is None:
+        if self._loop is None:
             message = "the callback runner is not started"
             raise RuntimeError(message)
-        self._pending += 1
-        if self._turns.enter(call.station_id, call):
+        self.pending += 1
+        station_id = call.station_id
+        if station_id not in self._lanes:
+            self._lanes[station_id] = None
             self._ready.append(call)
-            if leader.task is None:
-                leader.wake()
+            if self._leader is None:
+                self._wake()
+        elif (lane := self._lanes[station_id]) is None:
+            self._lanes[station_id] = deque((call,))
+        else:
+            lane.append(call)
 
     async def cancel_all(self) -> None:
         """Forget what is queued and cancel what runs: no outcome of a call submitted before this comes after it.
@@ -174,22 +161,19 @@ class CallbackRunner(Generic[Context]):
             run.cancel()
         self._limits.clear()
         self._ready.clear()
-        self._turns.clear()
-        if self.executor.expect is not None:
-            self.executor.expect(0)
-        self._pending = 0
+        self._lanes.clear()
+        if self._expect is not None:
+            self._expect(0)
+        self.pending = 0
         await ended(cancelled, _CANCEL_GRACE)
 
     # -- a callback's first step -------------------------------------------------------------------------------------
 
-    def _has_place(self) -> bool:
-        return len(self._running) - len(self._overtime) < self._places
-
-    def _has_ready_place(self) -> bool:
-        """The same where a call may have to wait until there is something to run it in: it has not begun then."""
-        free = self._places - len(self._running) + len(self._overtime)
-        expect = self.executor.expect
-        return free > 0 and (expect is None or expect(min(free, len(self._ready))))
+    def _may_begin(self) -> bool:
+        if (free := self._places - len(self._running) + len(self._overtime)) <= 0:
+            return False
+        # A call that must wait until there is something to run it in has not begun, and its time does not run.
+        return self._expect is None or self._expect(min(free, len(self._ready)))
 
     def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
         """Take the first step of the next call's callback.
@@ -201,10 +185,10 @@ class CallbackRunner(Generic[Context]):
         if call.deadline is not None and self._clock() > call.deadline:
             self._settle(call, LATE)
             return None
-        self.begun = call
+        self.begun = calls = (call,)
         started = self._time()
         try:
-            function = self._encoding(call) if self._encoded else self._function
+            function = self._encoding(calls) if self._encoded else self._function
             if self._retries is None:
                 awaitable = function(call.station_id, self._module_input(call))
             else:
@@ -216,24 +200,22 @@ class CallbackRunner(Generic[Context]):
         try:
             waiting = coroutine.send(None)
         except StopIteration as returned:
-            outcome = self._outcome(call, returned.value)
+            outcome = encode_result(None if call.bare else call.station_id, returned.value, max_bytes=self._max_bytes)
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = failed(error)
         else:
-            return self._suspend(Run(call, coroutine, waiting, task, started))
+            run = Run(calls, call.deadline, coroutine, waiting, task, started)
+            self._limits.add(run)
+            return run
         if self._observe is not None:
             self._observe(call.station_id, perf_counter() - now)
         self._settle(call, outcome)
         return None
 
-    def _encoding(self, work: Work[Context]) -> Callable[..., Awaitable[Any]]:
-        """The function for an executor that makes the outcomes itself: it has to know which of them are bare."""
-        bare = _bare(work)
+    def _encoding(self, calls: Sequence[Call[Context]]) -> Callable[..., Awaitable[Any]]:
+        """The function of an executor that makes the outcomes itself: it has to know which of them are bare."""
+        bare = _bare(calls)
         return partial(self._function, bare=bare) if bare else self._function
-
-    def _suspend(self, run: Run[Context]) -> Run[Context]:
-        self._limits.add(run)
-        return run
 
     # -- its other steps, and its end --------------------------------------------------------------------------------
 
@@ -243,43 +225,44 @@ class CallbackRunner(Generic[Context]):
         try:
             value = await run
         except BaseException as error:  # noqa: BLE001 - as above
-            outcomes = [failed(error)] * len(run.call.calls)
+            outcomes = [failed(error)] * len(run.calls)
         else:
-            outcomes = self._outcomes(run.call, value) if run.live else ()
+            outcomes = self._outcomes(run.calls, value) if run.live else ()
         if not run.live:
             return None
         self._leave(run)
         return outcomes
 
-    def _outcomes(self, work: Work[Context], value: Any) -> Sequence[Outcome]:
+    def _outcomes(self, calls: Sequence[Call[Context]], value: Any) -> Sequence[Outcome]:
         """The outcome of each call of a run that has returned the value."""
         if self._encoded:
             encoded: Sequence[Outcome] = value
             return encoded
-        return [self._outcome(call, value) for call in work.calls]
-
-    def _outcome(self, call: Call[Context], value: Any) -> Outcome:
-        return encode_result(None if call.bare else call.station_id, value, max_bytes=self._max_bytes)
+        return [
+            encode_result(None if call.bare else call.station_id, value, max_bytes=self._max_bytes) for call in calls
+        ]
 
     def _leave(self, run: Run[Context]) -> None:
         run.live = False
         self._limits.remove(run)
-        self._timed(run.call, self._time() - run.started)
+        self._timed(run.calls, self._time() - run.started)
 
-    def _timed(self, work: Work[Context], seconds: float) -> None:
+    def _timed(self, calls: Sequence[Call[Context]], seconds: float) -> None:
         if self._observe is not None:
-            for call in work.calls:
+            for call in calls:
                 self._observe(call.station_id, seconds)
 
-    def _settle_all(self, work: Work[Context], outcomes: Sequence[Outcome]) -> None:
-        for call, outcome in zip(work.calls, outcomes, strict=True):
+    def _settle_all(self, calls: Sequence[Call[Context]], outcomes: Sequence[Outcome]) -> None:
+        for call, outcome in zip(calls, outcomes, strict=True):
             self._settle(call, outcome)
 
     def _settle(self, call: Call[Context], outcome: Outcome) -> None:
         """Report the outcome, and let the station's next call come up."""
-        self._pending -= 1
-        if following := self._turns.leave(call.station_id):
-            self._ready.append(following)
+        self.pending -= 1
+        if lane := self._lanes[call.station_id]:
+            self._ready.append(lane.popleft())
+        else:
+            del self._lanes[call.station_id]
         try:
             self._on_outcome(call, outcome)
         except Exception as error:  # noqa: BLE001 - a bug of ours, not to be taken for the end of other stations
@@ -291,23 +274,10 @@ class CallbackRunner(Generic[Context]):
         stack = self.executor.give_up(run.waiting) or stack_of(run.coroutine)
         self._leave(run)
         run.cancel()  # it stays in its task, a zombie, until it has ended
-        self._settle_all(run.call, [out_of_time(reason, stack)] * len(run.call.calls))
+        self._settle_all(run.calls, [out_of_time(reason, stack)] * len(run.calls))
 
 
 # -- many stations in one call ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bundle(Generic[Context]):
-    """Calls of different stations that one run of the callback is for.
-
-    Attributes:
-        calls: of one station each, maybe from several batches.
-        deadline: Unix seconds, the earliest of theirs; None where none has one.
-    """
-
-    calls: Sequence[Call[Context]]
-    deadline: float | None
 
 
 class BatchCallbackRunner(CallbackRunner[Context]):
@@ -323,20 +293,21 @@ class BatchCallbackRunner(CallbackRunner[Context]):
         calls = self._take(inputs)
         if not calls:
             return None
-        deadlines = [call.deadline for call in calls if call.deadline is not None]
-        bundle = Bundle(calls, min(deadlines, default=None))
-        self.begun = bundle
+        self.begun = calls
         started = self._time()
         try:
-            waiting = (coroutine := self._coroutine(bundle, inputs)).send(None)
+            waiting = (coroutine := self._coroutine(calls, inputs)).send(None)
         except StopIteration as returned:
-            outcomes = self._outcomes(bundle, returned.value)
+            outcomes = self._outcomes(calls, returned.value)
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is no failure of the worker
             outcomes = [failed(error)] * len(calls)
         else:
-            return self._suspend(Run(bundle, coroutine, waiting, task, started))
-        self._timed(bundle, perf_counter() - now)
-        self._settle_all(bundle, outcomes)
+            deadlines = [call.deadline for call in calls if call.deadline is not None]
+            run = Run(calls, min(deadlines, default=None), coroutine, waiting, task, started)
+            self._limits.add(run)
+            return run
+        self._timed(calls, perf_counter() - now)
+        self._settle_all(calls, outcomes)
         return None
 
     def _take(self, inputs: dict[str, ModuleInput]) -> list[Call[Context]]:
@@ -358,32 +329,32 @@ class BatchCallbackRunner(CallbackRunner[Context]):
                 calls.append(call)
         return calls
 
-    def _coroutine(self, bundle: Bundle[Context], inputs: dict[str, ModuleInput]) -> Coroutine[Any, Any, Any]:
-        function = self._encoding(bundle) if self._encoded else self._function
+    def _coroutine(self, calls: Sequence[Call[Context]], inputs: dict[str, ModuleInput]) -> Coroutine[Any, Any, Any]:
+        function = self._encoding(calls) if self._encoded else self._function
         if self._retries is not None:
             first = [inputs]
-            return self._retries.call(function, lambda: (first.pop() if first else self._inputs(bundle),))
+            return self._retries.call(function, lambda: (first.pop() if first else self._inputs(calls),))
         awaitable = function(inputs)
         return awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
 
-    def _inputs(self, bundle: Bundle[Context]) -> dict[str, ModuleInput]:
-        return {call.station_id: self._module_input(call) for call in bundle.calls}
+    def _inputs(self, calls: Sequence[Call[Context]]) -> dict[str, ModuleInput]:
+        return {call.station_id: self._module_input(call) for call in calls}
 
-    def _outcomes(self, work: Work[Context], value: Any) -> Sequence[Outcome]:
+    def _outcomes(self, calls: Sequence[Call[Context]], value: Any) -> Sequence[Outcome]:
         outcomes: Sequence[Outcome]
         if self._encoded:
             outcomes, strangers = value
         else:
-            stations = [call.station_id for call in work.calls]
-            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes, bare=_bare(work))
+            stations = [call.station_id for call in calls]
+            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes, bare=_bare(calls))
         if strangers and self._on_strangers is not None:
             self._on_strangers(strangers)
         return outcomes
 
 
-def _bare(work: Work[Any]) -> frozenset[str]:
-    """The stations of those of its calls that are bare."""
-    return frozenset([call.station_id for call in work.calls if call.bare])
+def _bare(calls: Sequence[Call[Any]]) -> frozenset[str]:
+    """The stations of those calls that are bare."""
+    return frozenset([call.station_id for call in calls if call.bare])
 
 
 def make_runner(
@@ -420,13 +391,7 @@ def make_runner(
 def make_executor(
     settings: Settings, functions: UserFunctions, *, max_result_bytes: int, on_death: Callable[[str], None]
 ) -> CallbackExecutor:
-    """Make the executor that `AGG_EXECUTOR` asks for.
-
-    Args:
-        settings: how callbacks are run.
-        functions: the callback, and whether it takes many stations.
-        max_result_bytes: see `encode_result`.
-        on_death: told of a process that ended without a call in it.
+    """Make the executor that `AGG_EXECUTOR` asks for; `on_death` is told of a process that ended without a call in it.
 
     Raises:
         FunctionError: see `make_runner`.

@@ -16,14 +16,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Sequence
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.callbacks.outcome import Outcome
 
-__all__ = ["BURST_CALLS", "Call", "Context", "Leader", "Run", "Work"]
+__all__ = ["BURST_CALLS", "Call", "Context", "Run", "Scheduler"]
 
 _BURST = 0.005  # seconds of work, as the processor sees them, after which the event loop gets its turn
 BURST_CALLS = 256  # the same for a clock that stands still
@@ -48,39 +50,24 @@ class Call(Generic[Context]):
     context: Context
     bare: bool = False
 
-    @property
-    def calls(self) -> tuple[Call[Context]]:
-        """Itself: see `Work`."""
-        return (self,)
-
-
-class Work(Protocol[Context]):
-    """The calls that one run of the callback is for: one, or many at once."""
-
-    @property
-    def deadline(self) -> float | None:
-        """Unix seconds, from which on it is in overtime; None: never."""
-
-    @property
-    def calls(self) -> Sequence[Call[Context]]:
-        """The calls that it makes outcomes of."""
-
 
 @dataclass(slots=True, eq=False)
 class Run(Generic[Context]):
     """A run of the callback that has suspended in its first step: awaiting this takes the other steps.
 
     Attributes:
-        call: what it is the callback of.
+        calls: what it is for: one station's call, or calls of many stations.
+        deadline: Unix seconds, the earliest of the calls'; None where none has one.
         coroutine: the callback's.
         waiting: what it has yielded to the event loop last, mostly the future that it waits for.
         task: the task that it runs in.
         started: the loop's time when it began.
-        live: nobody has settled its call yet; what comes of it after that is ignored.
+        live: nobody has settled its calls yet; what comes of it after that is ignored.
         killed: let the next cancellation end it whether it wants or not.
     """
 
-    call: Work[Context]
+    calls: Sequence[Call[Context]]
+    deadline: float | None
     coroutine: Coroutine[Any, Any, Any]
     waiting: Any
     task: asyncio.Task[None]
@@ -124,64 +111,49 @@ class Run(Generic[Context]):
                 return
 
 
-class Leader(Generic[Context]):
-    """Sees to it that a task leads as long as something is ready and there is a place for it.
+class Scheduler(ABC, Generic[Context]):
+    """Sees to it that a task leads as long as something is ready and there is a place for it."""
 
-    Attributes:
-        loop: what the tasks run on; None before the start and after the end.
-        task: the one that leads now; None when none does.
-        tasks: all of them, each with the run that has suspended in it.
-    """
+    def __init__(self) -> None:
+        self._ready: deque[Call[Context]] = deque()  # calls that wait for a place
+        self._loop: asyncio.AbstractEventLoop | None = None  # what the tasks run on, between start and stop
+        self._leader: asyncio.Task[None] | None = None  # the task that leads now
+        self._tasks: dict[asyncio.Task[None], Run[Context] | None] = {}  # with the run that has suspended in each
+        self._surroundings = contextvars.copy_context()
 
-    def __init__(
-        self,
-        ready: Collection[Any],
-        *,
-        may_begin: Callable[[], bool],
-        begin: Callable[[asyncio.Task[None], float], Run[Context] | None],
-        finish: Callable[[Run[Context]], Awaitable[Sequence[Outcome] | None]],
-        settle: Callable[[Work[Context], Sequence[Outcome]], None],
-    ) -> None:
-        """A leader without tasks.
+    @abstractmethod
+    def _may_begin(self) -> bool:
+        """Return whether there is a place for one more."""
 
-        Args:
-            ready: the calls that wait for a place.
-            may_begin: returns whether there is a place for one more.
-            begin: takes the first step of what is ready, in that task, at that `perf_counter`. Returns the run if it
-                has suspended; otherwise its calls are settled.
-            finish: takes the other steps of a run. Returns the outcomes of its calls; None if the run has been given up
-                meanwhile.
-            settle: takes these outcomes.
+    @abstractmethod
+    def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
+        """Take the first step of what is ready, in that task, at that `perf_counter`.
+
+        Return the run if it has suspended. Otherwise its calls are settled.
         """
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.tasks: dict[asyncio.Task[None], Run[Context] | None] = {}
-        self._ready = ready
-        self._may_begin = may_begin
-        self._begin = begin
-        self._finish = finish
-        self._settle = settle
-        self._surroundings = contextvars.copy_context()
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make tasks on this loop from now on, in the `contextvars` context of who calls this."""
-        self.loop = loop
-        self._surroundings = contextvars.copy_context()
+    @abstractmethod
+    async def _finish(self, run: Run[Context]) -> Sequence[Outcome] | None:
+        """Take the other steps of a run. Return the outcomes of its calls; None if it was given up meanwhile."""
 
-    def wake(self) -> None:
+    @abstractmethod
+    def _settle_all(self, calls: Sequence[Call[Context]], outcomes: Sequence[Outcome]) -> None:
+        """Take these outcomes."""
+
+    def _wake(self) -> None:
         """Start a task that leads, if none does and something can begin."""
-        if self.task is None and self._ready and self._may_begin() and self.loop is not None:
+        if self._leader is None and self._ready and self._may_begin() and self._loop is not None:
             # Not in the context of the callback that happens to run now.
-            self.task = self.loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
-            self.tasks[self.task] = None
-            self.task.add_done_callback(self._gone)
+            self._leader = self._loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
+            self._tasks[self._leader] = None
+            self._leader.add_done_callback(self._gone)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """Have another task lead if this one has ended as the leader: cancelled by the runner, or by user code."""
-        del self.tasks[task]
-        if self.task is task:
-            self.task = None
-            self.wake()
+        del self._tasks[task]
+        if self._leader is task:
+            self._leader = None
+            self._wake()
 
     async def _lead(self) -> None:
         """Run what is ready; see the timeline at the top."""
@@ -189,7 +161,7 @@ class Leader(Generic[Context]):
         assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
         ready = self._ready
         since, left = perf_counter(), BURST_CALLS
-        while self.task is task and ready and self._may_begin() and not task.cancelling():
+        while self._leader is task and ready and self._may_begin() and not task.cancelling():
             left -= 1
             now = perf_counter()
             if left == 0 or now - since > _BURST:
@@ -198,16 +170,16 @@ class Leader(Generic[Context]):
                 continue
             run = self._begin(task, now)
             if run is not None:
-                self.tasks[task], self.task = run, None
-                self.wake()
+                self._tasks[task], self._leader = run, None
+                self._wake()
                 outcomes = await self._finish(run)
                 if outcomes is None:
                     return
-                self.tasks[task] = None
-                if self.task is None:
-                    self.task = task
-                self._settle(run.call, outcomes)
+                self._tasks[task] = None
+                if self._leader is None:
+                    self._leader = task
+                self._settle_all(run.calls, outcomes)
                 since, left = perf_counter(), BURST_CALLS
-        if self.task is task:
-            self.task = None
-            self.wake()
+        if self._leader is task:
+            self._leader = None
+            self._wake()

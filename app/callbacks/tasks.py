@@ -1,17 +1,14 @@
-"""Tools that asyncio lacks: an owner of background tasks, turns for each key, questions about tasks and coroutines."""
+"""Tools that asyncio lacks: an owner of background tasks, and questions about tasks and coroutines."""
 
 from __future__ import annotations
 
 import asyncio
 import traceback
-from collections import deque
-from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable
 from types import CoroutineType, FrameType, GeneratorType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-__all__ = ["OneAtATime", "TaskSet", "awaited", "ended", "is_from_outside", "stack_of"]
-
-T = TypeVar("T")
+__all__ = ["TaskSet", "awaited", "ended", "is_from_outside", "stack_of"]
 
 
 class TaskSet:
@@ -25,9 +22,6 @@ class TaskSet:
 
     def __len__(self) -> int:
         return len(self._tasks)
-
-    def __iter__(self) -> Iterator[asyncio.Task[None]]:
-        return iter(self._tasks)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run the coroutine in a task on the loop that runs now."""
@@ -55,38 +49,6 @@ class TaskSet:
             await ended(tasks, patience)
             if patience is not None:
                 return
-
-
-class OneAtATime(Generic[T]):
-    """Items with a key, such as a station's calls: of each key one at a time has its turn, in the order they came."""
-
-    def __init__(self) -> None:
-        # The keys whose turn is taken, each with the items that wait for it; a queue is made only when one must wait.
-        self._waiting: dict[str, deque[T] | None] = {}
-
-    def enter(self, key: str, item: T) -> bool:
-        """Return True if it is the item's turn. Otherwise it waits, until `leave` returns it."""
-        waiting = self._waiting
-        if key not in waiting:
-            waiting[key] = None
-            return True
-        queue = waiting[key]
-        if queue is None:
-            waiting[key] = deque((item,))
-        else:
-            queue.append(item)
-        return False
-
-    def leave(self, key: str) -> T | None:
-        """End the turn of the key's item, and return the item whose turn it is now; None: no other one waits."""
-        if queue := self._waiting[key]:
-            return queue.popleft()
-        del self._waiting[key]
-        return None
-
-    def clear(self) -> None:
-        """Forget all items; nobody has a turn."""
-        self._waiting.clear()
 
 
 async def ended(tasks: Iterable[asyncio.Task[Any]], seconds: float | None) -> None:

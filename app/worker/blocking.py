@@ -46,13 +46,13 @@ def user_call(stack: Sequence[FrameType], callback: str) -> UserCall | None:
         code = frame.f_code
         if code in _BEGIN or code is _GO_ON:
             own = frame.f_locals["self"]
-            work = own.begun if code in _BEGIN else own.call
-            if work is None:
+            calls = own.begun if code in _BEGIN else own.calls
+            if not calls:
                 return None
-            stations = [call.station_id for call in work.calls]
+            stations = [call.station_id for call in calls]
             about = names(stations, len(stations)) if len(stations) > 1 else printable(f"station {stations[0]}")
-            return UserCall(callback, about, work)
+            return UserCall(callback, about, calls)
         if code is _HANDLE:
-            calls: HandlerCalls = frame.f_locals["self"]
-            return UserCall(calls.name, printable(frame.f_locals["about"]), frame)
+            handler: HandlerCalls = frame.f_locals["self"]
+            return UserCall(handler.name, printable(frame.f_locals["about"]), frame)
     return None

@@ -31,11 +31,6 @@ class CallbackExecutor:
         """The calls in threads or processes that someone awaits, an object for each, to tell one from another."""
         return frozenset()
 
-    @property
-    def abandoned(self) -> int:
-        """Threads or processes in which a call runs that nobody awaits any more."""
-        return 0
-
     async def start(self, on_ready: Callable[[], None]) -> None:
         """Get ready for calls, on the loop that runs now; `on_ready`: see `expect`.
 

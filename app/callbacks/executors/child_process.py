@@ -12,31 +12,21 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from app.callbacks.executors import child_main as script
 from app.callbacks.executors.child_main import HEADER, STACK_SIGNAL, encode
 
-__all__ = ["ChildOwner", "ChildProcess"]
+__all__ = ["ChildProcess"]
 
 END_SECONDS = 0.1  # from the end of the connection to that of the process, or it is killed
 REAP_SECONDS = 0.2  # what a killed process gets to be gone
 LEAVE_SECONDS = 5.0  # what a process that has nothing to do any more gets to end by itself
 STACK_SECONDS = 0.05
 STACK_BYTES = 64 * 1024
-
-
-class ChildOwner(Protocol):
-    """Who is told what a process does."""
-
-    def received(self, child: ChildProcess, message: Any) -> None:
-        """It has sent a message."""
-
-    def ended(self, child: ChildProcess, how: str) -> None:
-        """It is gone, and how: such as `with exit code 3`."""
 
 
 class ChildProcess(asyncio.Protocol):
@@ -49,15 +39,24 @@ class ChildProcess(asyncio.Protocol):
 
     patience = 120.0
 
-    def __init__(self, owner: ChildOwner, first: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        first: dict[str, Any],
+        environment: Mapping[str, str],
+        *,
+        on_message: Callable[[ChildProcess, Any], None],
+        on_end: Callable[[ChildProcess, str], None],
+    ) -> None:
         """Start the process; on a running event loop.
 
         Args:
-            owner: gets its messages and hears of its end.
             first: its first message, of types that Python brings along.
             environment: variables beside the worker's own, which count more.
+            on_message: gets what it sends.
+            on_end: told when it is gone, and how: such as `with exit code 3`.
         """
-        self._owner = owner
+        self._on_message = on_message
+        self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -87,7 +86,7 @@ class ChildProcess(asyncio.Protocol):
         self._pidfd = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else None
         if self._pidfd is not None:
             self._loop.add_reader(self._pidfd, self.clear_away)
-        self._opening = self._loop.create_task(self._open(ours, dict(first)))
+        self._opening = self._loop.create_task(self._open(ours, first))
 
     @property
     def pid(self) -> int:
@@ -96,7 +95,7 @@ class ChildProcess(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended, as far as the system knows."""
+        """False when it has ended, as far as the system knows."""
         return not self._gone and self._process.poll() is None
 
     def send(self, message: object) -> None:
@@ -118,7 +117,7 @@ class ChildProcess(asyncio.Protocol):
         self._loop.call_later(LEAVE_SECONDS, self.kill)
 
     def kill(self) -> None:
-        """End it where it stands, with what it has started itself. `ended` tells when it is gone."""
+        """End it where it stands, with what it has started itself. `on_end` tells when it is gone."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -141,10 +140,10 @@ class ChildProcess(asyncio.Protocol):
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
         self._close_pipes()
-        self._owner.ended(self, _how(self._process.returncode))
+        self._on_end(self, _how(self._process.returncode))
 
     def stack(self) -> str | None:
-        """Where its main thread stands, innermost line first; None if it does not tell at once."""
+        """Return where its main thread stands, innermost line first; None if it does not tell at once."""
         if not self.alive:
             return None
         text, until = b"", monotonic() + STACK_SECONDS
@@ -182,7 +181,7 @@ class ChildProcess(asyncio.Protocol):
             message = pickle.loads(buffer[HEADER.size : end])  # noqa: S301 - from a process of our own
             del buffer[:end]
             self.served += 1
-            self._owner.received(self, message)
+            self._on_message(self, message)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - what counts is how the process ended
         """See `asyncio.Protocol`; a process that ends closes its files before it has an exit code."""

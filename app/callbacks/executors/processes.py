@@ -73,11 +73,6 @@ class ProcessExecutor(CallbackExecutor):
         answers = frozenset(answer for answer in self._busy.values() if answer is not None)
         return answers.union(self._starting if self._announced or self._waiters else ())
 
-    @property
-    def abandoned(self) -> int:
-        """Processes with a call that nobody awaits any more."""
-        return sum(answer is None for answer in self._busy.values())
-
     async def start(self, on_ready: Callable[[], None]) -> None:
         """Start the processes, and wait until they have imported the callback; see `CallbackExecutor`.
 
@@ -110,7 +105,7 @@ class ProcessExecutor(CallbackExecutor):
         self._announced = calls
         needed = calls + len(self._waiters)
         # Abandoned ones come back, or are killed and replaced, sooner than another one would have started.
-        coming = len(self._starting) + self.abandoned
+        coming = len(self._starting) + list(self._busy.values()).count(None)
         for _ in range(needed - coming):
             self._begin()
         return False
@@ -174,7 +169,7 @@ class ProcessExecutor(CallbackExecutor):
 
     # -- what processes tell -----------------------------------------------------------------------------------------
 
-    def received(self, child: ChildProcess, message: Answer) -> None:
+    def _received(self, child: ChildProcess, message: Answer) -> None:
         """Take a message: a process has imported the callback or failed to, or has done its call."""
         if child in self._starting:
             fine, text = message
@@ -189,7 +184,7 @@ class ProcessExecutor(CallbackExecutor):
                 answer.set_result(message)
             self._release(child)
 
-    def ended(self, child: ChildProcess, how: str) -> None:
+    def _ended(self, child: ChildProcess, how: str) -> None:
         """Fail what a process that is gone was to do, and start another one if too few are left."""
         self._living.discard(child)
         if not self._living and self._all_gone is not None:
@@ -245,7 +240,7 @@ class ProcessExecutor(CallbackExecutor):
                 self._idle.pop(0).dismiss()
 
     def _begin(self) -> None:
-        child = ChildProcess(self, asdict(self._job), self._environment)
+        child = ChildProcess(asdict(self._job), self._environment, on_message=self._received, on_end=self._ended)
         self._living.add(child)
         self._starting.add(child)
 

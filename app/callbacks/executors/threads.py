@@ -86,11 +86,6 @@ class ThreadPool:
         """The calls that someone awaits, an object for each, to tell one from another; abandoned ones don't count."""
         return frozenset(self._awaited)
 
-    @property
-    def abandoned(self) -> int:
-        """Threads that run something which nobody awaits any more."""
-        return max(0, self._threads - self._idle - len(self._awaited))
-
     def stack_of(self, waiting: object) -> str | None:
         """Return where a thread, or the coroutine on its loop, stands, printed like a traceback.
 
@@ -175,21 +170,17 @@ class ThreadPool:
         self._collecting = False
         while self._done:
             job = self._done.popleft()
-            if job.todo is self._todo:
-                self._rest()
+            if job.todo is self._todo:  # otherwise its thread ends, as the pool has been closed
+                if self._idle < self._keep:
+                    self._idle += 1
+                else:
+                    self._threads -= 1
+                    self._todo.put(None)
             # Cancelled and yet awaited: the task that awaits it has still to hear of the cancellation.
             if self._awaited.pop(job.returned, None) is None or job.returned.cancelled():
                 _throw_away(job.value)
             else:
                 job.returned.set_result(None)
-
-    def _rest(self) -> None:
-        """Note that a thread has come back."""
-        if self._idle < self._keep:
-            self._idle += 1
-        elif self._threads:
-            self._threads -= 1
-            self._todo.put(None)
 
 
 class ThreadExecutor(ThreadPool, CallbackExecutor):

@@ -227,9 +227,9 @@ def test_a_call_is_in_overtime_from_the_earliest_deadline_of_its_stations() -> N
             bench.submit("C")
             bench.submit("D", deadline=20)
             await asyncio.sleep(3.9)
-            assert (len(model.calls), bench.runner.overtime) == (1, 0)
+            assert (len(model.calls), bench.overtime()) == (1, 0)
             await asyncio.sleep(0.2)
-            assert (model.calls[1:], bench.runner.overtime) == ([["D"]], 1)
+            assert (model.calls[1:], bench.overtime()) == ([["D"]], 1)
             await bench.until(4)
             assert bench.times == pytest.approx([10, 10, 10, 14], abs=0.1)
 

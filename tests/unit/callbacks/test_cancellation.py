@@ -39,11 +39,11 @@ def test_after_cancel_all_no_old_outcome_comes_and_the_runner_goes_on() -> None:
             for station in "AABCD":
                 bench.runner.submit(Call(station, EPOCH + 0.25, "old"))
             await asyncio.sleep(0.5)  # virtual: A and B in overtime, then their places taken
-            assert bench.runner.overtime == 2
+            assert bench.overtime() == 2
             await bench.runner.cancel_all()
             assert sorted(cleaned) == ["A", "B"]
             runner = bench.runner
-            assert (runner.pending, runner.running, runner.overtime, runner.zombies) == (0, 0, 0, 0)
+            assert (runner.pending, runner.running, bench.overtime(), bench.zombies()) == (0, 0, 0, 0)
             bench.outcomes.clear()
             for station in "ABC":
                 bench.runner.submit(Call(station, None, "new"))
@@ -84,13 +84,13 @@ def test_cancel_all_waits_for_no_callback_that_ignores_it() -> None:
             await asyncio.sleep(1)
             await bench.runner.cancel_all()
             assert asyncio.get_running_loop().time() < 2
-            assert bench.runner.zombies == 1
+            assert bench.zombies() == 1
             bench.submit("A")
             await bench.until(1)
             let_go.set()
             await asyncio.sleep(1)
             assert bench.stations() == ["A"]
-            assert bench.runner.zombies == 0
+            assert bench.zombies() == 0
 
     run_in_virtual_time(main())
 
@@ -115,7 +115,7 @@ def test_cancel_all_abandons_threads(release: threading.Event) -> None:
             bench.submit("hung2")
             await bench.until(1)
             release.set()
-            await condition(lambda: bench.runner.zombies == 0)
+            await condition(lambda: bench.zombies() == 0)
             assert bench.stations() == ["hung2"]
 
     asyncio.run(main())
@@ -141,7 +141,7 @@ def test_stop_is_quick_and_leaves_no_task_whatever_the_callbacks_do(ignored: tup
         async with bench:
             bench.submit("A", "B", "C")
             await bench.until(2)
-            assert bench.runner.zombies == 2
+            assert bench.zombies() == 2
             before = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - before <= 1
         assert asyncio.all_tasks() == {asyncio.current_task()}

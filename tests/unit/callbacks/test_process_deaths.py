@@ -74,7 +74,7 @@ def test_one_that_takes_too_long_is_killed_and_replaced_and_the_letter_says_wher
             assert "in <lambda>\n" in (outcomes["lock"].traceback or "")
             assert outcomes["await"].code is (Code.FAILED if name == "behave_async" else Code.RESULT)
             assert outcomes["A"].code is Code.RESULT
-            assert bench.runner.zombies == 0
+            assert bench.zombies() == 0
 
     uvloop.run(main())
 

@@ -107,7 +107,7 @@ def test_a_retry_after_the_deadline_goes_on_in_overtime_and_gives_its_place_to_o
             await bench.until(1)
             assert bench.stations() == ["B"]
             assert bench.times == pytest.approx([1.05], abs=0.06)
-            assert bench.runner.overtime == 1
+            assert bench.overtime() == 1
             assert value_of((await bench.until(2))["flaky"])["result"] == 4
 
     run_in_virtual_time(main())
@@ -177,7 +177,7 @@ def test_cancel_all_ends_it_between_two_calls() -> None:
             await asyncio.sleep(20)
             assert len(callback.times) == count
             assert bench.outcomes == []
-            assert (bench.runner.pending, bench.runner.zombies) == (0, 0)
+            assert (bench.runner.pending, bench.zombies()) == (0, 0)
 
     run_in_virtual_time(main())
 

@@ -14,7 +14,7 @@ def test_a_task_is_held_until_it_has_ended() -> None:
     async def main() -> None:
         tasks = TaskSet()
         task = tasks.start(asyncio.sleep(1))
-        assert (list(tasks), len(tasks)) == ([task], 1)
+        assert (tasks._tasks, len(tasks)) == ({task}, 1)
         await task
         await asyncio.sleep(0)
         assert len(tasks) == 0

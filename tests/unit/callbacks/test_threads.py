@@ -91,7 +91,7 @@ def test_one_that_waits_too_long_is_cancelled_and_its_thread_is_free_again() -> 
             outcomes = await bench.until(2)
             assert "AGG_STATION_TIMEOUT" in error_of(outcomes["waits"])
             assert "await asyncio.sleep(1000)" in (outcomes["waits"].traceback or "")
-            await condition(lambda: bench.runner.zombies == 0)
+            await condition(lambda: bench.zombies() == 0)
             assert cancelled.is_set()
 
     asyncio.run(main())
