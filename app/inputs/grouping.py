@@ -30,9 +30,9 @@ __all__ = [
 STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")
-"""The same on pass-through and context topics."""
+"""The keys that may hold it on pass-through and context topics."""
 
-_HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, which is none of its neighbours any more
+_HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, and so loses its last digits
 _DEEPEST = 246  # levels of lists and objects
 _NAMES_SHOWN = 10
 _VALUE_SHOWN = 100

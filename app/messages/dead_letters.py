@@ -33,7 +33,7 @@ _SOURCE_HEADERS = ("source-topic", "source-partition", "source-offset")
 
 
 class Reason(StrEnum):
-    """Why something is in the dead-letter topic; the header `reason`."""
+    """The header `reason`: why something is in the dead-letter topic."""
 
     BAD_MESSAGE = "bad-message"
     BAD_RECORD = "bad-record"

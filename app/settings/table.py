@@ -53,7 +53,7 @@ def _unit(field: FieldInfo, language: Language) -> str:
 
 
 def _meaning(field: FieldInfo, language: Language) -> str:
-    """The description; behind it the allowed words of a closed set, and the unit of a number that has no default."""
+    """Return the description, with the allowed words of a closed set or the unit of a number that has no default."""
     extra = field.json_schema_extra
     zh = extra.get("zh") if isinstance(extra, dict) else None
     text = str(zh) if language is Language.ZH else str(field.description)
