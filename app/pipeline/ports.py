@@ -1,9 +1,11 @@
-"""Ports of the pipeline: the backend that carries it, what it reports to, and sends in strict order."""
+"""Ports of the pipeline: the backend that carries it, what it reports to, and order for what goes out."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from app.callbacks.tasks import TaskSet
@@ -23,6 +25,7 @@ __all__ = [
     "ConfirmingSender",
     "FindOutputs",
     "FindSources",
+    "OneAtATime",
     "StateStore",
     "Telemetry",
 ]
@@ -129,3 +132,39 @@ class ConfirmingSender:
             self._on_error(error)
         finally:
             self._sending = False
+
+
+class OneAtATime:
+    """Works in the background: one piece of work at a time for each key, in order; side by side for different keys.
+
+    `on_error` gets what a piece of work raised; the next one of its keys begins nevertheless.
+    """
+
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        self._on_error = on_error
+        self._tasks = TaskSet()
+        self._latest: dict[str, asyncio.Task[None]] = {}  # key -> the work that the next one waits for
+
+    def start(self, keys: Collection[str], work: Callable[[], Awaitable[None]]) -> None:
+        """Begin when all earlier work of these keys has ended."""
+        before = {self._latest[key] for key in keys if key in self._latest}
+        task = self._tasks.start(self._run(work, before))
+        self._latest.update(dict.fromkeys(keys, task))
+        task.add_done_callback(partial(self._ended, keys))
+
+    async def cancel(self, grace: float = 0.0) -> None:
+        """Let work end by itself within `grace` seconds, cancel the rest, and give that SETTLE_SECONDS to end."""
+        await self._tasks.cancel(grace, patience=SETTLE_SECONDS)
+
+    def _ended(self, keys: Collection[str], task: asyncio.Task[None]) -> None:
+        for key in keys:
+            if self._latest.get(key) is task:
+                del self._latest[key]
+
+    async def _run(self, work: Callable[[], Awaitable[None]], before: set[asyncio.Task[None]]) -> None:
+        try:
+            if before:
+                await asyncio.wait(before)
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be acknowledged, and the owner decides
+            self._on_error(error)

@@ -7,20 +7,18 @@ output's partition whether the message is there before it sends it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from app.callbacks.handlers import ResultHandler
-from app.callbacks.tasks import TaskSet
 from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason
 from app.messages.message import OutMessage
 from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import publish_trace
 from app.pipeline.dead_letters import DeadLetters, Subject
-from app.pipeline.ports import SETTLE_SECONDS, Backend, Telemetry
+from app.pipeline.ports import SETTLE_SECONDS, Backend, OneAtATime, Telemetry
 from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings
 from tables.model.enums import Action, Status
@@ -78,9 +76,7 @@ class Publisher:
         self._log = telemetry.log
         self._recoveries = telemetry.statistics.metrics.outbox_recoveries
         self._traces = telemetry.traces
-        self._on_error = on_error
-        self._tasks = TaskSet()
-        self._latest: dict[str, asyncio.Task[None]] = {}  # batch -> the publication that its next revision waits for
+        self._publications = OneAtATime(on_error)  # by batch: a revision waits for the one before it
 
     def destination(self, batch_id: str) -> Destination:
         """Return where the output of a batch goes."""
@@ -90,10 +86,10 @@ class Publisher:
         """Publish decisions that have just been stored."""
         ready = [release for release in releases if self._is_ready(release)]
         if ready:
-            self._start(partial(self._publish_all, ready), ready)
+            self._start(ready, partial(self._publish_all, ready))
         for release in releases:
             if not self._is_ready(release):
-                self._start(partial(self._handle, release), [release])
+                self._start([release], partial(self._handle, release))
 
     def recover(self, releases: Sequence[Release]) -> None:
         """Go on with decisions that a predecessor has stored and perhaps published."""
@@ -101,32 +97,14 @@ class Publisher:
         for release in releases:
             by_destination.setdefault(release.destination, []).append(release)
         for destination, group in by_destination.items():
-            self._start(partial(self._recover, destination, group), group)
+            self._start(group, partial(self._recover, destination, group))
 
     async def cancel(self) -> None:
         """Stop at once with handlers, and within SETTLE_SECONDS with the rest; the next owner goes on from there."""
-        await self._tasks.cancel(SETTLE_SECONDS if self._handler is None else 0.0, patience=SETTLE_SECONDS)
+        await self._publications.cancel(SETTLE_SECONDS if self._handler is None else 0.0)
 
-    def _start(self, work: Callable[[], Awaitable[None]], releases: Sequence[Release]) -> None:
-        """Begin when the earlier publications of the same batches have ended."""
-        batches = [release.decision.batch_id for release in releases]
-        before = {self._latest[batch_id] for batch_id in batches if batch_id in self._latest}
-        task = self._tasks.start(self._run(work, before))
-        self._latest.update(dict.fromkeys(batches, task))
-        task.add_done_callback(partial(self._ended, batches))
-
-    def _ended(self, batches: Sequence[str], task: asyncio.Task[None]) -> None:
-        for batch_id in batches:
-            if self._latest.get(batch_id) is task:
-                del self._latest[batch_id]
-
-    async def _run(self, work: Callable[[], Awaitable[None]], before: set[asyncio.Task[None]]) -> None:
-        try:
-            if before:
-                await asyncio.wait(before)
-            await work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the decision is stored, and the owner decides
-            self._on_error(error)
+    def _start(self, releases: Sequence[Release], work: Callable[[], Awaitable[None]]) -> None:
+        self._publications.start([release.decision.batch_id for release in releases], work)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 

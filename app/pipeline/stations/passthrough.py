@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.outcome import Outcome
 from app.callbacks.runner import ModuleInput
-from app.callbacks.tasks import OneAtATime, TaskSet
 from app.messages.dead_letters import Reason
 from app.messages.frames import StationGroup
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
 from app.pipeline.dead_letters import DeadLetters
-from app.pipeline.ports import SETTLE_SECONDS, Backend, ConfirmingSender
+from app.pipeline.ports import Backend, ConfirmingSender, OneAtATime
 from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
@@ -33,7 +33,6 @@ class SingleStation:
         stored: called when all that was made of the event is stored.
         started: when its callback did, set only where it is traced.
         module_input: the callback's input, set only where a handler needs it.
-        result: the JSON that the callback has returned, set only where a handler needs it.
     """
 
     station_id: str
@@ -42,7 +41,6 @@ class SingleStation:
     stored: Callable[[], None]
     started: float | None = None
     module_input: ModuleInput | None = None
-    result: str = ""
 
 
 class PassThrough:
@@ -69,10 +67,7 @@ class PassThrough:
         self._on_error = on_error
         self._sender = ConfirmingSender(backend.sender.send, on_error)
         self._places = asyncio.Semaphore(settings.concurrency)
-        self._turns: OneAtATime[SingleStation] = (
-            OneAtATime()
-        )  # a result has its turn while its handler runs or may begin
-        self._tasks = TaskSet()
+        self._calls = OneAtATime(on_error)  # of the handler, by station
 
     @property
     def has_handler(self) -> bool:
@@ -83,42 +78,32 @@ class PassThrough:
         """Take the outcome of a station's callback; its value is the JSON of what the callback has returned."""
         if outcome.code == Code.FAILED:
             error, value = outcome.traceback or outcome.value or "", orjson.dumps({job.group.source.topic: job.records})
-            self._refuse(Reason.STATION_FAILED, error, job, value, key=job.group.key)
+            self._refuse(Reason.STATION_FAILED, error, job, value, job.group.key)
         elif outcome.code != Code.RESULT or outcome.value is None:
             job.stored()
         elif self._handler is None:
             self._publish(job, self._payload(job, outcome.value), self._largest_output)
         else:
-            job.result = outcome.value
-            if self._turns.enter(job.station_id, job):
-                self._tasks.start(self._handle(job, self._handler))
+            call = partial(self._handle, self._calls, self._handler, job, outcome.value)
+            self._calls.start([job.station_id], call)
 
     async def cancel(self) -> None:
         """Stop handlers at once, and give what is in flight to the broker a little time to be confirmed."""
-        self._turns = OneAtATime()
-        await self._tasks.cancel(patience=SETTLE_SECONDS)
+        calls, self._calls = self._calls, OneAtATime(self._on_error)
+        await calls.cancel()
         await self._sender.cancel()
 
-    async def _handle(self, first: SingleStation, handler: StationResultHandler) -> None:
-        """Call the handler with a result, and then with those of the same station that have come meanwhile."""
-        turns = self._turns
-        job: SingleStation | None = first
-        try:
-            while job is not None:
-                async with self._places:
-                    answer = await handler(job.station_id, job.module_input or {}, job.result)
-                if turns is not self._turns:
-                    return  # the partitions have been taken away, and the handler did not listen
-                if answer.error is not None:
-                    payload = self._payload(job, job.result)
-                    self._refuse(Reason.HANDLER_FAILED, answer.error, job, payload, key=job.station_id.encode())
-                elif answer.value is None:
-                    job.stored()
-                else:
-                    self._publish(job, answer.value.encode(), self._largest_payload)
-                job = turns.leave(job.station_id)
-        except Exception as error:  # noqa: BLE001 - a bug of ours: nothing of it is acknowledged
-            self._on_error(error)
+    async def _handle(self, calls: OneAtATime, handler: StationResultHandler, job: SingleStation, result: str) -> None:
+        async with self._places:
+            answer = await handler(job.station_id, job.module_input or {}, result)
+        if calls is not self._calls:
+            return  # the partitions have been taken away, and the handler did not listen
+        if answer.error is not None:
+            self._refuse(Reason.HANDLER_FAILED, answer.error, job, self._payload(job, result), job.station_id.encode())
+        elif answer.value is None:
+            job.stored()
+        else:
+            self._publish(job, answer.value.encode(), self._largest_payload)
 
     def _payload(self, job: SingleStation, result: str) -> bytes:
         head = orjson.dumps({"station_id": job.station_id, "module": self._module})
@@ -132,12 +117,12 @@ class PassThrough:
                 f"the output of station {job.station_id} has {size} bytes with its key, more than the {limit} that one "
                 f"may have (AGG_MAX_MESSAGE_BYTES, max.message.bytes of {self._output_topic})"
             )
-            self._refuse(Reason.TOO_LARGE, error, job, payload, key=key)
+            self._refuse(Reason.TOO_LARGE, error, job, payload, key)
             return
         headers = trace_headers(station_trace(job.group.trace, job.station_id))
         self._sender.add([OutMessage(self._output_topic, payload, key=key, headers=headers)], job.stored)
 
-    def _refuse(self, reason: Reason, error: str, job: SingleStation, value: bytes, *, key: bytes | None) -> None:
+    def _refuse(self, reason: Reason, error: str, job: SingleStation, value: bytes, key: bytes | None) -> None:
         """Send a dead letter in place of an output."""
         letter = self._dead_letters.of_station(reason, error, job.group, job.station_id, value=value, key=key)
         self._sender.add([letter], job.stored)
