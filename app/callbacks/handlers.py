@@ -53,12 +53,12 @@ class OutOfTimeError(TimeoutError):
 
 @contextlib.asynccontextmanager
 async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """End what stands in it after so many seconds, and contain what must not get out of a user's function.
+    """End the block after so many seconds, and contain what must not get out of a user's function.
 
     Raises:
         OutOfTimeError: the time is up.
-        RuntimeError: it raised SystemExit, KeyboardInterrupt, a cancellation of its own or the like.
-        Exception: what it raised.
+        RuntimeError: the block raised SystemExit, KeyboardInterrupt, a cancellation of its own or the like.
+        Exception: any other one that the block raised.
     """
     limit = asyncio.timeout(seconds)
     try:
@@ -92,15 +92,8 @@ class ThreadCaller(ThreadPool):
     async def call(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:  # noqa: ASYNC109 - part of the call
         """Call the function in a thread; if it returns an awaitable, await that here.
 
-        Args:
-            function: what to call.
-            args: with what.
-            timeout: seconds from the start of the call.
-
-        Raises:
-            OutOfTimeError: it has not returned by then; its thread is abandoned and replaced.
-            RuntimeError: it raised SystemExit, KeyboardInterrupt or the like, which must not end the worker.
-            Exception: what the function raised.
+        The `timeout` is in seconds from the start of the call. A thread that has not returned by then is abandoned, and
+        replaced. For what is raised see `time_limit`.
         """
         async with self._places, time_limit(timeout):
             value = await self.run(_contained, function, args)
@@ -223,7 +216,7 @@ class StationResultHandler(HandlerCalls):
 
 @dataclass(frozen=True, slots=True)
 class HandlerContext:
-    """What a result handler with a third parameter, or a keyword-only `context`, gets.
+    """The third argument, or the keyword `context`, of a result handler that takes one.
 
     `meta` is the `meta` object of the default payload.
     """
@@ -236,7 +229,7 @@ class HandlerContext:
     def send(self, topic: str, key: str | bytes | None, value: object) -> Awaitable[None]:
         """Publish a message of the handler's own; done when the broker has confirmed it.
 
-        `async def` handlers await it. A `def` handler runs in a thread and can't: there it returns when it is done.
+        An `async def` handler awaits that. A `def` handler runs in a thread and can't: for it this returns only then.
 
         Args:
             topic: where to.
@@ -260,7 +253,7 @@ class HandlerContext:
 
 
 class _Sent:
-    """What there is to await of a message that is out."""
+    """An awaitable that is done, for a message that the broker has confirmed."""
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()

@@ -1,4 +1,4 @@
-"""How long callbacks may run, and how often: time limits of those that have suspended, and further calls after errors.
+"""Limits of a callback: the time that it may run when it has suspended, and the calls that it gets when it raises.
 
 The library Tenacity, which retries result handlers, makes objects of its own for each call and looks at the processor's
 clock. A callback runs for each station, and on the event loop's time, which a test driver moves: hence `Retries`.

@@ -23,7 +23,6 @@ __all__ = [
     "FunctionError",
     "UserFunctions",
     "find_functions",
-    "importable_path",
     "is_async",
     "load_function",
     "takes_context",
@@ -157,13 +156,13 @@ class UserFunctions:
         """The callback's name, for log lines."""
         return self.path or str(getattr(self.callback, "__qualname__", type(self.callback).__qualname__))
 
-
-def importable_path(function: Callable[..., Any]) -> str | None:
-    """Return the `module:name` under which another process can import a function; None if there is none."""
-    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "<")
-    if not module or module == "__main__" or "<" in name:
-        return None
-    return f"{module}:{name}"
+    @property
+    def importable_path(self) -> str | None:
+        """The `module:name` under which another process can import the callback; None if there is none."""
+        module, name = getattr(self.callback, "__module__", None), getattr(self.callback, "__qualname__", "<")
+        if self.path or not module or module == "__main__" or "<" in name:
+            return self.path
+        return f"{module}:{name}"
 
 
 def find_functions(settings: Settings) -> UserFunctions:

@@ -21,7 +21,7 @@ from app.callbacks.executors.child_calls import ChildJob
 from app.callbacks.executors.processes import ProcessExecutor, available_cores
 from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.limits import Retries, TimeLimits
-from app.callbacks.loading import FunctionError, UserFunctions, importable_path, is_async
+from app.callbacks.loading import FunctionError, UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
 from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
 from app.callbacks.tasks import awaited, ended, stack_of
@@ -370,7 +370,7 @@ def make_runner(
 ) -> CallbackRunner[Context]:
     """Make the runner that the settings and the callback ask for, not started; see `CallbackRunner`.
 
-    `log` is told of what is wrong with the callback, other than that it fails.
+    `log` gets what is wrong with the callback, other than that it fails.
 
     Raises:
         FunctionError: the callback has no name under which a process can import it.
@@ -391,7 +391,7 @@ def make_runner(
 def make_executor(
     settings: Settings, functions: UserFunctions, *, max_result_bytes: int, on_death: Callable[[str], None]
 ) -> CallbackExecutor:
-    """Make the executor that `AGG_EXECUTOR` asks for; `on_death` is told of a process that ended without a call in it.
+    """Make the executor that `AGG_EXECUTOR` asks for; for `on_death` see `ProcessExecutor`.
 
     Raises:
         FunctionError: see `make_runner`.
@@ -402,7 +402,7 @@ def make_executor(
     if kind is not Executor.PROCESS:
         own_loops = kind is Executor.THREAD
         return ThreadExecutor(callback, workers=workers or settings.concurrency, own_loops=own_loops)
-    path = functions.path or importable_path(callback)
+    path = functions.importable_path
     if path is None:
         message = (
             f"{functions.setting}: {functions.name} can't be imported by another process, as AGG_EXECUTOR=process "

@@ -1,4 +1,4 @@
-"""Log lines as JSON. Imports the standard library only: processes for callbacks use it, and should start soon."""
+"""Log records as lines of JSON. The standard library only: processes for callbacks import it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import Final
 
 __all__ = ["JsonFormatter"]
 
+# json leaves these as they are, though some readers break lines there (NEL, LS, PS), terminals obey them (C1) or UTF-8
+# has no bytes for them (surrogates). In JSON text they only stand within a string, where the escape is valid.
+_NOT_IN_A_LINE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 class JsonFormatter(logging.Formatter):
     """A line is a JSON object: time, level, logger, message; event, ids, place, reason where given; a traceback."""
@@ -17,7 +21,7 @@ class JsonFormatter(logging.Formatter):
     EXTRA: Final = ("event", "batch_id", "station_id", "topic", "partition", "offset", "reason")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line of JSON without a line break of any kind in it."""
+        """Return the record as a line of JSON without a line break of any kind in it."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry: dict[str, object] = {
             "time": time.replace("+00:00", "Z"),
@@ -31,11 +35,6 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             entry["stack"] = self.formatStack(record.stack_info)
         return _NOT_IN_A_LINE.sub(_escaped, json.dumps(entry, ensure_ascii=False, default=str))
-
-
-# What json leaves as it is, though some readers break lines there (NEL, LS, PS), terminals obey it (C1) or UTF-8 has no
-# bytes for it (surrogates). In JSON text it can only stand within a string, where this escape is valid.
-_NOT_IN_A_LINE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
-"""Where callbacks run: on the event loop, in threads, in processes; and what processes that they fork are to forget.
+"""Places where callbacks run: the event loop, threads, processes. And what all of them share: callbacks that fork.
 
-User code forks by `multiprocessing` in a callback, for one. Such a copy shares the sockets and the signal handlers of a
-worker, or of a process for callbacks, unless it is parted from it.
+User code forks by `multiprocessing`, for one. Its copy of a worker, or of a process for callbacks, has the sockets and
+the signal handlers of that process, unless it is parted from it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def close_in_forks(listening: socket.socket) -> None:
 def part_forks() -> None:
     """Have every process that is forked from this one, from now on, obey signals as a Python program does.
 
-    It inherits our handlers else. With those of an event loop, a SIGTERM to it, such as `Pool.terminate` sends, is
+    Otherwise it inherits our handlers. With those of an event loop, a SIGTERM to it, such as `Pool.terminate` sends, is
     written into the socket that it shares with the loop, and ends the worker; with those of a process of
     `AGG_EXECUTOR=process` it is not obeyed. What is sent to it before it has its own handlers is held back until then.
     """

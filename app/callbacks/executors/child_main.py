@@ -1,13 +1,13 @@
 """The process in which callbacks run with `AGG_EXECUTOR=process`: a script that `child_process.py` starts.
 
 Not a fork: a worker has threads, sockets and locks that a copy of it would share. Not `multiprocessing` either: that
-would import the worker's main program here. Only the standard library is there until the worker has told where the
-rest is.
+would import the worker's main program here. Only the standard library can be imported until the worker's first message
+has set `sys.path`.
 
-Messages are pickles with their length before them. First comes what to run (`child_calls.py`) and the answer that
-it is ready; then arguments, and what became of them. The process ends when the worker closes the connection, and at
-once when the worker is gone, be it killed: the kernel then closes the worker's end of a pipe, and the signal that
-tells of it ends a process that does nothing about it, even one that computes in C and holds Python's lock.
+Messages are pickles with their length before them. The first one names the callback (`ChildJob`), and is answered when
+that is imported; each further one has a call's arguments, and is answered with its outcomes. The process ends when the
+worker closes the connection, and at once when the worker is gone, be it killed: the kernel then closes the worker's end
+of a pipe, and sends a signal that ends the process, even if it computes in C and holds Python's lock.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class ChildProcess(asyncio.Protocol):
             first: its first message, of types that Python brings along.
             environment: variables beside the worker's own, which count more.
             on_message: gets what it sends.
-            on_end: told when it is gone, and how: such as `with exit code 3`.
+            on_end: called when it is gone, with how: such as `with exit code 3`.
         """
         self._on_message = on_message
         self._on_end = on_end

@@ -33,13 +33,13 @@ _ONE_CORE_LIBRARIES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NU
 class ProcessExecutor(CallbackExecutor):
     """Runs one callback in processes; as many at once as there are calls of `function`.
 
-    A process is *starting* until it has imported the callback, then *idle* or *busy* with one call. A busy one is
-    *abandoned* when nobody awaits its call any more. One that was asked to end, or killed, is none of these, and
-    *living* until it is gone.
+    Every process is *living* until it is gone. It is *starting* until it has imported the callback, then *idle*, or
+    *busy* with one call; a busy one is *abandoned* when nobody awaits its call any more. One that was killed, or asked
+    to end, is none of these.
 
-    So many processes are kept, `keep`, whether there are calls for them or not. More are started for calls that find
-    all of them in use: a call in `function` is a *waiter* for the next that is idle, and calls that the runner has
-    *announced* by `expect` have not begun.
+    `keep` processes are kept whether there are calls for them or not. More are started for calls that find all of them
+    in use: *waiters*, which are in `function` already and wait for a process, and *announced* calls, which have not
+    begun (see `expect`).
     """
 
     encoded = True
@@ -48,9 +48,9 @@ class ProcessExecutor(CallbackExecutor):
         """No process is started before `start`.
 
         Args:
-            job: what they are for.
+            job: the callback, and how it is called.
             keep: see above; idle ones beyond this number end.
-            on_death: told of a process that ended without a call in it.
+            on_death: called with a line when a process ended without a call in it.
         """
         self._job = job
         self.places = self._keep = keep
@@ -111,7 +111,7 @@ class ProcessExecutor(CallbackExecutor):
         return False
 
     async def function(self, *args: Any, bare: frozenset[str] = frozenset()) -> Any:
-        """Call the callback in a process that has nothing else to do; a new one if there is none.
+        """Call the callback in an idle process, or a new one.
 
         Outcomes of the stations in `bare` have what the callback has returned as it is, see `encode_result`. When the
         task that awaits this is cancelled, the process has a moment to finish, and is killed if it doesn't.

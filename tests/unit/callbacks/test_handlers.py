@@ -97,3 +97,30 @@ def test_no_more_calls_run_at_once_than_the_pool_has_threads() -> None:
         caller.close()
 
     asyncio.run(main())
+
+
+def test_a_closed_pool_starts_anew_and_a_thread_of_before_ends_when_it_comes_back() -> None:
+    async def main() -> None:
+        caller = ThreadCaller("anew")
+        started, release = threading.Event(), threading.Event()
+
+        def hold() -> int:
+            started.set()
+            release.wait(60)
+            return threading.get_ident()
+
+        held = asyncio.create_task(caller.call(hold, timeout=60))
+        await asyncio.sleep(0)
+        assert started.wait(60)
+        caller.close()
+        assert await caller.call(lambda: "next", timeout=60) == "next"
+        release.set()
+        before = await held
+        assert (caller._threads, caller._idle, len(caller.calls)) == (1, 1, 0)
+        for thread in threading.enumerate():
+            if thread.ident == before:
+                thread.join(60)
+        assert before not in {thread.ident for thread in threading.enumerate()}
+        caller.close()
+
+    asyncio.run(main())
