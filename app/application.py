@@ -19,8 +19,8 @@ from app.kafka.producer import BATCH_BYTES
 from app.kafka.state_store import AggregatorTables
 from app.kafka.topics import message_bytes
 from app.observability.log_config import logging_config
-from app.pipeline.agents import Agent
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
+from app.pipeline.build import Agent
 from app.settings import Settings
 from app.worker.app import AggregatorApp
 from app.worker.faust_command import AggregatorWorker

@@ -1,270 +1,258 @@
-"""The pipeline put together from settings, on top of any transport: the worker's and the test driver's are the same."""
+"""The pipeline put together from settings, on top of any backend: the worker's and the test driver's are the same."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from app.callbacks.handlers import ResultHandler, StationResultHandler
 from app.callbacks.loading import UserFunctions
-from app.callbacks.outcome import Outcome
-from app.callbacks.runner import CallbackRunner, ModuleInput, make_runner
-from app.inputs.alignment import Alignment
-from app.messages.message import Clock, Sender
-from app.messages.output import OutputId
+from app.messages.message import Clock, Delivery, Sender
 from app.messages.partitioner import Partitioner
-from app.observability.batch_log import CallbackLog
+from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics, Statistics
 from app.observability.tracing import Traces
-from app.pipeline.aggregation.aggregator import Aggregator, AggregatorConfig, StateStore
+from app.pipeline.aggregation.aggregator import Aggregator
 from app.pipeline.aggregation.effects import EffectWriter
-from app.pipeline.aggregation.publisher import Publisher, PublisherConfig
-from app.pipeline.failure_letters import FindSources, SourceLetters
-from app.pipeline.pipeline import Pipeline
-from app.pipeline.rules import rules_of, timeouts_of
-from app.pipeline.shared import Shared
-from app.pipeline.splitting.context_splitter import ContextSplitter, ContextSplitterConfig
-from app.pipeline.splitting.flow_control import OpenBatches
-from app.pipeline.splitting.pacing import Pacer
-from app.pipeline.splitting.splitter import Splitter, SplitterConfig
-from app.pipeline.splitting.transit import Transit
-from app.pipeline.stations.agent import StationAgent, StationCall, StationWork
-from app.pipeline.stations.context import StationContext
-from app.pipeline.stations.outcomes import OutcomeGatherer
-from app.pipeline.stations.passthrough import PassThrough, PassThroughConfig
+from app.pipeline.aggregation.publisher import Publisher
+from app.pipeline.dead_letters import LetterSender
+from app.pipeline.ports import SETTLE_SECONDS, Backend, Telemetry
+from app.pipeline.splitting.flow_control import FlowControl, OpenBatches
+from app.pipeline.splitting.splitter import Splitter
+from app.pipeline.stations.agent import StationAgent
+from app.pipeline.stations.context import ContextSplitter
 from app.settings import Settings
-from tables.model.timeouts import TimeoutPolicy
+from app.settings.enums import TimeoutMode
+from tables.model.policies import PartialPolicy, ReleasePolicy, Rules
+from tables.model.timeouts import AdaptiveTimeout, FixedTimeout, TimeoutPolicy
 
-__all__ = ["build_pipeline"]
+__all__ = ["Agent", "Handler", "Pipeline", "TopicKind", "agents_of", "build_pipeline", "timeouts_of"]
 
-FORGET_GRACE = 30.0
+# -- the parts ---------------------------------------------------------------------------------------------------------
 
-FindOutputs = Callable[[str, int, float], Awaitable[set[OutputId]]]
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The parts of one worker, and how they start and end together."""
+
+    splitter: Splitter
+    open_batches: OpenBatches
+    context_splitter: ContextSplitter
+    stations: StationAgent
+    aggregator: Aggregator
+    handlers: Sequence[ResultHandler | StationResultHandler]  # those that the user has given
+    metrics: Metrics
+    timeouts: TimeoutPolicy
+
+    async def start(self) -> None:
+        """Get ready to take events."""
+        await self.stations.runner.start()
+
+    async def cancel(self) -> None:
+        """Give everything in flight up, unacknowledged: the partitions are being taken away, or the worker stops."""
+        await asyncio.gather(self.stations.cancel(), self.aggregator.settle())
+        await self.aggregator.cancel()
+
+    async def stop(self) -> None:
+        """End for good, within about a second even when a user's function hangs."""
+        await self.cancel()
+        await self.stations.runner.stop()
+        for handler in self.handlers:
+            handler.close()
 
 
 def build_pipeline(
     settings: Settings,
     functions: UserFunctions,
+    backend: Backend,
     *,
-    sender: Sender,
-    store: StateStore,
     clock: Clock,
-    output_partitions: int,
-    output_limit: int | None = None,
-    find_outputs: FindOutputs,
-    find_sources: FindSources,
     on_error: Callable[[BaseException], None],
     statistics: Statistics | None = None,
     traces: Traces | None = None,
 ) -> Pipeline:
     """Wire the parts together.
 
-    `output_limit` is the largest value that the output topic takes, in bytes; None when that is not known. `on_error`
-    gets what must stop the worker: nothing is acknowledged after it. `statistics` is where everything is counted;
+    `on_error` gets what must stop the worker: nothing is acknowledged after it. `statistics` counts everything;
     `traces` makes spans of it.
     """
-    shared = Shared(
-        settings=settings,
-        sender=sender,
-        store=store,
+    partitioner = Partitioner(settings.partitions)
+    log = _batch_log(settings, partitioner, clock)
+    telemetry = Telemetry(log, statistics or Statistics(Metrics(), clock), traces or Traces())
+    backend = replace(backend, sender=LetterSender(backend.sender, telemetry))
+    sender, partitions = backend.sender, backend.output_partitions
+    handler, station_handler = _handlers(settings, functions, sender)
+    rules, timeouts = rules_of(settings), timeouts_of(settings)
+    open_batches = OpenBatches(settings, partitioner, clock)
+    stations = StationAgent(
+        settings,
+        functions,
+        backend,
+        partitioner=partitioner,
+        handler=station_handler,
+        telemetry=telemetry,
         clock=clock,
         on_error=on_error,
-        statistics=statistics or Statistics(Metrics(), clock),
-        traces=traces or Traces(),
-        output_limit=output_limit,
     )
-    timeouts = timeouts_of(settings)
-    open_batches = OpenBatches(
-        settings.max_open_batches, partitioner=shared.partitioner, clock=clock, language=settings.log_language
+    publisher = Publisher(
+        settings,
+        backend,
+        partitioner=partitioner if partitions == settings.partitions else Partitioner(partitions),
+        partial_policy=rules.partial,
+        handler=handler,
+        open_batches=open_batches,
+        telemetry=telemetry,
+        on_error=on_error,
     )
-    transit = Transit(open_batches.own_partitions)
-    handler, station_handler = _result_handler(shared, functions), _station_handler(shared, functions)
-    publisher = _publisher(shared, handler, output_partitions, find_outputs)
-    stations = _stations(shared, functions, station_handler, transit)
     return Pipeline(
-        splitter=_splitter(shared, timeouts, open_batches, stations, transit),
-        open_batches=open_batches,
-        context_splitter=_context_splitter(shared),
-        stations=stations,
-        aggregator=_aggregator(shared, publisher, timeouts, open_batches, find_sources),
-        publisher=publisher,
-        handler=handler,
-        station_handler=station_handler,
-        metrics=shared.metrics,
-        statistics=shared.statistics,
-        timeouts=timeouts,
-    )
-
-
-def _result_handler(shared: Shared, functions: UserFunctions) -> ResultHandler | None:
-    if functions.result_handler is None:
-        return None
-    return ResultHandler(functions.result_handler, shared.settings, shared.sender)
-
-
-def _station_handler(shared: Shared, functions: UserFunctions) -> StationResultHandler | None:
-    if functions.station_result_handler is None:
-        return None
-    return StationResultHandler(functions.station_result_handler, shared.settings)
-
-
-def _publisher(
-    shared: Shared, handler: ResultHandler | None, output_partitions: int, find_outputs: FindOutputs
-) -> Publisher:
-    settings, partitioner = shared.settings, shared.partitioner
-    return Publisher(
-        PublisherConfig(
-            settings.output_topic,
-            settings.module,
-            settings.output_meta,
-            shared.largest,
-            shared.most,
-            rules_of(settings).partial,
-        ),
-        partitioner=partitioner if output_partitions == settings.partitions else Partitioner(output_partitions),
-        sender=shared.sender,
-        save=shared.store.save,
-        handler=handler,
-        dead_letters=shared.dead_letters,
-        find_outputs=find_outputs,
-        on_error=shared.on_error,
-        log=shared.log,
-        metrics=shared.metrics,
-        traces=shared.traces,
-    )
-
-
-def _stations(
-    shared: Shared, functions: UserFunctions, handler: StationResultHandler | None, transit: Transit
-) -> StationAgent:
-    settings, clock = shared.settings, shared.clock
-
-    def runner(
-        module_input: Callable[[StationCall], ModuleInput], on_outcome: Callable[[StationCall, Outcome], None]
-    ) -> CallbackRunner[StationWork]:
-        return make_runner(
+        splitter=Splitter(
             settings,
-            functions,
-            log=CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock),
-            module_input=module_input,
-            on_outcome=on_outcome,
+            sender=sender,
+            partitioner=partitioner,
+            timeouts=timeouts,
+            flow=FlowControl(open_batches, stations.in_flight, stations.pace, clock),
             clock=clock,
-            max_result_bytes=shared.largest,
-            observe=shared.statistics.callback,
-        )
-
-    alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
-    stations = StationAgent(
-        make_runner=runner,
-        gatherer=OutcomeGatherer(
-            settings.batch_events_topic,
-            sender=shared.sender,
+            telemetry=telemetry,
+        ),
+        open_batches=open_batches,
+        context_splitter=ContextSplitter(settings, sender=sender, partitioner=partitioner, telemetry=telemetry),
+        stations=stations,
+        aggregator=Aggregator(
+            settings,
+            backend,
+            rules=rules,
+            publisher=publisher,
+            effects=EffectWriter(settings, timeouts, telemetry),
+            open_batches=open_batches,
             clock=clock,
-            busy=lambda: stations.runner.upcoming is not None or transit.age(clock()) > 0,
-            on_error=shared.on_error,
         ),
-        alignment=alignment,
-        partitioner=shared.partitioner,
-        sender=shared.sender,
-        dead_letters=shared.dead_letters,
-        passthrough=_passthrough(shared, handler),
-        passthrough_topics=frozenset(settings.passthrough_topics),
-        context=_station_context(shared, alignment),
-        traces=shared.traces,
-        transit=transit,
-        clock=clock,
-    )
-    return stations
-
-
-def _passthrough(shared: Shared, handler: StationResultHandler | None) -> PassThrough:
-    settings = shared.settings
-    return PassThrough(
-        PassThroughConfig(settings.output_topic, settings.module, shared.largest, shared.most, settings.concurrency),
-        sender=shared.sender,
-        handler=handler,
-        dead_letters=shared.dead_letters,
-        on_error=shared.on_error,
-    )
-
-
-def _station_context(shared: Shared, alignment: Alignment) -> StationContext:
-    return StationContext(
-        shared.settings.context_topics,
-        store=shared.store,
-        alignment=alignment,
-        partitioner=shared.partitioner,
-        sender=shared.sender,
-        dead_letters=shared.dead_letters,
-        on_error=shared.on_error,
-    )
-
-
-def _splitter(
-    shared: Shared, timeouts: TimeoutPolicy, open_batches: OpenBatches, stations: StationAgent, transit: Transit
-) -> Splitter:
-    settings = shared.settings
-    return Splitter(
-        SplitterConfig(
-            settings.station_events_topic,
-            settings.batch_events_topic,
-            frozenset(settings.passthrough_topics),
-            settings.envelope_keys,
-            settings.timezone,
-            settings.max_batch_age,
-        ),
-        sender=shared.sender,
-        dead_letters=shared.dead_letters,
-        partitioner=shared.partitioner,
+        handlers=[given for given in (handler, station_handler) if given is not None],
+        metrics=telemetry.statistics.metrics,
         timeouts=timeouts,
-        open_batches=open_batches,
-        pacer=Pacer(stations.pace, transit, shared.clock),
-        transit=transit,
-        clock=shared.clock,
-        log=shared.log,
-        metrics=shared.metrics,
-        traces=shared.traces,
     )
 
 
-def _context_splitter(shared: Shared) -> ContextSplitter:
-    settings = shared.settings
-    return ContextSplitter(
-        ContextSplitterConfig(settings.station_events_topic, settings.envelope_keys, settings.timezone),
-        sender=shared.sender,
-        dead_letters=shared.dead_letters,
-        partitioner=shared.partitioner,
-        log=shared.log,
-        metrics=shared.metrics,
+def _batch_log(settings: Settings, partitioner: Partitioner, clock: Clock) -> BatchLog:
+    topic = settings.batch_events_topic
+    return BatchLog(
+        logging.getLogger("app.batches"),
+        settings.log_language,
+        clock,
+        place=lambda batch_id: (topic, partitioner(batch_id)),
     )
 
 
-def _aggregator(
-    shared: Shared,
-    publisher: Publisher,
-    timeouts: TimeoutPolicy,
-    open_batches: OpenBatches,
-    find_sources: FindSources,
-) -> Aggregator:
-    settings, dead_letters, log = shared.settings, shared.dead_letters, shared.log
-    return Aggregator(
-        AggregatorConfig(
-            settings.batch_events_topic,
-            rules_of(settings),
-            settings.closed_ttl,
-            settings.closed_max,
-            settings.max_batch_age + settings.station_timeout + FORGET_GRACE,
+def _handlers(
+    settings: Settings, functions: UserFunctions, sender: Sender
+) -> tuple[ResultHandler | None, StationResultHandler | None]:
+    """Make the result handlers that the user has given."""
+    batches, stations = functions.result_handler, functions.station_result_handler
+    return (
+        None if batches is None else ResultHandler(batches, settings, sender),
+        None if stations is None else StationResultHandler(stations, settings),
+    )
+
+
+# -- the policies that the settings choose -----------------------------------------------------------------------------
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return the rules by which the batches of a partition close."""
+    required = frozenset(settings.required_stations)
+    return Rules(
+        max_age=settings.max_batch_age,
+        partial=PartialPolicy(settings.partial_min_ratio, required),
+        release=ReleasePolicy(settings.release_ratio, required),
+        late=settings.late_policy,
+        revise_delay=settings.revise_delay,
+    )
+
+
+def timeouts_of(settings: Settings) -> TimeoutPolicy:
+    """Return what decides how much time a batch is given when it is opened."""
+    if settings.timeout_mode is TimeoutMode.ADAPTIVE:
+        return AdaptiveTimeout(settings.batch_timeout, settings.timeout_min, settings.timeout_max)
+    return FixedTimeout(settings.batch_timeout)
+
+
+# -- the agents --------------------------------------------------------------------------------------------------------
+
+Handler = Callable[[Sequence[Delivery]], Awaitable[None]]
+
+
+class TopicKind(StrEnum):
+    """Kinds of topics that messages come from; the label `topic` of metrics."""
+
+    SOURCE = "source"
+    CONTEXT = "context"
+    STATION_EVENTS = "station-events"
+    BATCH_EVENTS = "batch-events"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent.
+
+    Attributes:
+        name: what log lines call it.
+        kind: of its topics.
+        topics: what it reads.
+        purpose: for `faust agents`.
+        handler: gets the messages that have piled up, and acknowledges each when what was made of it is stored.
+        grace: seconds that work in progress gets to end when partitions are taken away.
+    """
+
+    name: str
+    kind: TopicKind
+    topics: Sequence[str]
+    purpose: str
+    handler: Callable[[Pipeline], Handler]
+    grace: Callable[[Pipeline], float] = lambda _: SETTLE_SECONDS
+
+
+def agents_of(settings: Settings) -> list[Agent]:
+    """List the agents that have something to read."""
+    agents = [
+        Agent(
+            "splitter",
+            TopicKind.SOURCE,
+            settings.batch_topics,
+            "Source messages into batches and stations",
+            lambda pipeline: pipeline.splitter.handle,
+            # While it waits for room nothing of its own is in flight.
+            lambda pipeline: 0.0 if pipeline.open_batches.waiting else SETTLE_SECONDS,
         ),
-        store=shared.store,
-        sender=shared.sender,
-        publisher=publisher,
-        effects=EffectWriter(
-            settings.late_topic, dead_letters=dead_letters, log=log, statistics=shared.statistics, timeouts=timeouts
+        Agent(
+            "singles",
+            TopicKind.SOURCE,
+            settings.passthrough_topics,
+            "Messages whose stations pass through",
+            lambda pipeline: pipeline.splitter.handle,
         ),
-        source_letters=SourceLetters(find_sources, envelope_keys=settings.envelope_keys, timezone=settings.timezone),
-        dead_letters=dead_letters,
-        timeouts=timeouts,
-        open_batches=open_batches,
-        clock=shared.clock,
-        log=log,
-    )
+        Agent(
+            "context",
+            TopicKind.CONTEXT,
+            settings.context_topics,
+            "The newest records of stations",
+            lambda pipeline: pipeline.context_splitter.handle,
+        ),
+        Agent(
+            "stations",
+            TopicKind.STATION_EVENTS,
+            [settings.station_events_topic],
+            "Callbacks",
+            lambda pipeline: pipeline.stations.handle,
+            lambda _: 0.0,
+        ),
+        Agent(
+            "aggregator",
+            TopicKind.BATCH_EVENTS,
+            [settings.batch_events_topic],
+            "Results into batches, and their outputs",
+            lambda pipeline: pipeline.aggregator.handle,
+        ),
+    ]
+    return [agent for agent in agents if agent.topics]

@@ -12,9 +12,9 @@ from app.kafka.delivery import Fetched, Intake
 from app.kafka.offset_ledger import OffsetLedger
 from app.messages.message import Clock, Delivery, InMessage, OutMessage
 from app.observability.tracing import Traces
-from app.pipeline.agents import agents_of
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
-from app.pipeline.build import build_pipeline
+from app.pipeline.build import agents_of, build_pipeline
+from app.pipeline.ports import Backend
 from app.settings import Settings
 from app.testing.broker import MemoryBroker, MemoryTables
 
@@ -78,12 +78,14 @@ class MemoryWorker:
         self.pipeline = build_pipeline(
             settings,
             functions,
-            sender=self,
-            store=MemoryTables(settings.app_id, broker, self),
+            Backend(
+                self,
+                MemoryTables(settings.app_id, broker, self),
+                find_outputs=broker.find_outputs,
+                find_sources=broker.find_sources,
+                output_partitions=broker.partitions(settings.output_topic),
+            ),
             clock=clock,
-            output_partitions=broker.partitions(settings.output_topic),
-            find_outputs=broker.find_outputs,
-            find_sources=broker.find_sources,
             on_error=self.end,
             traces=traces,
         )

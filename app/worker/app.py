@@ -28,9 +28,8 @@ from app.messages.message import Delivery
 from app.observability.counters import Metrics, Statistics
 from app.observability.log_lines import Line, tell
 from app.observability.tracing import Traces
-from app.pipeline.agents import Agent, agents_of
-from app.pipeline.build import build_pipeline
-from app.pipeline.pipeline import Pipeline
+from app.pipeline.build import Agent, Pipeline, agents_of, build_pipeline
+from app.pipeline.ports import Backend
 from app.settings import Settings, SettingsError
 from app.web.server import WebAddressError, WebServer
 from app.worker.faust_command import OwnWebOnly
@@ -136,13 +135,15 @@ class AggregatorApp(faust.App):
         self._pipeline = build_pipeline(
             settings,
             functions,
-            sender=sender,
-            store=TableState(self.state_tables, sender),
+            Backend(
+                sender,
+                TableState(self.state_tables, sender),
+                find_outputs=partial(find_outputs, settings),
+                find_sources=partial(find_sources, settings),
+                output_partitions=partitions,
+                output_limit=largest,
+            ),
             clock=time.time,
-            output_partitions=partitions,
-            output_limit=largest,
-            find_outputs=partial(find_outputs, settings),
-            find_sources=partial(find_sources, settings),
             on_error=self.fail,
             statistics=self.statistics,
             traces=self._traces,

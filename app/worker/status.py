@@ -19,9 +19,7 @@ from app.messages.message import InMessage
 from app.messages.partitioner import partition_of
 from app.observability.counters import SLOT, History, Statistics, oldest_open_age, open_batches
 from app.observability.prometheus import Gauges, expose, metrics_registry
-from app.pipeline.agents import TopicKind
-from app.pipeline.pipeline import Pipeline
-from app.pipeline.rules import timeouts_of
+from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
 from app.web.state import NotConfirmed
 from tables.model.events import Command

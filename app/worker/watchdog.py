@@ -16,7 +16,7 @@ from typing import Protocol
 from faust.types import TP
 
 from app.observability.log_lines import Line, Shown, tell
-from app.pipeline.pipeline import Pipeline
+from app.pipeline.build import Pipeline
 from app.settings import Settings
 from app.worker.shutdown import EXIT_BROKER, stop_at_once
 from app.worker.status import Worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from app.pipeline.splitting.pacing import PACE_LAG, PACE_SECONDS
+from app.pipeline.splitting.flow_control import PACE_LAG, PACE_SECONDS
 from app.testing import TopologyTestDriver
 from tests.functional.plant import BATCH, START, TOPIC, message, slow
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.pipeline.aggregation.deferred_acks import STORE_SECONDS
+from app.pipeline.aggregation.aggregator import STORE_SECONDS
 from app.testing import TopologyTestDriver
 from tests.functional.plant import BATCH, START, message, slow
 

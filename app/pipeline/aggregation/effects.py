@@ -1,19 +1,23 @@
-"""What a batch's effects mean to others: log lines, counters, late records, letters of failed stations."""
+"""Effects carried out: log lines, counters, observations for timeouts, late records, letters of failed stations."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from operator import itemgetter
 
 import orjson
 
 from app.messages.dead_letters import Reason
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
-from app.observability.batch_log import BatchLog
-from app.observability.counters import Statistics
-from app.pipeline.dead_letters import DeadLetters
-from tables.model.batch import BATCH_CLOSED, FIRST_REVISION
+from app.pipeline.dead_letters import DeadLetters, Subject
+from app.pipeline.ports import Telemetry
+from app.settings import Settings
+from tables.model.batch import BATCH_CLOSED, FIRST_REVISION, Batch
 from tables.model.enums import ANSWERED, Code, CompletedBy, LatePolicy, Status
 from tables.model.events import Commanded, Decision, Effect, FailedStation, Late, LateTaken, Opened, Released
-from tables.model.timeouts import TimeoutPolicy
+from tables.model.timeouts import WINDOW, TimeoutPolicy
+from tables.working_set import WorkingSet
 
 __all__ = ["EffectWriter"]
 
@@ -21,28 +25,39 @@ STATUS_OF = {Code.RESULT: "result", Code.EMPTY: "empty", Code.FAILED: "failed", 
 
 
 class EffectWriter:
-    """Tells of effects. What a decision leads to besides is the publisher's work."""
+    """Carries effects out, all but the publication of decisions, which is the publisher's work."""
 
-    def __init__(
-        self,
-        late_topic: str,
-        *,
-        dead_letters: DeadLetters,
-        log: BatchLog,
-        statistics: Statistics,
-        timeouts: TimeoutPolicy,
-    ) -> None:
-        self._late_topic = late_topic
-        self._dead_letters = dead_letters
-        self._log = log
-        self._statistics = statistics
+    def __init__(self, settings: Settings, timeouts: TimeoutPolicy, telemetry: Telemetry) -> None:
+        self._late_topic = settings.late_topic
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._timeouts = timeouts
-        self._metrics = statistics.metrics
+        self._log = telemetry.log
+        self._statistics = telemetry.statistics
+        self._metrics = telemetry.statistics.metrics
+
+    def recovered(self, sets: Collection[WorkingSet]) -> None:
+        """Give the timeouts the newest observations that the recovered partitions hold."""
+        if self._timeouts.adaptive:
+            observations = [observed for working_set in sets for observed in working_set.observations(WINDOW)]
+            observations.sort(key=itemgetter(0))
+            self._timeouts.reset(observation for _, observation in observations[-WINDOW:])
+
+    def progressed(self, batches: Iterable[Batch]) -> None:
+        """Log how far batches have come that are still open after a chunk of the log."""
+        for batch in batches:
+            if batch.is_open:
+                expected = len(batch.expected)
+                arrived = expected - batch.pending
+                if arrived:
+                    self._log.progress(batch.batch_id, arrived, expected, batch.waiting_for)
 
     def carry_out(self, effect: Effect) -> list[OutMessage]:
-        """Log and count one effect; returns the messages that it sends, the same ones whenever it is a repeat."""
+        """Log and count one effect; returns the messages that it leads to, the same ones whenever it is a repeat."""
         if isinstance(effect, Released):
-            self._released(effect)
+            self._statistics.released(effect.decision)
+            self._log_decision(effect.decision)
+            if effect.observation is not None:
+                self._timeouts.closed(effect.observation)
         elif isinstance(effect, Late):
             self._count_late(effect.batch_id, effect.reason, effect.code, effect.at)
             self._log.late(effect.batch_id, effect.station, STATUS_OF[effect.code], effect.reason)
@@ -68,13 +83,7 @@ class EffectWriter:
         if reason == BATCH_CLOSED and not ANSWERED.isdisjoint(codes):
             self._timeouts.late(batch_id, at)
 
-    def _released(self, effect: Released) -> None:
-        self._statistics.released(effect.decision)
-        self._tell_decision(effect.decision)
-        if effect.observation is not None:
-            self._timeouts.closed(effect.observation)
-
-    def _tell_decision(self, decision: Decision) -> None:
+    def _log_decision(self, decision: Decision) -> None:
         batch_id, rule = decision.batch_id, decision.completed_by
         arrived, expected, missing = decision.arrived_count, len(decision.expected), decision.missing
         if decision.revision > FIRST_REVISION:
@@ -89,16 +98,21 @@ class EffectWriter:
             self._log.discarded(batch_id, rule, arrived, expected)
 
     def _late_message(self, late: Late) -> OutMessage:
-        record: dict[str, object] = {"batch_id": late.batch_id, "station_id": late.station}
-        record["status"] = STATUS_OF[late.code]
+        known: dict[str, object] = {}
         if late.code is Code.RESULT:
-            record["result"] = orjson.Fragment(late.value or "null")
+            known["result"] = orjson.Fragment(late.value or "null")
         elif late.value is not None:
-            record["error"] = late.value
-        record["reason"] = late.reason
-        record["revision"] = late.revision
-        record["closed_at"] = late.closed_at
-        record["timestamp"] = late.at
+            known["error"] = late.value
+        record = {
+            "batch_id": late.batch_id,
+            "station_id": late.station,
+            "status": STATUS_OF[late.code],
+            **known,
+            "reason": late.reason,
+            "revision": late.revision,
+            "closed_at": late.closed_at,
+            "timestamp": late.at,
+        }
         headers = [
             ("batch-id", late.batch_id.encode()),
             ("station-id", late.station.encode()),
@@ -110,14 +124,6 @@ class EffectWriter:
     def _failure_letter(self, failed: FailedStation) -> OutMessage:
         letter = failed.letter
         reason = Reason.TOO_LARGE if letter.too_large else Reason.STATION_FAILED
-        return self._dead_letters.letter(
-            reason,
-            letter.error,
-            value=letter.value.encode(),
-            key=letter.key,
-            failed_at=failed.at,
-            source=failed.source,
-            batch_id=failed.batch_id,
-            station_id=failed.station,
-            trace=station_trace(failed.trace, failed.station),
-        )
+        trace = station_trace(failed.trace, failed.station)
+        subject = Subject(failed.at, failed.source, failed.batch_id, failed.station, trace)
+        return self._dead_letters.letter(reason, letter.error, subject, value=letter.value.encode(), key=letter.key)

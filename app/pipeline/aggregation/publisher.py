@@ -7,108 +7,89 @@ output's partition whether the message is there before it sends it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from app.callbacks.handlers import ResultHandler
 from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason
-from app.messages.message import OutMessage, Sender
+from app.messages.message import OutMessage
 from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import publish_trace
-from app.observability.batch_log import BatchLog
-from app.observability.counters import Metrics
-from app.observability.tracing import Traces
-from app.pipeline.dead_letters import DeadLetters
+from app.pipeline.dead_letters import DeadLetters, Subject
+from app.pipeline.ports import SETTLE_SECONDS, Backend, OneAtATime, Telemetry
+from app.pipeline.splitting.flow_control import OpenBatches
+from app.settings import Settings
 from tables.model.enums import Action, Status
 from tables.model.events import Decision
 from tables.model.policies import PartialPolicy
 from tables.storage.records import Destination, Prepared
+from tables.working_set import WorkingSet
 
-__all__ = ["Publisher", "PublisherConfig", "Release"]
-
-SETTLE_SECONDS = 3.0  # what publications without a handler get to finish when partitions are taken away
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherConfig:
-    """What goes into an output, and where to. Sizes in bytes."""
-
-    output_topic: str
-    module: str
-    with_meta: bool
-    max_message_bytes: int
-    output_limit: int  # what the output topic takes; a part may be over max_message_bytes for its meta, not over this
-    partial: PartialPolicy  # to say why a batch was discarded
+__all__ = ["Publisher", "Release"]
 
 
 @dataclass(slots=True, eq=False)
 class Release:
-    """A decision on its way out; the two functions change the stored state and give the messages that make it so."""
+    """A decision on its way out, with the batches of its partition, where its steps are stored."""
 
     decision: Decision
     destination: Destination
-    store_prepared: Callable[[Prepared], list[OutMessage]]
-    store_published: Callable[[], list[OutMessage]]
+    partition: int
+    working_set: WorkingSet
     prepared: Prepared | None = None
 
 
 class Publisher:
-    """Publishes decisions outside of the partitions' loops.
+    """Publishes decisions outside of the partitions' loops; a batch's revisions one after the other.
 
-    `partitioner` is the output topic's. `find_outputs(topic, partition, since)` answers which output messages stand in
-    a partition from that time (Unix seconds) on. `save` makes a change of the stored state durable. `on_error` gets
-    what a publication raised; its decision is then still stored and not lost.
+    `partitioner` is the output topic's. `partial_policy` says why a batch was discarded. `on_error` gets what a
+    publication raised; its decision is then still stored and not lost.
     """
 
     def __init__(
         self,
-        config: PublisherConfig,
+        settings: Settings,
+        backend: Backend,
         *,
         partitioner: Partitioner,
-        sender: Sender,
-        save: Callable[[Sequence[OutMessage]], Awaitable[None]],
+        partial_policy: PartialPolicy,
         handler: ResultHandler | None,
-        dead_letters: DeadLetters,
-        find_outputs: Callable[[str, int, float], Awaitable[set[OutputId]]],
+        open_batches: OpenBatches,
+        telemetry: Telemetry,
         on_error: Callable[[BaseException], None],
-        log: BatchLog,
-        metrics: Metrics,
-        traces: Traces,
     ) -> None:
-        self._config = config
+        self._output_topic = settings.output_topic
+        self._module = settings.module
+        self._with_meta = settings.output_meta
+        self._largest_part = backend.largest_result(settings)  # bytes; only its `meta` may bring a part above this,
+        self._largest_output = backend.largest_output(settings)  # and nothing above this
         self._partition_of = partitioner
-        self._sender = sender
-        self._save = save
+        self._partial_policy = partial_policy
+        self._sender = backend.sender
+        self._store = backend.store
+        self._find_outputs = backend.find_outputs
         self._handler = handler
-        self._dead_letters = dead_letters
-        self._find_outputs = find_outputs
-        self._on_error = on_error
-        self._log = log
-        self._metrics = metrics
-        self._traces = traces
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._latest: dict[str, asyncio.Task[None]] = {}  # batch -> the publication that its next revision waits for
-
-    @property
-    def busy(self) -> int:
-        """Publications that are under way."""
-        return len(self._tasks)
+        self._open_batches = open_batches
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
+        self._log = telemetry.log
+        self._recoveries = telemetry.statistics.metrics.outbox_recoveries
+        self._traces = telemetry.traces
+        self._publications = OneAtATime(on_error)  # by batch: a revision waits for the one before it
 
     def destination(self, batch_id: str) -> Destination:
-        """Where the output of a batch goes."""
-        return Destination(self._config.output_topic, self._partition_of(batch_id))
+        """Return where the output of a batch goes."""
+        return Destination(self._output_topic, self._partition_of(batch_id))
 
     def release(self, releases: Sequence[Release]) -> None:
-        """Publish decisions that have just been stored; a batch's revisions one after the other."""
+        """Publish decisions that have just been stored."""
         ready = [release for release in releases if self._is_ready(release)]
         if ready:
-            self._start(partial(self._publish_all, ready), ready)
+            self._start(ready, partial(self._publish_all, ready))
         for release in releases:
             if not self._is_ready(release):
-                self._start(partial(self._handle, release), [release])
+                self._start([release], partial(self._handle, release))
 
     def recover(self, releases: Sequence[Release]) -> None:
         """Go on with decisions that a predecessor has stored and perhaps published."""
@@ -116,16 +97,14 @@ class Publisher:
         for release in releases:
             by_destination.setdefault(release.destination, []).append(release)
         for destination, group in by_destination.items():
-            self._start(partial(self._recover, destination, group), group)
+            self._start(group, partial(self._recover, destination, group))
 
     async def cancel(self) -> None:
         """Stop at once with handlers, and within SETTLE_SECONDS with the rest; the next owner goes on from there."""
-        if self._tasks and self._handler is None:
-            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
+        await self._publications.cancel(SETTLE_SECONDS if self._handler is None else 0.0)
+
+    def _start(self, releases: Sequence[Release], work: Callable[[], Awaitable[None]]) -> None:
+        self._publications.start([release.decision.batch_id for release in releases], work)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -134,13 +113,17 @@ class Publisher:
         found = await self._find_outputs(destination.topic, destination.partition, since)
         await self._publish_all([release for release in releases if self._is_ready(release)], found)
         waiting = [release for release in releases if not self._is_ready(release)]
-        # An owner that was none any more may have stored a decision again that is out already.
-        out = [release for release in waiting if _id_of(release.decision) in found]
-        await self._save([message for release in out for message in release.store_published()])
+        # A zombie may have stored a decision again that is out already.
+        out = [
+            release
+            for release in waiting
+            if (release.decision.batch_id.encode(), release.decision.revision, 1) in found
+        ]
+        await self._store_published(out)
         self.release([release for release in waiting if release not in out])
 
     def _is_ready(self, release: Release) -> bool:
-        """Whether the user's handler has no say in it any more, or never had."""
+        """Return whether the user's handler need not be called for it, or not any more."""
         return self._handler is None or release.prepared is not None or release.decision.status is Status.DISCARDED
 
     async def _handle(self, release: Release) -> None:
@@ -150,18 +133,19 @@ class Publisher:
         started = self._traces.now()
         release.prepared = self._bounded(release.decision, await self._handler(release.decision))
         self._traces.handled(release.decision, release.prepared.error, started)
-        await self._save(release.store_prepared(release.prepared))
+        writes = release.working_set.prepared(release.decision.batch_id, release.decision.revision, release.prepared)
+        await self._store.save(self._store.apply(release.partition, writes))
         await self._publish_all([release])
 
     async def _publish_all(self, releases: Sequence[Release], found: set[OutputId] | None = None) -> None:
         if not releases:
             return
         outputs = [self._outputs(release) for release in releases]
-        messages = [message for one in outputs for message in one]
+        messages = [message for own in outputs for message in own]
         if found is not None:
             missing = [message for message in messages if output_id(message.key, message.headers) not in found]
-            self._metrics.outbox_recoveries["found"] += len(messages) - len(missing)
-            self._metrics.outbox_recoveries["sent"] += len(missing)
+            self._recoveries["found"] += len(messages) - len(missing)
+            self._recoveries["sent"] += len(missing)
             messages = missing
         started = self._traces.now()
         await self._sender.send(messages)
@@ -170,38 +154,46 @@ class Publisher:
             # A handler that answers None has uploaded by itself. Otherwise dead letters may have taken its place.
             if not own or any(message.topic == release.destination.topic for message in own):
                 self._log.published(release.decision.batch_id, len(release.decision.results))
-        await self._save([message for release in releases for message in release.store_published()])
+        await self._store_published(releases)
+
+    async def _store_published(self, releases: Sequence[Release]) -> None:
+        changes: list[OutMessage] = []
+        for release in releases:
+            batch_id = release.decision.batch_id
+            self._open_batches.closed(batch_id)
+            writes = release.working_set.published(batch_id, release.decision.revision)
+            changes += self._store.apply(release.partition, writes)
+        await self._store.save(changes)
 
     def _outputs(self, release: Release) -> list[OutMessage]:
-        """The messages of one decision; they are the same whenever they are made."""
+        """Make the messages of one decision; they are the same whenever they are made."""
         decision, prepared = release.decision, release.prepared
         if decision.status is Status.DISCARDED:
             return self._letters(decision, Reason.DISCARDED, self._why_discarded(decision))
         if prepared is None:
-            config = self._config
-            parts = parts_of(decision, config.module, with_meta=config.with_meta, max_bytes=config.max_message_bytes)
+            parts = parts_of(decision, self._module, with_meta=self._with_meta, max_bytes=self._largest_part)
             return [
                 self._output(release, part.value, part.number, part.count)
-                if len(part.value) <= config.output_limit
-                else self._too_large_letter(decision, part.value, self._part_error(decision, part))
+                if len(part.value) <= self._largest_output
+                else self._letter(decision, Reason.TOO_LARGE, self._part_error(decision, part), part.value)
                 for part in parts
             ]
         if prepared.error is not None:
             if prepared.value is None:
                 return self._letters(decision, Reason.HANDLER_FAILED, prepared.error)
-            return [self._too_large_letter(decision, prepared.value.encode(), prepared.error)]
+            return [self._letter(decision, Reason.TOO_LARGE, prepared.error, prepared.value.encode())]
         if prepared.value is None:
             return []
         return [self._output(release, prepared.value.encode(), 1, 1)]
 
     def _bounded(self, decision: Decision, prepared: Prepared) -> Prepared:
-        """What is over the limit for messages would not get into the table either: of that only the start is kept."""
+        """Keep only the start of a payload over the limit for messages: it would not get into the table either."""
         size = len((prepared.value or "").encode())
-        if prepared.value is None or size <= self._config.max_message_bytes:
+        if prepared.value is None or size <= self._largest_part:
             return prepared
         error = (
             f"the result handler's payload for batch {decision.batch_id} has {size} bytes, more than the "
-            f"{self._config.max_message_bytes} of AGG_MAX_MESSAGE_BYTES"
+            f"{self._largest_part} of AGG_MAX_MESSAGE_BYTES"
         )
         return Prepared(prepared.value[:TOO_LARGE_BYTES], error)
 
@@ -217,41 +209,24 @@ class Publisher:
         )
 
     def _letters(self, decision: Decision, reason: Reason, error: str) -> list[OutMessage]:
-        """A batch's default payload as dead letters: in parts as it would have been published, so that none is lost."""
+        """Make dead letters of a batch's default payload: in parts like an output, so that nothing is lost."""
         parts = parts_of(
             replace(decision, status=Status.DISCARDED),
-            self._config.module,
+            self._module,
             with_meta=True,
-            max_bytes=min(self._config.max_message_bytes, LETTER_BYTES),
+            max_bytes=min(self._largest_part, LETTER_BYTES),
         )
-        return [
-            self._dead_letters.letter(
-                reason,
-                error,
-                value=part.value,
-                key=decision.batch_id.encode(),
-                failed_at=decision.closed_at,
-                batch_id=decision.batch_id,
-                trace=publish_trace(decision),
-            )
-            for part in parts
-        ]
+        return [self._letter(decision, reason, error, part.value) for part in parts]
 
-    def _too_large_letter(self, decision: Decision, value: bytes, error: str) -> OutMessage:
-        return self._dead_letters.letter(
-            Reason.TOO_LARGE,
-            error,
-            value=value,
-            key=decision.batch_id.encode(),
-            failed_at=decision.closed_at,
-            batch_id=decision.batch_id,
-            trace=publish_trace(decision),
-        )
+    def _letter(self, decision: Decision, reason: Reason, error: str, value: bytes) -> OutMessage:
+        batch_id = decision.batch_id
+        subject = Subject(decision.closed_at, batch_id=batch_id, trace=publish_trace(decision))
+        return self._dead_letters.letter(reason, error, subject, value=value, key=batch_id.encode())
 
     def _part_error(self, decision: Decision, part: Part) -> str:
         return (
             f"part {part.number} of {part.count} of batch {decision.batch_id} has {len(part.value)} bytes, more than "
-            f"the {self._config.output_limit} that {self._config.output_topic} takes"
+            f"the {self._largest_output} that {self._output_topic} takes"
         )
 
     def _why_discarded(self, decision: Decision) -> str:
@@ -260,34 +235,4 @@ class Publisher:
         operator = decision.operator
         if operator is not None and operator.action is Action.DISCARD:
             return f"{discarded} by the operator {operator.by}"
-        return f"{discarded} at its deadline: {self._config.partial.problem(decision)}"
-
-    # -- tasks -------------------------------------------------------------------------------------------------------
-
-    def _start(self, work: Callable[[], Awaitable[None]], releases: Sequence[Release]) -> None:
-        """Do it once what is under way of the same batches has ended."""
-        batches = [release.decision.batch_id for release in releases]
-        before = {self._latest[batch_id] for batch_id in batches if batch_id in self._latest}
-        task = asyncio.get_running_loop().create_task(self._guard(work, before))
-        self._tasks.add(task)
-        self._latest.update(dict.fromkeys(batches, task))
-        task.add_done_callback(partial(self._ended, batches))
-
-    def _ended(self, batches: Sequence[str], task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        for batch_id in batches:
-            if self._latest.get(batch_id) is task:
-                del self._latest[batch_id]
-
-    async def _guard(self, work: Callable[[], Awaitable[None]], before: set[asyncio.Task[None]]) -> None:
-        try:
-            if before:
-                await asyncio.wait(before)
-            await work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the decision is stored, and the owner decides
-            self._on_error(error)
-
-
-def _id_of(decision: Decision) -> OutputId:
-    """The first message of a decision's output."""
-    return decision.batch_id.encode(), decision.revision, 1
+        return f"{discarded} at its deadline: {self._partial_policy.problem(decision)}"

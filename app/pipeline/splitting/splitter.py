@@ -5,78 +5,44 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from zoneinfo import ZoneInfo
 
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
 from app.messages.frames import StationGroup, StationPacker, encode_group, encode_station, event_frames
-from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
+from app.messages.message import Clock, Delivery, OutMessage, Sender
 from app.messages.partitioner import Partitioner
-from app.messages.trace_context import station_trace
-from app.observability.batch_log import BatchLog
-from app.observability.counters import Metrics
-from app.observability.tracing import SourceTrace, Traces
+from app.observability.tracing import SourceTrace
 from app.pipeline.dead_letters import DeadLetters
-from app.pipeline.splitting.flow_control import OpenBatches
-from app.pipeline.splitting.pacing import Pacer
-from app.pipeline.splitting.transit import Transit
+from app.pipeline.ports import Telemetry
+from app.pipeline.splitting.flow_control import FlowControl
+from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
-__all__ = ["Splitter", "SplitterConfig"]
+__all__ = ["Splitter"]
 
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
 
-@fast_dataclass(frozen=True, slots=True)
-class SplitterConfig:
-    """What the splitter goes by. Times in seconds."""
+@fast_dataclass(slots=True, eq=False)
+class _Message:
+    """A source message: what has been read of it, and what it is split into where it has stations."""
 
-    station_events_topic: str
-    batch_events_topic: str
-    passthrough_topics: frozenset[str]
-    envelope_keys: tuple[str, ...]
-    timezone: ZoneInfo
-    max_batch_age: float
-
-
-@fast_dataclass(frozen=True, slots=True)
-class _Read:
-    """A source message that has been read: its stations, its dead letters, and the batch that it belongs to."""
-
-    message: InMessage
+    delivery: Delivery
     source: Source
-    letters: Sequence[OutMessage]
     overrides: Overrides
     trace: SourceTrace
-    stations: dict[str, list[Record]] = field(default_factory=dict)
+    letters: Sequence[OutMessage] = ()
+    stations: Mapping[str, list[Record]] = field(default_factory=dict)
     batch_id: str | None = None  # None: pass-through
-
-
-@fast_dataclass(frozen=True, slots=True)
-class _Split:
-    """A source message on its way to the station agents; pass-through where it has no `open`."""
-
-    group: StationGroup  # its stations are below
-    stations: dict[str, list[Record]]
-    event: Open | None = None
-
-
-@fast_dataclass(slots=True)
-class _Share:
-    """What messages that are stored together have been made into."""
-
-    deliveries: list[Delivery] = field(default_factory=list)
-    traces: list[SourceTrace] = field(default_factory=list)
-    stations: int = 0
-    letters: list[OutMessage] = field(default_factory=list)
-    splits: list[_Split] = field(default_factory=list)
+    group: StationGroup | None = None  # without its stations
+    opening: Open | None = None
 
 
 class Splitter:
@@ -84,208 +50,185 @@ class Splitter:
 
     def __init__(
         self,
-        config: SplitterConfig,
+        settings: Settings,
         *,
         sender: Sender,
-        dead_letters: DeadLetters,
         partitioner: Partitioner,
         timeouts: TimeoutPolicy,
-        open_batches: OpenBatches,
-        pacer: Pacer,
-        transit: Transit,
+        flow: FlowControl,
         clock: Clock,
-        log: BatchLog,
-        metrics: Metrics,
-        traces: Traces,
+        telemetry: Telemetry,
     ) -> None:
-        self._config = config
+        self._station_events_topic = settings.station_events_topic
+        self._batch_events_topic = settings.batch_events_topic
+        self._passthrough_topics = frozenset(settings.passthrough_topics)
+        self._envelope_keys = settings.envelope_keys
+        self._timezone = settings.timezone
+        self._max_batch_age = settings.max_batch_age
         self._sender = sender
-        self._dead_letters = dead_letters
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._partition_of = partitioner
         self._timeouts = timeouts
-        self._open_batches = open_batches
-        self._pacer = pacer
-        self._transit = transit
+        self._flow = flow
+        self._open_batches = flow.open_batches
         self._clock = clock
-        self._log = log
-        self._metrics = metrics
-        self._traces = traces
+        self._log = telemetry.log
+        self._metrics = telemetry.statistics.metrics
+        self._traces = telemetry.traces
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Split messages in their order, and acknowledge each when all that was made of it is stored.
 
-        A message that would open one batch too many is waited with, and what came before it is stored meanwhile.
+        A message that would open one batch too many waits, and what came before it is stored meanwhile.
         """
-        share, most = _Share(), 0
+        share: list[_Message] = []  # what is stored together
+        stations = most = 0
         for delivery in deliveries:
-            if not share.deliveries:
-                most = await self._pacer.next_share()
-            read = self._read(delivery.message)
-            if self._must_wait(read):
+            if not share:
+                stations, most = 0, await self._flow.next_share()
+            message = self._read(delivery)
+            if self._must_wait(message):
                 await self._store(share)
-                share = _Share()
-                await self._open_batches.room(read.batch_id or "")
-            share.deliveries.append(delivery)
-            share.traces.append(read.trace)
-            share.letters += read.letters
-            if read.stations:
-                share.stations += len(read.stations)
-                share.splits.append(self._split(read))
-            if share.stations >= most:
+                share, stations = [], 0
+                await self._open_batches.room(message.batch_id or "")
+            share.append(message)
+            if message.stations:
+                stations += len(message.stations)
+                self._split(message)
+            if stations >= most:
                 await self._store(share)
-                share = _Share()
+                share = []
         await self._store(share)
 
-    async def _store(self, share: _Share) -> None:
+    async def _store(self, share: Sequence[_Message]) -> None:
         """Send dead letters, then every `open`, and only then the station events.
 
         No outcome can stand in a batch's log before its `open`, because that is confirmed before the station events
         are sent.
         """
-        if not share.deliveries:
+        if not share:
             return
-        frames = self._station_frames(share.splits, share.letters)
-        await self._sender.send([*share.letters, *self._opens(share.splits)])
+        letters = [letter for message in share for letter in message.letters]
+        frames = self._station_frames(share, letters)
+        opens = self._batch_frames([message.opening for message in share if message.opening is not None])
+        await self._sender.send([*letters, *opens])
         offsets = await self._sender.send(frames)
-        now = self._clock()
+        stations = sum([len(message.stations) for message in share])
         for frame, offset in zip(frames, offsets, strict=True):
-            if frame.topic == self._config.station_events_topic and frame.partition is not None:
-                self._transit.sent(frame.partition, offset, share.stations / len(frames), now)
-        self._metrics.source_messages += len(share.deliveries)
-        for trace in share.traces:
-            trace.end()
-        for delivery in share.deliveries:
-            delivery.ack()
+            if frame.topic == self._station_events_topic and frame.partition is not None:
+                self._flow.sent(frame.partition, offset, stations / len(frames))
+        self._metrics.source_messages += len(share)
+        for message in share:
+            message.trace.end()
+        for message in share:
+            message.delivery.ack()
 
-    def _must_wait(self, read: _Read) -> bool:
-        """Whether a message may open a batch for which there is no room. A replayed one opens none."""
-        if read.batch_id is None or not read.stations or read.overrides.replayed:
+    def _must_wait(self, message: _Message) -> bool:
+        """Return whether a message would open a batch for which there is no room; a replayed one opens none."""
+        if message.batch_id is None or not message.stations or message.overrides.replayed:
             return False
-        return not self._open_batches.has_room(read.batch_id)
+        return not self._open_batches.has_room(message.batch_id)
 
-    def _read(self, message: InMessage) -> _Read:
-        config = self._config
-        trace = self._traces.begin(message)
-        source = Source(message.topic, message.partition, message.offset)
-        passed_through = message.topic in config.passthrough_topics
-        overrides = read_overrides(() if passed_through else message.headers, max_age=config.max_batch_age)
+    def _read(self, delivery: Delivery) -> _Message:
+        raw = delivery.message
+        trace = self._traces.begin(raw)
+        source = Source(raw.topic, raw.partition, raw.offset)
+        passes_through = raw.topic in self._passthrough_topics
+        overrides = read_overrides(() if passes_through else raw.headers, max_age=self._max_batch_age)
+        message = _Message(delivery, source, overrides, trace)
         try:
             batch = parse_message(
-                message.value,
-                topic=message.topic,
-                envelope_keys=config.envelope_keys,
-                timezone=config.timezone,
-                id_keys=CONTEXT_ID_KEYS if passed_through else STATION_ID_KEYS,
+                raw.value,
+                topic=raw.topic,
+                envelope_keys=self._envelope_keys,
+                timezone=self._timezone,
+                id_keys=CONTEXT_ID_KEYS if passes_through else STATION_ID_KEYS,
             )
         except BadMessage as error:
             trace.failed(str(error))
-            letter = self._dead_letters.of_message(
-                message, str(error), batch_id=overrides.batch_id, trace=trace.context
-            )
-            return _Read(message, source, [letter], overrides, trace)
+            message.letters = [
+                self._dead_letters.of_message(raw, str(error), batch_id=overrides.batch_id, trace=trace.context)
+            ]
+            return message
         for problem in overrides.problems:
             self._log.bad_header(source, problem)
         name = overrides.batch_id
-        if name is None and batch.timestamp is not None and not passed_through:
-            name = batch_id(message.topic, batch.timestamp)
+        if name is None and batch.timestamp is not None and not passes_through:
+            name = batch_id(raw.topic, batch.timestamp)
         if not batch.stations and not batch.rejects:
             self._metrics.empty_messages += 1
             self._log.empty_message(source)
         trace.stations(name, len(batch.stations))
-        letters = [
-            self._dead_letters.of_record(message, reject, batch_id=name, trace=trace.context)
-            for reject in batch.rejects
+        message.letters = [
+            self._dead_letters.of_record(raw, reject, batch_id=name, trace=trace.context) for reject in batch.rejects
         ]
-        return _Read(message, source, letters, overrides, trace, batch.stations, name)
+        message.stations, message.batch_id = batch.stations, name
+        return message
 
-    def _split(self, read: _Read) -> _Split:
+    def _split(self, message: _Message) -> None:
         """Give its times to a message that has stations: they run from here, however long it has waited for room."""
-        message, source, stations, name = read.message, read.source, read.stations, read.batch_id
-        key, trace = message.key, read.trace.context
-        self._metrics.stations_split += len(stations)
+        raw, source, count, name = message.delivery.message, message.source, len(message.stations), message.batch_id
+        overrides, trace = message.overrides, message.trace.context
+        self._metrics.stations_split += count
         if name is None:
-            self._metrics.passthrough_stations += len(stations)
-            return _Split(StationGroup(None, source, message.timestamp, None, key, (), trace), stations)
-        overrides = read.overrides
+            self._metrics.passthrough_stations += count
+            message.group = StationGroup(None, source, raw.timestamp, None, raw.key, (), trace)
+            return
         opened_at = self._clock()
-        timeout = self._timeout(len(stations), opened_at) if overrides.timeout is None else overrides.timeout
+        timeout = overrides.timeout
+        if timeout is None:
+            timeout = self._timeouts.seconds(count, opened_at)
+            if self._timeouts.adaptive:
+                self._log.timeout(count, timeout)
         deadline = opened_at + timeout
-        event = Open(
-            name,
-            source,
-            opened_at,
-            deadline,
-            tuple(stations),
-            overrides.replayed,
-            timeout if self._timeouts.adaptive else None,
-            trace,
-        )
+        stamped = timeout if self._timeouts.adaptive else None
+        expected = tuple(message.stations)
+        message.opening = Open(name, source, opened_at, deadline, expected, overrides.replayed, stamped, trace)
+        message.group = StationGroup(name, source, opened_at, deadline, raw.key, (), trace)
         if not overrides.replayed:
             self._open_batches.opened(name, deadline)
-        return _Split(StationGroup(name, source, opened_at, deadline, key, (), trace), stations, event)
 
-    def _timeout(self, stations: int, now: float) -> float:
-        timeout = self._timeouts.seconds(stations, now)
-        if self._timeouts.adaptive:
-            self._log.timeout(stations, timeout)
-        return timeout
-
-    def _opens(self, splits: Sequence[_Split]) -> list[OutMessage]:
-        by_partition: dict[int, list[Open]] = {}
-        for split in splits:
-            if split.event is not None:
-                by_partition.setdefault(self._partition_of(split.event.batch_id), []).append(split.event)
+    def _batch_frames(self, events: Iterable[BatchEvent]) -> list[OutMessage]:
+        by_partition: dict[int, list[BatchEvent]] = {}
+        for event in events:
+            by_partition.setdefault(self._partition_of(event.batch_id), []).append(event)
         return [
             frame
-            for partition, events in by_partition.items()
-            for frame in event_frames(self._config.batch_events_topic, partition, events)
+            for partition, group in by_partition.items()
+            for frame in event_frames(self._batch_events_topic, partition, group)
         ]
 
-    def _station_frames(self, splits: Sequence[_Split], letters: list[OutMessage]) -> list[OutMessage]:
-        packer = StationPacker(self._config.station_events_topic)
-        refused: dict[int, list[BatchEvent]] = {}
-        for split in splits:
-            head = encode_group(split.group)
-            for station_id, records in split.stations.items():
+    def _station_frames(self, share: Sequence[_Message], letters: list[OutMessage]) -> list[OutMessage]:
+        packer = StationPacker(self._station_events_topic)
+        refused: list[BatchEvent] = []
+        for message in share:
+            group = message.group
+            if group is None:
+                continue
+            head = encode_group(group)
+            for station_id, records in message.stations.items():
                 station = encode_station(station_id, records)
                 if len(station) <= STATION_BYTES:
                     packer.add(self._partition_of(station_id), head, station)
                     continue
                 now, error = self._traces.now(), _too_large(station_id, station)
-                self._traces.station(split.group.trace, station_id, Code.FAILED, error, now)
-                if split.event is None:
-                    letters.append(self._too_large_letter(split.group, station_id, station))
-                else:
-                    partition = self._partition_of(split.event.batch_id)
-                    refused.setdefault(partition, []).append(
-                        self._refused(split.event, split.group.key, station_id, station)
+                self._traces.station(group.trace, station_id, Code.FAILED, error, now)
+                if message.opening is None:
+                    letter = self._dead_letters.of_station(
+                        Reason.TOO_LARGE, error, group, station_id, value=station, key=group.key
                     )
-        frames = packer.take()
-        for partition, events in refused.items():
-            frames += event_frames(self._config.batch_events_topic, partition, events)
-        return frames
+                    letters.append(letter)
+                else:
+                    refused.append(_refused(message.opening, group.key, station_id, station, error))
+        return packer.take() + self._batch_frames(refused)
 
-    def _too_large_letter(self, group: StationGroup, station_id: str, station: bytes) -> OutMessage:
-        return self._dead_letters.letter(
-            Reason.TOO_LARGE,
-            _too_large(station_id, station),
-            value=station,
-            key=group.key,
-            failed_at=group.opened_at,
-            source=group.source,
-            station_id=station_id,
-            trace=station_trace(group.trace, station_id),
-        )
 
-    @staticmethod
-    def _refused(event: Open, key: bytes | None, station_id: str, station: bytes) -> Arrived:
-        """A station whose records no internal message can carry has failed, before any callback."""
-        error = _too_large(station_id, station)
-        value = station[:TOO_LARGE_BYTES].decode(errors="ignore")
-        letter = FailureLetter(value, key, error, too_large=True)
-        return Arrived(
-            event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter}, event.trace
-        )
+def _refused(event: Open, key: bytes | None, station_id: str, station: bytes, error: str) -> Arrived:
+    """Make the outcome of a station whose records no internal message can carry: failed, before any callback."""
+    letter = FailureLetter(station[:TOO_LARGE_BYTES].decode(errors="ignore"), key, error, too_large=True)
+    return Arrived(
+        event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter}, event.trace
+    )
 
 
 def _too_large(station_id: str, station: bytes) -> str:

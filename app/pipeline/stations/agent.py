@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import itemgetter
 
+from app.callbacks.handlers import StationResultHandler
+from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import Call, CallbackRunner, ModuleInput
+from app.callbacks.runner import Call, ModuleInput, make_runner
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
-from app.messages.message import Clock, Delivery, InMessage, Sender
+from app.messages.message import Clock, Delivery
 from app.messages.partitioner import Partitioner
-from app.observability.tracing import Traces
-from app.pipeline.dead_letters import DeadLetters
-from app.pipeline.failure_letters import failure_letter
-from app.pipeline.splitting.backlog import Backlog, Pace
-from app.pipeline.splitting.transit import Transit
+from app.observability.batch_log import CallbackLog
+from app.pipeline.dead_letters import DeadLetters, failure_letter
+from app.pipeline.ports import Backend, Telemetry
+from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
 from app.pipeline.stations.context import StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
-from app.pipeline.stations.turns import Turns
+from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["StationAgent", "StationCall", "StationWork"]
+__all__ = ["FrameInProgress", "StationAgent", "SubmissionOrder"]
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
-TURNS_STATIONS = 8_000  # whose order is made out together, about: what the splitter stores at once, twice
+ORDERED_STATIONS = 8_000  # that are put in order together, about: what the splitter stores at once, twice
 
 
-class _Frame:
+class FrameInProgress:
     """A frame that has been taken in: acknowledged when its context and the outcome of its last station are stored."""
 
     __slots__ = ("_done", "_left")
@@ -44,67 +47,117 @@ class _Frame:
         self._done = done
 
     def stored(self) -> None:
-        """One more of its outcomes is stored, or its context."""
+        """Count one more of its outcomes, or its context, as stored."""
         self._left -= 1
         if not self._left:
             self._done()
 
 
+class SubmissionOrder:
+    """Groups of station events from the frames of several partitions, in the order in which their messages were split.
+
+    A batch's stations are spread over all partitions. Taken one partition after the other, every batch of a backlog
+    would wait for the last partition; in this order the oldest is complete first, and its outcomes travel together.
+    The groups of one partition keep their order whatever the clocks of the splitters say, and so do a station's calls.
+    """
+
+    def __init__(self) -> None:
+        self.stations = 0
+        self._groups: list[tuple[float, StationGroup, FrameInProgress]] = []
+        self._latest: dict[int, float] = {}
+
+    def add(self, partition: int, groups: Iterable[StationGroup], frame: FrameInProgress) -> None:
+        """Add the groups of a frame, behind those that the partition has here already."""
+        latest = self._latest.get(partition, -math.inf)
+        for group in groups:
+            latest = max(latest, group.opened_at)
+            self._groups.append((latest, group, frame))
+            self.stations += len(group.stations)
+        self._latest[partition] = latest
+
+    def take(self) -> list[tuple[float, StationGroup, FrameInProgress]]:
+        """Take all groups in order, each with its sort key and its frame; nothing is left."""
+        groups = sorted(self._groups, key=itemgetter(0))
+        self.stations = 0
+        self._groups.clear()
+        self._latest.clear()
+        return groups
+
+
 @fast_dataclass(slots=True, eq=False)
-class _Job:
-    """What a call needs to know about where it comes from. `started` is set only where it is traced."""
+class _BatchStation:
+    """A station's event of a batch, and where its outcome goes. `started` is set only where it is traced."""
 
     group: StationGroup
     batch_id: str
     records: list[Record]
-    frame: _Frame
+    frame: FrameInProgress
     batch_partition: int
     started: float | None = None
 
 
-StationWork = _Job | SingleStation
-StationCall = Call[StationWork]
+StationCall = Call[_BatchStation | SingleStation]
 
 
 class StationAgent:
-    """Feeds the callback runner and hands its outcomes on. One per worker, over all partitions that it owns."""
+    """Feeds the callback runner and hands its outcomes on. One per worker, over all partitions that it owns.
+
+    Attributes:
+        runner: runs the callbacks.
+        in_flight: frames on their way here from this worker's splitter.
+        settled: outcomes since the start: what moves while a frame is not done yet.
+    """
 
     def __init__(
         self,
+        settings: Settings,
+        functions: UserFunctions,
+        backend: Backend,
         *,
-        make_runner: Callable[
-            [Callable[[StationCall], ModuleInput], Callable[[StationCall, Outcome], None]], CallbackRunner[StationWork]
-        ],
-        gatherer: OutcomeGatherer,
-        alignment: Alignment,
         partitioner: Partitioner,
-        sender: Sender,
-        dead_letters: DeadLetters,
-        passthrough: PassThrough,
-        passthrough_topics: Container[str],
-        context: StationContext,
-        traces: Traces,
-        transit: Transit,
+        handler: StationResultHandler | None,
+        telemetry: Telemetry,
         clock: Clock,
+        on_error: Callable[[BaseException], None],
     ) -> None:
-        self.runner = make_runner(self._module_input, self._on_outcome)
-        self._gatherer = gatherer
-        self._alignment = alignment
+        """An agent whose runner is not started. `handler` gets the results of stations that pass through.
+
+        Raises:
+            FunctionError: the callback can't be run as the settings ask.
+        """
+        self.runner = make_runner(
+            settings,
+            functions,
+            log=CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock),
+            module_input=self._module_input,
+            on_outcome=self._on_outcome,
+            clock=clock,
+            max_result_bytes=backend.largest_result(settings),
+            observe=telemetry.statistics.callback,
+        )
+        self.in_flight = FramesInFlight()
+        self.settled = 0
+        self._gatherer = OutcomeGatherer(
+            settings.batch_events_topic,
+            sender=backend.sender,
+            clock=clock,
+            busy=self._more_is_coming,
+            on_error=on_error,
+        )
+        self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
+        self._context = StationContext(settings, backend, partitioner=partitioner, on_error=on_error)
+        self._alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
+        self._passthrough_topics = frozenset(settings.passthrough_topics)
         self._partition_of = partitioner
-        self._sender = sender
-        self._dead_letters = dead_letters
-        self._passthrough = passthrough
-        self._passthrough_topics = passthrough_topics
-        self._context = context
-        self._traces = traces
-        self._transit = transit
+        self._sender = backend.sender
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
+        self._traces = telemetry.traces
         self._clock = clock
         self._stations = 0
         self._bytes = 0
         # Seconds from the splitting of a message to its callback: the least of all that began since the last look.
         self._waited = math.inf
         self._backlog = Backlog()
-        self.settled = 0  # outcomes since the start: what moves while a frame is not done yet
         self._room = asyncio.Event()
         self._room.set()
 
@@ -113,60 +166,61 @@ class StationAgent:
 
         Returns when there is room for more, not when these are done.
         """
-        turns: Turns[_Frame] = Turns()
+        order = SubmissionOrder()
         for delivery in deliveries:
             message = delivery.message
-            content = await self._read(message)
-            if not self._room.is_set() or turns.stations >= TURNS_STATIONS:
-                self._submit(turns)
+            try:
+                content = decode_stations(message.value)
+            except FrameError as error:
+                await self._sender.send([self._dead_letters.of_message(message, str(error))])
+                content = StationFrame((), ())
+            if not self._room.is_set() or order.stations >= ORDERED_STATIONS:
+                self._submit(order)
                 await self._room.wait()
-            self._transit.taken(message.partition, message.offset)
+            self.in_flight.taken(message.partition, message.offset)
             count = sum([len(group.stations) for group in content.groups])
             if not count and not content.context:
                 delivery.ack()
                 continue
-            frame = _Frame(count + bool(content.context), partial(self._finish, delivery))
+            frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery))
             self._grow(count, message.size)
             if content.context:
-                self._submit(turns)
+                self._submit(order)
                 await self._context.apply(message.partition, content.context, frame.stored)
-            turns.add(message.partition, content.groups, frame)
-        self._submit(turns)
+            order.add(message.partition, content.groups, frame)
+        self._submit(order)
 
-    async def _read(self, message: InMessage) -> StationFrame:
-        try:
-            return decode_stations(message.value)
-        except FrameError as error:
-            await self._sender.send([self._dead_letters.of_message(message, str(error))])
-            return StationFrame((), ())
-
-    def _submit(self, turns: Turns[_Frame]) -> None:
+    def _submit(self, order: SubmissionOrder) -> None:
         submit = self.runner.submit
-        for _, group, frame in turns.take():
+        for _, group, frame in order.take():
             batch_id, deadline = group.batch_id, group.deadline
             if batch_id is None:
                 self._submit_singles(group, frame)
                 continue
             partition = self._partition_of(batch_id)
             for station_id, records in group.stations:
-                submit(Call(station_id, deadline, _Job(group, batch_id, records, frame, partition)))
+                submit(Call(station_id, deadline, _BatchStation(group, batch_id, records, frame, partition)))
 
-    def _submit_singles(self, group: StationGroup, frame: _Frame) -> None:
+    def _submit_singles(self, group: StationGroup, frame: FrameInProgress) -> None:
         def stored() -> None:
             self._stations -= 1
             self._shrink()
             frame.stored()
 
         for station_id, records in group.stations:
-            self.runner.submit(Call(station_id, None, SingleStation(group, records, stored), bare=True))
+            self.runner.submit(Call(station_id, None, SingleStation(station_id, group, records, stored), bare=True))
 
     async def cancel(self) -> None:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
         await self.runner.cancel_all()
         await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
-        self._transit.drop()
+        self.in_flight.clear()
         self._stations = self._bytes = 0
         self._room.set()
+
+    def _more_is_coming(self) -> bool:
+        """Return whether callbacks wait for their turn, or frames are on their way here."""
+        return self.runner.upcoming is not None or self.in_flight.age(self._clock()) > 0
 
     def _grow(self, stations: int, size: int) -> None:
         self._stations += stations
@@ -184,14 +238,14 @@ class StationAgent:
         delivery.ack()
 
     def pace(self) -> Pace:
-        """The pace of the callbacks, and by how many seconds they lag behind the splitting of messages.
+        """Return the pace of the callbacks, and by how many seconds they lag behind the splitting of messages.
 
         The lag is the least that any has waited of those that began since the last look, or what the last in the queue
         still has to wait: whichever is more. Where there are places for all that may begin, the rest waits for calls of
-        its own stations, and what has begun tells more: it lags where all stations are slow, not where one hangs.
+        its own stations, and only the wait of those that began counts: where one station hangs, nothing lags.
         """
         now, runner = self._clock(), self.runner
-        queued = runner.pending - runner.running + self._transit.stations(now)
+        queued = runner.pending - runner.running + self.in_flight.stations(now)
         pace = self._backlog.pace(queued, self.settled, now)
         waited, self._waited = self._waited, math.inf
         if waited == math.inf:
@@ -200,7 +254,7 @@ class StationAgent:
 
     def _module_input(self, call: StationCall) -> ModuleInput:
         job = call.context
-        if isinstance(job, _Job):
+        if isinstance(job, _BatchStation):
             self._waited = min(self._waited, self._clock() - job.group.opened_at)
         topic = job.group.source.topic
         if job.group.trace is not None and job.started is None:
@@ -215,10 +269,12 @@ class StationAgent:
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         job = call.context
         self.settled += 1
-        if job.group.trace is not None:
-            self._trace(job.group.trace, call.station_id, outcome, job.started)
+        trace = job.group.trace
+        if trace is not None and self._traces.wants(trace):
+            started = self._traces.now() if job.started is None else job.started
+            self._traces.station(trace, call.station_id, outcome.code, outcome.value, started)
         if isinstance(job, SingleStation):
-            self._passthrough.take(call.station_id, job, outcome)
+            self._passthrough.take(job, outcome)
             return
         letter = None
         if outcome.code == Code.FAILED:
@@ -230,15 +286,9 @@ class StationAgent:
             job.group.source,
             call.station_id,
             outcome,
-            trace=job.group.trace,
+            trace=trace,
             letter=letter,
             stored=job.frame.stored,
         )
         self._stations -= 1
         self._shrink()
-
-    def _trace(self, context: str, station_id: str, outcome: Outcome, started: float | None) -> None:
-        traces = self._traces
-        if traces.wants(context):
-            now = traces.now() if started is None else started
-            traces.station(context, station_id, outcome.code, outcome.value, now)

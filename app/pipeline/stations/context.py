@@ -1,25 +1,99 @@
-"""The context of stations: the newest records that context topics have told of them, kept in the table `context`."""
+"""The context of stations: the newest records of each on the context topics, kept in the table `context`.
+
+`ContextSplitter` splits a context message into an update for each station, for that station's partition: `S7` of a
+weather topic goes where the events of `S7` go, what is everyone's goes to all partitions. The station agent of the
+partition keeps it (`StationContext`), and adds it to the callback's input under the topic's name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from app.inputs.alignment import Alignment, AlignmentError, Columns, align
-from app.inputs.grouping import CONTEXT_ID_KEYS
+from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage
+from app.inputs.source_message import parse_context
 from app.messages.dead_letters import Reason
-from app.messages.message import OutMessage, Sender
+from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
+from app.messages.message import Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
-from app.pipeline.aggregation.aggregator import StateStore
-from app.pipeline.dead_letters import DeadLetters
-from app.pipeline.sending import ConfirmingSender
-from tables.context import EVERYONE, ContextEvent, ContextUpdate, apply, context_key, decode_entry
+from app.pipeline.dead_letters import DeadLetters, Subject
+from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
+from app.settings import Settings
+from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, apply, context_key, decode_entry
 from tables.model.events import Source
 from tables.storage.records import Table
 
-__all__ = ["CONTEXT_BYTES", "StationContext", "too_large"]
+__all__ = ["CONTEXT_BYTES", "ContextSplitter", "StationContext"]
 
 CONTEXT_BYTES = 8 * 1024 * 1024  # of what is kept of one station on one topic
+NO_KEY = ", and no key that says what it deletes"
+
+
+class ContextSplitter:
+    """Splits context messages. It reads beside the splitter of source messages: context never waits for batches."""
+
+    def __init__(self, settings: Settings, *, sender: Sender, partitioner: Partitioner, telemetry: Telemetry) -> None:
+        self._station_events_topic = settings.station_events_topic
+        self._envelope_keys = settings.envelope_keys
+        self._timezone = settings.timezone
+        self._sender = sender
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
+        self._partition_of = partitioner
+        self._log = telemetry.log
+        self._metrics = telemetry.statistics.metrics
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Split messages in their order, and acknowledge them when all that was made of them is stored."""
+        letters: list[OutMessage] = []
+        packer = StationPacker(self._station_events_topic, encode_context)
+        for delivery in deliveries:
+            message = delivery.message
+            if message.value is None and message.key is not None:
+                self._delete(message, message.key, packer)
+            else:
+                self._split(message, packer, letters)
+        await self._sender.send([*letters, *packer.take()])
+        self._metrics.context_messages += len(deliveries)
+        for delivery in deliveries:
+            delivery.ack()
+
+    def _delete(self, message: InMessage, key: bytes, packer: StationPacker) -> None:
+        """Send a tombstone to every partition: what is everyone's may have come with this key."""
+        head = encode_context_head(message.topic, _place(message), key)
+        try:
+            station_id = key.decode()
+        except UnicodeDecodeError:  # no station's id, though it may be the key of what is everyone's
+            station_id = ""
+        own = self._partition_of(station_id) if station_id else None
+        for partition in range(self._partition_of.partitions):
+            packer.add(partition, head, encode_tombstone(station_id if partition == own else None))
+
+    def _split(self, message: InMessage, packer: StationPacker, letters: list[OutMessage]) -> None:
+        try:
+            read = parse_context(
+                message.value, topic=message.topic, envelope_keys=self._envelope_keys, timezone=self._timezone
+            )
+        except BadMessage as error:
+            hint = NO_KEY if message.value is None else ""
+            letters.append(self._dead_letters.of_message(message, f"{error}{hint}"))
+            return
+        letters.extend(self._dead_letters.of_record(message, reject) for reject in read.rejects)
+        if not read.stations and not read.rejects:
+            self._metrics.empty_messages += 1
+            self._log.empty_message(Source(message.topic, message.partition, message.offset))
+        place = _place(message)
+        head = encode_context_head(message.topic, place, message.key)
+        for station_id, newest in read.stations.items():
+            update = ContextUpdate(message.topic, place, message.key, station_id, newest.time, newest.records)
+            encoded = encode_update(update)
+            if len(encoded) > CONTEXT_BYTES:
+                letters.append(_too_large(self._dead_letters, update, encoded))
+                continue
+            partitions: Sequence[int] = (self._partition_of(station_id),)
+            if station_id == EVERYONE:
+                partitions = range(self._partition_of.partitions)
+            for partition in partitions:
+                packer.add(partition, head, encoded)
 
 
 class StationContext:
@@ -30,26 +104,23 @@ class StationContext:
 
     def __init__(
         self,
-        topics: Sequence[str],
+        settings: Settings,
+        backend: Backend,
         *,
-        store: StateStore,
-        alignment: Alignment,
         partitioner: Partitioner,
-        sender: Sender,
-        dead_letters: DeadLetters,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        self._topics = topics
-        self._store = store
+        self._topics = settings.context_topics
+        self._store = backend.store
         # An entry is one point in time: a window would only put nothing before it.
-        self._alignment = replace(alignment, window_step=None, window_size=None)
+        self._alignment = Alignment(settings.timezone, settings.fill)
         self._partition_of = partitioner
-        self._sender = sender
-        self._dead_letters = dead_letters
-        self._changes = ConfirmingSender(store.save, on_error)
+        self._sender = backend.sender
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
+        self._changes = ConfirmingSender(backend.store.save, on_error)
 
     async def apply(self, partition: int, events: Sequence[ContextEvent], stored: Callable[[], None]) -> None:
-        """Take in what a frame tells: at once in memory; `stored` is called when that is durable."""
+        """Take in the changes of a frame: at once in memory; `stored` is called when they are durable."""
         changes: list[OutMessage] = []
         letters: list[OutMessage] = []
         records = self._store.records(partition)
@@ -57,7 +128,7 @@ class StationContext:
             writes = apply(event, lambda key: records.get(Table.CONTEXT, key))
             too_much = next((write.value for write in writes if len(write.value or b"") > CONTEXT_BYTES), None)
             if too_much is not None and isinstance(event, ContextUpdate):
-                letters.append(too_large(self._dead_letters, event, too_much))
+                letters.append(_too_large(self._dead_letters, event, too_much))
             else:
                 changes += self._store.apply(partition, writes)
         if letters:
@@ -65,9 +136,9 @@ class StationContext:
         self._changes.add(changes, stored)
 
     def columns(self, station_id: str) -> dict[str, Columns]:
-        """The entries of `module_input`: one for each context topic, empty where nothing is known.
+        """Make the entries of `module_input`: one for each context topic, empty where nothing is known.
 
-        What is known of the station itself is taken; only where there is nothing, what everyone has.
+        The station's own context is taken; only where there is none, what everyone has.
 
         Raises:
             AlignmentError: a record can't be aligned; the text names its topic.
@@ -78,8 +149,8 @@ class StationContext:
         found: dict[str, Columns] = {}
         for topic in self._topics:
             found[topic] = {}
-            for of in (station_id, EVERYONE):
-                key = context_key(topic, of)
+            for owner in (station_id, EVERYONE):
+                key = context_key(topic, owner)
                 value = records.get(Table.CONTEXT, key)
                 if value is not None:
                     found[topic] = self._align(topic, key, value)
@@ -98,20 +169,18 @@ class StationContext:
         await self._changes.cancel()
 
 
-def too_large(dead_letters: DeadLetters, update: ContextUpdate, value: bytes) -> OutMessage:
-    """The letter for what is not kept; `value` is what it would be."""
+def _place(message: InMessage) -> Place:
+    return Place(message.partition, message.offset, message.timestamp)
+
+
+def _too_large(dead_letters: DeadLetters, update: ContextUpdate, value: bytes) -> OutMessage:
+    """Make the letter of context that is not kept; `value` is what it would be."""
     place = update.place
-    of = f"station {update.station_id}" if update.station_id else "everyone"
+    owner = f"station {update.station_id}" if update.station_id else "everyone"
     error = (
-        f"ValueError: the context of {of} on {update.topic} would have {len(value)} bytes of JSON, more than the "
+        f"ValueError: the context of {owner} on {update.topic} would have {len(value)} bytes of JSON, more than the "
         f"{CONTEXT_BYTES} that are kept"
     )
-    return dead_letters.letter(
-        Reason.TOO_LARGE,
-        error,
-        value=value,
-        key=update.key,
-        failed_at=place.timestamp,
-        source=Source(update.topic, place.partition, place.offset),
-        station_id=update.station_id or None,
-    )
+    source = Source(update.topic, place.partition, place.offset)
+    subject = Subject(place.timestamp, source, station_id=update.station_id or None)
+    return dead_letters.letter(Reason.TOO_LARGE, error, subject, value=value, key=update.key)

@@ -4,36 +4,56 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from app.callbacks.outcome import Outcome
+from app.callbacks.tasks import TaskSet
 from app.messages.frames import FRAME_BYTES, FRAME_EVENTS, encode_events
 from app.messages.message import Clock, OutMessage, Sender
+from app.pipeline.ports import SETTLE_SECONDS
 from tables.model.events import Arrived, FailureLetter, Source
 
 __all__ = ["OutcomeGatherer"]
 
 GATHER_SECONDS = 0.004
 BUSY_GATHER_SECONDS = 0.05  # while callbacks wait for their turn: what they give to the same batches can still come
-SETTLE_SECONDS = 3.0  # what outcomes on their way get to be confirmed when partitions are taken away
 
 
-@dataclass(slots=True)
-class _Filling:
-    """Outcomes for one partition that have not been sent yet, by batch and source message."""
+class _Group:
+    """The outcomes of one source message's stations that go into one frame."""
 
-    groups: dict[tuple[str, Source], Arrived] = field(default_factory=dict)
-    codes: dict[tuple[str, Source], list[str]] = field(default_factory=dict)
-    stored: list[Callable[[], None]] = field(default_factory=list)
-    size: int = 0
+    __slots__ = ("batch_id", "codes", "letters", "source", "stations", "trace", "values")
+
+    def __init__(self, batch_id: str, source: Source, trace: str | None) -> None:
+        self.batch_id = batch_id
+        self.source = source
+        self.trace = trace
+        self.stations: list[str] = []
+        self.codes: list[str] = []
+        self.values: list[str | None] = []
+        self.letters: dict[int, FailureLetter] = {}
+
+    def event(self, at: float) -> Arrived:
+        codes = "".join(self.codes)
+        return Arrived(self.batch_id, self.source, at, self.stations, codes, self.values, self.letters, self.trace)
+
+
+class _Frame:
+    """A frame for one partition that is being filled, with its groups by batch and source message."""
+
+    __slots__ = ("groups", "size", "stored")
+
+    def __init__(self) -> None:
+        self.groups: dict[tuple[str, Source], _Group] = {}
+        self.stored: list[Callable[[], None]] = []
+        self.size = 0
 
 
 class OutcomeGatherer:
-    """Sends outcomes to the `batch-events` topic and tells each outcome's owner when it is stored.
+    """Sends outcomes to the `batch-events` topic, and calls an outcome's `stored` when the broker has confirmed it.
 
     A slow station never delays a fast one: what is there is sent after `GATHER_SECONDS`, or when a frame is full. While
-    `busy` says that callbacks wait for their turn it may stay up to `BUSY_GATHER_SECONDS`: the outcomes of a batch come
-    from all partitions of the station events, and each event of its log has its price.
+    `busy` returns True it may stay up to `BUSY_GATHER_SECONDS`: callbacks wait for their turn then, the outcomes of a
+    batch come from all partitions of the station events, and each event of the batch's log costs CPU.
     `on_error` gets what a send raised; the outcomes of that frame then stay unacknowledged.
     """
 
@@ -51,9 +71,9 @@ class OutcomeGatherer:
         self._clock = clock
         self._busy = busy
         self._on_error = on_error
-        self._filling: dict[int, _Filling] = {}
+        self._filling: dict[int, _Frame] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending = TaskSet()
 
     def add(
         self,
@@ -68,46 +88,40 @@ class OutcomeGatherer:
         stored: Callable[[], None],
     ) -> None:
         """Take one outcome; `stored` is called when the broker has confirmed it. `trace` is the source message's."""
-        filling = self._filling.get(partition)
-        if filling is None:
-            filling = self._filling[partition] = _Filling()
+        frame = self._filling.get(partition)
+        if frame is None:
+            frame = self._filling[partition] = _Frame()
             if self._timer is None:
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(GATHER_SECONDS, self._look, loop.time() + BUSY_GATHER_SECONDS)
         key = (batch_id, source)
-        group = filling.groups.get(key)
+        group = frame.groups.get(key)
         if group is None:
-            group = filling.groups[key] = Arrived(batch_id, source, 0.0, [], "", [], {}, trace)
-            filling.codes[key] = []
+            group = frame.groups[key] = _Group(batch_id, source, trace)
         if letter is not None:
             group.letters[len(group.stations)] = letter
-            filling.size += len(letter.value)
+            frame.size += len(letter.value)
         group.stations.append(station)
+        group.codes.append(outcome.code)
         group.values.append(outcome.value)
-        filling.codes[key].append(outcome.code)
-        filling.stored.append(stored)
-        filling.size += len(station) + len(outcome.value or "")
-        if len(filling.stored) >= FRAME_EVENTS or filling.size >= FRAME_BYTES:
-            self._send([self._frame(partition, self._filling.pop(partition))], filling.stored)
+        frame.stored.append(stored)
+        frame.size += len(station) + len(outcome.value or "")
+        if len(frame.stored) >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
+            self._send({partition: self._filling.pop(partition)})
 
     def _look(self, flush_at: float) -> None:
         """Send what there is, unless more of the same is about to come."""
         loop = asyncio.get_running_loop()
         if self._busy() and loop.time() < flush_at:
             self._timer = loop.call_later(GATHER_SECONDS, self._look, flush_at)
-        else:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send what there is."""
+            return
         self._timer = None
         filling, self._filling = self._filling, {}
-        stored = [callback for one in filling.values() for callback in one.stored]
-        if stored:
-            self._send([self._frame(partition, one) for partition, one in filling.items()], stored)
+        if filling:
+            self._send(filling)
 
     async def cancel(self) -> None:
-        """Drop what has not been sent, and give what is on its way SETTLE_SECONDS to be confirmed.
+        """Drop what has not been sent, and give what is in flight SETTLE_SECONDS to be confirmed.
 
         What is then still not confirmed is given up: a worker that the group has forgotten is held back from sending,
         and would wait here for a membership that it can't get before this returns.
@@ -116,38 +130,22 @@ class OutcomeGatherer:
             self._timer.cancel()
             self._timer = None
         self._filling.clear()
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=SETTLE_SECONDS)
-        for task in self._sending:
-            task.cancel()
-        while self._sending:
-            await asyncio.wait(self._sending)
+        await self._sending.cancel(SETTLE_SECONDS)
 
-    def _frame(self, partition: int, filling: _Filling) -> OutMessage:
+    def _send(self, frames: dict[int, _Frame]) -> None:
         at = self._clock()
-        events = [
-            Arrived(
-                group.batch_id,
-                group.source,
-                at,
-                group.stations,
-                "".join(filling.codes[key]),
-                group.values,
-                group.letters,
-                group.trace,
+        messages = [
+            OutMessage(
+                self._topic, encode_events([group.event(at) for group in frame.groups.values()]), partition=partition
             )
-            for key, group in filling.groups.items()
+            for partition, frame in frames.items()
         ]
-        return OutMessage(self._topic, encode_events(events), partition=partition)
+        stored = [callback for frame in frames.values() for callback in frame.stored]
+        self._sending.start(self._confirm(messages, stored))
 
-    def _send(self, frames: list[OutMessage], stored: list[Callable[[], None]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._send_and_tell(frames, stored))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def _send_and_tell(self, frames: list[OutMessage], stored: list[Callable[[], None]]) -> None:
+    async def _confirm(self, messages: list[OutMessage], stored: list[Callable[[], None]]) -> None:
         try:
-            await self._sender.send(frames)
+            await self._sender.send(messages)
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be acknowledged, and the owner decides
             self._on_error(error)
             return

@@ -1,66 +1,50 @@
-"""The pass-through path: a station's outcome becomes an output message of its own at once, without a batch."""
+"""The pass-through path: each outcome of a station becomes an output message at once, without a batch."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import orjson
 
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.outcome import Outcome
+from app.callbacks.runner import ModuleInput
 from app.messages.dead_letters import Reason
 from app.messages.frames import StationGroup
-from app.messages.message import OutMessage, Sender
+from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
 from app.pipeline.dead_letters import DeadLetters
-from app.pipeline.sending import SETTLE_SECONDS, ConfirmingSender
+from app.pipeline.ports import Backend, ConfirmingSender, OneAtATime
+from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
-from tables.storage.records import Prepared
 
-__all__ = ["PassThrough", "PassThroughConfig", "SingleStation"]
-
-
-@dataclass(frozen=True, slots=True)
-class PassThroughConfig:
-    """What goes into an output, and where to. Sizes in bytes, of key and value."""
-
-    output_topic: str
-    module: str
-    max_message_bytes: int  # of what a handler returns
-    output_limit: int  # of the default payload: what the output topic takes
-    concurrency: int  # handlers at once
+__all__ = ["PassThrough", "SingleStation"]
 
 
 @dataclass(slots=True, eq=False)
 class SingleStation:
-    """A station's event on the pass-through path, and what the callback got for it.
+    """A station's event on the pass-through path, and what has come of it so far.
 
-    `stored` is called when all that was made of the event is stored. `started` is set only where it is traced.
+    Attributes:
+        stored: called when all that was made of the event is stored.
+        started: when its callback did, set only where it is traced.
+        module_input: the callback's input, set only where a handler needs it.
     """
 
+    station_id: str
     group: StationGroup
     records: list[Record]
     stored: Callable[[], None]
-    module_input: dict[str, Any] | None = None
     started: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """A result that a handler is to be called with."""
-
-    station_id: str
-    job: SingleStation
-    value: str
+    module_input: ModuleInput | None = None
 
 
 class PassThrough:
-    """Publishes results one by one, in order for each station, and tells each event's owner when that is stored.
+    """Publishes results one by one, in order for each station, and calls an event's `stored` when that is confirmed.
 
     With a handler of the user's: the calls for one station are made one at a time, those for different stations side by
     side. `on_error` gets what a send raised; nothing of it is acknowledged.
@@ -68,127 +52,77 @@ class PassThrough:
 
     def __init__(
         self,
-        config: PassThroughConfig,
+        settings: Settings,
+        backend: Backend,
         *,
-        sender: Sender,
         handler: StationResultHandler | None,
-        dead_letters: DeadLetters,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        self._config = config
+        self._output_topic = settings.output_topic
+        self._module = settings.module
+        self._largest_payload = backend.largest_result(settings)  # of a handler, in bytes of key and value
+        self._largest_output = backend.largest_output(settings)  # of the default payload, the same
         self._handler = handler
-        self._dead_letters = dead_letters
+        self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._on_error = on_error
-        self._sender = ConfirmingSender(sender.send, on_error)
-        # The stations whose handler runs or waits for a place, each with the results that must wait for that one.
-        self._lanes: dict[str, deque[_Result]] = {}
-        self._places = asyncio.Semaphore(config.concurrency)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._sender = ConfirmingSender(backend.sender.send, on_error)
+        self._places = asyncio.Semaphore(settings.concurrency)
+        self._calls = OneAtATime(on_error)  # of the handler, by station
 
     @property
     def has_handler(self) -> bool:
-        """Whether the callback's input is needed again after the callback."""
+        """Return whether the callback's input is needed again after the callback."""
         return self._handler is not None
 
-    def take(self, station_id: str, job: SingleStation, outcome: Outcome) -> None:
+    def take(self, job: SingleStation, outcome: Outcome) -> None:
         """Take the outcome of a station's callback; its value is the JSON of what the callback has returned."""
         if outcome.code == Code.FAILED:
-            self._sender.add([self._failure(station_id, job, outcome)], job.stored)
+            error, value = outcome.traceback or outcome.value or "", orjson.dumps({job.group.source.topic: job.records})
+            self._refuse(Reason.STATION_FAILED, error, job, value, job.group.key)
         elif outcome.code != Code.RESULT or outcome.value is None:
             job.stored()
         elif self._handler is None:
-            payload = self._payload(station_id, outcome.value)
-            self._publish(station_id, job, payload, self._config.output_limit)
+            self._publish(job, self._payload(job, outcome.value), self._largest_output)
         else:
-            self._queue(_Result(station_id, job, outcome.value), self._handler)
+            call = partial(self._handle, self._calls, self._handler, job, outcome.value)
+            self._calls.start([job.station_id], call)
 
     async def cancel(self) -> None:
-        """Stop handlers at once, and give what is on its way to the broker a little time to get there."""
-        self._lanes.clear()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
+        """Stop handlers at once, and give what is in flight to the broker a little time to be confirmed."""
+        calls, self._calls = self._calls, OneAtATime(self._on_error)
+        await calls.cancel()
         await self._sender.cancel()
 
-    # -- handlers ----------------------------------------------------------------------------------------------------
-
-    def _queue(self, result: _Result, handler: StationResultHandler) -> None:
-        lane = self._lanes.get(result.station_id)
-        if lane is not None:
-            lane.append(result)
-            return
-        lane = self._lanes[result.station_id] = deque([result])
-        task = asyncio.get_running_loop().create_task(self._work_off(lane, handler))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _work_off(self, lane: deque[_Result], handler: StationResultHandler) -> None:
-        try:
-            while lane:
-                result = lane[0]
-                async with self._places:
-                    answer = await handler(result.station_id, result.job.module_input or {}, result.value)
-                if self._lanes.get(result.station_id) is not lane:
-                    return  # the partitions have been taken away, and the handler did not listen
-                self._take_answer(result, answer)
-                lane.popleft()
-            del self._lanes[result.station_id]
-        except Exception as error:  # noqa: BLE001 - a bug of ours: nothing of it is acknowledged
-            self._on_error(error)
-
-    def _take_answer(self, result: _Result, answer: Prepared) -> None:
-        station_id, job = result.station_id, result.job
+    async def _handle(self, calls: OneAtATime, handler: StationResultHandler, job: SingleStation, result: str) -> None:
+        async with self._places:
+            answer = await handler(job.station_id, job.module_input or {}, result)
+        if calls is not self._calls:
+            return  # the partitions have been taken away, and the handler did not listen
         if answer.error is not None:
-            letter = self._letter(
-                Reason.HANDLER_FAILED, answer.error, station_id, job, self._payload(station_id, result.value)
-            )
-            self._sender.add([letter], job.stored)
+            self._refuse(Reason.HANDLER_FAILED, answer.error, job, self._payload(job, result), job.station_id.encode())
         elif answer.value is None:
             job.stored()
         else:
-            self._publish(station_id, job, answer.value.encode(), self._config.max_message_bytes)
+            self._publish(job, answer.value.encode(), self._largest_payload)
 
-    # -- messages ----------------------------------------------------------------------------------------------------
+    def _payload(self, job: SingleStation, result: str) -> bytes:
+        head = orjson.dumps({"station_id": job.station_id, "module": self._module})
+        return b'%b,"result":%b}' % (head[:-1], result.encode())
 
-    def _payload(self, station_id: str, value: str) -> bytes:
-        head = orjson.dumps({"station_id": station_id, "module": self._config.module})
-        return b'%b,"result":%b}' % (head[:-1], value.encode())
-
-    def _publish(self, station_id: str, job: SingleStation, payload: bytes, limit: int) -> None:
-        key = station_id.encode()
-        if len(key) + len(payload) <= limit:
-            headers = trace_headers(station_trace(job.group.trace, station_id))
-            message = OutMessage(self._config.output_topic, payload, key=key, headers=headers)
-        else:
+    def _publish(self, job: SingleStation, payload: bytes, limit: int) -> None:
+        key = job.station_id.encode()
+        size = len(key) + len(payload)
+        if size > limit:
             error = (
-                f"the output of station {station_id} has {len(key) + len(payload)} bytes with its key, more than the "
-                f"{limit} that one may have (AGG_MAX_MESSAGE_BYTES, max.message.bytes of {self._config.output_topic})"
+                f"the output of station {job.station_id} has {size} bytes with its key, more than the {limit} that one "
+                f"may have (AGG_MAX_MESSAGE_BYTES, max.message.bytes of {self._output_topic})"
             )
-            message = self._letter(Reason.TOO_LARGE, error, station_id, job, payload)
-        self._sender.add([message], job.stored)
+            self._refuse(Reason.TOO_LARGE, error, job, payload, key)
+            return
+        headers = trace_headers(station_trace(job.group.trace, job.station_id))
+        self._sender.add([OutMessage(self._output_topic, payload, key=key, headers=headers)], job.stored)
 
-    def _failure(self, station_id: str, job: SingleStation, outcome: Outcome) -> OutMessage:
-        return self._dead_letters.letter(
-            Reason.STATION_FAILED,
-            outcome.traceback or outcome.value or "",
-            value=orjson.dumps({job.group.source.topic: job.records}),
-            key=job.group.key,
-            failed_at=job.group.opened_at,
-            source=job.group.source,
-            station_id=station_id,
-            trace=station_trace(job.group.trace, station_id),
-        )
-
-    def _letter(self, reason: Reason, error: str, station_id: str, job: SingleStation, payload: bytes) -> OutMessage:
-        """A letter with a payload that was not published."""
-        return self._dead_letters.letter(
-            reason,
-            error,
-            value=payload,
-            key=station_id.encode(),
-            failed_at=job.group.opened_at,
-            source=job.group.source,
-            station_id=station_id,
-            trace=station_trace(job.group.trace, station_id),
-        )
+    def _refuse(self, reason: Reason, error: str, job: SingleStation, value: bytes, key: bytes | None) -> None:
+        """Send a dead letter in place of an output."""
+        letter = self._dead_letters.of_station(reason, error, job.group, job.station_id, value=value, key=key)
+        self._sender.add([letter], job.stored)

@@ -6,7 +6,7 @@ import math
 from functools import partial
 
 from app.messages.message import Delivery, InMessage
-from app.pipeline.aggregation.deferred_acks import STORE_BYTES, STORE_SECONDS, Unstored
+from app.pipeline.aggregation.aggregator import STORE_BYTES, STORE_SECONDS, DeferredAcks
 
 
 def chunk(partition: int, *offsets: int, size: int = 10, acknowledged: list[int] | None = None) -> list[Delivery]:
@@ -18,47 +18,47 @@ def chunk(partition: int, *offsets: int, size: int = 10, acknowledged: list[int]
 
 
 def test_what_has_waited_long_enough_is_due_and_what_came_later_is_not() -> None:
-    unstored = Unstored()
-    unstored.add(chunk(0, 4, 5), 100.0)
-    unstored.add(chunk(1, 9), 100.5)
-    assert unstored.due(100.0 + STORE_SECONDS / 2) == {}
-    assert unstored.due(100.0 + STORE_SECONDS) == {0: 5}
-    assert unstored.due(100.5 + STORE_SECONDS) == {0: 5, 1: 9}
-    assert unstored.due(math.inf) == {0: 5, 1: 9}
+    deferred = DeferredAcks()
+    deferred.add(chunk(0, 4, 5), 100.0)
+    deferred.add(chunk(1, 9), 100.5)
+    assert deferred.due(100.0 + STORE_SECONDS / 2) == {}
+    assert deferred.due(100.0 + STORE_SECONDS) == {0: 5}
+    assert deferred.due(100.5 + STORE_SECONDS) == {0: 5, 1: 9}
+    assert deferred.due(math.inf) == {0: 5, 1: 9}
 
 
 def test_a_clock_that_was_put_back_makes_it_due() -> None:
-    unstored = Unstored()
-    unstored.add(chunk(0, 4), 100.0)
-    assert unstored.due(50.0) == {0: 4}
+    deferred = DeferredAcks()
+    deferred.add(chunk(0, 4), 100.0)
+    assert deferred.due(50.0) == {0: 4}
 
 
 def test_of_too_many_bytes_the_oldest_are_due() -> None:
-    unstored = Unstored()
+    deferred = DeferredAcks()
     for offset in range(4):
-        unstored.add(chunk(0, offset, size=STORE_BYTES // 2), 100.0)
-    assert unstored.due(100.0) == {0: 1}
+        deferred.add(chunk(0, offset, size=STORE_BYTES // 2), 100.0)
+    assert deferred.due(100.0) == {0: 1}
 
 
 def test_chunks_are_acknowledged_from_the_front_as_far_as_nothing_of_them_is_left() -> None:
     acknowledged: list[int] = []
-    unstored = Unstored()
-    unstored.add(chunk(0, 4, 5, acknowledged=acknowledged), 100.0)
-    unstored.add(chunk(1, 9, acknowledged=acknowledged), 100.0)
-    assert unstored.count_stored({0: 5, 1: math.inf}) == 0
-    assert unstored.count_stored({0: 6, 1: 9}) == 1
-    unstored.stored(1)
+    deferred = DeferredAcks()
+    deferred.add(chunk(0, 4, 5, acknowledged=acknowledged), 100.0)
+    deferred.add(chunk(1, 9, acknowledged=acknowledged), 100.0)
+    assert deferred.count_stored({0: 5, 1: math.inf}) == 0
+    assert deferred.count_stored({0: 6, 1: 9}) == 1
+    deferred.stored(1)
     assert acknowledged == [4, 5]
-    assert unstored.count_stored({0: math.inf, 1: math.inf}) == 1
-    unstored.stored(1)
+    assert deferred.count_stored({0: math.inf, 1: math.inf}) == 1
+    deferred.stored(1)
     assert acknowledged == [4, 5, 9]
 
 
 def test_what_was_dropped_while_it_was_stored_is_not_acknowledged() -> None:
     acknowledged: list[int] = []
-    unstored = Unstored()
-    unstored.add(chunk(0, 4, acknowledged=acknowledged), 100.0)
-    unstored.drop()
-    unstored.stored(1)
+    deferred = DeferredAcks()
+    deferred.add(chunk(0, 4, acknowledged=acknowledged), 100.0)
+    deferred.drop()
+    deferred.stored(1)
     assert acknowledged == []
-    assert unstored.due(math.inf) == {}
+    assert deferred.due(math.inf) == {}
