@@ -21,6 +21,7 @@ from app.devbroker import DevBroker
 from app.devbroker.config import free_port, port_is_free
 from app.kafka.topics import ensure_topics
 from app.settings import Settings, load_settings
+from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import clean_environment
 
 pytestmark = pytest.mark.kafka
@@ -62,13 +63,8 @@ def on_cluster(broker: DevBroker, work: Callable[[AIOKafkaAdminClient], Awaitabl
 
 def create(broker: DevBroker, name: str, partitions: int = 1, **config: str) -> None:
     new = NewTopic(name, partitions, 1, topic_configs={key.replace("_", "."): value for key, value in config.items()})
-
-    async def until_listed(admin: AIOKafkaAdminClient) -> None:
-        await admin.create_topics([new])
-        while name not in await admin.list_topics():
-            await asyncio.sleep(0.05)
-
-    on_cluster(broker, until_listed)
+    on_cluster(broker, lambda admin: admin.create_topics([new]))
+    wait_for(lambda: name in topics_of(broker), f"topic {name} is listed")
 
 
 def topics_of(broker: DevBroker) -> list[str]:
