@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, load_settings
-from app.settings.environment import SettingsError
+from app.settings import Settings, SettingsError, load_settings
 
 LOGIN = {
     "AGG_SECURITY_PROTOCOL": "SASL_SSL",

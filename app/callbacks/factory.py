@@ -13,7 +13,7 @@ from app.callbacks.executors.processes import ProcessExecutor, available_cores
 from app.callbacks.loading import FunctionError
 from app.callbacks.runner import CallbackRunner
 from app.callbacks.user_functions import UserFunctions, importable_path
-from app.observability.callback_log import CallbackLog
+from app.observability.batch_log import CallbackLog
 from app.settings import Settings
 from app.settings.enums import Executor
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tables.model.enums import Code
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "EMPTY",
@@ -44,7 +44,7 @@ class OutcomeError(Exception):
         self.outcome = outcome
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one call.
 

@@ -92,7 +92,7 @@ class CallbackRunner:
             places_free=self._leader.wake,
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
-        self.begun: Work | None = None  # whose callback took its first step last: for app/worker/blocking.py
+        self.begun: Work | None = None  # whose callback took its first step last: for app/worker/loop_watchdog.py
 
     @property
     def pending(self) -> int:

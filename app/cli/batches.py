@@ -20,7 +20,7 @@ from yarl import URL
 from app.cli.base import FAILED, CommandError, PlainCommand, command, shown_time, table_lines, terminal_width
 from app.observability.log_lines import printable
 from app.settings import Settings
-from app.web.address import http_url
+from app.web.access import http_url
 from tables.model.enums import Action
 
 if TYPE_CHECKING:

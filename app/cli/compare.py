@@ -16,7 +16,7 @@ from app.cli.base import FAILED, CommandError, PlainCommand, command, moment_opt
 from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
-from app.kafka.reading import read_spans, spans_of
+from app.kafka.reading import ranges_of, read_ranges
 from app.kafka.topics import partition_counts
 from app.observability.log_lines import printable
 from app.settings import Settings
@@ -103,7 +103,7 @@ async def _read(
     reader = ResultReader(settings.timezone, request.time_field)
     tps = [TopicPartition(topic, number) for number in range(partitions)]
     since = None if request.since is None else request.since - SLACK
-    async for message in read_spans(consumer, await spans_of(consumer, tps, since=since)):
+    async for message in read_ranges(consumer, await ranges_of(consumer, tps, since=since)):
         reader.take(message)
     return reader
 

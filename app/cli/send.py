@@ -17,11 +17,10 @@ from aiokafka.errors import KafkaError
 from faust.cli.base import argument, option
 
 from app.cli.base import FAILED, CommandError, ParsedOption, PlainCommand, command, complain, counted, exit_code_of
-from app.inputs.context_message import parse_context
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
-from app.inputs.source_message import parse_message
+from app.inputs.source_message import parse_context, parse_message
 from app.kafka.client import administering, client_options
-from app.kafka.topics import INTERNAL_MESSAGE_BYTES, LARGEST, TopicSpec, create_topic, message_bytes
+from app.kafka.topics import create_and_wait, message_bytes, source_spec
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -228,6 +227,4 @@ async def create_source_topic(admin: AIOKafkaAdminClient, settings: Settings, na
     Raises:
         TopicError: it can't be created.
     """
-    largest = {LARGEST: str(INTERNAL_MESSAGE_BYTES)}
-    spec = TopicSpec(name, settings.partitions, settings.replication_factor, largest, exact=False)
-    await create_topic(admin, spec, patience=CREATE_SECONDS)
+    await create_and_wait(admin, [source_spec(settings, name)], patience=CREATE_SECONDS)

@@ -32,9 +32,9 @@ from app.devbroker.config import free_port, port_is_free
 from app.devbroker.install import cache_folder
 from app.devbroker.supervise import STOP, Supervised
 from app.kafka.topics import BrokerError, TopicError
-from app.settings import PREFIX, Settings, SettingsError, load_settings
-from app.settings.environment import find_keys
-from app.web.address import http_url
+from app.settings import Settings, SettingsError, load_settings
+from app.settings.loading import find_keys
+from app.web.access import http_url
 
 CALLBACK: Final = "app.demo.model:callback"
 USUAL_PORT: Final = 6066
@@ -199,7 +199,7 @@ def _environment(stack: ExitStack, console: Console) -> tuple[dict[str, str], De
         DevBrokerError: the embedded Kafka does not start.
     """
     load_settings()  # a mistake is said before Kafka is started
-    given = {key.upper() for key in find_keys(PREFIX, os.environ, Path(".env"))[0]}
+    given = {key.upper() for key in find_keys(os.environ, Path(".env"))[0]}
     environ = dict(os.environ)
     broker = None
     if "AGG_BROKER" not in given:

@@ -1,1 +1,1 @@
-"""From the bytes of a source message to what a callback gets. Pure: no Kafka, no Faust, no clock."""
+"""From the bytes of a source message to the input of a callback. Pure: no Kafka, no Faust, no clock."""

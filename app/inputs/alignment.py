@@ -1,4 +1,4 @@
-"""What the callback gets: one station's records -> columns aligned in time (CONTRACT 3)."""
+"""The callback's input: one station's records -> columns aligned in time (CONTRACT 3)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, gap_alone
-from app.inputs.grouping import STATION_ID_KEYS, Record, id_key
-from app.inputs.guns import POWER, AlignmentError, describe, gun_columns, one_gun_row
+from app.inputs.grouping import STATION_ID_KEYS, id_key
+from app.inputs.guns import POWER, AlignmentError, gun_columns, misfit, one_gun_row
 from app.inputs.timestamps import EARLIEST, TIME_KEYS, Moment, format_time, record_moment
 from app.settings.enums import Fill
+from tables.context import Record
 
 __all__ = ["MAX_POINTS", "Alignment", "AlignmentError", "Columns", "align"]
 
@@ -20,14 +21,14 @@ Columns = dict[str, list[Any]]
 """Name -> T values (`sendTime` and scalars), G values (`gunNo`, `hostCode`) or T rows of G values (gun lists)."""
 
 MAX_POINTS = 100_000
-"""The most points that a window without a size may come to: one wrong time among the records must not fill memory."""
+"""The most points of a window without a size: one wrong time among the records must not fill memory."""
 
 _NO_SCALARS = frozenset({*STATION_ID_KEYS, *TIME_KEYS, "gunPower"})
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """How the records of a station become columns.
+    """Rules by which the records of a station become columns.
 
     Raises:
         ValueError: A step or size below 1, or a size without a step.
@@ -36,11 +37,11 @@ class Alignment:
     timezone: ZoneInfo
     """The zone of times that name none, and of the column `sendTime`."""
     fill: Fill = Fill.ZERO
-    """What stands where no record gave a value."""
+    """The rule for the gaps, where no record gave a value."""
     window_step: int | None = None
-    """Seconds between the points that are inserted where no record is; None: nothing is inserted."""
+    """Seconds between the points of the window, inserted where no record is; None: nothing is inserted."""
     window_size: int | None = None
-    """Points back from the latest one that are inserted; None: back to the earliest one."""
+    """Points of the window, counted back from the latest one; None: back to the earliest one."""
 
     def __post_init__(self) -> None:
         if self.window_step is not None and self.window_step < 1:
@@ -56,21 +57,21 @@ class Alignment:
 def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
     """Turn one station's records into aligned columns.
 
-    Points: records of one second of the clock on the wall are one point. Missing points are inserted as `alignment`
-    asks; none that a record gave is ever left out. When no record has a usable time, each record is a row of its own,
-    in the order given, with `sendTime` None and nothing inserted.
+    Points: records of the same second of local time are one point. Missing points are inserted as `alignment` asks; a
+    point that a record gave is never left out. When no record has a usable time, each record is a row of its own, in
+    the order given, with `sendTime` None, and nothing is inserted.
 
     Columns, in this order:
 
     - `sendTime`: T texts `YYYY-MM-DD HH:MM:SS`, ascending, no repeats.
-    - `gunNo`, `hostCode`: G texts, only when a record has a `gunPower`. See `app.guns.gun_columns`.
+    - `gunNo`, `hostCode`: G texts, only when a record has a `gunPower`. See `app.inputs.guns.gun_columns`.
     - every list of `gunPower` besides gunNo: T rows of G values, numbers where its name begins with `outputPower`.
-    - every other field of the records besides `stationId`, `station_id`, another key that holds the station id, and
-      the keys of time: T values as they came, text, booleans and nested values too; of one point the last known value
+    - every other field of the records, except `stationId`, `station_id`, another key that holds the station id, and
+      the keys of time: T values as they came, also text, booleans and nested values. The last known value of a point
       wins. `hostCode` is such a field when no record has a `gunPower`.
 
-    null is the same as a field that is not there. Gaps are filled as `app.fill.fill_series` says. What is returned may
-    share nested values of fields with the records, nothing else.
+    null is the same as a field that is not there. Gaps are filled as `app.inputs.gap_filling.fill_series` says. The
+    columns may share nested values of fields with the records, nothing else.
 
     Args:
         records: The station's records, in the order they came in.
@@ -78,9 +79,9 @@ def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[
         id_keys: The keys that may hold a record's station id on their topic.
 
     Raises:
-        AlignmentError: See `app.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a number;
-            a field has the name of a gun column; some records have a usable time and others not (app.realtime rejects
-            those); the window comes to more than `MAX_POINTS`.
+        AlignmentError: See `app.inputs.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a
+            number; a field has the name of a gun column; some records have a usable time and others not, which
+            `app.inputs.grouping.divide` rejects; the window comes to more than `MAX_POINTS`.
     """
     no_scalars = _NO_SCALARS
     if id_keys is not STATION_ID_KEYS:
@@ -93,7 +94,7 @@ def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[
 
 
 def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns | None:
-    """Align a single faultless record as `_align_many` would, many times faster; None when it needs the long way."""
+    """Align a single record as `_align_many` does, many times faster; None when it is not faultless."""
     moment = record_moment(record, alignment.timezone)
     columns: Columns = {"sendTime": [None if moment is None else moment.text]}
     gun_power = record.get("gunPower")
@@ -176,18 +177,11 @@ def _window(timed: list[Moment], step: int, alignment: Alignment) -> list[str]:
 def _scalar_column(name: str, records: Sequence[Record], timeline: Timeline) -> list[Any]:
     given = [record.get(name) for record in records]
     if name.startswith(POWER):
-        _check_power(name, given, timeline)
+        for row, value in zip(timeline.rows, given, strict=True):
+            if value is not None and type(value) not in NUMBERS:
+                raise misfit(timeline.place(row), name, "is", value, "a number")
     values: list[Any] = [None] * len(timeline.points)
     for row, value in zip(timeline.rows, given, strict=True):
         if value is not None:
             values[row] = value
     return fill_series(values, timeline)
-
-
-def _check_power(name: str, given: list[Any], timeline: Timeline) -> None:
-    if NUMBERS.issuperset(map(type, given)):
-        return
-    for value, row in zip(given, timeline.rows, strict=True):
-        if value is not None and type(value) not in NUMBERS:
-            message = f"{name} {timeline.place(row)} is {describe(value)}, not a number"
-            raise AlignmentError(message)

@@ -14,7 +14,7 @@ from app.settings.enums import Fill
 __all__ = ["NUMBERS", "Timeline", "fill_series", "gap_alone"]
 
 NUMBERS = frozenset({int, float})
-"""The types of JSON numbers. bool is none of them, so types are compared, not asked with isinstance."""
+"""The types of JSON numbers. A bool is an int to isinstance, so types are compared."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Timeline:
     rows: Sequence[int]
     """For each record the row of its point."""
     fill: Fill
-    """What stands where no record gave a value."""
+    """The rule for the gaps, where no record gave a value."""
 
     @cached_property
     def positions(self) -> list[float]:
         """T places on an axis of seconds, strictly ascending; points without a time are equally far apart.
 
-        The axis is that of the clock on the wall, whose texts ascend even where the clock is set back.
+        The axis is local time as the texts have it: they ascend even where the clock is set back.
         """
         return [
             float(row) if point is None else datetime.fromisoformat(point).replace(tzinfo=UTC).timestamp()
@@ -40,13 +40,13 @@ class Timeline:
         ]
 
     def place(self, row: int) -> str:
-        """Say where a row stands, for an error."""
+        """Name the place of a row, for an error."""
         point = self.points[row]
         return f"in record {row + 1}, which has no time," if point is None else f"at {point}"
 
 
 def gap_alone(fill: Fill) -> float | None:
-    """Return what a gap becomes in a column that has no value at all."""
+    """Return the value of a gap in a column that has no value at all."""
     return 0.0 if fill is Fill.ZERO else None
 
 

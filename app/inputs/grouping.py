@@ -1,63 +1,62 @@
-"""The records of a message: found in its JSON, and divided by station."""
+"""The records of a message: read from its JSON, and divided by station."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from types import NoneType
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from app.inputs.timestamps import TIME_KEYS, record_moment
-from tables.context import EVERYONE
-from tables.model.fast_dataclass import dataclass
+from tables.context import EVERYONE, Record
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "CONTEXT_ID_KEYS",
     "STATION_ID_KEYS",
     "BadMessage",
-    "Record",
     "Reject",
     "SourceBatch",
     "divide",
     "find_records",
     "id_key",
-    "load_json",
 ]
-
-Record = dict[str, Any]
-"""One JSON object."""
 
 STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")
-"""The same on pass-through and context topics."""
+"""The keys that may hold it on pass-through and context topics."""
 
-_HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, which is none of its neighbours any more
+_HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, and so loses its last digits
 _DEEPEST = 246  # levels of lists and objects
 _NAMES_SHOWN = 10
 _VALUE_SHOWN = 100
+_KINDS = {NoneType: "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
 
 
 class BadMessage(ValueError):  # noqa: N818 - the contract's word
     """A source message that is not JSON, or is none of the four forms; the text says what was wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Reject:
-    """A record that cannot be used, for the dead-letter topic."""
+    """A record that cannot be used, and becomes a dead letter."""
 
     record: bytes
     """The record as JSON."""
     error: str
     station_id: str | None = None
-    """Where it is known: a record that only lacks a time."""
+    """Known where the record only lacks a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class SourceBatch:
-    """What a message holds. Every one of its records is in `stations` or in `rejects`, exactly once."""
+    """The records of a message, each exactly once, in `stations` or in `rejects`."""
 
     timestamp: int | None
     """Unix seconds of the latest usable time in the message, rounded down; None when there is none."""
@@ -67,30 +66,8 @@ class SourceBatch:
     """First the records that have no station id, then those without a time beside others that have one."""
 
 
-def load_json(value: bytes | None) -> Any:
-    """Return the JSON value of a message; raises BadMessage."""
-    if value is None:
-        message = "not JSON: the message has no value"
-        raise BadMessage(message)
-    try:
-        loaded = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        message = f"not JSON: {error}"
-        raise BadMessage(message) from error
-    if value.count(b"[") + value.count(b"{") <= _DEEPEST:
-        return loaded  # as of most messages
-    try:
-        # orjson reads 1,024 levels but writes 254. What could not be written again, inside an envelope of up to
-        # eight levels, would get as far as the splitter and stop it there. Costs a fifth of reading.
-        orjson.dumps([[[[[[[[loaded]]]]]]]])
-    except orjson.JSONEncodeError as error:
-        message = f"nested too deeply: more than {_DEEPEST} levels of lists and objects ({error})"
-        raise BadMessage(message) from error
-    return loaded
-
-
 def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[str]) -> list[Any]:
-    """Return the elements of the message's list, which may be anything; raises BadMessage."""
+    """Return the elements of a message's list, which may be anything; raises BadMessage."""
     if isinstance(loaded, list):
         return loaded
     if not isinstance(loaded, dict):
@@ -103,7 +80,7 @@ def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[st
                 return records
             message = f"none of the four forms: the envelope key {key!r} holds {_kind(records)}, not a list of records"
             raise BadMessage(message)
-    # An object that looks like a record is one. Whether its station id is usable is asked where all records are.
+    # An object that looks like a record is one. `divide` finds out whether its station id is usable.
     if any(key in loaded for key in (*id_keys, *TIME_KEYS, "gunPower")):
         return [loaded]
     message = (
@@ -114,24 +91,27 @@ def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[st
 
 
 def divide(
-    records: list[Any],
+    value: bytes | None,
+    find: Callable[[Any], list[Any]],
     timezone: ZoneInfo,
     id_keys: Sequence[str],
     *,
-    exact: Callable[[], list[Any]],
     for_everyone: bool = False,
 ) -> SourceBatch:
-    """Divide records by station.
+    """Divide the records of a message by station.
 
     Args:
-        records: The elements of a message's list.
+        value: The message.
+        find: Returns the elements of the message's list, given its JSON value.
         timezone: The zone of times that name none.
         id_keys: The keys that may hold a record's station id.
-        exact: The same elements read by `json`, which keeps integers of any size; asked for when a station id may be
-            one. It may raise ValueError or RecursionError.
         for_everyone: A record that has none of these keys belongs to `EVERYONE`; else it is rejected.
+
+    Raises:
+        BadMessage: Not JSON, nested too deeply, or raised by `find`.
     """
-    unnamed = _Unnamed(id_keys, exact, for_everyone=for_everyone)
+    records = find(_load(value))
+    unnamed = _Unnamed(value, find, id_keys, for_everyone)
     stations: dict[str, list[Record]] = {}
     untimed: dict[str, int] = {}
     rejects: list[Reject] = []
@@ -155,9 +135,32 @@ def divide(
             latest = moment.seconds
     for station, count in untimed.items():
         if count < len(stations[station]):
-            stations[station], without = _part_by_time(stations[station], timezone)
-            rejects.extend(Reject(orjson.dumps(one), _why_no_time(one, station), station) for one in without)
+            without = [record for record in stations[station] if record_moment(record, timezone) is None]
+            stations[station] = [record for record in stations[station] if record_moment(record, timezone) is not None]
+            rejects.extend(Reject(orjson.dumps(record), _why_no_time(record, station), station) for record in without)
     return SourceBatch(math.floor(latest) if latest > -math.inf else None, stations, tuple(rejects))
+
+
+def _load(value: bytes | None) -> Any:
+    """Return the JSON value of a message; raises BadMessage."""
+    if value is None:
+        message = "not JSON: the message has no value"
+        raise BadMessage(message)
+    try:
+        loaded = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        message = f"not JSON: {error}"
+        raise BadMessage(message) from error
+    if value.count(b"[") + value.count(b"{") <= _DEEPEST:
+        return loaded  # as of most messages
+    try:
+        # orjson reads 1,024 levels but writes 254. What could not be written again, inside an envelope of up to
+        # eight levels, would get as far as the splitter and stop it there. Costs a fifth of reading.
+        orjson.dumps([[[[[[[[loaded]]]]]]]])
+    except orjson.JSONEncodeError as error:
+        message = f"nested too deeply: more than {_DEEPEST} levels of lists and objects ({error})"
+        raise BadMessage(message) from error
+    return loaded
 
 
 def id_key(record: Record, id_keys: Sequence[str]) -> str | None:
@@ -186,45 +189,37 @@ def _is_huge(value: Any) -> bool:
     return type(value) is float and abs(value) >= _HUGE
 
 
+@fast_dataclass(frozen=True)
 class _Unnamed:
-    """Whose the records are that have no station id at first sight: see `divide`."""
+    """The records of a message that have no station id at first sight; the fields are the arguments of `divide`."""
 
-    def __init__(self, id_keys: Sequence[str], exact: Callable[[], list[Any]], *, for_everyone: bool) -> None:
-        self._id_keys = id_keys
-        self._read = exact
-        self._for_everyone = for_everyone
-        self._exact: list[Any] | None = None
+    value: bytes | None
+    find: Callable[[Any], list[Any]]
+    id_keys: Sequence[str]
+    for_everyone: bool
 
     def station_of(self, index: int, record: Any) -> str | None:
+        """Return the station id of a record, None where it has none."""
         if type(record) is not dict:
             return None
-        if self._for_everyone and not any(key in record for key in self._id_keys):
+        if self.for_everyone and not any(key in record for key in self.id_keys):
             return EVERYONE
-        if not any(_is_huge(record.get(key)) for key in self._id_keys):
+        if not any(_is_huge(record.get(key)) for key in self.id_keys) or not self._exact:
             return None
-        if self._exact is None:
-            try:
-                self._exact = self._read()
-            except (ValueError, RecursionError):
-                self._exact = []
-        return self._exact_id(record, self._exact[index]) if self._exact else None
-
-    def _exact_id(self, record: Record, exact: Record) -> str | None:
-        """Return the station id with all its digits, and put it into the record as text."""
-        key = id_key(exact, self._id_keys)
+        exact = self._exact[index]
+        key = id_key(exact, self.id_keys)
         if key is None:
             return None
-        station = str(exact[key])
-        record[key] = station
-        return station
+        record[key] = station_id = str(exact[key])  # as text, which keeps all its digits
+        return station_id
 
-
-def _part_by_time(records: list[Record], timezone: ZoneInfo) -> tuple[list[Record], list[Record]]:
-    timed: list[Record] = []
-    untimed: list[Record] = []
-    for record in records:
-        (untimed if record_moment(record, timezone) is None else timed).append(record)
-    return timed, untimed
+    @cached_property
+    def _exact(self) -> list[Any]:
+        """The records as `json` reads them, which keeps all digits of an integer; none where it cannot read them."""
+        try:
+            return self.find(json.loads(self.value or b""))
+        except (ValueError, RecursionError):
+            return []
 
 
 def _why_no_station(record: Any, id_keys: Sequence[str]) -> str:
@@ -258,12 +253,4 @@ def _names(names: Iterable[str]) -> str:
 
 def _kind(value: Any) -> str:
     """Name the JSON type of a value, with its article."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, str):
-        return "a text"
-    if isinstance(value, list):
-        return "a list"
-    return "an object" if isinstance(value, dict) else "a number"
+    return _KINDS.get(type(value), "a number")

@@ -8,14 +8,14 @@ from typing import Any
 
 from app.inputs.gap_filling import NUMBERS, Timeline, fill_series
 from app.settings.enums import Fill
+from tables.context import Record
 
-__all__ = ["POWER", "RESERVED", "AlignmentError", "describe", "gun_columns", "one_gun_row"]
+__all__ = ["POWER", "AlignmentError", "gun_columns", "misfit", "one_gun_row"]
 
 POWER = "outputPower"
-"""A field whose name begins so holds numbers; `gunPowerMode`, or a list `gunType` of the guns, may well be text."""
-RESERVED = frozenset({"sendTime", "gunNo", "hostCode"})
-"""Columns that the framework makes; no list of `gunPower` besides gunNo may have such a name."""
+"""A field whose name begins with this holds numbers. Others, such as `gunPowerMode` or `gunType`, may be text."""
 
+_RESERVED = frozenset({"sendTime", "gunNo", "hostCode"})  # no list of `gunPower` besides gunNo may be named like these
 _CODES = frozenset({str, int})
 _NUMBERS_AND_GAPS = NUMBERS | {type(None)}
 _SHOWN = 60
@@ -25,15 +25,19 @@ class AlignmentError(ValueError):
     """A station's records cannot be aligned; the text names the field, the time and what was found."""
 
 
-def describe(value: Any) -> str:
-    """Name a value that was found where another kind was wanted, for an error."""
+def misfit(place: str, name: str, verb: str, value: Any, wanted: str) -> AlignmentError:
+    """Return the error that a field is, or holds, a value of another kind than the one wanted."""
+    return AlignmentError(f"{name} {place} {verb} {_describe(value)}, not {wanted}")
+
+
+def _describe(value: Any) -> str:
     if isinstance(value, list | dict):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     text = "null" if value is None else repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def one_gun_row(record: dict[str, Any], gun_power: Any) -> dict[str, list[Any]] | None:
+def one_gun_row(record: Record, gun_power: Any) -> dict[str, list[Any]] | None:
     """Make the columns of a single record the quick way.
 
     Returns:
@@ -51,7 +55,7 @@ def one_gun_row(record: dict[str, Any], gun_power: Any) -> dict[str, list[Any]] 
         return None
     columns: dict[str, list[Any]] = {"gunNo": gun_nos.copy(), "hostCode": [host] * count}
     for name, cells in gun_power.items():
-        if name in RESERVED:
+        if name in _RESERVED:
             if name == "gunNo":
                 continue
             return None
@@ -61,7 +65,7 @@ def one_gun_row(record: dict[str, Any], gun_power: Any) -> dict[str, list[Any]] 
     return columns
 
 
-def gun_columns(records: Sequence[dict[str, Any]], timeline: Timeline) -> dict[str, list[Any]]:
+def gun_columns(records: Sequence[Record], timeline: Timeline) -> dict[str, list[Any]]:
     """Align the guns of a station.
 
     A gun is known by (hostCode, gunNo), both as text; hostCode is None where a record has none. Cells of one point and
@@ -79,106 +83,95 @@ def gun_columns(records: Sequence[dict[str, Any]], timeline: Timeline) -> dict[s
         AlignmentError: `gunPower` is no object, gunNo no list of texts or integers, a gun list ragged, one whose name
             begins with `outputPower` holding something else than numbers and nulls, hostCode neither text nor integer.
     """
-    table = _GunTable()
+    table = _GunTable(timeline)
     for record, row in zip(records, timeline.rows, strict=True):
         if record.get("gunPower") is not None:
-            table.read(record, row, timeline)
-    if not table.found:
+            table.read(record, row)
+    if not table.layouts:
         return {}
     columns: dict[str, list[Any]] = {
         "gunNo": [gun_no for _, gun_no in table.guns],
         "hostCode": [host for host, _ in table.guns],
     }
     for name in table.cells:
-        columns[name] = table.matrix(name, timeline)
+        columns[name] = table.matrix(name)
     return columns
-
-
-Slots = list[int]
-"""The columns of a record's guns in the order of its lists."""
 
 
 @dataclass(slots=True)
 class _GunTable:
-    found: bool = False
-    """Some record has a `gunPower`."""
+    timeline: Timeline
     guns: dict[tuple[str | None, str], int] = field(default_factory=dict)
     """(hostCode, gunNo) -> column."""
-    cells: dict[str, list[tuple[int, Slots, list[Any]]]] = field(default_factory=dict)
-    """Gun list's name -> (row, slots, values) of each record that has it."""
-    layouts: dict[tuple[Any, ...], Slots] = field(default_factory=dict)
-    """Host and gun numbers as they came -> slots: a station's records mostly repeat the same guns."""
+    layouts: dict[tuple[Any, ...], list[int]] = field(default_factory=dict)
+    """(hostCode, *gunNo) as a record has them -> the columns of its guns, in the order of its lists."""
+    cells: dict[str, list[tuple[int, list[int], list[Any]]]] = field(default_factory=dict)
+    """Gun list -> of each record that has it: row, columns of its guns, values."""
 
-    def read(self, record: dict[str, Any], row: int, timeline: Timeline) -> None:
-        """Take in one record's guns; raises AlignmentError."""
+    def read(self, record: Record, row: int) -> None:
+        """Take in the `gunPower` of a record; raises AlignmentError."""
         gun_power = record["gunPower"]
-        self.found = True
         if type(gun_power) is not dict:
-            message = f"gunPower {timeline.place(row)} is {describe(gun_power)}, not an object"
-            raise AlignmentError(message)
-        slots = self._slots(record.get("hostCode"), gun_power.get("gunNo"), timeline, row)
+            raise misfit(self.timeline.place(row), "gunPower", "is", gun_power, "an object")
+        columns = self._columns(record.get("hostCode"), gun_power.get("gunNo"), row)
         for name, values in gun_power.items():
             if name == "gunNo":
                 continue
-            if name in RESERVED:
-                message = f"gunPower.{name} {timeline.place(row)}: a gun list cannot have the name of the column {name}"
+            if name in _RESERVED:
+                place = self.timeline.place(row)
+                message = f"gunPower.{name} {place}: a gun list cannot have the name of the column {name}"
                 raise AlignmentError(message)
             entries = self.cells.setdefault(name, [])
             if values is not None:
-                _check_cells(name, values, len(slots), timeline, row)
-                entries.append((row, slots, values))
+                self._check(name, values, len(columns), row)
+                entries.append((row, columns, values))
 
-    def _slots(self, host: Any, gun_nos: Any, timeline: Timeline, row: int) -> Slots:
+    def _columns(self, host: Any, gun_nos: Any, row: int) -> list[int]:
         if gun_nos is None:
             gun_nos = []
         if type(gun_nos) is not list:
-            message = f"gunPower.gunNo {timeline.place(row)} is {describe(gun_nos)}, not a list"
-            raise AlignmentError(message)
+            raise misfit(self.timeline.place(row), "gunPower.gunNo", "is", gun_nos, "a list")
         if not _CODES.issuperset(map(type, gun_nos)):
             wrong = next(gun_no for gun_no in gun_nos if type(gun_no) not in _CODES)
-            message = f"gunPower.gunNo {timeline.place(row)} holds {describe(wrong)}, not text or an integer"
-            raise AlignmentError(message)
+            raise misfit(self.timeline.place(row), "gunPower.gunNo", "holds", wrong, "text or an integer")
         if host is not None and type(host) not in _CODES:
-            message = f"hostCode {timeline.place(row)} is {describe(host)}, not text or an integer"
-            raise AlignmentError(message)
+            raise misfit(self.timeline.place(row), "hostCode", "is", host, "text or an integer")
         layout = (host, *gun_nos)
-        slots = self.layouts.get(layout)
-        if slots is None:
+        columns = self.layouts.get(layout)
+        if columns is None:
             code = None if host is None else str(host)
-            slots = [self.guns.setdefault((code, str(gun_no)), len(self.guns)) for gun_no in gun_nos]
-            self.layouts[layout] = slots
-        return slots
+            columns = [self.guns.setdefault((code, str(gun_no)), len(self.guns)) for gun_no in gun_nos]
+            self.layouts[layout] = columns
+        return columns
 
-    def matrix(self, name: str, timeline: Timeline) -> list[list[Any]]:
+    def _check(self, name: str, values: Any, guns: int, row: int) -> None:
+        """Check that a gun list has a value for each gun, and numbers where its name asks for them."""
+        if type(values) is not list:
+            raise misfit(self.timeline.place(row), f"gunPower.{name}", "is", values, "a list")
+        if len(values) != guns:
+            place = self.timeline.place(row)
+            message = f"gunPower.{name} {place} has {len(values)} values for the {guns} guns of gunNo"
+            raise AlignmentError(message)
+        if name.startswith(POWER) and not _NUMBERS_AND_GAPS.issuperset(map(type, values)):
+            wrong = next(value for value in values if type(value) not in _NUMBERS_AND_GAPS)
+            raise misfit(self.timeline.place(row), f"gunPower.{name}", "holds", wrong, "a number")
+
+    def matrix(self, name: str) -> list[list[Any]]:
         """Return the T rows of one gun list, gaps filled."""
-        rows: list[list[Any] | None] = [None] * len(timeline.points)
+        rows: list[list[Any] | None] = [None] * len(self.timeline.points)
         # One layout with each gun once: the lists of the records are the rows already.
-        straight = len(self.layouts) == 1 and all(len(slots) == len(self.guns) for slots in self.layouts.values())
-        for row, slots, values in self.cells[name]:
+        straight = len(self.layouts) == 1 and all(len(columns) == len(self.guns) for columns in self.layouts.values())
+        for row, columns, values in self.cells[name]:
             merged = rows[row]
             if merged is None and straight:
                 rows[row] = values.copy()
                 continue
             if merged is None:
                 merged = rows[row] = [None] * len(self.guns)
-            for slot, value in zip(slots, values, strict=True):
+            for column, value in zip(columns, values, strict=True):
                 if value is not None:
-                    merged[slot] = value
-        return _fill_matrix([[None] * len(self.guns) if row is None else row for row in rows], timeline)
-
-
-def _check_cells(name: str, values: Any, guns: int, timeline: Timeline, row: int) -> None:
-    if type(values) is not list:
-        problem = f"is {describe(values)}, not a list"
-    elif len(values) != guns:
-        problem = f"has {len(values)} values for the {guns} guns of gunNo"
-    elif name.startswith(POWER) and not _NUMBERS_AND_GAPS.issuperset(map(type, values)):
-        wrong = next(value for value in values if type(value) not in _NUMBERS_AND_GAPS)
-        problem = f"holds {describe(wrong)}, not a number"
-    else:
-        return
-    message = f"gunPower.{name} {timeline.place(row)} {problem}"
-    raise AlignmentError(message)
+                    merged[column] = value
+        return _fill_matrix([[None] * len(self.guns) if row is None else row for row in rows], self.timeline)
 
 
 def _fill_matrix(rows: list[list[Any]], timeline: Timeline) -> list[list[Any]]:

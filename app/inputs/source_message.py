@@ -1,46 +1,29 @@
-"""Reading a source message: bytes -> the stations it names with their records, and what has to be rejected."""
+"""Source messages and context messages: bytes -> stations with their records, and rejects; header overrides."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.inputs.grouping import STATION_ID_KEYS, SourceBatch, divide, find_records, load_json
-from tables.model.fast_dataclass import dataclass
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, Reject, SourceBatch, divide, find_records, id_key
+from app.inputs.timestamps import record_moment
+from tables.context import Record
+from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["ENVELOPE_KEY", "Overrides", "batch_id", "parse_message", "read_overrides"]
+__all__ = ["ContextMessage", "Newest", "Overrides", "batch_id", "parse_context", "parse_message", "read_overrides"]
 
-ENVELOPE_KEY = "realTimeData"  # What the plants send today.
+_ENVELOPE_KEY = "realTimeData"  # what the plants send today
+_OUTPUT_KEY = "stations"  # where a module's output has its results
 _BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
-# One made of a topic's name, of 249 characters at most, and a time.
+# A batch id that is made of a topic's name, of 249 characters at most, and a time.
 _OLD_BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,261}")
 _SECONDS = re.compile(r"\s*\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")  # float() takes far more: 1_0, nan.
 _VALUE_SHOWN = 100
 
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What the Kafka headers of a source message ask for."""
-
-    timeout: float | None
-    """Seconds from `batch-timeout`, capped; None: the default."""
-    batch_id: str | None
-    """From `batch-id`; None: made of the topic and the latest time."""
-    replayed: bool
-    """The message is a replayed dead letter and must not open a batch."""
-    problems: tuple[str, ...]
-    """One text for each invalid header, naming it and its value, for the log."""
-
-
-_NO_OVERRIDES = Overrides(None, None, replayed=False, problems=())
-
-
-def batch_id(topic: str, timestamp: int) -> str:
-    """Name the batch that a message from `topic`, whose latest time is `timestamp` (Unix seconds), belongs to."""
-    return f"{topic}_{timestamp}"
+# -- a source message --------------------------------------------------------------------------------------------------
 
 
 def parse_message(
@@ -67,13 +50,111 @@ def parse_message(
     Raises:
         BadMessage: Not JSON, none of the four forms, or nested too deeply. Nothing else is raised, whatever the bytes.
     """
-    keys = (topic, ENVELOPE_KEY, *envelope_keys)
-    return divide(
-        find_records(load_json(value), keys, id_keys),
-        timezone,
-        id_keys,
-        exact=lambda: find_records(json.loads(value or b""), keys, id_keys),
+    keys = (topic, _ENVELOPE_KEY, *envelope_keys)
+    return divide(value, lambda loaded: find_records(loaded, keys, id_keys), timezone, id_keys)
+
+
+def batch_id(topic: str, timestamp: int) -> str:
+    """Name the batch of a message from `topic` whose latest time is `timestamp` (Unix seconds)."""
+    return f"{topic}_{timestamp}"
+
+
+# -- a context message -------------------------------------------------------------------------------------------------
+
+
+@fast_dataclass(frozen=True, slots=True)
+class Newest:
+    """The records of a station at the latest time that a message has of it.
+
+    `time` is in whole Unix seconds. Several records are those of several hosts. Where no record has a time, `time` is
+    None and the last record is the only one.
+    """
+
+    time: int | None
+    records: Sequence[Record]
+
+
+@fast_dataclass(frozen=True, slots=True)
+class ContextMessage:
+    """The content of a context message. `stations` may have records of `EVERYONE`."""
+
+    stations: Mapping[str, Newest]
+    rejects: Sequence[Reject]
+
+
+def parse_context(
+    value: bytes | None, *, topic: str, envelope_keys: Sequence[str], timezone: ZoneInfo
+) -> ContextMessage:
+    """Divide a context message by station.
+
+    Args:
+        value: The message: in one of the four forms of a source message, or a module's output, whose results become
+            records: each has the time of the output (its `timestamp`) unless it has one of its own.
+        topic: As in `parse_message`, like the arguments that follow.
+        envelope_keys: The envelope keys tried after the topic and `realTimeData`.
+        timezone: The zone of times that name none.
+
+    Raises:
+        BadMessage: Not JSON, neither an object nor a list, or nested too deeply.
+    """
+    keys = (topic, _ENVELOPE_KEY, *envelope_keys)
+    batch = divide(
+        value, lambda loaded: _context_records(loaded, keys, timezone), timezone, CONTEXT_ID_KEYS, for_everyone=True
     )
+    newest = {station_id: _newest(records, timezone) for station_id, records in batch.stations.items()}
+    return ContextMessage(newest, batch.rejects)
+
+
+def _context_records(loaded: Any, envelope_keys: Sequence[str], timezone: ZoneInfo) -> list[Any]:
+    """Return the elements of a message's list. An object without an envelope is a module's output, else a record."""
+    if isinstance(loaded, dict) and not any(key in loaded for key in envelope_keys):
+        return _results(loaded, timezone) if _is_output(loaded) else [loaded]
+    return find_records(loaded, envelope_keys, CONTEXT_ID_KEYS)
+
+
+def _is_output(loaded: Record) -> bool:
+    results = loaded.get(_OUTPUT_KEY)
+    if not isinstance(results, list) or id_key(loaded, CONTEXT_ID_KEYS) is not None:
+        return False
+    return all(isinstance(result, dict) for result in results)
+
+
+def _results(output: Record, timezone: ZoneInfo) -> list[Any]:
+    results: list[Any] = output[_OUTPUT_KEY]
+    moment = record_moment(output, timezone)
+    if moment is None:
+        return results
+    return [result if record_moment(result, timezone) else {**result, "sendTime": moment.seconds} for result in results]
+
+
+def _newest(records: Sequence[Record], timezone: ZoneInfo) -> Newest:
+    moments = [record_moment(record, timezone) for record in records]
+    times = [math.floor(moment.seconds) for moment in moments if moment is not None]
+    if not times:
+        return Newest(None, records[-1:])
+    latest = max(times)
+    # All have a time if one has: `divide` has seen to that.
+    return Newest(latest, [record for record, time in zip(records, times, strict=True) if time == latest])
+
+
+# -- the headers of a source message -----------------------------------------------------------------------------------
+
+
+@fast_dataclass(frozen=True, slots=True)
+class Overrides:
+    """The wishes in the Kafka headers of a source message."""
+
+    timeout: float | None
+    """Seconds from `batch-timeout`, capped; None: the default."""
+    batch_id: str | None
+    """From `batch-id`; None: made of the topic and the latest time."""
+    replayed: bool
+    """The message is a replayed dead letter and must not open a batch."""
+    problems: tuple[str, ...]
+    """One text for each invalid header, naming it and its value, for the log."""
+
+
+_NO_OVERRIDES = Overrides(None, None, replayed=False, problems=())
 
 
 def read_overrides(headers: Iterable[tuple[str, bytes | None]], *, max_age: float) -> Overrides:

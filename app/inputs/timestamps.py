@@ -1,4 +1,4 @@
-"""Points in time as records carry them: reading every accepted form, writing the one form that columns use."""
+"""Times of records: every accepted form is read, and columns get one form."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
 
 @lru_cache(_CACHED)
 def _begin_of_hour(text: str, timezone: ZoneInfo) -> float | None:
-    """Return the Unix seconds at which an hour `YYYY-MM-DD HH` of the clock on the wall begins.
+    """Return the Unix seconds at which an hour `YYYY-MM-DD HH` of local time begins.
 
-    None where there is no such hour, or the clock is set within it. A plant's times are those of a few hours, and a
-    zone's rules take longer than all the rest of reading one.
+    None where there is no such hour, or the clock is set within it. Hours are cached because the times of a plant are
+    within a few of them, and because the rules of a zone take longer than the rest of reading a time.
     """
     try:
         begin = datetime.fromisoformat(f"{text}:00:00").replace(tzinfo=timezone)

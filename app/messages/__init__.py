@@ -1,1 +1,1 @@
-"""What travels between the parts, and its bytes. Pure: no Kafka, no Faust, no clock."""
+"""The messages that travel between the parts, and their bytes. Pure: no Kafka, no Faust, no clock."""

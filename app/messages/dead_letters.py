@@ -1,21 +1,39 @@
-"""One message of the dead-letter topic: its reasons, and how it is read back. Pure."""
+"""One message of the dead-letter topic: how it is made, and how it is read back. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from app.messages.message import Headers, InMessage
-from app.messages.trace_context import TRACE_HEADERS
+from app.messages.trace_context import TRACE_HEADERS, trace_headers
 from tables.model.events import Source
 
-__all__ = ["Letter", "Reason", "last_line", "light", "place_of", "read_letter"]
+__all__ = [
+    "ERROR_BYTES",
+    "LETTER_BYTES",
+    "TOO_LARGE_BYTES",
+    "Letter",
+    "Reason",
+    "fit_letter",
+    "last_line",
+    "letter_headers",
+    "light",
+    "place_of",
+    "read_letter",
+]
+
+LETTER_BYTES = 60 * 1024 * 1024  # the topic takes 64 MiB, headers and all
+TOO_LARGE_BYTES = 64 * 1024
+ERROR_BYTES = 8 * 1024
+
+_LEFT_OUT = " … ".encode()
+_SOURCE_HEADERS = ("source-topic", "source-partition", "source-offset")
 
 
 class Reason(StrEnum):
-    """Why something is in the dead-letter topic; the header `reason`."""
+    """The header `reason`: why something is in the dead-letter topic."""
 
     BAD_MESSAGE = "bad-message"
     BAD_RECORD = "bad-record"
@@ -25,20 +43,72 @@ class Reason(StrEnum):
     TOO_LARGE = "too-large"
 
 
+# -- made --------------------------------------------------------------------------------------------------------------
+
+
+def fit_letter(reason: Reason, error: str, value: bytes | None) -> tuple[Reason, str, bytes | None]:
+    """Return the reason, the error and the value of a letter so that the topic takes it.
+
+    A value above LETTER_BYTES makes the letter a `too-large` one. Of the value of a `too-large` letter the first
+    TOO_LARGE_BYTES are kept.
+    """
+    if value is not None and len(value) > LETTER_BYTES:
+        error = f"{error}\nthe {reason.value} letter would have {len(value)} bytes, more than {LETTER_BYTES}"
+        reason = Reason.TOO_LARGE
+    if value is not None and reason is Reason.TOO_LARGE:
+        value = value[:TOO_LARGE_BYTES]
+    return reason, error, value
+
+
+def letter_headers(
+    reason: Reason,
+    error: str,
+    *,
+    failed_at: float,
+    source: Source | None = None,
+    batch_id: str | None = None,
+    station_id: str | None = None,
+    trace: str | None = None,
+) -> Headers:
+    """Return the headers of a letter, the error cut to ERROR_BYTES. A header whose fact is not known is left out."""
+    known: dict[str, object] = {"reason": reason.value, "error": _cut(error), "failed-at": repr(failed_at)}
+    if source is not None:
+        known.update(zip(_SOURCE_HEADERS, source, strict=True))
+    known.update({"batch-id": batch_id, "station-id": station_id})
+    headers = [(name, str(fact).encode()) for name, fact in known.items() if fact is not None]
+    return headers + trace_headers(trace)
+
+
+def _cut(error: str) -> str:
+    """Cut an error to ERROR_BYTES of UTF-8 in the middle.
+
+    A traceback's last lines say what happened; of a long message the beginning does, which has the error's name.
+    """
+    encoded = error.encode(errors="replace")
+    if len(encoded) <= ERROR_BYTES:
+        return encoded.decode()
+    head = (ERROR_BYTES - len(_LEFT_OUT)) // 2
+    tail = ERROR_BYTES - len(_LEFT_OUT) - head
+    return (encoded[:head] + _LEFT_OUT + encoded[-tail:]).decode(errors="ignore")
+
+
+# -- read back ---------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter.
+    """A dead letter as it was read.
 
     Attributes:
         partition: of the letter itself.
         offset: of the letter itself.
         written_at: when it was appended, Unix seconds.
-        failed_at: its header `failed-at`; `written_at` where that can't be read.
+        failed_at: its header `failed-at`; `written_at` where that cannot be read.
         reason: its header, "" where there is none.
         error: its header, "" where there is none.
-        source: the message that it is about.
-        batch_id: where it is known.
-        station_id: where it is known.
+        source: the message that it is about, where the headers name one.
+        batch_id: its header, where there is one.
+        station_id: its header, where there is one.
         size: bytes of the value.
         key: the message's key.
         value: None also in what a listing keeps.
@@ -61,18 +131,8 @@ class Letter:
 
     @property
     def place(self) -> str:
-        """What names the letter: `PARTITION@OFFSET`."""
+        """The letter's name: `PARTITION@OFFSET`."""
         return place_of(self.partition, self.offset)
-
-
-def last_line(error: str) -> str:
-    """Of a traceback, the line that says what happened."""
-    return error.rstrip().rpartition("\n")[2]
-
-
-def place_of(partition: int, offset: int) -> str:
-    """Name a letter by where it stands."""
-    return f"{partition}@{offset}"
 
 
 def read_letter(message: InMessage) -> Letter:
@@ -85,7 +145,7 @@ def read_letter(message: InMessage) -> Letter:
         failed_at=_seconds(headers.get("failed-at"), message.timestamp),
         reason=headers.get("reason", ""),
         error=headers.get("error", ""),
-        source=_source(headers),
+        source=_source(*(headers.get(name, "") for name in _SOURCE_HEADERS)),
         batch_id=headers.get("batch-id"),
         station_id=headers.get("station-id"),
         size=message.size,
@@ -93,11 +153,6 @@ def read_letter(message: InMessage) -> Letter:
         value=message.value,
         trace=tuple((name, value) for name, value in message.headers if name in TRACE_HEADERS and value is not None),
     )
-
-
-def light(letter: Letter) -> Letter:
-    """What a listing keeps of a letter: no key, no value, and the last line of the error."""
-    return replace(letter, error=last_line(letter.error), key=None, value=None)
 
 
 def _seconds(text: str | None, otherwise: float) -> float:
@@ -108,8 +163,22 @@ def _seconds(text: str | None, otherwise: float) -> float:
     return seconds if math.isfinite(seconds) else otherwise
 
 
-def _source(headers: Mapping[str, str]) -> Source | None:
-    topic, partition, offset = (headers.get(f"source-{name}", "") for name in ("topic", "partition", "offset"))
+def _source(topic: str, partition: str, offset: str) -> Source | None:
     if not topic or not partition.isdecimal() or not offset.isdecimal():
         return None
     return Source(topic, int(partition), int(offset))
+
+
+def light(letter: Letter) -> Letter:
+    """Return the part of a letter that a listing keeps: no key, no value, and the last line of the error."""
+    return replace(letter, error=last_line(letter.error), key=None, value=None)
+
+
+def place_of(partition: int, offset: int) -> str:
+    """Name a letter by where it stands."""
+    return f"{partition}@{offset}"
+
+
+def last_line(error: str) -> str:
+    """Return the line of a traceback that says what happened."""
+    return error.rstrip().rpartition("\n")[2]

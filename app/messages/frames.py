@@ -1,15 +1,15 @@
-"""The internal messages and their bytes: the only place that knows the wire.
+"""Frames, the internal messages: the only place that knows their bytes.
 
 A frame is one Kafka message that carries many events of one partition, because Kafka's and Faust's cost is per message.
-Frames are JSON with a format version. Results travel as JSON text inside a string, so that the aggregator moves them
-from the station agent to the output without ever parsing them. (orjson writes named tuples only when it is told to:
-that is the `tuple` after what is dumped.)
+It is bounded by a number of events and of bytes. Frames are JSON with a format version. A result is JSON text inside a
+string, so that the aggregator moves it from the station agent to the output without parsing it. orjson writes named
+tuples only when it is told to: that is the `tuple` after what is dumped.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
 from types import NoneType
@@ -17,17 +17,20 @@ from typing import Any
 
 import orjson
 
+from app.messages.message import OutMessage
 from app.messages.trace_context import is_trace
-from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Tombstone
+from tables.context import ContextEvent, ContextUpdate, Place, Record, Tombstone
 from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
-    "FORMAT_VERSION",
+    "FRAME_BYTES",
+    "FRAME_EVENTS",
     "FrameError",
     "StationFrame",
     "StationGroup",
+    "StationPacker",
     "decode_events",
     "decode_stations",
     "encode_context",
@@ -38,26 +41,28 @@ __all__ = [
     "encode_stations",
     "encode_tombstone",
     "encode_update",
+    "event_frames",
 ]
+
+FRAME_EVENTS = 500
+FRAME_BYTES = 512 * 1024
 
 FORMAT_VERSION = 1
 CODES = frozenset(Code)
 GROUP_FIELDS = 7  # of a group of station events, with its trace
 
-Record = dict[str, Any]
-
 
 class FrameError(ValueError):
-    """An internal message can't be read: written by a newer version, or not by this application."""
+    """An internal message cannot be read: written by a newer version, or not by this application."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class StationGroup:
     """Station events of one source message: each a station id and its records in message order.
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them. `key` is the source message's. On the
     pass-through path there is neither a batch id nor a deadline, and `opened_at` is the source message's own time.
-    `trace` is the source message's (app/messages/trace_context.py); where it has none, none is written either.
+    `trace` is the source message's (app/messages/trace_context.py); None is not written.
     """
 
     batch_id: str | None
@@ -69,69 +74,218 @@ class StationGroup:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class StationFrame:
-    """What a message of the station events carries: events of stations, context, or both."""
+    """The content of a message of the station events topic: events of stations, context, or both."""
 
     groups: Sequence[StationGroup]
     context: Sequence[ContextEvent]
 
 
-def encode_station(station_id: str, records: list[Record]) -> bytes:
-    """Bytes of one station event; a frame is put together of these."""
-    return orjson.dumps((station_id, records))
+# -- station events and context: written piece by piece, a head for the events of a message and each event ------------
 
 
 def encode_group(group: StationGroup) -> bytes:
-    """Bytes of what the station events of one source message share: the start of a list that they end."""
-    shared = [group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key), *_given(group.trace)]
-    return orjson.dumps(shared, tuple)[:-1] + b",["
+    """Return the head of the station events of one source message: the fields that they share."""
+    return _head(group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key), *_given(group.trace))
+
+
+def encode_station(station_id: str, records: list[Record]) -> bytes:
+    """Return the bytes of one station event."""
+    return orjson.dumps((station_id, records))
 
 
 def encode_stations(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
-    """A frame of `encode_group` and `encode_station` bytes."""
+    """Return a frame of heads by `encode_group`, each with its events by `encode_station`."""
     return b'{"v":%d,"groups":[%b]}' % (FORMAT_VERSION, _lists(groups))
 
 
 def encode_context_head(topic: str, place: Place, key: bytes | None) -> bytes:
-    """Bytes of what the events of one context message share: the start of a list that they end."""
-    return orjson.dumps((topic, place, _text(key)), tuple)[:-1] + b",["
+    """Return the head of the events of one context message: the fields that they share."""
+    return _head(topic, place, _text(key))
 
 
 def encode_update(update: ContextUpdate) -> bytes:
-    """Bytes of one station's part of a context message."""
+    """Return the bytes of one station's part of a context message."""
     return orjson.dumps((update.station_id, update.time, update.records))
 
 
 def encode_tombstone(station_id: str | None) -> bytes:
-    """Bytes of a context message without a value."""
+    """Return the bytes of a context message without a value."""
     return orjson.dumps((station_id,))
 
 
 def encode_context(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
-    """A frame of `encode_context_head` and `encode_update` or `encode_tombstone` bytes."""
+    """Return a frame of heads by `encode_context_head`, each with its updates and tombstones."""
     return b'{"v":%d,"groups":[],"context":[%b]}' % (FORMAT_VERSION, _lists(groups))
+
+
+def _head(*shared: object) -> bytes:
+    """Return the start of a list: the shared fields, and the bracket of the list of events, which ends it."""
+    return orjson.dumps(shared, tuple)[:-1] + b",["
 
 
 def _lists(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
     return b",".join([head + b",".join(events) + b"]]" for head, events in groups])
 
 
+class _Filling:
+    """A frame of station events that is being filled."""
+
+    __slots__ = ("count", "groups", "size")
+
+    def __init__(self) -> None:
+        self.groups: list[tuple[bytes, list[bytes]]] = []
+        self.count = 0
+        self.size = 0
+
+
+class StationPacker:
+    """Packs station events, or context, into frames by partition; a partition's events keep their order.
+
+    `encode` makes the frames: `encode_stations` or `encode_context`.
+    """
+
+    def __init__(
+        self, topic: str, encode: Callable[[Iterable[tuple[bytes, Iterable[bytes]]]], bytes] = encode_stations
+    ) -> None:
+        self._topic = topic
+        self._encode = encode
+        self._filling: dict[int, _Filling] = {}
+        self._full: list[OutMessage] = []
+
+    def add(self, partition: int, head: bytes, event: bytes) -> None:
+        """Add an event. The events of one message are given the same object as their `head`."""
+        frame = self._filling.get(partition)
+        if frame is None:
+            frame = self._filling[partition] = _Filling()
+        if not frame.groups or frame.groups[-1][0] is not head:
+            frame.groups.append((head, []))
+            frame.size += len(head)
+        frame.groups[-1][1].append(event)
+        frame.count += 1
+        frame.size += len(event)
+        if frame.count >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
+            self._full.append(self._message(partition, self._filling.pop(partition)))
+
+    def take(self) -> list[OutMessage]:
+        """Return all frames, also those that are not full, and begin anew."""
+        messages, self._full = self._full, []
+        messages.extend(self._message(partition, frame) for partition, frame in self._filling.items())
+        self._filling.clear()
+        return messages
+
+    def _message(self, partition: int, frame: _Filling) -> OutMessage:
+        return OutMessage(self._topic, self._encode(frame.groups), partition=partition)
+
+
+# -- station events and context: read back ----------------------------------------------------------------------------
+
+
 def decode_stations(value: bytes | None) -> StationFrame:
-    """Read back a frame of station events, or of context."""
+    """Read a frame of station events, or of context; raises FrameError."""
     with _reading():
         frame = _load(value)
         context = [event for group in frame.get("context", ()) for event in _context_events(*group)]
         return StationFrame(_station_groups(frame["groups"]), context)
 
 
+def _station_groups(groups: Any) -> list[StationGroup]:
+    """Return the groups of a frame. They are checked by columns: one check for a field of all groups together.
+
+    A group without a trace is one field shorter.
+    """
+    if not groups:
+        return []
+    rows = [group if len(group) == GROUP_FIELDS else [*group[:-1], None, group[-1]] for group in groups]
+    batch_ids, sources, opened, deadlines, keys, traces, stations = zip(*rows, strict=True)
+    _check(opened, float, int)
+    _check(batch_ids, str, NoneType)
+    _check(deadlines, float, int, NoneType)
+    if [batch_id is None for batch_id in batch_ids] != [deadline is None for deadline in deadlines]:
+        message = "a batch id without a deadline, or a deadline without a batch id"
+        raise ValueError(message)
+    events = list(chain.from_iterable(stations))
+    if events:
+        station_ids, records = zip(*events, strict=True)
+        _check(station_ids, str)
+        _check(records, list)
+    if traces.count(None) < len(traces):
+        for trace in traces:
+            _trace(trace)
+    return list(map(StationGroup, batch_ids, _sources(sources), opened, deadlines, map(_key, keys), stations, traces))
+
+
+def _sources(fields: Sequence[Any]) -> Iterable[Source]:
+    topics, partitions, offsets = zip(*fields, strict=True)
+    _check(topics, str)
+    _check(partitions, int)
+    _check(offsets, int)
+    return map(tuple.__new__, repeat(Source), fields)  # a named tuple's own way takes three times as long
+
+
+def _context_events(
+    topic: str, place: Sequence[Any], key: str | None, events: Iterable[Sequence[Any]]
+) -> Iterator[ContextEvent]:
+    partition, offset, timestamp = place
+    _one(topic, str)
+    _check([partition, offset], int)
+    _one(timestamp, float, int)
+    at, key_bytes = Place(partition, offset, timestamp), _key(key)
+    for station_id, *update in events:
+        if update:
+            time, records = update
+            _one(station_id, str)
+            _one(time, int, NoneType)
+            _check(records, dict)
+            yield ContextUpdate(topic, at, key_bytes, station_id, time, records)
+        else:
+            _one(station_id, str, NoneType)
+            _one(key_bytes, bytes)
+            yield Tombstone(topic, at, key_bytes or b"", station_id)
+
+
+# -- batch events ------------------------------------------------------------------------------------------------------
+
+
+def event_frames(topic: str, partition: int, events: Iterable[BatchEvent]) -> list[OutMessage]:
+    """Return frames of batch events for one partition, bounded by number: their events are small, or few."""
+    every = list(events)
+    chunks = [every[start : start + FRAME_EVENTS] for start in range(0, len(every), FRAME_EVENTS)]
+    return [OutMessage(topic, encode_events(chunk), partition=partition) for chunk in chunks]
+
+
 def encode_events(events: Iterable[BatchEvent]) -> bytes:
-    """A frame of batch events."""
+    """Return a frame of batch events."""
     return orjson.dumps({"v": FORMAT_VERSION, "events": [_event_list(event) for event in events]}, tuple)
 
 
+def _event_list(event: BatchEvent) -> list[Any]:
+    if isinstance(event, Arrived):
+        letters = {
+            str(index): (letter.value, _text(letter.key), letter.error, letter.too_large)
+            for index, letter in event.letters.items()
+        }
+        return [
+            "arrived", event.batch_id, event.source, event.at, event.stations, event.codes, event.values, letters,
+            *_given(event.trace),
+        ]  # fmt: skip
+    if isinstance(event, Open):
+        return [
+            "open", event.batch_id, event.source, event.opened_at, event.deadline, event.stations, event.replayed,
+            event.timeout, *_given(event.trace),
+        ]  # fmt: skip
+    if isinstance(event, Expire):
+        return ["expire", event.batch_id, event.deadline, event.at]
+    if isinstance(event, Command):
+        return ["command", event.batch_id, event.action, event.at, event.by, event.seconds]
+    if isinstance(event, Revise):
+        return ["revise", event.batch_id, event.revision, event.at]
+    return ["forget", event.batch_id, event.closed_at, event.at]
+
+
 def decode_events(value: bytes | None) -> list[BatchEvent]:
-    """Read back a frame of batch events."""
+    """Read a frame of batch events; raises FrameError."""
     with _reading():
         return [_event(*event) for event in _load(value)["events"]]
 
@@ -182,63 +336,6 @@ def _letter(value: str, key: str | None, error: str, too_large: int) -> FailureL
     return FailureLetter(value, _key(key), error, bool(too_large))
 
 
-def _station_groups(groups: Any) -> list[StationGroup]:
-    """The groups of a frame, looked at a column at a time: that is a check for each field, not for each of a group's.
-
-    A group without a trace is one field shorter.
-    """
-    if not groups:
-        return []
-    rows = [group if len(group) == GROUP_FIELDS else [*group[:-1], None, group[-1]] for group in groups]
-    batch_ids, sources, opened, deadlines, keys, traces, stations = zip(*rows, strict=True)
-    _check(opened, float, int)
-    _check(batch_ids, str, NoneType)
-    _check(deadlines, float, int, NoneType)
-    if [one is None for one in batch_ids] != [one is None for one in deadlines]:
-        message = "a batch id without a deadline, or a deadline without a batch id"
-        raise ValueError(message)
-    events = list(chain.from_iterable(stations))
-    if events:
-        station_ids, records = zip(*events, strict=True)
-        _check(station_ids, str)
-        _check(records, list)
-    if traces.count(None) < len(traces):
-        for trace in traces:
-            _trace(trace)
-    return list(map(StationGroup, batch_ids, _sources(sources), opened, deadlines, map(_key, keys), stations, traces))
-
-
-def _sources(fields: Sequence[Any]) -> Iterable[Source]:
-    topics, partitions, offsets = zip(*fields, strict=True)
-    _check(topics, str)
-    _check(partitions, int)
-    _check(offsets, int)
-    return map(tuple.__new__, repeat(Source), fields)  # a named tuple's own way takes three times as long
-
-
-def _context_events(
-    topic: str, place: Sequence[Any], key: str | None, events: Iterable[Sequence[Any]]
-) -> Iterator[ContextEvent]:
-    partition, offset, timestamp = place
-    _one(topic, str)
-    _check([partition, offset], int)
-    _one(timestamp, float, int)
-    for event in events:
-        yield _context_event(topic, Place(partition, offset, timestamp), _key(key), *event)
-
-
-def _context_event(topic: str, place: Place, key: bytes | None, station_id: str | None, *update: Any) -> ContextEvent:
-    if not update:
-        _one(station_id, str, NoneType)
-        _one(key, bytes)
-        return Tombstone(topic, place, key or b"", station_id)
-    time, records = update
-    _one(station_id, str)
-    _one(time, int, NoneType)
-    _check(records, dict)
-    return ContextUpdate(topic, place, key, station_id or EVERYONE, time, records)
-
-
 def _source(topic: str, partition: int, offset: int) -> Source:
     if type(topic) is not str or type(partition) is not int or type(offset) is not int:
         message = "expected a topic, a partition and an offset"
@@ -246,72 +343,12 @@ def _source(topic: str, partition: int, offset: int) -> Source:
     return Source(topic, partition, offset)
 
 
-def _given(trace: str | None) -> Sequence[str]:
-    """A trace as what is written of it at the end of a list."""
-    return () if trace is None else (trace,)
-
-
-def _trace(trace: str | None = None) -> str | None:
-    if trace is not None and not is_trace(trace):
-        message = f"{trace!r} is no trace context"
-        raise ValueError(message)
-    return trace
-
-
-def _check(values: Any, *types: type) -> None:
-    """One pass at C speed over the types of many values: what passes here can't raise in the state machine."""
-    if type(values) not in (list, tuple) or not set(map(type, values)).issubset(types):
-        message = f"expected a list of {_names(types)}"
-        raise TypeError(message)
-
-
-def _one(value: Any, *types: type) -> None:
-    """The same for a single value: a set and a list for each would take longer than the check."""
-    if type(value) not in types:
-        message = f"expected {_names(types)}, not {type(value).__name__}"
-        raise TypeError(message)
-
-
-def _names(types: Iterable[type]) -> str:
-    return " or ".join(one.__name__ for one in types)
-
-
-def _event_list(event: BatchEvent) -> list[Any]:
-    if isinstance(event, Arrived):
-        letters = {
-            str(index): (letter.value, _text(letter.key), letter.error, letter.too_large)
-            for index, letter in event.letters.items()
-        }
-        return [
-            "arrived", event.batch_id, event.source, event.at, event.stations, event.codes, event.values, letters,
-            *_given(event.trace),
-        ]  # fmt: skip
-    if isinstance(event, Open):
-        return [
-            "open", event.batch_id, event.source, event.opened_at, event.deadline, event.stations, event.replayed,
-            event.timeout, *_given(event.trace),
-        ]  # fmt: skip
-    if isinstance(event, Expire):
-        return ["expire", event.batch_id, event.deadline, event.at]
-    if isinstance(event, Command):
-        return ["command", event.batch_id, event.action, event.at, event.by, event.seconds]
-    if isinstance(event, Revise):
-        return ["revise", event.batch_id, event.revision, event.at]
-    return ["forget", event.batch_id, event.closed_at, event.at]
-
-
-def _text(key: bytes | None) -> str | None:
-    """A Kafka key is any bytes; JSON is text."""
-    return None if key is None else base64.b64encode(key).decode()
-
-
-def _key(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text)
+# -- what both kinds of frames share -----------------------------------------------------------------------------------
 
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Whatever is not as we write it is a FrameError."""
+    """Turn every error that a frame of another shape leads to into a FrameError."""
     try:
         yield
     except FrameError:
@@ -328,3 +365,42 @@ def _load(value: bytes | None) -> dict[str, Any]:
         message = f"the frame has format version {version}; this program reads {FORMAT_VERSION}"
         raise FrameError(message)
     return frame
+
+
+def _text(key: bytes | None) -> str | None:
+    """Return a Kafka key, which is any bytes, as text for JSON."""
+    return None if key is None else base64.b64encode(key).decode()
+
+
+def _key(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
+
+
+def _given(trace: str | None) -> Sequence[str]:
+    """Return what is written of a trace at the end of a list."""
+    return () if trace is None else (trace,)
+
+
+def _trace(trace: str | None = None) -> str | None:
+    if trace is not None and not is_trace(trace):
+        message = f"{trace!r} is no trace context"
+        raise ValueError(message)
+    return trace
+
+
+def _check(values: Any, *types: type) -> None:
+    """Check the types of many values in one pass at C speed; what passes cannot raise in the state machine."""
+    if type(values) not in (list, tuple) or not set(map(type, values)).issubset(types):
+        message = f"expected a list of {_names(types)}"
+        raise TypeError(message)
+
+
+def _one(value: Any, *types: type) -> None:
+    """Check the type of a single value: a set and a list for each would take longer than the check."""
+    if type(value) not in types:
+        message = f"expected {_names(types)}, not {type(value).__name__}"
+        raise TypeError(message)
+
+
+def _names(types: Iterable[type]) -> str:
+    return " or ".join(one.__name__ for one in types)

@@ -1,8 +1,8 @@
-"""The output message of a batch: the payload of CONTRACT 6, its parts and headers. Pure."""
+"""The output message of a batch: the payload of CONTRACT 6, its parts, its headers, and its id read back. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 from app.messages.trace_context import publish_trace, trace_headers
 from tables.model.enums import CompletedBy
 from tables.model.events import Decision, Operator
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "OUTPUT_HEADROOM",
@@ -21,16 +21,18 @@ __all__ = [
     "cut_results",
     "headers_of",
     "meta_of",
+    "output_id",
     "parts_of",
     "payload_of",
 ]
 
-OutputId = tuple[bytes, int, int]  # key, revision, part: what tells one output message from every other
+OutputId = tuple[bytes, int, int]
+"""Key, revision and part: no two output messages have the same."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Part:
-    """One message of an output that may be split into several: its number from 1, and its bytes."""
+    """One of the messages that an output is split into: its number from 1, how many there are, and its bytes."""
 
     number: int
     count: int
@@ -43,13 +45,9 @@ ERROR_LENGTHS = (500, 100, 20, 0)  # characters of a failed station's error, the
 
 
 def meta_of(
-    decision: Decision,
-    *,
-    part: int = 1,
-    parts: int = 1,
-    error_length: int = ERROR_LENGTHS[0],
+    decision: Decision, *, part: int = 1, parts: int = 1, error_length: int = ERROR_LENGTHS[0]
 ) -> dict[str, Any]:
-    """The `meta` object, with error texts cut to so many characters."""
+    """Return the `meta` object, with error texts cut to `error_length` characters."""
     return {
         "status": decision.status,
         "completed_by": decision.completed_by,
@@ -70,7 +68,7 @@ def meta_of(
 
 
 def _operator(operator: Operator | None) -> dict[str, Any]:
-    """The key `operator`, only where one has acted."""
+    """Return the key `operator`, only where an operator has acted."""
     if operator is None:
         return {}
     return {"operator": {"action": operator.action, "by": operator.by, "at": operator.at}}
@@ -79,9 +77,10 @@ def _operator(operator: Operator | None) -> dict[str, Any]:
 def payload_of(
     decision: Decision, module: str, *, results: Sequence[str] | None = None, meta: dict[str, Any] | None
 ) -> bytes:
-    """Bytes of the default payload. `results` (JSON texts) are those of a part; None: all. `meta` None leaves it out.
+    """Return the bytes of the default payload, without `meta` where that is None.
 
-    The results are moved as text: they were made JSON where they were computed and are not parsed again.
+    `results` are the JSON texts of a part's results; None: all.
+    Results are moved as text: they became JSON where they were computed, and are not parsed again.
     """
     texts = decision.results if results is None else results
     head = orjson.dumps({"batch_id": decision.batch_id, "module": module, "timestamp": decision.closed_at})
@@ -92,12 +91,12 @@ def payload_of(
 
 
 def parts_of(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> list[Part]:
-    """The messages of the default payload, each at most `max_bytes` long as far as its `meta` leaves room."""
+    """Return the parts of the default payload, each at most `max_bytes` long as far as its `meta` leaves room."""
     whole = payload_of(decision, module, meta=meta_of(decision) if with_meta else None)
     if len(whole) <= max_bytes:
         return [Part(1, 1, whole)]
-    length, frame = _frame(decision, module, with_meta=with_meta, max_bytes=max_bytes)
-    chunks = cut_results(decision.results, max_bytes - frame)
+    length, overhead = _overhead(decision, module, with_meta=with_meta, max_bytes=max_bytes)
+    chunks = cut_results(decision.results, max_bytes - overhead)
     parts: list[Part] = []
     for number, chunk in enumerate(chunks, 1):
         meta = meta_of(decision, part=number, parts=len(chunks), error_length=length) if with_meta else None
@@ -105,12 +104,11 @@ def parts_of(decision: Decision, module: str, *, with_meta: bool, max_bytes: int
     return parts
 
 
-def _frame(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> tuple[int, int]:
-    """How long error texts may be, and the bytes around a part's results.
+def _overhead(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) -> tuple[int, int]:
+    """Return how long error texts may be, and the bytes of a part besides its results.
 
-    `meta` should take at most half of a part, and leave room for the longest result.
-
-    Every part carries the whole `meta`. Thousands of failed stations with long errors would leave no room for results.
+    Every part carries the whole `meta`, so thousands of failed stations with long errors would leave no room for
+    results. `meta` should take at most half of a part, and leave room for the longest result.
     """
     length, size = 0, 0
     longest = max((len(text.encode()) + 1 for text in decision.results), default=0)
@@ -124,16 +122,13 @@ def _frame(decision: Decision, module: str, *, with_meta: bool, max_bytes: int) 
 
 
 def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[str, bytes]]:
-    """Kafka headers of an output message."""
-    return [
-        *_headers(decision.completed_by, decision.revision, part, parts),
-        *trace_headers(publish_trace(decision)),
-    ]
+    """Return the Kafka headers of an output message."""
+    return [*_headers(decision.completed_by, decision.revision, part, parts), *trace_headers(publish_trace(decision))]
 
 
 @lru_cache(1024)
 def _headers(completed_by: CompletedBy, revision: int, part: int, parts: int) -> tuple[tuple[str, bytes], ...]:
-    """Most outputs have the same."""
+    """Return the headers besides the trace's, which most outputs have in common."""
     return (
         ("completed-by", completed_by.encode()),
         ("revision", str(revision).encode()),
@@ -142,8 +137,15 @@ def _headers(completed_by: CompletedBy, revision: int, part: int, parts: int) ->
     )
 
 
+def output_id(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> OutputId | None:
+    """Return the id of a message of the output topic, from its headers by `headers_of`; None where it has none."""
+    found = dict(headers)
+    revision, part = found.get("revision") or b"", found.get("part") or b""
+    return (key or b"", int(revision), int(part)) if revision.isdigit() and part.isdigit() else None
+
+
 def cut_results(results: Sequence[str], room: int) -> list[list[str]]:
-    """Results in order, as many together as fit into `room` bytes, at least one."""
+    """Return the results in chunks, in order: as many in each as fit into `room` bytes, at least one."""
     chunks: list[list[str]] = [[]]
     size = 0
     for text in results:

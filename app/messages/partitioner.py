@@ -1,4 +1,4 @@
-"""Which partition a key belongs to: the hash that every Kafka client uses, so that all of them agree."""
+"""The partition that a key belongs to, by the hash that every Kafka client uses, so that all of them agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORDS = [Struct(f"<{count}I") for count in range(64)]  # of 4 bytes each; a key 
 
 
 def murmur2(data: bytes) -> int:
-    """Austin Appleby's hash in 32 bits, as Kafka's clients compute it; in a third of the time of aiokafka's."""
+    """Return Austin Appleby's hash in 32 bits, as Kafka's clients compute it, in a third of the time of aiokafka's."""
     count = len(data) >> 2
     words = WORDS[count] if count < len(WORDS) else Struct(f"<{count}I")
     value = SEED ^ len(data)
@@ -29,19 +29,19 @@ def murmur2(data: bytes) -> int:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """Partition of a key as Kafka's default partitioner chooses it."""
+    """Return the partition of a key that Kafka's default partitioner chooses."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class Partitioner:
-    """`partition_of` for a fixed number of partitions, remembered: station ids come again with every batch."""
+    """`partition_of` for a fixed number of partitions, with a memory: station ids come again with every batch."""
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self._known: dict[str, int] = {}
 
     def __call__(self, key: str) -> int:
-        """Partition of a key."""
+        """Return the partition of a key."""
         partition = self._known.get(key)
         if partition is None:
             partition = partition_of(key.encode(), self.partitions)

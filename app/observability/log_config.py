@@ -1,59 +1,26 @@
-"""How log lines leave the process: Faust's text or JSON, which libraries may speak, and how often.
+"""The configuration of logging: Faust's text or JSON, and which messages of libraries are held back.
 
 Wired by `faust.App(logging_config=...)`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from app.observability.throttle import Throttle
+from app.observability.json_formatter import JsonFormatter
+from app.observability.log_lines import Throttle
 from app.settings.enums import LogFormat
 
-__all__ = ["ExpectedFilter", "JsonFormatter", "RepeatFilter", "logging_config"]
+__all__ = ["ExpectedFilter", "RepeatFilter", "logging_config"]
 
 
-class JsonFormatter(logging.Formatter):
-    """A line is a JSON object: time, level, logger, message; event, ids, place, reason where given; a traceback."""
-
-    EXTRA: Final = ("event", "batch_id", "station_id", "topic", "partition", "offset", "reason")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as a line of JSON without a line break of any kind in it."""
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry: dict[str, object] = {
-            "time": time.replace("+00:00", "Z"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        entry |= {name: value for name in self.EXTRA if (value := record.__dict__.get(name)) is not None}
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            entry["stack"] = self.formatStack(record.stack_info)
-        return _NOT_IN_A_LINE.sub(_escaped, json.dumps(entry, ensure_ascii=False, default=str))
-
-
-# What json leaves as it is, though some readers break lines there (NEL, LS, PS), terminals obey it (C1) or UTF-8 has no
-# bytes for it (surrogates). In JSON text it can only stand within a string, where this escape is valid.
-_NOT_IN_A_LINE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
-
-
-# What libraries tell at these levels is of no use to an operator, and making it costs more than the work itself.
+# Below these levels the messages of libraries are of no use to an operator, and cost more than the work itself.
 _LIBRARY_LEVELS: Final = {
     "aiokafka": "WARNING",
-    "app.kafka.recovery": "WARNING",  # Faust's recovery under our name: a table of offsets at each rebalance
+    "app.kafka.state_store": "WARNING",  # Faust's recovery under our name: a table of offsets at each rebalance
     "faust.assignor": "WARNING",
     "faust.tables": "WARNING",
 }
@@ -87,7 +54,7 @@ class RepeatFilter(logging.Filter):
         self._throttle = Throttle(_REPEAT_SECONDS)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this record is to be told."""
+        """Say whether this record is logged."""
         return self._throttle.passes(record.created, (record.name, record.lineno))
 
 
@@ -100,7 +67,7 @@ class ExpectedFilter(logging.Filter):
         self._first: float | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this record is to be told."""
+        """Say whether this record is logged."""
         if any(isinstance(arg, GroupCoordinatorNotAvailableError) for arg in record.args or ()):
             self._first = record.created if self._first is None else self._first
             return record.created - self._first >= _REPEAT_SECONDS  # one that lasts is no news of a start
@@ -108,7 +75,7 @@ class ExpectedFilter(logging.Filter):
 
 
 def logging_config(log_format: LogFormat) -> dict[str, Any]:
-    """What `faust.App(logging_config=...)` takes so that a worker logs in that format.
+    """Return what `faust.App(logging_config=...)` takes so that a worker logs in that format.
 
     Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only the levels of chatty libraries are
     raised, floods are held back, and for JSON both its formatters are replaced. (`loghandlers` would add a second

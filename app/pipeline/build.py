@@ -14,9 +14,8 @@ from app.inputs.alignment import Alignment
 from app.messages.message import Clock, Sender
 from app.messages.output import OutputId
 from app.messages.partitioner import Partitioner
-from app.observability.callback_log import CallbackLog
-from app.observability.counters import Metrics
-from app.observability.statistics import Statistics
+from app.observability.batch_log import CallbackLog
+from app.observability.counters import Metrics, Statistics
 from app.observability.tracing import Traces
 from app.pipeline.aggregation.aggregator import Aggregator, AggregatorConfig, StateStore
 from app.pipeline.aggregation.effects import EffectWriter

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from app.inputs.grouping import Reject
-from app.messages.dead_letters import Reason, last_line
+from app.messages.dead_letters import Reason, fit_letter, last_line, letter_headers
 from app.messages.message import InMessage, OutMessage
-from app.messages.trace_context import trace_headers
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from tables.model.events import Source
 
-__all__ = ["ERROR_BYTES", "LETTER_BYTES", "TOO_LARGE_BYTES", "DeadLetters"]
-
-ERROR_BYTES = 8 * 1024
-_LEFT_OUT = " … ".encode()
-TOO_LARGE_BYTES = 64 * 1024
-LETTER_BYTES = 60 * 1024 * 1024  # what the topic takes is 64 MiB, headers and all
+__all__ = ["DeadLetters"]
 
 
 class DeadLetters:
@@ -44,24 +38,11 @@ class DeadLetters:
         trace: str | None = None,
     ) -> OutMessage:
         """One letter, told in the log and counted; headers that are not known are left out."""
-        if value is not None and len(value) > LETTER_BYTES:
-            error = f"{error}\nthe {reason.value} letter would have {len(value)} bytes, more than {LETTER_BYTES}"
-            reason = Reason.TOO_LARGE
+        reason, error, value = fit_letter(reason, error, value)
         self._tell(reason, error, source, batch_id, station_id)
-        known: dict[str, object | None] = {
-            "reason": reason.value,
-            "error": _cut(error),
-            "failed-at": repr(failed_at),
-            "source-topic": source.topic if source else None,
-            "source-partition": source.partition if source else None,
-            "source-offset": source.offset if source else None,
-            "batch-id": batch_id,
-            "station-id": station_id,
-        }
-        headers = [(name, str(value).encode()) for name, value in known.items() if value is not None]
-        headers += trace_headers(trace)
-        if reason is Reason.TOO_LARGE and value is not None:
-            value = value[:TOO_LARGE_BYTES]
+        headers = letter_headers(
+            reason, error, failed_at=failed_at, source=source, batch_id=batch_id, station_id=station_id, trace=trace
+        )
         return OutMessage(self._topic, value, key=key, headers=headers)
 
     def _tell(
@@ -111,16 +92,3 @@ class DeadLetters:
             station_id=reject.station_id,
             trace=trace,
         )
-
-
-def _cut(error: str) -> str:
-    """Cut to ERROR_BYTES of UTF-8 in the middle.
-
-    A traceback's last lines say what happened; of a long message the beginning does, which has the error's name.
-    """
-    encoded = error.encode(errors="replace")
-    if len(encoded) <= ERROR_BYTES:
-        return encoded.decode()
-    head = (ERROR_BYTES - len(_LEFT_OUT)) // 2
-    tail = ERROR_BYTES - len(_LEFT_OUT) - head
-    return (encoded[:head] + _LEFT_OUT + encoded[-tail:]).decode(errors="ignore")

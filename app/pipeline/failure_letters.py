@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.inputs.grouping import BadMessage, Record
+from app.inputs.grouping import BadMessage
 from app.inputs.source_message import parse_message
+from app.messages.dead_letters import TOO_LARGE_BYTES
 from app.messages.message import InMessage
-from app.pipeline.dead_letters import TOO_LARGE_BYTES
+from tables.context import Record
 from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Source
 
 __all__ = ["FindSources", "SourceLetters", "failure_letter"]

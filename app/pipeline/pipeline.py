@@ -6,8 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from app.callbacks.handlers import ResultHandler, StationResultHandler
-from app.observability.counters import Metrics
-from app.observability.statistics import Statistics
+from app.observability.counters import Metrics, Statistics
 from app.pipeline.aggregation.aggregator import Aggregator
 from app.pipeline.aggregation.publisher import Publisher
 from app.pipeline.splitting.context_splitter import ContextSplitter

@@ -11,8 +11,7 @@ from app.messages.message import Clock, Sender
 from app.messages.output import OUTPUT_HEADROOM, RECORD_OVERHEAD
 from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog
-from app.observability.counters import Metrics
-from app.observability.statistics import Statistics
+from app.observability.counters import Metrics, Statistics
 from app.observability.tracing import Traces
 from app.pipeline.aggregation.aggregator import StateStore
 from app.pipeline.dead_letters import DeadLetters

@@ -1,4 +1,4 @@
-"""The closed sets of words that settings and the modules they steer share."""
+"""Closed sets of words: the values of settings that the modules that obey them compare with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class Fill(StrEnum):
-    """What stands in a column where no record gave a value (`AGG_FILL`)."""
+    """The rule that fills a column where no record gave a value (`AGG_FILL`)."""
 
     ZERO = "zero"
     MISSING = "missing"
@@ -29,7 +29,7 @@ class Fill(StrEnum):
 
 
 class Executor(StrEnum):
-    """Where callbacks run (`AGG_EXECUTOR`)."""
+    """The place where callbacks run (`AGG_EXECUTOR`)."""
 
     AUTO = "auto"  # `async def` on the event loop, `def` in threads
     THREAD = "thread"
@@ -37,14 +37,14 @@ class Executor(StrEnum):
 
 
 class TimeoutMode(StrEnum):
-    """Where a batch's timeout comes from (`AGG_TIMEOUT_MODE`)."""
+    """The source of a batch's timeout (`AGG_TIMEOUT_MODE`)."""
 
     FIXED = "fixed"
     ADAPTIVE = "adaptive"
 
 
 class Start(StrEnum):
-    """Where reading begins on a partition that has no committed offset yet (`AGG_START`)."""
+    """The end of a partition at which reading begins when no offset is committed yet (`AGG_START`)."""
 
     EARLIEST = "earliest"
     LATEST = "latest"
@@ -65,7 +65,7 @@ class LogFormat(StrEnum):
 
 
 class SecurityProtocol(StrEnum):
-    """How the connection to the broker is protected (`AGG_SECURITY_PROTOCOL`)."""
+    """Protection of the connection to the broker (`AGG_SECURITY_PROTOCOL`)."""
 
     PLAINTEXT = "PLAINTEXT"
     SSL = "SSL"
@@ -74,17 +74,17 @@ class SecurityProtocol(StrEnum):
 
     @property
     def encrypted(self) -> bool:
-        """Whether the connection is TLS."""
+        """True when the connection is TLS."""
         return self in {SecurityProtocol.SSL, SecurityProtocol.SASL_SSL}
 
     @property
     def authenticated(self) -> bool:
-        """Whether the client logs in with a name and a password."""
+        """True when the client logs in with a name and a password."""
         return self in {SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL}
 
 
 class SaslMechanism(StrEnum):
-    """How the client proves its password (`AGG_SASL_MECHANISM`)."""
+    """Proof of the client's password (`AGG_SASL_MECHANISM`)."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"

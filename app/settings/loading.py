@@ -1,63 +1,121 @@
-"""Reads the settings, and tells everything that is wrong with them at once."""
+"""Reads the settings from the environment and a `.env` file, and reports everything that is wrong with them at once.
+
+A problem is one line: the key, the value found, what is allowed. It never holds the value of an unknown key or of a
+secret.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
+from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import EnvSettingsSource
 
-from app.settings.environment import Given, SettingsError, bad_value, find_keys, unknown_key
-from app.settings.model import PREFIX
-from app.settings.watching import WatchingSettings as Settings
+from app.settings.model import PREFIX, Settings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["load_settings"]
+__all__ = ["SettingsError", "find_keys", "load_settings"]
 
-_SAID_BETTER: Final = {
+_SHOWN: Final = 200
+_CREDENTIALS: Final = re.compile(r"[^/;,\s]*@")
+_CLEARER: Final = {
     "bool_parsing": "must be true or false",
     "path_not_file": "must be the path of a file that exists",
     "zoneinfo_str": "must be an IANA time zone, such as Asia/Shanghai",
 }
+_NAMES: Final = {PREFIX + name.upper(): name for name in Settings.model_fields}
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. The text has one line for each problem: key, value found, what is allowed."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Given(NamedTuple):
+    """The text found for a key. `where` names the file that it stood in, as a problem has it behind the key."""
+
+    text: str
+    where: str = ""
 
 
 def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Settings:
-    """The settings from `environ` (default: the process's) over those in `env_file`, which need not exist.
+    """Return the settings from `environ` (default: the process's) over those in `env_file`, which need not exist.
 
     An empty value is the same as none. Values in the file are taken as they stand: nothing like `${HOME}` is replaced.
 
     Raises:
-        SettingsError: A key is unknown, a value is bad, or the file cannot be read. It tells all problems at once.
+        SettingsError: A key is unknown, a value is bad, or the file cannot be read. It has all problems at once.
     """
-    keys = {PREFIX + name.upper(): name for name in Settings.model_fields}
-    found, problems = find_keys(PREFIX, os.environ if environ is None else environ, env_file)
-    problems += [unknown_key(PREFIX, key, given, keys) for key, given in found.items() if key not in keys]
-
-    source = EnvSettingsSource(Settings)
-    source.env_vars = {key.lower(): found[key].text for key in keys if key in found}
+    found, problems = find_keys(os.environ if environ is None else environ, env_file)
+    problems += [_unknown_key(key, given) for key, given in found.items() if key not in _NAMES]
     try:
-        settings = Settings(**source())
+        settings = Settings(**{name: found[key].text for key, name in _NAMES.items() if key in found})
     except ValidationError as error:
-        problems += [_problem(detail, found) for detail in error.errors() if _is_own_problem(detail)]
+        # A default that is computed from a bad field has not been computed. The bad field is reported already.
+        bad = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
+        problems += [_bad_value(detail, found) for detail in bad]
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def _is_own_problem(detail: ErrorDetails) -> bool:
-    """False for a default that could not be computed since a field before it is bad: that one is told already."""
-    return detail["type"] != "default_factory_not_called"
+def find_keys(environ: Mapping[str, str], env_file: Path | None) -> tuple[dict[str, Given], list[str]]:
+    """Return the keys that begin with `AGG_` (in any case) and have a value, those of `environ` over the file's.
+
+    Also returns the problems of the file, each a line.
+    """
+    found, problems = _read_env_file(env_file) if env_file is not None else ({}, [])
+    found |= {key: Given(text) for key, text in environ.items() if text}
+    return {key: given for key, given in found.items() if key.upper().startswith(PREFIX)}, problems
 
 
-def _problem(detail: ErrorDetails, found: Mapping[str, Given]) -> str:
+def _read_env_file(path: Path) -> tuple[dict[str, Given], list[str]]:
+    if not path.exists() or path.is_dir():  # a folder of that name is somebody's virtual environment
+        return {}, []
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            bindings = list(parse_stream(stream))
+    except UnicodeDecodeError:
+        return {}, [f"{path}: must be UTF-8 text"]
+    except OSError as error:
+        return {}, [f"{path}: must be readable: {error.strerror}"]
+    found = {line.key: Given(line.value, f" (in {path})") for line in bindings if line.key and line.value}
+    bad = [line.original.line for line in bindings if line.error or (line.key is not None and line.value is None)]
+    return found, [f"{path}, line {number}: must be KEY=value, a comment or empty" for number in bad]
+
+
+def _unknown_key(key: str, given: Given) -> str:
+    """Name the close ones of the known keys, or all, and not the value: it may be a misspelt password's."""
+    bare = [name.upper() for name in Settings.model_fields]  # the prefix would make all keys look alike
+    close = difflib.get_close_matches(key.upper().removeprefix(PREFIX), bare, n=3)
+    if close:
+        hint = f"did you mean {' or '.join(PREFIX + name for name in close)}?"
+    else:
+        hint = f"the keys are {', '.join(_NAMES)}"
+    return f"{key}{given.where}: unknown key; {hint}"
+
+
+def _bad_value(detail: ErrorDetails, found: Mapping[str, Given]) -> str:
+    """Say what is wrong with the value given for a key, or with its default where none was given."""
     name = str(detail["loc"][0])
-    cause = detail.get("ctx", {}).get("error")
-    said = _SAID_BETTER.get(detail["type"]) or detail["msg"].replace("Input should", "must", 1)
-    secret = SecretStr in get_args(Settings.model_fields[name].annotation)
     key = PREFIX + name.upper()
-    return bad_value(key, found.get(key), default=detail["input"], allowed=str(cause or said), secret=secret)
+    cause = detail.get("ctx", {}).get("error")
+    allowed = cause or _CLEARER.get(detail["type"]) or detail["msg"].replace("Input should", "must", 1)
+    given, default = found.get(key), detail["input"]
+    if given is None:
+        return f"{key} ({'not set' if default is None else f'default {default!r}'}): {allowed}"
+    if SecretStr in get_args(Settings.model_fields[name].annotation):
+        return f"{key}=(hidden){given.where}: {allowed}"
+    text = _CREDENTIALS.sub("***@", given.text)
+    shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+    return f"{key}={shown}{given.where}: {allowed}"

@@ -1,43 +1,460 @@
-"""What every step of the settings class begins with."""
+"""The settings: one frozen class with a field for each `AGG_*` key, and the names that follow from them."""
 
 from __future__ import annotations
 
+import math
+import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
 
-__all__ = ["PREFIX", "GivenSettings", "setting"]
+from app.settings import enums, types
+from app.settings.types import is_loopback, require
+
+__all__ = ["PREFIX", "Settings"]
 
 PREFIX: Final = "AGG_"
 
+_SOURCE_KEYS: Final = ("source_topics", "passthrough_topics")
+# The properties `…_topic` of Settings add these to the app id.
+_INTERNAL_TOPICS: Final = ("station-events", "batch-events", "late", "dead-letter", "replayed")
+_OPENTELEMETRY: Final = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+_TOKEN: Final = re.compile(r"[!-~]+")
 
-def setting(default: object, en: str, zh: str) -> Any:
-    """A field with its default (or what computes it from the fields before it) and its line in both READMEs."""
+
+def _setting(default: object, en: str, zh: str) -> Any:
+    """Return a field with its default and its line in both READMEs.
+
+    A callable default computes it from the fields before it.
+    """
     if callable(default):
         return Field(default_factory=default, description=en, json_schema_extra={"zh": zh})
     return Field(default=default, description=en, json_schema_extra={"zh": zh})
 
 
-class GivenSettings(BaseSettings):
-    """No field yet. A field `name` is the key `AGG_NAME`; times are seconds.
+class Settings(BaseModel):
+    """Every setting. A field `name` is the key `AGG_NAME`; times are seconds.
 
-    A check across fields stands on the later field and looks at the earlier ones. Pydantic runs a check of the whole
-    model only when every field is good, and all problems are to be told at once.
+    A check across fields stands on the last of them, and looks at those before it. Pydantic checks the model as a whole
+    only when every field is good, but all problems are to be reported at once.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+    # -- source topics, and how their records become columns -----------------------------------------------------------
+
+    source_topics: types.TopicNames = _setting(
+        ("SCHEDULE-STATION-REALTIME-DATA",), "Source topics, comma-separated", "源主题，逗号分隔"
+    )
+    envelope_keys: types.Names = _setting(
+        (),
+        "More keys under which a source message may hold its records, comma-separated; tried after the topic's name "
+        "and `realTimeData`",
+        "源消息中存放记录的其他键，逗号分隔；在主题名和 `realTimeData` 之后尝试",
+    )
+    timezone: ZoneInfo = _setting(
+        ZoneInfo("Asia/Shanghai"),
+        "Time zone of times that come without one, and of `sendTime` in `module_input`",
+        "未带时区的时间及 `module_input` 中 `sendTime` 的时区",
+    )
+    passthrough_topics: types.OptionalTopicNames = _setting(
+        (),
+        "Topics whose stations are answered one by one, without batches, comma-separated",
+        "逐个场站直接处理、不组成批次的主题，逗号分隔",
+    )
+    context_topics: types.OptionalTopicNames = _setting(
+        (),
+        "Topics whose newest record of each station is a further entry of `module_input`, comma-separated",
+        "上下文主题：每个场站的最新记录作为 `module_input` 的附加项，逗号分隔",
+    )
+    fill: enums.Fill = _setting(
+        enums.Fill.ZERO, "What stands where no record gave a value", "没有记录给出数值处的填充方式"
+    )
+    window_step: types.OptionalWholeSeconds = _setting(
+        None,
+        "Step of the time window: missing time points are inserted back from the latest one, by itself to the earliest",
+        "时间窗口的步长：从最新的时间点往前补上缺失的时间点；单独设置时补到最早的一个",
+    )
+    window_size: types.Count | None = _setting(
+        None,
+        "How many time points the window has, from the latest back; needs `AGG_WINDOW_STEP`",
+        "窗口的时间点数，从最新的往前数；需要 `AGG_WINDOW_STEP`",
     )
 
+    @field_validator("context_topics")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - given by keyword
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the constructor is given: `load_settings` reads the rest, where it can check the keys."""
-        return (init_settings,)
+    def _context_is_nothing_else(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for key in _SOURCE_KEYS:
+            both = set(topics).intersection(info.data.get(key, ()))
+            require(not both, f"must not name a topic that AGG_{key.upper()} names: {min(both, default='')}")
+        return topics
+
+    @field_validator("window_size")
+    @classmethod
+    def _window_has_a_step(cls, size: int | None, info: ValidationInfo) -> int | None:
+        has_step = info.data.get("window_step", ...) is not None
+        require(size is None or has_step, "must not be given without AGG_WINDOW_STEP")
+        return size
+
+    @property
+    def batch_topics(self) -> list[str]:
+        """Source topics whose messages become batches. A topic that is also a pass-through topic is not among them."""
+        return [topic for topic in dict.fromkeys(self.source_topics) if topic not in self.passthrough_topics]
+
+    @property
+    def foreign_topics(self) -> list[str]:
+        """All topics that are read and belong to others. A worker never creates them, and they may have gaps."""
+        return list(dict.fromkeys((*self.batch_topics, *self.passthrough_topics, *self.context_topics)))
+
+    # -- the user's functions, and how they are run --------------------------------------------------------------------
+
+    callback: types.FunctionPath | None = _setting(
+        None,
+        "The model, `package.module:function`, called as `callback(station_id, module_input)`; a worker needs it",
+        "模型函数 `package.module:function`，以 `callback(station_id, module_input)` 调用；worker 必须设置",
+    )
+    batch_callback: types.FunctionPath | None = _setting(
+        None,
+        "Instead of `AGG_CALLBACK`: a model for many stations at once, called as "
+        "`callback({station_id: module_input})`",
+        "代替 `AGG_CALLBACK`：一次处理多个场站的模型，以 `callback({station_id: module_input})` 调用",
+    )
+    batch_callback_size: types.Count = _setting(
+        32, "Stations in one call of `AGG_BATCH_CALLBACK`, at most", "`AGG_BATCH_CALLBACK` 单次调用的最多场站数"
+    )
+    executor: enums.Executor = _setting(
+        enums.Executor.AUTO,
+        "Where callbacks run; `auto`: `async def` on the event loop, `def` in threads",
+        "回调在哪里运行；`auto`：`async def` 在事件循环中，`def` 在线程中",
+    )
+    executor_workers: types.Count | None = _setting(
+        None,
+        "Threads or processes for callbacks; default: `AGG_CONCURRENCY` threads, or as many processes as cores",
+        "运行回调的线程或进程数；默认为 `AGG_CONCURRENCY` 个线程，或与 CPU 核数相同的进程",
+    )
+    retries: types.WholeNumber = _setting(
+        0,
+        "Further calls of a callback that raised, within `AGG_STATION_TIMEOUT`",
+        "回调抛出异常后的重试次数，受 `AGG_STATION_TIMEOUT` 限制",
+    )
+    concurrency: types.Count = _setting(64, "Callbacks that run at once in a worker", "一个 worker 同时运行的回调数")
+    station_timeout: types.Seconds = _setting(
+        30.0,
+        "Longest run of a station's callback; then the station is failed",
+        "单个场站回调的最长运行时间；超过则该场站失败",
+    )
+    overtime_max: types.WholeNumber = _setting(
+        64,
+        "Callbacks that may run on after their batch's deadline, besides `AGG_CONCURRENCY`; more cancel the oldest",
+        "在 `AGG_CONCURRENCY` 之外，超过批次截止时间后仍可继续运行的回调数；再多则取消最早的",
+    )
+    result_handler: types.FunctionPath | None = _setting(
+        None,
+        "`package.module:function`, called as `result_handler(batch_id, batch_results_list)`: what it returns is "
+        "published; not set: the default payload",
+        "`package.module:function`，以 `result_handler(batch_id, batch_results_list)` 调用，发布其返回值；"
+        "不设置则用默认格式",
+    )
+    station_result_handler: types.FunctionPath | None = _setting(
+        None,
+        "`package.module:function` for pass-through stations, called as "
+        "`station_result_handler(station_id, module_input, result)`; not set: the result is published",
+        "直通场站的处理函数 `package.module:function`，以 `station_result_handler(station_id, module_input, result)` "
+        "调用；不设置则直接发布结果",
+    )
+    handler_timeout: types.Seconds = _setting(
+        30.0, "Longest run of one call of a result handler", "结果处理函数单次调用的最长时间"
+    )
+    handler_retries: types.WholeNumber = _setting(
+        3, "Further calls of a result handler that failed", "结果处理函数失败后的重试次数"
+    )
+
+    @field_validator("batch_callback")
+    @classmethod
+    def _there_is_one_callback(cls, path: str | None, info: ValidationInfo) -> str | None:
+        both = path is not None and info.data.get("callback") is not None
+        require(not both, "must not be given with AGG_CALLBACK: it takes its place")
+        return path
+
+    # -- the output topic and its messages -----------------------------------------------------------------------------
+
+    module: types.ModuleName = _setting("load_prediction", "Name of the module in the output", "输出中的模块名")
+    output_topic: types.TopicName = _setting(
+        lambda earlier: f"MODULE-OUTPUT-{earlier['module'].upper()}",
+        "Output topic; default: `MODULE-OUTPUT-` and `AGG_MODULE` in upper case",
+        "输出主题；默认为 `MODULE-OUTPUT-` 加大写的 `AGG_MODULE`",
+    )
+    output_meta: bool = _setting(
+        True,
+        "Whether output messages carry `meta`; `false` for strict consumers",
+        "输出消息是否带 `meta`；消费方要求严格时设为 `false`",
+    )
+    max_message_bytes: types.Bytes = _setting(
+        16 * 2**20, "Largest message; a larger output goes out in parts", "单条消息的最大字节数；更大的输出会分段发送"
+    )
+
+    @field_validator("output_topic")
+    @classmethod
+    def _output_is_no_source(cls, topic: str, info: ValidationInfo) -> str:
+        for key in _SOURCE_KEYS:
+            is_source = topic in info.data.get(key, ())
+            require(not is_source, f"must not be one of AGG_{key.upper()}: the application would read its own output")
+        return topic
+
+    # -- deadlines, release, late outcomes, and how long closed batches are remembered ---------------------------------
+
+    batch_timeout: types.Seconds = _setting(
+        5.0, "From the opening of a batch to its deadline", "批次从建立到截止的时间"
+    )
+    max_batch_age: types.Seconds = _setting(
+        60.0, "A batch's deadline never moves beyond this age", "批次截止时间最多推迟到这个时长"
+    )
+    timeout_mode: enums.TimeoutMode = _setting(
+        enums.TimeoutMode.FIXED,
+        "`adaptive`: the timeout follows the durations of recent batches",
+        "`adaptive`：超时随近期批次的耗时调整",
+    )
+    timeout_min: types.Seconds = _setting(
+        lambda earlier: min(1.0, earlier["max_batch_age"]),
+        "Shortest timeout with `AGG_TIMEOUT_MODE=adaptive`",
+        "`AGG_TIMEOUT_MODE=adaptive` 时的最短超时",
+    )
+    timeout_max: types.Seconds = _setting(
+        lambda earlier: max(earlier["timeout_min"], min(30.0, earlier["max_batch_age"])),
+        "Longest timeout with `AGG_TIMEOUT_MODE=adaptive`",
+        "`AGG_TIMEOUT_MODE=adaptive` 时的最长超时",
+    )
+    partial_min_ratio: types.Share = _setting(
+        0.0,
+        "Share of its stations that must have arrived at the deadline; a batch with less is discarded",
+        "截止时必须到达的场站比例；不足则丢弃该批次",
+    )
+    required_stations: types.Names = _setting(
+        (),
+        "Stations without which no batch that expects them is published, comma-separated",
+        "预期包含这些场站的批次缺少它们时不发布，逗号分隔",
+    )
+    release_ratio: types.PositiveShare | None = _setting(
+        None,
+        "Share of its stations whose arrival publishes a batch before its deadline; not set: all",
+        "到达该比例的场站后，批次不等截止时间即发布；不设置则等全部到达",
+    )
+    late_policy: enums.LatePolicy = _setting(
+        enums.LatePolicy.TOPIC,
+        "What becomes of outcomes after their batch has closed: to the late topic, a revised output, or dropped",
+        "批次关闭后到达的结果如何处理：发往迟到主题、发布修订输出，或丢弃",
+    )
+    revise_delay: types.SecondsOrZero = _setting(
+        1.0,
+        "With `AGG_LATE_POLICY=revise`, late outcomes of this long make one revision",
+        "`AGG_LATE_POLICY=revise` 时，这段时间内的迟到结果合并为一次修订",
+    )
+    max_open_batches: types.Count = _setting(
+        10_000,
+        "Batches that a worker has opened and that are not known to be closed, at most: with as many, reading waits",
+        "一个 worker 已建立且尚未确知关闭的批次数上限；达到后暂停读取，直到有批次关闭",
+    )
+    closed_ttl: types.Seconds = _setting(
+        3600.0, "How long a closed batch is remembered, to tell late results", "已关闭批次的保留时间，用于识别迟到结果"
+    )
+    closed_max: types.Count = _setting(
+        100_000, "Closed batches that a worker remembers at most", "一个 worker 最多保留的已关闭批次数"
+    )
+
+    @field_validator("max_batch_age")
+    @classmethod
+    def _age_covers_the_timeout(cls, age: float, info: ValidationInfo) -> float:
+        timeout = info.data.get("batch_timeout", 0.0)
+        require(timeout <= age, f"must be at least AGG_BATCH_TIMEOUT, which is {timeout:g}")
+        return age
+
+    @field_validator("timeout_min", "timeout_max")
+    @classmethod
+    def _timeout_is_within_the_age(cls, timeout: float, info: ValidationInfo) -> float:
+        longest, shortest = info.data.get("max_batch_age", math.inf), info.data.get("timeout_min", 0.0)
+        require(timeout <= longest, f"must be at most AGG_MAX_BATCH_AGE, which is {longest:g}")
+        require(timeout >= shortest, f"must be at least AGG_TIMEOUT_MIN, which is {shortest:g}")
+        return timeout
+
+    @field_validator("release_ratio")
+    @classmethod
+    def _release_is_publishable(cls, share: float | None, info: ValidationInfo) -> float | None:
+        least = info.data.get("partial_min_ratio", 0.0)
+        require(share is None or share >= least, f"must be at least AGG_PARTIAL_MIN_RATIO, which is {least:g}")
+        return share
+
+    # -- the application's own topics, and the broker ------------------------------------------------------------------
+
+    partitions: types.Count = _setting(
+        8,
+        "Partitions of the topics that the application creates: its workers scale up to this count",
+        "应用所建主题的分区数，也是 worker 数的上限",
+    )
+    replication_factor: types.Count = _setting(
+        1, "Replicas of the topics that the application creates", "应用所建主题的副本数"
+    )
+    start: enums.Start = _setting(
+        enums.Start.EARLIEST, "Where reading begins when nothing is committed yet", "尚无已提交位移时从哪里开始读"
+    )
+    app_id: types.AppId = _setting(
+        lambda earlier: f"batch-aggregator-{earlier['module'].replace('_', '-')}",
+        "Workers of one app id share the work; default: `batch-aggregator-` and `AGG_MODULE` with `_` as `-`",
+        "同一 app id 的 worker 分担工作；默认为 `batch-aggregator-` 加 `AGG_MODULE`（`_` 换成 `-`）",
+    )
+    broker: types.KafkaUrls = _setting(
+        "kafka://127.0.0.1:9092",
+        "Kafka brokers to begin with, `kafka://host:port`, separated by `;`",
+        "Kafka 地址 `kafka://host:port`，用 `;` 分隔",
+    )
+    broker_patience: types.SecondsOrZero = _setting(
+        60.0,
+        "A broker that is away for less is waited for; beyond it the worker ends with exit code 1",
+        "Kafka 不可用时最多等待的时间；超过则 worker 以退出码 1 结束",
+    )
+    security_protocol: enums.SecurityProtocol = _setting(
+        enums.SecurityProtocol.PLAINTEXT, "Protection of the connection to Kafka", "与 Kafka 连接的安全协议"
+    )
+    sasl_mechanism: enums.SaslMechanism = _setting(
+        enums.SaslMechanism.PLAIN, "How the password is proved", "SASL 认证机制"
+    )
+    sasl_username: str | None = _setting(None, "User name, with `SASL_*`", "用户名，用于 `SASL_*`")
+    sasl_password: SecretStr | None = _setting(None, "Password, with `SASL_*`", "密码，用于 `SASL_*`")
+    ssl_cafile: FilePath | None = _setting(
+        None,
+        "File of the certificate authority, with `*SSL`; not set: the system's",
+        "CA 证书文件，用于 `*SSL`；不设置则用系统的",
+    )
+    ssl_certfile: FilePath | None = _setting(
+        None, "File of the client's certificate, with `*SSL`", "客户端证书文件，用于 `*SSL`"
+    )
+    ssl_keyfile: FilePath | None = _setting(
+        None,
+        "File of the client's private key, when it is not in `AGG_SSL_CERTFILE`",
+        "客户端私钥文件，私钥不在 `AGG_SSL_CERTFILE` 中时设置",
+    )
+
+    @field_validator("app_id")
+    @classmethod
+    def _internal_topics_are_nothing_else(cls, app_id: str, info: ValidationInfo) -> str:
+        given = [topic for key in (*_SOURCE_KEYS, "context_topics") for topic in info.data.get(key, ())]
+        taken = [topic for topic in (*given, info.data.get("output_topic", "")) if _is_internal(topic, app_id)]
+        require(not taken, f"must not make an internal topic of one that another setting names: {''.join(taken[:1])}")
+        return app_id
+
+    @field_validator("sasl_username", "sasl_password")
+    @classmethod
+    def _login_is_given_where_it_is_used(
+        cls, value: str | SecretStr | None, info: ValidationInfo
+    ) -> str | SecretStr | None:
+        protocol = info.data.get("security_protocol")
+        expected = "be given" if value is None else "not be given"
+        fits = protocol is None or protocol.authenticated == (value is not None)
+        require(fits, f"must {expected} with AGG_SECURITY_PROTOCOL={protocol}")
+        return value
+
+    @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
+    @classmethod
+    def _files_are_used(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        protocol = info.data.get("security_protocol")
+        if file is not None:
+            is_used = protocol is None or protocol.encrypted
+            require(is_used, f"must not be given with AGG_SECURITY_PROTOCOL={protocol}")
+            has_certificate = info.field_name != "ssl_keyfile" or info.data.get("ssl_certfile", ...) is not None
+            require(has_certificate, "must not be given without AGG_SSL_CERTFILE")
+        return file
+
+    @property
+    def station_events_topic(self) -> str:
+        """Internal topic from the splitter to the station agents."""
+        return f"{self.app_id}-station-events"
+
+    @property
+    def batch_events_topic(self) -> str:
+        """Internal topic that is the log of every batch; the aggregator reads it."""
+        return f"{self.app_id}-batch-events"
+
+    @property
+    def late_topic(self) -> str:
+        """Topic of outcomes that arrived after their batch had closed."""
+        return f"{self.app_id}-late"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Topic of what could not be processed."""
+        return f"{self.app_id}-dead-letter"
+
+    @property
+    def replayed_topic(self) -> str:
+        """Topic that remembers which dead letters have been replayed."""
+        return f"{self.app_id}-replayed"
+
+    @property
+    def bootstrap_servers(self) -> list[str]:
+        """`host:port` of each broker, as Kafka clients take them."""
+        return [url.removeprefix("kafka://") for url in self.broker.split(";")]
+
+    # -- log, web, metrics, traces -------------------------------------------------------------------------------------
+
+    log_language: enums.Language = _setting(enums.Language.EN, "Language of log lines", "日志语言")
+    log_format: enums.LogFormat = _setting(enums.LogFormat.TEXT, "Shape of log lines", "日志格式")
+    web_host: types.Host = _setting(
+        "127.0.0.1",
+        "Address on which the dashboard is served; any other than loopback needs `AGG_WEB_TOKEN`",
+        "看板监听的地址；非本机回环地址需要 `AGG_WEB_TOKEN`",
+    )
+    web_port: types.Port = _setting(6066, "Port of the dashboard; 0: a free one", "看板端口；0 表示任选空闲端口")
+    web_token: SecretStr | None = _setting(
+        None,
+        "Bearer token of dashboard and API, the same for all workers; without it there are no actions",
+        "看板和 API 的 Bearer 令牌，所有 worker 相同；不设置则不能执行操作",
+    )
+    web_advertised_url: types.Url | None = _setting(
+        None,
+        "URL under which the other workers reach this one's web; default: made of host and port",
+        "其他 worker 访问本 worker 网页的 URL；默认由地址和端口组成",
+    )
+    metrics_stations: types.WholeNumber = _setting(
+        200, "Stations that have metrics with their own label, at most", "带有单独标签指标的场站数上限"
+    )
+    traces: bool = _setting(
+        False,
+        "Whether batches are traced with OpenTelemetry, which must be installed; `OTEL_*` say where spans go",
+        "是否用 OpenTelemetry 跟踪批次（须已安装）；span 发往何处由 `OTEL_*` 决定",
+    )
+
+    @field_validator("web_token")
+    @classmethod
+    def _open_web_has_a_token(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        host = info.data.get("web_host")
+        may_do_without = host is None or is_loopback(host)
+        require(
+            token is not None or may_do_without, f"must be given with AGG_WEB_HOST={host}: only loopback may do without"
+        )
+        fits = token is None or _TOKEN.fullmatch(token.get_secret_value())
+        require(fits, "must be printable ASCII without blanks: it travels in an HTTP header")
+        return token
+
+    @field_validator("traces")
+    @classmethod
+    def _traces_have_opentelemetry(cls, traces: bool) -> bool:
+        packages = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+        require(
+            not traces or all(map(_is_installed, _OPENTELEMETRY)),
+            f"must be false unless the extra `traces` is installed: pip install {packages}",
+        )
+        return traces
+
+
+def _is_internal(topic: str, app_id: str) -> bool:
+    is_changelog = topic.startswith(f"{app_id}-") and topic.endswith("-changelog")
+    return is_changelog or topic in [f"{app_id}-{name}" for name in _INTERNAL_TOPICS]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that the module would be in is not installed either
+        return False

@@ -1,6 +1,6 @@
 """The settings tables of both READMEs, made from the class.
 
-`python -m app.settings_table --check README.md README.zh-CN.md`, or with `--write`.
+`python -m app.settings.table --check README.md README.zh-CN.md`, or with `--write`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
 
-from app.settings import PREFIX, Settings
 from app.settings.enums import Language
-from app.settings.types import Unit
+from app.settings.model import PREFIX, Settings
+from app.settings.types import Unit, require
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -27,15 +27,11 @@ _HEADS: Final = {Language.EN: ("Key", "Default", "Meaning"), Language.ZH: ("键"
 
 
 def settings_table(language: Language) -> str:
-    """A Markdown table of key, default and meaning, one row for each setting in the order of the class."""
-    lines = [_row(*_HEADS[language]), _row("---", "---", "---")]
+    """Return a Markdown table of key, default and meaning: a row for each setting, in the order of the class."""
+    rows = [_HEADS[language], ("---", "---", "---")]
     for name, field in Settings.model_fields.items():
-        lines.append(_row(f"`{PREFIX}{name.upper()}`", _default(name, field, language), _meaning(field, language)))
-    return "\n".join(lines) + "\n"
-
-
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        rows.append((f"`{PREFIX}{name.upper()}`", _default(name, field, language), _meaning(field, language)))
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
 def _default(name: str, field: FieldInfo, language: Language) -> str:
@@ -57,7 +53,7 @@ def _unit(field: FieldInfo, language: Language) -> str:
 
 
 def _meaning(field: FieldInfo, language: Language) -> str:
-    """The description; behind it the allowed words of a closed set, and the unit of a number that has no default."""
+    """Return the description, with the allowed words of a closed set or the unit of a number that has no default."""
     extra = field.json_schema_extra
     zh = extra.get("zh") if isinstance(extra, dict) else None
     text = str(zh) if language is Language.ZH else str(field.description)
@@ -70,39 +66,35 @@ def _meaning(field: FieldInfo, language: Language) -> str:
 
 
 def _with_table(text: str, language: Language) -> str:
-    """The text with the table between its markers.
+    """Return the text with the table between its markers.
 
     Raises:
         ValueError: There is not exactly one pair of markers.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in after:
-        message = f"must have one pair of {BEGIN} and {END}"
-        raise ValueError(message)
+    require(begin and end and BEGIN not in after and END not in after, f"must have one pair of {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{settings_table(language)}{END}{after}"
 
 
 def _update(file: Path, *, write: bool) -> str | None:
-    """What is wrong with the file, None if nothing; with `write` a stale table is replaced."""
-    language = Language.ZH if "zh" in file.name.lower() else Language.EN
+    """Return what is wrong with the file, None if nothing; with `write` a stale table is replaced."""
     try:
         text = file.read_text(encoding="utf-8")
-        new = _with_table(text, language)
+        new = _with_table(text, Language.ZH if "zh" in file.name.lower() else Language.EN)
     except (OSError, ValueError) as error:
         return f"{file}: {error}"
-    if new == text:
-        return None
-    if not write:
-        return f"{file}: the settings table is stale: run python -m app.settings_table --write {file}"
-    file.write_text(new, encoding="utf-8")
+    if write and new != text:
+        file.write_text(new, encoding="utf-8")
+    elif new != text:
+        return f"{file}: the settings table is stale: run python -m app.settings.table --write {file}"
     return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when every file has the table of today, else 1 and a line on stderr for each that has not."""
+    """Return 0 when every file has the table of today; else 1, with a line on stderr for each that has not."""
     parser = argparse.ArgumentParser(
-        prog="python -m app.settings_table", description="The settings tables of the READMEs"
+        prog="python -m app.settings.table", description="The settings tables of the READMEs"
     )
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--check", action="store_true", help="exit code 1 when a table is stale")

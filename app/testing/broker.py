@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from app.kafka.topics import changelog_topic, topic_specs
 from app.messages.message import Clock, InMessage, OutMessage, Sender
-from app.messages.output import OutputId
+from app.messages.output import OutputId, output_id
 from app.messages.partitioner import partition_of
 from app.settings import Settings
 from tables.model.events import Source
@@ -98,7 +98,9 @@ class MemoryBroker:
 
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
         """Find the output messages that stand in a partition from `since` (Unix seconds) on."""
-        return set(_output_ids(m for m in self._topic(topic).partitions[partition] if m.timestamp >= since - 1.0))
+        messages = [one for one in self._topic(topic).partitions[partition] if one.timestamp >= since - 1.0]
+        ids = [output_id(message.key, message.headers) for message in messages]
+        return {found for found in ids if found is not None}
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:
         """Find the messages that stand at these places."""
@@ -109,14 +111,6 @@ class MemoryBroker:
         if topic is None:
             topic = self._topics[name] = _MemoryTopic(name, self._default_partitions, None)
         return topic
-
-
-def _output_ids(messages: Iterable[InMessage]) -> Iterator[OutputId]:
-    for message in messages:
-        headers = dict(message.headers)
-        revision, part = headers.get("revision", b""), headers.get("part", b"")
-        if revision.isdigit() and part.isdigit():
-            yield message.key or b"", int(revision), int(part)
 
 
 class PartitionRecords:

@@ -17,7 +17,7 @@ from app.callbacks.executors.forks import part_forks
 from app.callbacks.loading import FunctionError, load_function
 from app.callbacks.outcome import encode_result, failed
 from app.callbacks.suspension import awaited
-from app.observability.log_config import JsonFormatter
+from app.observability.json_formatter import JsonFormatter
 from app.settings.enums import LogFormat
 
 __all__ = ["Answer", "ChildJob", "prepare"]

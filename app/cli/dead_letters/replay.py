@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from app.cli.dead_letters.store import ReplayLog
 from app.cli.send import CREATE_SECONDS, producing
 from app.kafka.client import administering
-from app.kafka.topics import create_topic, topic_specs
+from app.kafka.topics import create_and_wait, topic_specs
 from app.messages.dead_letters import Letter, Reason
 from app.messages.message import Clock, OutMessage
 from app.messages.output import cut_results
@@ -244,7 +244,7 @@ async def open_replay_producer(settings: Settings, counts: Mapping[str, int]) ->
     if settings.replayed_topic not in counts:
         (spec,) = (spec for spec in topic_specs(settings) if spec.name == settings.replayed_topic)
         async with administering(settings) as admin:
-            await create_topic(admin, spec, patience=CREATE_SECONDS)
+            await create_and_wait(admin, [spec], patience=CREATE_SECONDS)
     async with producing(settings) as producer:
         yield producer
 

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.cli.base import CommandError
 from app.kafka.client import administering, reading
-from app.kafka.reading import Span, read_spans, spans_of
+from app.kafka.reading import OffsetRange, ranges_of, read_ranges
 from app.kafka.topics import largest_messages, partition_counts
 from app.messages.dead_letters import Letter, light, read_letter
 from app.messages.message import InMessage, OutMessage
@@ -145,14 +145,14 @@ class LetterStore:
 
     Attributes:
         consumer: reads what is asked for.
-        spans: where the letters stand.
+        ranges: where the letters stand.
         log: what has been replayed until then.
         counts: the partitions of every topic of the cluster.
         largest: the largest message that the output topic takes, in bytes, where that is known.
     """
 
     consumer: AIOKafkaConsumer
-    spans: Mapping[TopicPartition, Span]
+    ranges: Mapping[TopicPartition, OffsetRange]
     log: ReplayLog
     counts: Mapping[str, int]
     largest: int | None
@@ -160,7 +160,7 @@ class LetterStore:
     @property
     def first_offsets(self) -> dict[int, int]:
         """By partition, the offset of the oldest letter that there may still be."""
-        return {tp.partition: span.first for tp, span in self.spans.items()}
+        return {tp.partition: span.start for tp, span in self.ranges.items()}
 
     async def find(self, filters: Filters) -> list[Letter]:
         """Return the letters that match, without their values.
@@ -168,11 +168,11 @@ class LetterStore:
         Raises:
             KafkaError: the broker refuses, or does not answer any more.
         """
-        spans = self.spans
+        ranges = self.ranges
         if filters.since is not None:
             # What failed since then was written since then.
-            spans = await spans_of(self.consumer, list(spans), since=filters.since - CLOCK_SLACK)
-        letters = (read_letter(message) async for message in read_spans(self.consumer, spans))
+            ranges = await ranges_of(self.consumer, list(ranges), since=filters.since - CLOCK_SLACK)
+        letters = (read_letter(message) async for message in read_ranges(self.consumer, ranges))
         return [light(letter) async for letter in letters if filters.match(letter)]
 
     async def read(self, places: Sequence[tuple[int, int]]) -> list[Letter]:
@@ -184,15 +184,15 @@ class LetterStore:
         Raises:
             KafkaError: the broker refuses, or does not answer any more.
         """
-        spans = {}
-        for tp, span in self.spans.items():
+        ranges = {}
+        for tp, span in self.ranges.items():
             offsets = [
-                offset for number, offset in places if number == tp.partition and span.first <= offset < span.end
+                offset for number, offset in places if number == tp.partition and span.start <= offset < span.end
             ]
             if offsets:
-                spans[tp] = Span(span.first, min(offsets), max(offsets) + 1)
+                ranges[tp] = OffsetRange(min(offsets), max(offsets) + 1)
         asked = set(places)
-        messages = read_spans(self.consumer, spans)
+        messages = read_ranges(self.consumer, ranges)
         found = {at: read_letter(read) async for read in messages if (at := (read.partition, read.offset)) in asked}
         return [found[at] for at in places if at in found]
 
@@ -213,10 +213,10 @@ async def open_letters(settings: Settings) -> AsyncIterator[LetterStore]:
         message = f"there is no topic {letters}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
         raise CommandError(message)
     async with reading(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
-        spans = await spans_of(consumer, _partitions(letters, counts))
-        records = read_spans(consumer, await spans_of(consumer, _partitions(replayed, counts)))
+        ranges = await ranges_of(consumer, _partitions(letters, counts))
+        records = read_ranges(consumer, await ranges_of(consumer, _partitions(replayed, counts)))
         log = ReplayLog(replayed, [message async for message in records])
-        yield LetterStore(consumer, spans, log, counts, largest.get(output))
+        yield LetterStore(consumer, ranges, log, counts, largest.get(output))
 
 
 def _partitions(topic: str, counts: Mapping[str, int]) -> list[TopicPartition]:

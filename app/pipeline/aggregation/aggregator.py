@@ -20,8 +20,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Protocol
 
-from app.messages.event_frames import event_frames
-from app.messages.frames import FrameError, decode_events
+from app.messages.frames import FrameError, decode_events, event_frames
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.observability.batch_log import BatchLog
 from app.pipeline.aggregation.deferred_acks import Unstored
@@ -205,7 +204,7 @@ class Aggregator:
                         decision = effect.decision
                         destination = released[decision.batch_id] = self._publisher.destination(decision.batch_id)
                         chunk.releases.append(self._release(message.partition, decision, destination))
-                batch = working_set.open.get(event.batch_id)
+                batch = working_set.open_batch(event.batch_id)
                 if batch is not None:
                     progressed[event.batch_id] = batch
         self._tell_progress(progressed.values())

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Final
 
 from app.messages.message import Delivery
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["STORE_BYTES", "STORE_SECONDS", "Unstored"]
 
@@ -20,7 +20,7 @@ STORE_SECONDS: Final = 1.0  # as long as Faust takes to commit what is acknowled
 STORE_BYTES: Final = 8 * 1024 * 1024  # of the log that wait for that; of more, the oldest are stored
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class _Chunk:
     """A chunk of the log; with it, all that is applied stands at the offsets `upto` or before, by partition."""
 

@@ -8,7 +8,7 @@ from app.messages.dead_letters import Reason
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
 from app.observability.batch_log import BatchLog
-from app.observability.statistics import Statistics
+from app.observability.counters import Statistics
 from app.pipeline.dead_letters import DeadLetters
 from tables.model.batch import BATCH_CLOSED, FIRST_REVISION
 from tables.model.enums import ANSWERED, Code, CompletedBy, LatePolicy, Status

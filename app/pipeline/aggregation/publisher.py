@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.callbacks.handlers import ResultHandler
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason
 from app.messages.message import OutMessage, Sender
-from app.messages.output import OutputId, Part, headers_of, parts_of
+from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import publish_trace
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces
-from app.pipeline.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, DeadLetters
+from app.pipeline.dead_letters import DeadLetters
 from tables.model.enums import Action, Status
 from tables.model.events import Decision
 from tables.model.policies import PartialPolicy
@@ -159,7 +159,7 @@ class Publisher:
         outputs = [self._outputs(release) for release in releases]
         messages = [message for one in outputs for message in one]
         if found is not None:
-            missing = [message for message in messages if _output_id(message) not in found]
+            missing = [message for message in messages if output_id(message.key, message.headers) not in found]
             self._metrics.outbox_recoveries["found"] += len(messages) - len(missing)
             self._metrics.outbox_recoveries["sent"] += len(missing)
             messages = missing
@@ -291,8 +291,3 @@ class Publisher:
 def _id_of(decision: Decision) -> OutputId:
     """The first message of a decision's output."""
     return decision.batch_id.encode(), decision.revision, 1
-
-
-def _output_id(message: OutMessage) -> OutputId:
-    headers = dict(message.headers)
-    return message.key or b"", int(headers.get("revision", b"0")), int(headers.get("part", b"0"))

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from app.inputs.context_message import parse_context
 from app.inputs.grouping import BadMessage
-from app.messages.event_frames import StationPacker
-from app.messages.frames import encode_context, encode_context_head, encode_tombstone, encode_update
+from app.inputs.source_message import parse_context
+from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog

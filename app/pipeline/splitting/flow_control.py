@@ -15,8 +15,7 @@ from contextlib import suppress
 
 from app.messages.message import Clock
 from app.messages.partitioner import Partitioner
-from app.observability.log_lines import Line, tell
-from app.observability.throttle import Throttle
+from app.observability.log_lines import Line, Throttle, tell
 from app.settings.enums import Language
 
 __all__ = ["OpenBatches"]

@@ -9,24 +9,24 @@ from collections.abc import Sequence
 from dataclasses import field
 from zoneinfo import ZoneInfo
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Record
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
-from app.messages.dead_letters import Reason
-from app.messages.event_frames import StationPacker, event_frames
-from app.messages.frames import StationGroup, encode_group, encode_station
+from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
+from app.messages.frames import StationGroup, StationPacker, encode_group, encode_station, event_frames
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import station_trace
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
 from app.observability.tracing import SourceTrace, Traces
-from app.pipeline.dead_letters import TOO_LARGE_BYTES, DeadLetters
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.splitting.flow_control import OpenBatches
 from app.pipeline.splitting.pacing import Pacer
 from app.pipeline.splitting.transit import Transit
+from tables.context import Record
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
 __all__ = ["Splitter", "SplitterConfig"]
@@ -34,7 +34,7 @@ __all__ = ["Splitter", "SplitterConfig"]
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class SplitterConfig:
     """What the splitter goes by. Times in seconds."""
 
@@ -46,7 +46,7 @@ class SplitterConfig:
     max_batch_age: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class _Read:
     """A source message that has been read: its stations, its dead letters, and the batch that it belongs to."""
 
@@ -59,7 +59,7 @@ class _Read:
     batch_id: str | None = None  # None: pass-through
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class _Split:
     """A source message on its way to the station agents; pass-through where it has no `open`."""
 
@@ -68,7 +68,7 @@ class _Split:
     event: Open | None = None
 
 
-@dataclass(slots=True)
+@fast_dataclass(slots=True)
 class _Share:
     """What messages that are stored together have been made into."""
 

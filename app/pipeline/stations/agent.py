@@ -11,7 +11,7 @@ from app.callbacks.outcome import Outcome
 from app.callbacks.runner import Call, CallbackRunner, ModuleInput
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
-from app.messages.frames import FrameError, Record, StationFrame, StationGroup, decode_stations
+from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery, InMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.tracing import Traces
@@ -23,8 +23,9 @@ from app.pipeline.stations.context import StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
 from app.pipeline.stations.turns import Turns
+from tables.context import Record
 from tables.model.enums import Code
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["StationAgent"]
 
@@ -49,7 +50,7 @@ class _Frame:
             self._done()
 
 
-@dataclass(slots=True, eq=False)
+@fast_dataclass(slots=True, eq=False)
 class _Job:
     """What a call needs to know about where it comes from. `started` is set only where it is traced."""
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from app.callbacks.outcome import Outcome
-from app.messages.event_frames import FRAME_BYTES, FRAME_EVENTS
-from app.messages.frames import encode_events
+from app.messages.frames import FRAME_BYTES, FRAME_EVENTS, encode_events
 from app.messages.message import Clock, OutMessage, Sender
 from tables.model.events import Arrived, FailureLetter, Source
 

@@ -13,11 +13,12 @@ import orjson
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.outcome import Outcome
 from app.messages.dead_letters import Reason
-from app.messages.frames import Record, StationGroup
+from app.messages.frames import StationGroup
 from app.messages.message import OutMessage, Sender
 from app.messages.trace_context import station_trace, trace_headers
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.sending import SETTLE_SECONDS, ConfirmingSender
+from tables.context import Record
 from tables.model.enums import Code
 from tables.storage.records import Prepared
 

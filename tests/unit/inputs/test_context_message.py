@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
-from app.inputs.context_message import Newest, parse_context
 from app.inputs.grouping import BadMessage
+from app.inputs.source_message import Newest, parse_context
 from tables.context import EVERYONE
 
 TIME = "2025-11-14 10:00:00"

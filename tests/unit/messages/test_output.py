@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.messages.output import headers_of, meta_of, parts_of, payload_of
+from app.messages.output import headers_of, meta_of, output_id, parts_of, payload_of
 from tables.model.enums import Action, CompletedBy, Status
 from tables.model.events import Decision, Operator
 
@@ -79,6 +79,20 @@ def test_the_headers_say_what_the_message_is() -> None:
         ("part", b"2"),
         ("parts", b"3"),
     ]
+
+
+def test_a_message_is_known_by_its_key_revision_and_part() -> None:
+    headers = headers_of(decision_of(()), 2, 3)
+    assert output_id(BATCH.encode(), headers) == (BATCH.encode(), 1, 2)
+    assert output_id(None, headers) == (b"", 1, 2)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[], [("revision", b"1")], [("revision", b"x"), ("part", b"1")], [("revision", b"1"), ("part", None)]],
+)
+def test_a_message_without_revision_and_part_has_no_id(headers: list[tuple[str, bytes | None]]) -> None:
+    assert output_id(b"key", headers) is None
 
 
 results = st.lists(st.text(max_size=60).map(json.dumps), max_size=40).map(tuple)

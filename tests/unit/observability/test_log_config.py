@@ -16,7 +16,8 @@ from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk import _shared_internal
 
 from app.observability.batch_log import BatchLog
-from app.observability.log_config import ExpectedFilter, JsonFormatter, RepeatFilter, logging_config
+from app.observability.json_formatter import JsonFormatter
+from app.observability.log_config import ExpectedFilter, RepeatFilter, logging_config
 from app.settings.enums import Language, LogFormat
 from tests.heard_log import Heard
 

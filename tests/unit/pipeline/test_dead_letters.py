@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import ERROR_BYTES, Reason
 from app.messages.message import InMessage, OutMessage
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics
-from app.pipeline.dead_letters import ERROR_BYTES, DeadLetters
+from app.pipeline.dead_letters import DeadLetters
 from app.settings.enums import Language
 from tables.model.events import Source
 
