@@ -98,8 +98,8 @@ class MemoryBroker:
 
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
         """Find the output messages that stand in a partition from `since` (Unix seconds) on."""
-        messages = [one for one in self._topic(topic).partitions[partition] if one.timestamp >= since - 1.0]
-        ids = [output_id(message.key, message.headers) for message in messages]
+        messages = [message for message in self._topic(topic).partitions[partition] if message.timestamp >= since - 1.0]
+        ids = {output_id(message.key, message.headers) for message in messages}
         return {found for found in ids if found is not None}
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:

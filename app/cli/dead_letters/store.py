@@ -160,7 +160,7 @@ class LetterStore:
     @property
     def first_offsets(self) -> dict[int, int]:
         """By partition, the offset of the oldest letter that there may still be."""
-        return {tp.partition: span.start for tp, span in self.ranges.items()}
+        return {tp.partition: held.start for tp, held in self.ranges.items()}
 
     async def find(self, filters: Filters) -> list[Letter]:
         """Return the letters that match, without their values.
@@ -185,9 +185,9 @@ class LetterStore:
             KafkaError: the broker refuses, or does not answer any more.
         """
         ranges = {}
-        for tp, span in self.ranges.items():
+        for tp, held in self.ranges.items():
             offsets = [
-                offset for number, offset in places if number == tp.partition and span.start <= offset < span.end
+                offset for number, offset in places if number == tp.partition and held.start <= offset < held.end
             ]
             if offsets:
                 ranges[tp] = OffsetRange(min(offsets), max(offsets) + 1)
