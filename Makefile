@@ -26,10 +26,11 @@ run: $(READY) ## Start Kafka and a worker, replay the sample data; ONCE=1 ends w
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-check: $(READY) ## What CI runs: format, lint, types, the READMEs' settings tables, then all tests
+check: $(READY) ## What CI runs: format, lint, types, layers, the READMEs' settings tables, then all tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports --no-logo
 	$(PY) -m app.settings.table --check $(READMES)
 	$(MAKE) --no-print-directory test
 
@@ -53,7 +54,7 @@ lock: ## Lock the dependencies of pyproject.toml in requirements.lock; ARGS=--up
 		--all-extras --generate-hashes $(ARGS) pyproject.toml -o requirements.lock
 
 clean: ## Remove the environment and everything that tools have left in this folder
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $python to PYTHON, or to the first Python on PATH that is new enough.

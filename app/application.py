@@ -6,15 +6,17 @@ from typing import Any
 
 from mode import loop as event_loop
 
-from app.cli.base import register_commands
 from app.cli.batches import register_batches
+from app.cli.check import register_check
 from app.cli.compare import register_compare
 from app.cli.dead_letters.command import register_dead_letters
+from app.cli.send import register_send
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
-from app.kafka.pieces import FetchedSchema
+from app.kafka.consumer import FetchedSchema
+from app.kafka.delivery import Intake
 from app.kafka.producer import BATCH_BYTES
-from app.kafka.recovery import AggregatorTables
+from app.kafka.state_store import AggregatorTables
 from app.kafka.topics import message_bytes
 from app.observability.log_config import logging_config
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
@@ -73,20 +75,24 @@ def create_app(settings: Settings) -> AggregatorApp:
 
 
 def _wire(app: AggregatorApp) -> None:
-    def declare(agent: Agent) -> None:
-        async def read(stream: Any) -> None:
-            await app.intakes[agent.name].feed(stream.noack())
-
-        read.__qualname__ = agent.name  # what log lines call it
-        read.__doc__ = agent.purpose
-        app.agent(app.topic(*agent.topics, schema=FetchedSchema(), internal=False), name=agent.name)(read)
-
-    for agent in app.intakes.agents:
-        declare(agent)
+    for agent, intake in app.intakes:
+        _declare(app, agent, intake)
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
-    register_commands(app)
+    register_send(app)
+    register_check(app)
     register_dead_letters(app)
     register_compare(app)
     register_batches(app)
+
+
+def _declare(app: AggregatorApp, agent: Agent, intake: Intake) -> None:
+    """Make a Faust agent that puts what its topics' stream gives into the intake."""
+
+    async def read(stream: Any) -> None:  # a faust.Stream, which Faust types as less than it is
+        await intake.feed(stream.noack())
+
+    read.__qualname__ = agent.name  # what log lines call it
+    read.__doc__ = agent.purpose
+    app.agent(app.topic(*agent.topics, schema=FetchedSchema(), internal=False), name=agent.name)(read)

@@ -1,4 +1,7 @@
-"""Closed batches that are remembered: a line each, and a few as objects, because late outcomes come in runs. Pure."""
+"""Closed batches that are remembered: a line each, and a few as objects, because late outcomes come in runs. Pure.
+
+A worker remembers up to 100,000 of them, so a line is small, and a batch that nothing is to happen to has nothing else.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable
 from tables.model.batch import FIRST_REVISION, Batch
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision, Forget
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.storage.records import Header, Revision
 
 __all__ = ["LIVE_STATIONS", "ClosedBatch", "ClosedBatches", "line_of_decision", "line_of_records"]
@@ -16,11 +19,11 @@ __all__ = ["LIVE_STATIONS", "ClosedBatch", "ClosedBatches", "line_of_decision", 
 LIVE_STATIONS = 10_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class ClosedBatch:
-    """A closed batch that is remembered: what a listing shows, as its latest revision has it. Times are Unix seconds.
+    """The line of a closed batch: the row of a listing, as of the latest revision. Times are Unix seconds.
 
-    It is remembered for some time from `first_closed_at` on, whatever becomes of it later.
+    The batch is remembered for AGG_CLOSED_TTL from `first_closed_at` on, however it is revised later.
     """
 
     batch_id: str
@@ -38,7 +41,7 @@ class ClosedBatch:
 
 
 class ClosedBatches:
-    """The lines in the order of closing, and the objects that are kept."""
+    """The lines in the order of closing, the objects that are kept (`live`), and ids whose `forget` is on its way."""
 
     def __init__(self) -> None:
         self.lines: OrderedDict[str, ClosedBatch] = OrderedDict()
@@ -47,7 +50,7 @@ class ClosedBatches:
         self.forgetting: set[str] = set()
 
     def keep_live(self, batch: Batch) -> None:
-        """Keep an object, and let go of the ones that have not been wanted for longest."""
+        """Keep an object, and drop those that have not been used for longest."""
         if batch.batch_id not in self.live:
             self.live[batch.batch_id] = batch
             self.live_stations += len(batch.expected)
@@ -67,7 +70,7 @@ class ClosedBatches:
     def forgettable(
         self, now: float, *, ttl: float, beyond: int, held: float, is_busy: Callable[[str], bool]
     ) -> list[Forget]:
-        """What `WorkingSet.forgettable` says, but for those that are busy."""
+        """Return the events of `WorkingSet.forgettable`, but for batches that are busy."""
         events: list[Forget] = []
         for age_rank, line in enumerate(self.lines.values()):
             if age_rank >= beyond and line.first_closed_at + ttl > now:
@@ -87,7 +90,7 @@ class ClosedBatches:
 
 
 def line_of_decision(decision: Decision, first_closed_at: float) -> ClosedBatch:
-    """The line of a batch by its latest decision."""
+    """Make the line of a batch from its latest decision."""
     return ClosedBatch(
         batch_id=decision.batch_id,
         status=decision.status,
@@ -105,7 +108,7 @@ def line_of_decision(decision: Decision, first_closed_at: float) -> ClosedBatch:
 
 
 def line_of_records(header: Header, revision: Revision | None) -> ClosedBatch:
-    """The line of a batch by its header and its latest revision, None where that is the first."""
+    """Make the line of a batch from its header and its latest revision, None where that is the first."""
     latest = revision or header
     return ClosedBatch(
         batch_id=header.batch_id,

@@ -1,14 +1,21 @@
-"""Context records: what of them is kept for each station, and which record is the newest. Pure.
+"""Context records: the newest of each station and topic is kept. Pure.
 
 The Faust table `context` is partitioned like the station events, and has one writer, the station agent of the
-partition. A record of it, an entry, is what is known of one station on one context topic:
+partition. An entry of the table holds what is known of one station on one context topic. Its key is
 
-`topic#station id`   of that station
-`topic#`             of everyone: it came in a record that names no station, and stands in every partition
+`topic#station id`   for one station
+`topic#`             for every station: the record names none, and stands in every partition
 
-Of a topic only the newest point in time is kept. An update with a later time takes the entry's place, one with an
-earlier time changes nothing, and one of the same time is merged host by host. Where either has no time, what stands
-later in the log takes the place of what was there. Applying an update again changes nothing.
+Only the newest point in time is kept. An update with a later time replaces the entry, one with an earlier time changes
+nothing, and one with the same time is merged host by host. Where either has no time, the later in the log replaces the
+other. Applying an update again changes nothing. An example, with the entry after each message:
+
+    offset 0   10:00, hosts h1 and h2   h1 and h2 of 0
+    offset 1   10:00, host h1           h2 of 0, h1 of 1    same time: only h1 is replaced
+    offset 2   09:00, host h2           h2 of 0, h1 of 1    earlier: nothing changes
+    offset 0   again                    h2 of 0, h1 of 1    h1 of 1 stands later in the log, h2 is the same
+    offset 3   11:00, host h2           h2 of 3             later: all of 10:00 is gone
+    tombstone at offset 4               nothing
 """
 
 from __future__ import annotations
@@ -20,15 +27,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tables.storage.formats import FORMAT_VERSION, load, reading
-from tables.storage.records import Table, Write
+from tables.storage.records import FORMAT_VERSION, Table, Write, load, reading
 
 __all__ = [
     "EVERYONE",
     "ContextEvent",
     "ContextUpdate",
     "Entry",
-    "Part",
+    "MessageRecords",
     "Place",
     "Record",
     "Tombstone",
@@ -39,7 +45,7 @@ __all__ = [
 ]
 
 EVERYONE = ""
-"""Stands for the station id of a context record that names none: it is every station's."""
+"""Stands for the station id of a context record that names none: it is for every station."""
 
 Record = dict[str, Any]
 """One record of a message: a JSON object."""
@@ -56,8 +62,8 @@ class Place(NamedTuple):
     def precedes(self, other: Place) -> bool:
         """Whether it stands before another place of the same topic.
 
-        Offsets of two partitions say nothing, so there it is the timestamps. Within a partition a lower offset with a
-        later timestamp is not before: the topic has been made anew.
+        Between partitions the timestamps decide, because offsets say nothing there. Within a partition a lower offset
+        with a later timestamp is not before: the topic has been made anew.
         """
         if self.partition == other.partition:
             return self.offset < other.offset and self.timestamp <= other.timestamp
@@ -66,10 +72,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ContextUpdate:
-    """What a message says of a station, or of `EVERYONE`.
+    """The records of one station, or of `EVERYONE`, in a message.
 
     `records` are those of its latest time in the message, at least one; `time` is that in whole Unix seconds, None for
-    a record without one. `key` is the message's.
+    a record without a time. `key` is the message's.
     """
 
     topic: str
@@ -82,10 +88,10 @@ class ContextUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A message without a value: what is known of the station that its key names is deleted.
+    """A message without a value: it deletes the entry of the station that its key names.
 
-    So is what is known of everyone, if it came with that key. `station_id` is None where the station is none of this
-    partition's.
+    It also deletes the entry of everyone, if that came with the same key. `station_id` is None where the station
+    belongs to another partition.
     """
 
     topic: str
@@ -98,7 +104,7 @@ ContextEvent = ContextUpdate | Tombstone
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MessageRecords:
     """The records of an entry that came in one message."""
 
     place: Place
@@ -107,30 +113,30 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of one station on one topic: records of one point in time, in the order of the log.
+    """The records of one station on one topic, of one point in time, in the order of the log.
 
-    `key` is that of the message which told of it last.
+    `key` is that of the message that changed the entry last.
     """
 
     time: int | None
     key: bytes | None
-    parts: Sequence[Part]
+    messages: Sequence[MessageRecords]
 
     @property
     def records(self) -> list[Record]:
-        """All of them."""
-        return [record for part in self.parts for record in part.records]
+        """The records of all messages."""
+        return [record for message in self.messages for record in message.records]
 
 
 def context_key(topic: str, station_id: str) -> bytes:
-    """Key of an entry; `#` can't stand in a topic's name."""
+    """Return the key of an entry; `#` can't stand in a topic's name."""
     return f"{topic}#{station_id}".encode()
 
 
 def apply(event: ContextEvent, get: Get) -> list[Write]:
-    """What an event changes; `get` gives what is stored under a key.
+    """Return the changes that an event makes; `get` gives what is stored under a key.
 
-    A deletion is written also where there is nothing to delete: what is in memory may be ahead of the changelog.
+    A deletion is written even where there is nothing to delete: memory may be ahead of the changelog.
 
     Raises:
         UnreadableRecordError: what is stored is not one of ours, or a newer version's.
@@ -148,33 +154,34 @@ def _entry(key: bytes, get: Get) -> Entry | None:
 
 
 def _updated(entry: Entry | None, update: ContextUpdate) -> Entry | None:
-    """The entry with an update in it; None when that changes nothing."""
-    new = Entry(update.time, update.key, (Part(update.place, update.records),))
+    """Return the entry with an update in it; None when that changes nothing."""
+    new = Entry(update.time, update.key, (MessageRecords(update.place, update.records),))
     if entry is None:
         return new
     if entry.time is None or update.time is None:
-        return _behind(update.place, entry) or new
+        return _after(update.place, entry) or new
     if update.time != entry.time:
         return new if update.time > entry.time else None
     return _merged(entry, update)
 
 
-def _behind(place: Place, entry: Entry) -> Entry | None:
-    """What is left of an entry when what stands at a place has taken the place of all that stands before that."""
-    parts = [part for part in entry.parts if place.precedes(part.place)]
-    return Entry(entry.time, entry.key, parts) if parts else None
+def _after(place: Place, entry: Entry) -> Entry | None:
+    """Return what an entry has from messages later in the log than a place; None if that is nothing."""
+    later = [message for message in entry.messages if place.precedes(message.place)]
+    return Entry(entry.time, entry.key, later) if later else None
 
 
 def _merged(entry: Entry, update: ContextUpdate) -> Entry | None:
-    """Both have the same time: of each host, the records of the message that stands later in the log."""
-    later = [part for part in entry.parts if update.place.precedes(part.place)]
-    earlier = [part for part in entry.parts if part not in later]
-    own = _without(update.records, {_host(record) for part in later for record in part.records})
+    """Merge an update of the same time: of each host, the records of the message that stands later in the log."""
+    later = [message for message in entry.messages if update.place.precedes(message.place)]
+    earlier = [message for message in entry.messages if message not in later]
+    own = _without(update.records, {_host(record) for message in later for record in message.records})
     if not own:
         return None
     hosts = {_host(record) for record in own}
-    kept = [Part(part.place, records) for part in earlier if (records := _without(part.records, hosts))]
-    return Entry(entry.time, entry.key if later else update.key, [*kept, Part(update.place, own), *later])
+    kept = [MessageRecords(one.place, records) for one in earlier if (records := _without(one.records, hosts))]
+    messages = [*kept, MessageRecords(update.place, own), *later]
+    return Entry(entry.time, entry.key if later else update.key, messages)
 
 
 def _without(records: Sequence[Record], hosts: set[str | None]) -> list[Record]:
@@ -182,7 +189,7 @@ def _without(records: Sequence[Record], hosts: set[str | None]) -> list[Record]:
 
 
 def _host(record: Record) -> str | None:
-    """The host that a record is from, as the guns of a station are told apart."""
+    """Return the host that a record is from; guns are told apart by it, too."""
     host = record.get("hostCode")
     return None if host is None else str(host)
 
@@ -200,8 +207,8 @@ def _deleted(tombstone: Tombstone, get: Get) -> list[Write]:
 
 
 def _cut(key: bytes, entry: Entry | None, tombstone: Tombstone) -> Write:
-    """Of an entry, what stands behind a tombstone in the log: it has come before, if the tombstone comes again."""
-    left = None if entry is None else _behind(tombstone.place, entry)
+    """Keep of an entry what is later in the log than a tombstone: that is there if the tombstone comes again."""
+    left = None if entry is None else _after(tombstone.place, entry)
     return Write(Table.CONTEXT, key, None if left is None else encode_entry(left))
 
 
@@ -209,12 +216,12 @@ def _cut(key: bytes, entry: Entry | None, tombstone: Tombstone) -> Write:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Bytes of an entry."""
+    """Return the bytes of an entry."""
     record = {
         "v": FORMAT_VERSION,
         "time": entry.time,
         "key": None if entry.key is None else base64.b64encode(entry.key).decode(),
-        "parts": [(part.place, part.records) for part in entry.parts],
+        "parts": [(message.place, message.records) for message in entry.messages],
     }
     return orjson.dumps(record, tuple)
 
@@ -226,5 +233,5 @@ def decode_entry(key: bytes, value: bytes) -> Entry:
         return Entry(
             time=record["time"],
             key=None if record["key"] is None else base64.b64decode(record["key"]),
-            parts=[Part(Place(*place), records) for place, records in record["parts"]],
+            messages=[MessageRecords(Place(*place), records) for place, records in record["parts"]],
         )

@@ -18,11 +18,11 @@ from tables.storage.records import Table, Write
 
 __all__ = ["BatchTable", "PartitionRecords", "PartitionStore", "exact", "make_tables"]
 
-UNORDERED_MAX = 100_000  # own writes that are remembered while a foreign one is missing before them
+UNORDERED_MAX = 100_000  # own writes that are remembered while the offset before them has not been read
 
 
 class _Partition:
-    """Records of one partition, and up to which offset of the changelog they are complete."""
+    """Records of one partition, and the offset of the changelog up to which they are complete."""
 
     __slots__ = ("offset", "own", "records")
 
@@ -35,8 +35,8 @@ class _Partition:
 class PartitionStore(Store[bytes, bytes]):
     """A table store in memory that knows which partition each record belongs to.
 
-    Faust replays a changelog from `persisted_offset` on. That offset moves on our own writes only as far as they follow
-    one another without a hole: in a hole stands what another owner has written meanwhile, and that must be replayed.
+    Faust replays a changelog from `persisted_offset` on. Our own writes move that offset only as far as they follow one
+    another without a gap: a gap holds what another owner has written meanwhile, and that must be replayed.
     """
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class PartitionStore(Store[bytes, bytes]):
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Take in a piece of the changelog."""
+        """Take in a run of the changelog."""
         del to_key, to_value  # keys and values are bytes
         for event in batch:
             message = event.message
@@ -89,12 +89,12 @@ class PartitionStore(Store[bytes, bytes]):
         return None if partition is None else partition.offset
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        """Faust tells this for its own writes, which there are none of."""
+        """Faust calls this for writes of its own, and makes none."""
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Drop the records of partitions that are not ours any more."""
+        """Drop the records of partitions that have been revoked."""
         del assigned, revoked, newly_assigned, generation_id  # of the group's topics; the changelog's own count here
         topic = self.table.changelog_topic.get_topic_name()
         owned = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
@@ -144,7 +144,7 @@ class BatchTable(FaustTable[bytes, bytes]):
 
 
 def exact(value: bytes) -> bytes:
-    """The same bytes in memory of their own length: what orjson returns has up to eight times as much behind it."""
+    """Copy bytes into memory of their own length: orjson returns them in a buffer of up to eight times that."""
     return bytes(memoryview(value))
 
 

@@ -1,21 +1,20 @@
-"""The batches of one partition as live objects, over the stored records. Pure: what has to be stored comes out as data.
+"""The batches of one partition, over their stored records. Pure: what has to be stored comes out as data.
 
-Open batches live here as objects. Closed ones are kept as a line each; the object is rebuilt from its records when
-something late comes, and a few of these stay, because late outcomes come in runs.
+Open and closing batches are kept as objects. A closed one is a line (`closed_batches.py`). Its object is rebuilt from
+its records when something late comes, and a few of these objects stay, because late outcomes come in runs.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, takewhile
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from tables.closed_batches import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
 from tables.model.batch import FIRST_REVISION, Batch
-from tables.model.effects import unknown_batch
 from tables.model.enums import LatePolicy, State
 from tables.model.events import (
     Arrived,
@@ -30,26 +29,39 @@ from tables.model.events import (
     Position,
     Released,
     Revise,
+    Segment,
+    all_late,
 )
 from tables.model.policies import Rules
-from tables.model.sources import Piece
 from tables.model.timeouts import Observation
-from tables.storage.rebuild import first_late, observation_of, rebuild_closed, rebuild_open
 from tables.storage.records import (
     Destination,
     Header,
     Prepared,
+    RecordKind,
     Revision,
     Table,
     Write,
     decode_header,
     decode_revision,
+    decode_segment,
+    deletions,
+    encode_segment,
     header_of,
+    kind_of,
     revision_of,
+    segment_key,
     write_of,
 )
-from tables.storage.recovery import NO_KEYS, Keys, Records, StoredBatch, read_stored
-from tables.storage.segments import Segment, decode_segment, encode_segment, segment_key
+from tables.storage.recovery import (
+    Records,
+    StoredBatch,
+    first_late,
+    observation_of,
+    read_stored,
+    rebuild_closed,
+    rebuild_open,
+)
 
 __all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
 
@@ -63,62 +75,110 @@ class Unpublished:
     prepared: Prepared | None
 
 
+@dataclass(slots=True, eq=False)
+class _Tracked:
+    """A batch that is open or closing, is to be stored or revised, or has more records than a header.
+
+    Attributes:
+        batch: the object of an open or closing batch, and of a closed one with changes that are not stored; else None.
+        keys: those of its records besides the header; a dict stands for an ordered set.
+        undone: decisions that are not out yet, by revision.
+        pending_since: the time of the first late event that is to lead to a revision.
+        unstored_from: offset of the first event on the open batch that is not stored yet.
+        is_due: whether it has closed or got something late, and that is not stored yet.
+    """
+
+    batch: Batch | None = None
+    keys: dict[bytes, None] = field(default_factory=dict)
+    undone: dict[int, Header | Revision] = field(default_factory=dict)
+    pending_since: float | None = None
+    unstored_from: int | None = None
+    is_due: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a revision or a publication of the batch is still to come."""
+        return self.pending_since is not None or bool(self.undone)
+
+    def keys_of(self, kind: RecordKind) -> list[bytes]:
+        """Return the keys of one kind."""
+        return [key for key in self.keys if kind_of(key) is kind]
+
+
 class WorkingSet:
     """Applies the events of one partition's log under the rules."""
 
     def __init__(self, records: Records, rules: Rules) -> None:
         self._records = records
         self._rules = rules
-        self.open: dict[str, Batch] = {}
-        self.closing: dict[str, Batch] = {}  # whose first output is not out yet
+        self._tracked: dict[str, _Tracked] = {}
         self._closed = ClosedBatches()
-        # Decisions that are not out yet, of closing batches and of closed ones that have been revised.
-        self._undone: dict[str, dict[int, Header | Revision]] = {}
-        self._pending: dict[str, float] = {}  # batches that are to be revised, and since when
-        self._keys: dict[str, Keys] = {}  # of those batches that have more than a header
-        # What has changed and is not stored yet: closed batches, and open ones, each with the first offset that is not.
-        self._urgent: dict[str, Batch] = {}
-        self._touched: dict[str, int] = {}
-        self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
+        # Queues of tracked batches. An entry that is out of date is passed over when its turn comes.
         self._deadlines: list[tuple[float, str]] = []
         self._revisions: list[tuple[float, str]] = []
+        self._unstored: deque[tuple[int, _Tracked]] = deque()  # open batches by `unstored_from`
+        self._due: list[_Tracked] = []
+        self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
+
+    @property
+    def open(self) -> dict[str, Batch]:
+        """The open batches."""
+        return {
+            batch_id: tracked.batch
+            for batch_id, tracked in self._tracked.items()
+            if tracked.batch is not None and tracked.batch.is_open
+        }
+
+    @property
+    def closing(self) -> dict[str, Batch]:
+        """The batches that have closed and whose first output is not out yet."""
+        return {
+            batch_id: tracked.batch
+            for batch_id, tracked in self._tracked.items()
+            if tracked.batch is not None and not tracked.batch.is_open and batch_id not in self.closed
+        }
 
     @property
     def closed(self) -> OrderedDict[str, ClosedBatch]:
         """The batches whose first output is out, in the order of closing."""
         return self._closed.lines
 
-    def __contains__(self, batch_id: object) -> bool:
-        """Whether the batch is known: no message opens it any more."""
-        return batch_id in self.open or batch_id in self.closing or batch_id in self.closed
+    def open_batch(self, batch_id: str) -> Batch | None:
+        """Return a batch if it is open."""
+        tracked = self._tracked.get(batch_id)
+        batch = tracked.batch if tracked is not None else None
+        return batch if batch is not None and batch.is_open else None
 
     # -- events ------------------------------------------------------------------------------------------------------
 
     def apply(self, event: BatchEvent, position: Position) -> list[Effect]:
-        """Apply one event of the log; what is to be stored because of it is given out by `take_writes`."""
+        """Apply one event of the log. `take_writes` gives out what is to be stored because of it."""
         if isinstance(event, Forget):
             self._forget(event)
             return []
-        batch = self.open.get(event.batch_id) if isinstance(event, Expire) else self._find(event.batch_id)
+        batch_id = event.batch_id
+        tracked = self._tracked.get(batch_id)
+        batch = tracked.batch if tracked is not None else None
+        if (batch is None or not batch.is_open) and not isinstance(event, Expire):
+            batch = self.look_up(batch_id)
         # A replayed message that stands before the opening is read again after a crash: it had no effect then either.
         if isinstance(event, Open) and event.replayed and (batch is None or position < batch.first_position):
             return []
-        deadline = batch.deadline if batch else None
         if batch is None:
             if not isinstance(event, Open):
                 return _of_unknown(event)
-            batch = self.open[event.batch_id] = Batch(event.batch_id, event.opened_at, self._rules)
+            batch = Batch(batch_id, event.opened_at, self._rules)
+            tracked = self._tracked[batch_id] = _Tracked(batch)
+        deadline = batch.deadline
         effects = self._apply_to(batch, event, position)
-        if not batch.is_open:
-            if batch.batch_id in self.open:
-                self.closing[batch.batch_id] = self.open.pop(batch.batch_id)
-                self._touched.pop(batch.batch_id, None)
-            self._urgent[batch.batch_id] = batch
-            self._note_late(batch, effects)
+        if tracked is None or not batch.is_open:
+            self._note_closed(batch, effects)
             return effects
-        self._touched.setdefault(batch.batch_id, position.offset)
+        if tracked.unstored_from is None:
+            tracked.unstored_from = position.offset
+            self._unstored.append((position.offset, tracked))
         if batch.deadline != deadline:
-            heapq.heappush(self._deadlines, (batch.deadline, batch.batch_id))
+            heapq.heappush(self._deadlines, (batch.deadline, batch_id))
         return effects
 
     def _apply_to(self, batch: Batch, event: BatchEvent, position: Position) -> list[Effect]:
@@ -134,51 +194,62 @@ class WorkingSet:
             return batch.revise(event, position)
         return []
 
-    def _find(self, batch_id: str) -> Batch | None:
-        return self.open.get(batch_id) or self.closing.get(batch_id) or self._closed_object(batch_id)
+    def _untrack_if_idle(self, batch_id: str, tracked: _Tracked) -> None:
+        """Keep only the line of a closed batch, if there is nothing else to keep."""
+        if tracked.batch is None and not tracked.keys and not tracked.is_busy:
+            del self._tracked[batch_id]
 
-    def _closed_object(self, batch_id: str) -> Batch | None:
-        if batch_id not in self.closed:
-            return None
-        # What has been touched and not stored yet is not in the records.
-        batch = self._urgent.get(batch_id) or self._closed.live.get(batch_id)
-        if batch is None:
-            batch = self._read(batch_id)
-        self._closed.keep_live(batch)
+    def look_up(self, batch_id: str) -> Batch | None:
+        """Return a batch as an object, whatever its state; None when it is not known."""
+        tracked = self._tracked.get(batch_id)
+        batch = tracked.batch if tracked is not None else None
+        if batch_id in self.closed:
+            batch = batch or self._closed.live.get(batch_id) or self._read(batch_id)
+            self._closed.keep_live(batch)
         return batch
 
     def _read(self, batch_id: str) -> Batch:
+        """Rebuild a closed batch from its records; it must have no changes that are not stored."""
         key = batch_id.encode()
         value = self._records.get(Table.BATCHES, key)
         if value is None:
             message = f"batch {batch_id} is remembered as closed, but its header is not in the table"
             raise LookupError(message)
-        keys = self._keys.get(batch_id, NO_KEYS)
-        revisions = [decode_revision(*one) for one in self._values(keys.revisions)]
-        early, late = self._segments(keys.early), self._segments(keys.late)
+        revisions = [decode_revision(*one) for one in self._stored(batch_id, RecordKind.REVISION)]
+        early, late = self._segments(batch_id, RecordKind.EARLY), self._segments(batch_id, RecordKind.LATE)
         return rebuild_closed(decode_header(key, value), early, late, revisions, self._rules)[0]
 
-    def _segments(self, keys: Mapping[bytes, None]) -> list[Segment]:
-        return [decode_segment(*one) for one in self._values(keys)]
+    def _segments(self, batch_id: str, kind: RecordKind) -> list[Segment]:
+        return [decode_segment(*one) for one in self._stored(batch_id, kind)]
 
-    def _values(self, keys: Mapping[bytes, None]) -> list[tuple[bytes, bytes]]:
-        values = [(key, self._records.get(Table.BATCHES, key)) for key in keys]
-        return [(key, value) for key, value in values if value is not None]
+    def _stored(self, batch_id: str, kind: RecordKind) -> Iterable[tuple[bytes, bytes]]:
+        tracked = self._tracked.get(batch_id)
+        for key in tracked.keys_of(kind) if tracked is not None else ():
+            value = self._records.get(Table.BATCHES, key)
+            if value is not None:
+                yield key, value
 
-    def _note_late(self, batch: Batch, effects: Sequence[Effect]) -> None:
-        """Have a batch revised once its first late event is old enough, and its line say what it is then."""
-        line = self.closed.get(batch.batch_id)
+    def _note_closed(self, batch: Batch, effects: Sequence[Effect]) -> None:
+        """Have the changes of a batch that is not open stored, and have it revised if some are late."""
+        batch_id = batch.batch_id
+        tracked = self._tracked.get(batch_id)
+        if tracked is None:
+            tracked = self._tracked[batch_id] = _Tracked()
+        tracked.batch, tracked.unstored_from = batch, None
+        if not tracked.is_due:
+            tracked.is_due = True
+            self._due.append(tracked)
+        line = self.closed.get(batch_id)
         for effect in effects:
             if isinstance(effect, Released) and line is not None:
-                self.closed[batch.batch_id] = line_of_decision(effect.decision, line.first_closed_at)
-        since = batch.pending_since
-        if since is None:
-            self._pending.pop(batch.batch_id, None)
-        elif batch.batch_id not in self._pending:
-            self._watch(batch.batch_id, since)
+                self.closed[batch_id] = line_of_decision(effect.decision, line.first_closed_at)
+        if batch.pending_since is None:
+            tracked.pending_since = None
+        elif tracked.pending_since is None:
+            self._revise_later(batch_id, tracked, batch.pending_since)
 
-    def _watch(self, batch_id: str, since: float) -> None:
-        self._pending[batch_id] = since
+    def _revise_later(self, batch_id: str, tracked: _Tracked, since: float) -> None:
+        tracked.pending_since = since
         heapq.heappush(self._revisions, (since + self._rules.revise_delay, batch_id))
 
     def _forget(self, event: Forget) -> None:
@@ -190,130 +261,136 @@ class WorkingSet:
             self._closed.forgetting.discard(batch_id)
             return
         self._closed.forget(batch_id)
-        self._urgent.pop(batch_id, None)
-        # The header last: what a crash leaves of a batch must not look like one that is open.
-        self._owed += [Write(Table.BATCHES, key, None) for key in self._keys.pop(batch_id, NO_KEYS).all()]
-        self._owed.append(Write(Table.BATCHES, batch_id.encode(), None))
+        tracked = self._tracked.pop(batch_id, None) or _Tracked()
+        tracked.batch = None  # nothing of it is stored any more, even if it is due
+        self._owed += deletions([*tracked.keys, batch_id.encode()])
 
     # -- what is to be stored ----------------------------------------------------------------------------------------
 
     @property
     def unstored_from(self) -> float:
         """The first offset of the log of which something is not stored yet; infinite where all is."""
-        return next(iter(self._touched.values()), math.inf)
+        return next((offset for offset, tracked in self._unstored if tracked.unstored_from == offset), math.inf)
 
     def take_writes(self, destination_of: Mapping[str, Destination], *, upto: float = math.inf) -> list[Write]:
-        """The records that the events applied so far have made, as far as no call has given them out before, in order.
+        """Return the records that the events applied so far have made and that no call has returned before, in order.
 
-        `destination_of` gives where the output of each batch that has been released since the last call goes. What has
-        come to a batch that is still open is left for another call, unless some of it stands at the offset `upto` or
-        before that: a batch that closes first needs one record, where it would have had one for each chunk of the log,
-        and the deletion of each.
+        `destination_of` gives where the output of each batch goes that has been released since the last call. The
+        changes of a batch that is still open are left for another call, unless some of them stand at the offset `upto`
+        or before that. A batch that closes first then needs one record, where it would have had one for each chunk of
+        the log, and the deletion of each.
         """
         writes, self._owed = self._owed, []
-        due = list(self._urgent.values())
-        due += [self.open[batch_id] for batch_id in takewhile(lambda one: self._touched[one] <= upto, self._touched)]
-        for batch in due:
-            for piece in batch.fresh:
-                writes += self._store(batch, piece, destination_of)
-            batch.fresh = []
-            self._touched.pop(batch.batch_id, None)
-        self._urgent.clear()
+        due, self._due = self._due, []
+        while self._unstored:
+            offset, tracked = self._unstored[0]
+            if tracked.unstored_from == offset:
+                if offset > upto:
+                    break
+                due.append(tracked)
+            self._unstored.popleft()
+        for tracked in due:
+            if tracked.batch is not None:  # else it has been forgotten
+                writes += self._store(tracked, tracked.batch, destination_of)
         return writes
 
-    def _store(self, batch: Batch, piece: Piece, destination_of: Mapping[str, Destination]) -> list[Write]:
-        decision, batch_id = piece.decision, batch.batch_id
-        if decision is None:
-            return [self._segment(batch_id, piece)]
-        if not piece.late:
-            # What this chunk brought goes into the header itself, so that the decision and all that it was made of
-            # become durable in one record.
-            header = header_of(batch, decision, batch.late_policy, destination_of[batch_id], piece.groups)
-            return [self._keep_undone(batch_id, FIRST_REVISION, header)]
-        writes = [self._segment(batch_id, piece)] if piece.sources or piece.groups else []
-        revision = revision_of(decision, piece.position, destination_of[batch_id])
-        write = self._keep_undone(batch_id, decision.revision, revision)
-        self._remember(batch_id, write.key)
-        return [*writes, write]
-
-    def _segment(self, batch_id: str, piece: Piece) -> Write:
-        """What a chunk has brought to a batch, as one record."""
-        key = segment_key(batch_id, piece)
-        self._remember(batch_id, key)
-        return Write(Table.BATCHES, key, encode_segment(piece))
-
-    def _remember(self, batch_id: str, key: bytes) -> None:
-        keys = self._keys.get(batch_id)
-        if keys is None:
-            keys = self._keys[batch_id] = Keys()
-        keys.add(key)
-
-    def _keep_undone(self, batch_id: str, number: int, record: Header | Revision) -> Write:
-        self._undone.setdefault(batch_id, {})[number] = record
-        return write_of(record)
+    def _store(self, tracked: _Tracked, batch: Batch, destination_of: Mapping[str, Destination]) -> list[Write]:
+        batch_id = batch.batch_id
+        writes: list[Write] = []
+        for segment in batch.unstored:
+            decision = segment.decision
+            if decision is None or (segment.late and (segment.sources or segment.groups)):
+                key = segment_key(batch_id, segment)
+                tracked.keys[key] = None
+                writes.append(Write(Table.BATCHES, key, encode_segment(segment)))
+            if decision is None:
+                continue
+            destination = destination_of[batch_id]
+            record: Header | Revision
+            if segment.late:
+                record = revision_of(decision, segment.position, destination)
+            else:
+                # What the segment brought goes into the header itself, so that the decision and all that it was made of
+                # become durable in one record.
+                record = header_of(batch, decision, destination, segment.groups)
+            writes.append(write_of(record))
+            tracked.undone[decision.revision] = record
+            if segment.late:
+                tracked.keys[writes[-1].key] = None
+        batch.unstored = []
+        tracked.unstored_from, tracked.is_due = None, False
+        if batch_id in self.closed:
+            tracked.batch = None
+            self._untrack_if_idle(batch_id, tracked)
+        return writes
 
     # -- the outbox --------------------------------------------------------------------------------------------------
 
     def prepared(self, batch_id: str, revision: int, prepared: Prepared) -> list[Write]:
         """Store a custom handler's answer: from here on the handler is not called again."""
-        record = replace(self._undone[batch_id][revision], state=State.PREPARED, prepared=prepared)
-        return [self._keep_undone(batch_id, revision, record)]
+        undone = self._tracked[batch_id].undone
+        record = undone[revision] = replace(undone[revision], state=State.PREPARED, prepared=prepared)
+        return [write_of(record)]
 
     def published(self, batch_id: str, revision: int) -> list[Write]:
         """Store that a decision is out, and delete what only its publication needed."""
-        undone = self._undone[batch_id]
-        record = undone.pop(revision)
-        if not undone:
-            del self._undone[batch_id]
-        writes = self._first_published(record) if isinstance(record, Header) else [write_of(record, closed=True)]
-        if batch_id in self._pending:
-            self._watch(batch_id, self._pending[batch_id])
+        tracked = self._tracked[batch_id]
+        record = tracked.undone.pop(revision)
+        writes = [write_of(record, closed=True)]
+        if isinstance(record, Header) and tracked.batch is not None:
+            writes += self._first_published(record, tracked, tracked.batch)
+        if tracked.pending_since is not None:
+            self._revise_later(batch_id, tracked, tracked.pending_since)
+        self._untrack_if_idle(batch_id, tracked)
         return writes
 
-    def _first_published(self, header: Header) -> list[Write]:
-        batch_id, batch = header.batch_id, self.closing.pop(header.batch_id)
-        decision = batch.decision
+    def _first_published(self, header: Header, tracked: _Tracked, batch: Batch) -> list[Write]:
+        """Go from closing to closed. Returns the deletions of the records that only the publication needed."""
+        batch_id, decision = header.batch_id, batch.decision
+        if not tracked.is_due:
+            tracked.batch = None
         if decision is not None:
             self.closed[batch_id] = line_of_decision(decision, header.closed_at)
         if batch.late_policy is LatePolicy.REVISE:
             self._closed.keep_live(batch)
-            return [write_of(header, closed=True)]
+            return []
         if decision is not None and decision.missing:  # what is missing may come late: most batches miss nothing
             for source in batch.sources.values():
                 source.outcomes = {station: (code, None) for station, (code, _) in source.outcomes.items()}
             batch.decision = replace(decision, results=())
             self._closed.keep_live(batch)
-        keys = self._keys.get(batch_id)
-        if keys is None:
-            return [write_of(header, closed=True)]
-        early, keys.early = keys.early, {}
-        return [write_of(header, closed=True), *(Write(Table.BATCHES, key, None) for key in early)]
+        early = tracked.keys_of(RecordKind.EARLY)
+        for key in early:
+            del tracked.keys[key]
+        return deletions(early)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def due(self, now: float) -> list[Expire | Revise]:
-        """An event for each batch whose deadline has come, or that is to be revised; each is given out once."""
+        """Return an event for each batch whose deadline has come, or that is to be revised; each is given out once."""
         events: list[Expire | Revise] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            batch = self.open.get(heapq.heappop(self._deadlines)[1])
+            batch = self.open_batch(heapq.heappop(self._deadlines)[1])
             if batch is not None and batch.deadline <= now:
                 events.append(Expire(batch.batch_id, batch.deadline, now))
         while self._revisions and self._revisions[0][0] <= now:
             batch_id = heapq.heappop(self._revisions)[1]
+            tracked, line = self._tracked.get(batch_id), self.closed.get(batch_id)
             # What is on its way out comes first: then it is looked at again.
-            if batch_id in self._pending and batch_id not in self._undone and batch_id in self.closed:
-                events.append(Revise(batch_id, self.closed[batch_id].revision + 1, now))
+            if tracked is not None and tracked.pending_since is not None and not tracked.undone and line is not None:
+                events.append(Revise(batch_id, line.revision + 1, now))
         return events
 
     def forgettable(self, now: float, *, ttl: float, beyond: int = 0, held: float = -math.inf) -> list[Forget]:
-        """A `forget` event for each batch closed for `ttl` seconds, and for the `beyond` oldest whatever their age.
+        """Return a `forget` event for each batch closed for `ttl` seconds, and for the `beyond` oldest of any age.
 
         What closed at `held` or before stays for now, however old it is; and so does what is to be revised.
         """
         return self._closed.forgettable(now, ttl=ttl, beyond=beyond, held=held, is_busy=self._is_busy)
 
     def _is_busy(self, batch_id: str) -> bool:
-        return batch_id in self._pending or batch_id in self._undone
+        tracked = self._tracked.get(batch_id)
+        return tracked is not None and tracked.is_busy
 
     # -- recovery ----------------------------------------------------------------------------------------------------
 
@@ -323,64 +400,63 @@ class WorkingSet:
         self._owed += stored.leftovers
         unpublished: list[Unpublished] = []
         for batch_id, records in stored.batches.items():
-            if records.keys.all():
-                self._keys[batch_id] = records.keys
+            tracked = self._tracked[batch_id] = _Tracked(keys=records.keys)
             if records.header is not None:
-                unpublished += self._recover_decided(records.header, records)
+                unpublished += self._recover_decided(records.header, records, tracked)
             else:
-                batch = self.open[batch_id] = rebuild_open(batch_id, records.early, self._rules)
-                heapq.heappush(self._deadlines, (batch.deadline, batch_id))
+                tracked.batch = rebuild_open(batch_id, records.early, self._rules)
+                heapq.heappush(self._deadlines, (tracked.batch.deadline, batch_id))
         self._closed.sort()
         return unpublished
 
-    def _recover_decided(self, header: Header, records: StoredBatch) -> list[Unpublished]:
-        batch_id = header.batch_id
-        revisions = [records.revisions[number] for number in sorted(records.revisions)]
-        undone: dict[int, Header | Revision] = {revision.number: revision for revision in revisions}
-        undone[FIRST_REVISION] = header
-        undone = {number: record for number, record in sorted(undone.items()) if record.state is not State.CLOSED}
+    def _recover_decided(self, header: Header, records: StoredBatch, tracked: _Tracked) -> list[Unpublished]:
+        batch_id, revisions = header.batch_id, records.revisions
+        decided: dict[int, Header | Revision] = {FIRST_REVISION: header, **{one.number: one for one in revisions}}
+        tracked.undone = {number: record for number, record in decided.items() if record.state is not State.CLOSED}
         if header.state is State.CLOSED:
             self.closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
         if header.late_policy is LatePolicy.REVISE:
             since = first_late(records.late, revisions)
             if since is not None:
-                self._watch(batch_id, since)
-        if not undone:
+                self._revise_later(batch_id, tracked, since)
+        if not tracked.undone:
+            self._untrack_if_idle(batch_id, tracked)
             return []
         batch, decisions = rebuild_closed(header, records.early, records.late, revisions, self._rules)
-        self._undone[batch_id] = dict(undone)
-        if FIRST_REVISION in undone:
-            self.closing[batch_id] = batch
+        if FIRST_REVISION in tracked.undone:
+            tracked.batch = batch
         if decisions:
-            return [Unpublished(decisions[n], record.destination, record.prepared) for n, record in undone.items()]
-        # Results are deleted when the outputs are out: an owner that was none any more has written this after that.
-        self._pending.pop(batch_id, None)
-        for number in undone:
+            undone = tracked.undone.items()
+            return [Unpublished(decisions[number], one.destination, one.prepared) for number, one in undone]
+        # Results are deleted once the outputs are out: a zombie has written these records again after that.
+        tracked.pending_since = None
+        for number in list(tracked.undone):
             self._owed += self.published(batch_id, number)
         return []
 
     def observations(self, newest: int) -> list[tuple[float, Observation]]:
-        """How the newest of the closed batches have gone, each with the time of its closing."""
+        """Return how the newest of the closed batches have gone, each with the time of its closing."""
         observations: list[tuple[float, Observation]] = []
         for batch_id in islice(reversed(self.closed), newest):
             key = batch_id.encode()
             value = self._records.get(Table.BATCHES, key)
             if value is not None:
                 header = decode_header(key, value)
-                observations.append(
-                    (header.closed_at, observation_of(header, self._segments(self._keys.get(batch_id, NO_KEYS).late)))
-                )
+                observation = observation_of(header, self._segments(batch_id, RecordKind.LATE))
+                observations.append((header.closed_at, observation))
         return observations
 
     # -- a look from outside -----------------------------------------------------------------------------------------
 
-    def look_up(self, batch_id: str) -> Batch | None:
-        """A batch as an object, whatever its state; None when it is not known."""
-        return self._find(batch_id)
+    def __contains__(self, batch_id: object) -> bool:
+        """Whether the batch is known: no message opens it any more."""
+        return batch_id in self._tracked or batch_id in self.closed
 
     def decision_of(self, batch_id: str) -> Decision | None:
-        """The latest decision of a batch that has closed, None when there is none; nothing is kept for this look."""
-        batch = self.closing.get(batch_id) or self._urgent.get(batch_id) or self._closed.live.get(batch_id)
+        """Return the latest decision of a batch that has closed, None if there is none. The object is not kept."""
+        tracked = self._tracked.get(batch_id)
+        batch = tracked.batch if tracked is not None else None
+        batch = batch or self._closed.live.get(batch_id)
         if batch is None and batch_id in self.closed:
             batch = self._read(batch_id)
         return batch.decision if batch is not None else None
@@ -389,5 +465,5 @@ class WorkingSet:
 def _of_unknown(event: BatchEvent) -> list[Effect]:
     """Effects of an event whose batch is not known."""
     if isinstance(event, Arrived):
-        return unknown_batch(event)
+        return all_late(event, "unknown-batch", None)
     return [Commanded(event, None)] if isinstance(event, Command) else []

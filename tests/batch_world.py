@@ -66,7 +66,7 @@ class World:
         events: list[BatchEvent] = [*owner.set.due(9e9)]
         events += [Forget(line.batch_id, line.first_closed_at, 9e9) for line in owner.set.closed.values()]
         owner.store(owner.apply([(Position(10_000 + i, 0), event) for i, event in enumerate(events)])[1])
-        assert not owner.set._keys
+        assert not owner.set._tracked
         return owner.records
 
 

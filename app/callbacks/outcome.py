@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from tables.model.enums import Code
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "EMPTY",
@@ -50,7 +50,7 @@ class OutcomeError(Exception):
         self.outcome = outcome
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of one call.
 

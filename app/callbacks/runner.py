@@ -25,7 +25,7 @@ from app.callbacks.loading import FunctionError, UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
 from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
 from app.callbacks.tasks import awaited, ended, stack_of
-from app.observability.callback_log import CallbackLog
+from app.observability.batch_log import CallbackLog
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
 from tables.model.enums import Code

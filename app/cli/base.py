@@ -1,34 +1,62 @@
-"""The commands of `faust -A app` beside Faust's own: `send` and `check`."""
+"""The frame of all commands of `faust -A app`: how they are registered, run and ended, their options and tables."""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import logging
+import math
 import os
+import re
+import shutil
 import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from zoneinfo import ZoneInfo
 
 import click
-from aiokafka.errors import KafkaError
-from faust.cli.base import AppCommand, argument, option
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from faust.cli.base import AppCommand, option
 
-from app.cli.check import Finding, Mark, broker_problem, check_cluster, check_functions
-from app.cli.printing import counted
-from app.cli.send import LineSender, NoTopic, Sent
+from app.inputs.timestamps import format_time, parse_time
+from app.kafka.topics import TopicError
+from app.settings import Settings, SettingsError
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from app.worker.app import AggregatorApp
 
-__all__ = ["FAILED", "INTERRUPTED", "PlainCommand", "complain", "plain_command", "register_commands", "stop_writing"]
+__all__ = [
+    "FAILED",
+    "CommandError",
+    "ParsedOption",
+    "PlainCommand",
+    "broker_problem",
+    "command",
+    "complain",
+    "counted",
+    "exit_code_of",
+    "moment_option",
+    "parse_moment",
+    "shown_time",
+    "stop_writing",
+    "table_lines",
+    "terminal_width",
+]
 
 FAILED = 1
 INTERRUPTED = 130
-_STYLES = {Mark.OK: "green", Mark.NOTE: "yellow", Mark.WRONG: "red"}
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhd])+")
+_STEP = re.compile(r"([0-9.]+)([smhd])")
+
+
+# -- running ---------------------------------------------------------------------------------------------------------
+
+
+class CommandError(Exception):
+    """A command can't do what it was asked for; the text says why, and what to do."""
 
 
 class PlainCommand(AppCommand):
@@ -37,109 +65,123 @@ class PlainCommand(AppCommand):
     abstract: ClassVar[bool] = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Run it and exit with the code that it returns."""
+        """Run it and exit with its code."""
         # What goes wrong is said once, by the command.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         run: Any = self.run
-        raise SystemExit(run(*self.args, *args, **(self.kwargs | kwargs)))
+        settings = cast("AggregatorApp", self.app).settings
+        raise SystemExit(exit_code_of(settings, partial(run, *self.args, *args, **(self.kwargs | kwargs))))
 
 
-def plain_command(app: AggregatorApp) -> Callable[..., Callable[[Callable[..., int]], object]]:
-    """What makes a `def` a command of `faust -A app`, as `app.command` does with the same arguments."""
-    # That wants an `async def`, which only Faust's way of running commands needs.
-    command = cast("Callable[..., Callable[[Callable[..., int]], object]]", app.command)
-    return partial(command, base=PlainCommand)
+def command(app: AggregatorApp, *options: Any) -> Callable[[Callable[..., int]], object]:
+    """Make a `def` that returns an exit code a command of `faust -A app`, as `app.command` does with an `async def`."""
+    decorator: Any = app.command(*options, base=PlainCommand)
+    return cast("Callable[[Callable[..., int]], object]", decorator)
 
 
-def stop_writing() -> None:
-    """Nobody reads standard output any more, as after `| head`: what is still written there goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
+    """Do a command's work, say what has ended it, and return the command's exit code."""
+    try:
+        return work()
+    except click.UsageError as error:  # Faust would make a failure of it
+        error.show()
+        return error.exit_code
+    except SettingsError as error:
+        complain(str(error))
+        return EXIT_SETTINGS
+    except (CommandError, TopicError) as error:
+        complain(str(error))
+    except BrokenPipeError:
+        stop_writing()
+    except (KafkaError, OSError) as error:
+        complain(broker_problem(settings, error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return FAILED
 
 
-def register_commands(app: AggregatorApp) -> None:
-    """Make `send` and `check` commands of `faust -A app`; `send` takes the place of Faust's own."""
-    importlib.import_module("faust.cli.faust")  # Faust's commands first: of two with one name the later one counts
-    settings = app.settings
-    command = plain_command(app)
-
-    @command(
-        argument("file", type=click.File("rb")),
-        option("--topic", default=settings.source_topics[0], help="Where to."),
-        option("--key", help="Key of each message.", default=None),
-        option("--header", multiple=True, metavar="NAME=VALUE", callback=_headers, help="Header; may be repeated."),
-        option("--create", is_flag=True, help="Create the topic if it is missing, with AGG_PARTITIONS partitions."),
-        option("--unchecked", is_flag=True, help="Send also lines that are no source message."),
-    )
-    def send(
-        self: PlainCommand,  # noqa: ARG001
-        *,
-        file: BinaryIO,
-        topic: str,
-        key: str | None,
-        header: list[tuple[str, bytes]],
-        create: bool,
-        unchecked: bool,
-    ) -> int:
-        """Send source messages, one a line of FILE.
-
-        FILE - is standard input. A line is a source message in JSON: an object with a list of records, such a list,
-        or one record. Blank lines are skipped. A line that is none of these is not sent, but named, and the rest goes
-        on.
-
-        Headers that a source message may have: batch-timeout (seconds) and batch-id.
-
-        The exit code is 0 when the broker has confirmed every message, else 1.
-        """
-        sent = Sent()
-        sender = LineSender(settings, topic, key.encode() if key is not None else None, header, unchecked, complain)
-        code = 0
-        try:
-            sender.send(file, sent, at_once=file is sys.stdin.buffer, create=create)
-        except (NoTopic, KafkaError, OSError) as error:
-            complain(broker_problem(settings, error) if isinstance(error, KafkaError) else str(error))
-            code = FAILED
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-        click.echo(f"{counted(sent.confirmed, 'message')} sent to {topic}")
-        if sent.failed:
-            complain(f"{counted(sent.failed, 'line')} not sent")
-        return code or (FAILED if sent.failed else 0)
-
-    @command()
-    def check(self: PlainCommand) -> int:  # noqa: ARG001
-        """Verify settings, functions, broker and topics.
-
-        Looks, and creates nothing. The exit code is 0 when a worker could work with what there is, else the one that
-        a worker would end with: 2 for a setting, 1 for the broker and its topics.
-        """
-        functions = check_functions(settings)
-        findings = [
-            Finding(Mark.OK, "settings", f"app id {settings.app_id}, module {settings.module}"),
-            *functions,
-            *asyncio.run(check_cluster(settings)),
-        ]
-        width = max(len(finding.what) for finding in findings)
-        for finding in findings:
-            mark = click.style(f"{finding.mark:5}", fg=_STYLES[finding.mark])
-            click.echo(f"{mark}  {finding.what:{width}}  {finding.text}")
-        wrong = sum(finding.mark is Mark.WRONG for finding in findings)
-        click.echo(f"{wrong} wrong" if wrong else "All is well.")
-        if any(finding.mark is Mark.WRONG for finding in functions):
-            return EXIT_SETTINGS
-        return FAILED if wrong else 0
-
-
-def _headers(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> list[tuple[str, bytes]]:
-    headers = []
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            message = f"{text!r} is not of the form NAME=VALUE"
-            raise click.BadParameter(message)
-        headers.append((name, value.encode()))
-    return headers
+def broker_problem(settings: Settings, error: Exception) -> str:
+    """Say what is wrong with the broker, and what to do."""
+    servers = ", ".join(settings.bootstrap_servers)
+    if isinstance(error, KafkaConnectionError):  # its text names the same address in its own way
+        return f"no broker answers at {servers}: start it, or set AGG_BROKER"
+    return f"the broker at {servers} refuses: {error or repr(error)}"
 
 
 def complain(text: str) -> None:
     """Say what is wrong, on standard error."""
     click.echo(text, err=True)
+
+
+def stop_writing() -> None:
+    """Send what is still written to standard output nowhere: its reader has gone, as after `| head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# -- options ---------------------------------------------------------------------------------------------------------
+
+
+class ParsedOption(click.ParamType):
+    """The type of an option that a function reads; the text of its ValueError is what the user is told."""
+
+    name = "text"
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read what was given."""
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def moment_option(settings: Settings, name: str, purpose: str) -> Any:
+    """Make an option that takes a time, or a duration before now; its value is in Unix seconds."""
+    moment = ParsedOption(lambda text: parse_moment(text, settings.timezone, time.time()))
+    return option(name, type=moment, metavar="TIME", help=purpose)
+
+
+def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:
+    """Unix seconds of a time (ISO 8601, in `timezone` where it names none), or of a duration before `now`: `1h30m`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if _DURATION.fullmatch(text):
+        return now - sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
+    moment = parse_time(text, timezone)
+    if moment is None:
+        message = f"{text!r} is neither a time such as 2025-11-14T10:00:00 nor a duration such as 2h, 30m or 1d12h"
+        raise ValueError(message)
+    return moment
+
+
+# -- printing --------------------------------------------------------------------------------------------------------
+
+
+def counted(number: int, what: str) -> str:
+    """`1 letter`, `2 letters`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def shown_time(seconds: float, timezone: ZoneInfo) -> str:
+    """A point in time (Unix seconds) as people read it, in that zone; any number has some text."""
+    try:
+        return format_time(math.floor(seconds), timezone)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g}"
+
+
+def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int | None) -> list[str]:
+    """Lines of a table with its headings, each cut at `width` characters; None: not cut."""
+    cells = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [line if width is None or len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None for a file or a pipe, which get whole lines."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
@@ -16,11 +17,10 @@ import orjson
 from faust.cli.base import argument, option
 from yarl import URL
 
-from app.cli.base import FAILED, INTERRUPTED, PlainCommand, plain_command
-from app.cli.printing import shown_time, table_lines, terminal_width
+from app.cli.base import FAILED, CommandError, PlainCommand, command, shown_time, table_lines, terminal_width
 from app.observability.log_lines import printable
 from app.settings import Settings
-from app.web.address import http_url
+from app.web.access import http_url
 from tables.model.enums import Action
 
 if TYPE_CHECKING:
@@ -38,17 +38,26 @@ _NAME_SHOWN: Final = 120
 Row = dict[str, Any]
 
 
-class RefusedError(Exception):
-    """A worker has not done what it was asked for; the text says why, and what to do."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The command's arguments."""
+
+    action: str
+    batch_id: str | None
+    seconds: float | None
+    status: str | None
+    limit: int | None
+    as_json: bool
+    operator: str | None
 
 
 def register_batches(app: AggregatorApp) -> None:
     """Make `batches` a command of `faust -A app`."""
     settings = app.settings
-    command = plain_command(app)
     actions = [LIST, SHOW, *(action.value for action in Action)]
 
     @command(
+        app,
         argument("action", type=click.Choice(actions), default=LIST),
         argument("batch_id", required=False),
         option("--seconds", type=float, help="How far `extend` moves the deadline."),
@@ -58,7 +67,7 @@ def register_batches(app: AggregatorApp) -> None:
         option("--url", help="A worker's web; default: made of AGG_WEB_ADVERTISED_URL, or AGG_WEB_HOST and _PORT."),
         option("--operator", help="Who acts; default: the user's name on this machine."),
     )
-    def batches(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
+    def batches(self: PlainCommand, *, url: str | None, **given: Any) -> int:  # noqa: ARG001
         """List batches, show one, or complete, discard or extend it.
 
         \b
@@ -73,28 +82,18 @@ def register_batches(app: AggregatorApp) -> None:
 
         The exit code is 0 when the answer is whole or the action is accepted, 1 when not, 2 when an option is wrong.
         """  # noqa: D301 - `\b` is click's
-        try:
-            _check(**given)
-            return asyncio.run(_run(settings, _url(settings, given.pop("url")), **given))
-        except click.UsageError as error:  # Faust would make a failure of it
-            error.show()
-            return error.exit_code
-        except RefusedError as error:
-            click.echo(str(error), err=True)
-            return FAILED
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        request = Request(**given)
+        _check(request)
+        return asyncio.run(_run(settings, _url(settings, url), request))
 
 
-def _check(
-    action: str, batch_id: str | None, seconds: float | None, status: str | None, limit: int | None, **_: Any
-) -> None:
-    message = None
-    if (action == LIST) != (batch_id is None):
+def _check(request: Request) -> None:
+    action, message = request.action, None
+    if (action == LIST) != (request.batch_id is None):
         message = "a batch id is for all but list" if action == LIST else f"{action} needs a batch id"
-    elif (action == Action.EXTEND) != (seconds is not None):
-        message = "extend needs --seconds" if seconds is None else "--seconds is for extend"
-    elif action != LIST and (status is not None or limit is not None):
+    elif (action == Action.EXTEND) != (request.seconds is not None):
+        message = "extend needs --seconds" if request.seconds is None else "--seconds is for extend"
+    elif action != LIST and (request.status is not None or request.limit is not None):
         message = "--status and --limit are for list"
     if message is not None:
         raise click.UsageError(message)
@@ -115,28 +114,19 @@ def _url(settings: Settings, given: str | None) -> str:
     return http_url(host, settings.web_port)
 
 
-async def _run(
-    settings: Settings,
-    url: str,
-    *,
-    action: str,
-    batch_id: str | None,
-    seconds: float | None,
-    status: str | None,
-    limit: int | None,
-    as_json: bool,
-    operator: str | None,
-) -> int:
-    async with _Worker(url, settings, operator) as worker:
+async def _run(settings: Settings, url: str, request: Request) -> int:
+    action = request.action
+    async with _WorkerWeb(url, settings, request.operator) as web:
         if action == LIST:
-            return await _list(worker, settings.timezone, status=status, limit=limit or 100, as_json=as_json)
-        path = f"/batches/{quote(batch_id or '', safe='')}"
+            return await _list(web, settings.timezone, request)
+        path = f"/batches/{quote(request.batch_id or '', safe='')}"
         if action == SHOW:
-            batch = await worker.ask("GET", path)
-            click.echo(orjson.dumps(batch) if as_json else "\n".join(full(batch, settings.timezone)))
+            batch = await web.ask("GET", path)
+            click.echo(orjson.dumps(batch) if request.as_json else "\n".join(full(batch, settings.timezone)))
             return 0
-        accepted = await worker.ask("POST", f"{path}/{action}", {"seconds": seconds} if seconds is not None else None)
-        if as_json:
+        body = None if request.seconds is None else {"seconds": request.seconds}
+        accepted = await web.ask("POST", f"{path}/{action}", body)
+        if request.as_json:
             click.echo(orjson.dumps(accepted))
         else:
             deadline = shown_time(accepted["deadline"], settings.timezone)
@@ -145,17 +135,18 @@ async def _run(
         return 0
 
 
-async def _list(worker: _Worker, timezone: ZoneInfo, *, status: str | None, limit: int, as_json: bool) -> int:
+async def _list(web: _WorkerWeb, timezone: ZoneInfo, request: Request) -> int:
+    limit = request.limit or 100
     rows: list[Row] = []
     incomplete: set[str] = set()
     cursor: str | None = ""
     while cursor is not None and len(rows) < limit:
-        query = {"status": status or "", "limit": min(PAGE, limit - len(rows)), "cursor": cursor}
-        page = await worker.ask("GET", f"/batches?{urlencode(query)}")
+        query = {"status": request.status or "", "limit": min(PAGE, limit - len(rows)), "cursor": cursor}
+        page = await web.ask("GET", f"/batches?{urlencode(query)}")
         rows += page["batches"]
         incomplete.update(page["incomplete"])
         cursor = page["next"]
-    if as_json:
+    if request.as_json:
         for row in rows:
             click.echo(orjson.dumps(row))
     elif rows:
@@ -169,7 +160,7 @@ async def _list(worker: _Worker, timezone: ZoneInfo, *, status: str | None, limi
     return FAILED if incomplete else 0
 
 
-class _Worker:
+class _WorkerWeb:
     """A worker's web."""
 
     def __init__(self, url: str, settings: Settings, operator: str | None) -> None:
@@ -178,7 +169,7 @@ class _Worker:
         if settings.web_token is not None:
             self._headers["authorization"] = f"Bearer {settings.web_token.get_secret_value()}"
 
-    async def __aenter__(self) -> _Worker:
+    async def __aenter__(self) -> _WorkerWeb:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS))
         return self
 
@@ -186,10 +177,10 @@ class _Worker:
         await self._session.close()
 
     async def ask(self, method: str, path: str, body: Row | None = None) -> Row:
-        """What it answers.
+        """Return its answer.
 
         Raises:
-            RefusedError: It does not, or with an error.
+            CommandError: it does not answer, or with an error.
         """
         url = URL(self._url + path, encoded=True)
         try:
@@ -199,15 +190,15 @@ class _Worker:
                 content = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             message = f"no worker's web answers at {self._url}: {error or repr(error)}; name one with --url"
-            raise RefusedError(message) from error
+            raise CommandError(message) from error
         try:
             answered: Row = orjson.loads(content)
             if answer.ok and answer.status < 300:  # noqa: PLR2004 - a redirect is no answer
                 return answered
-            raise RefusedError(printable(answered["error"]["message"]))
+            raise CommandError(printable(answered["error"]["message"]))
         except (ValueError, LookupError, TypeError) as error:
             message = f"what answers at {self._url} with status {answer.status} is no worker's web"
-            raise RefusedError(message) from error
+            raise CommandError(message) from error
 
 
 def table(rows: Sequence[Row], timezone: ZoneInfo, now: float, width: int | None) -> list[str]:
@@ -230,7 +221,8 @@ def full(batch: Row, timezone: ZoneInfo) -> list[str]:
     if batch["failed"]:
         lines.append(f"failed ({len(batch['failed'])}):")
         lines += [
-            f"    {printable(one['station_id'], _NAME_SHOWN)}: {printable(one['error'])}" for one in batch["failed"]
+            f"    {printable(failure['station_id'], _NAME_SHOWN)}: {printable(failure['error'])}"
+            for failure in batch["failed"]
         ]
     return lines
 

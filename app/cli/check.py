@@ -1,31 +1,41 @@
-"""What `faust -A app check` looks at: settings, functions, broker and topics, as a worker would need them."""
+"""The command `faust -A app check`: settings, functions, broker and topics, held against what a worker needs."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+import click
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 from mode.utils.imports import cwd_in_path
 
 from app.callbacks.loading import NO_CALLBACK, FunctionError, load_function
-from app.cli.printing import counted
+from app.cli.base import FAILED, broker_problem, command, counted
 from app.kafka.client import administering
 from app.kafka.topics import LARGEST, TopicSpec, largest_messages, topic_specs
 from app.messages.output import RECORD_OVERHEAD
 from app.settings import Settings
+from app.worker.shutdown import EXIT_SETTINGS
 
-__all__ = ["Finding", "Mark", "Topic", "broker_problem", "check_cluster", "check_functions", "check_topics"]
+if TYPE_CHECKING:
+    from app.worker.app import AggregatorApp
+
+__all__ = ["Finding", "Mark", "Topic", "check_functions", "check_topics", "register_check"]
 
 
 class Mark(StrEnum):
-    """How a finding is to be taken."""
+    """Weight of a finding."""
 
     OK = "ok"
     NOTE = "note"
     WRONG = "WRONG"
+
+
+_STYLES = {Mark.OK: "green", Mark.NOTE: "yellow", Mark.WRONG: "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,34 @@ class Topic:
 
     partitions: int
     largest: int | None
+
+
+def register_check(app: AggregatorApp) -> None:
+    """Make `check` a command of `faust -A app`."""
+    settings = app.settings
+
+    @command(app)
+    def check() -> int:
+        """Verify settings, functions, broker and topics.
+
+        Looks, and creates nothing. The exit code is 0 when a worker could work with what there is, else the one that
+        a worker would end with: 2 for a setting, 1 for the broker and its topics.
+        """
+        functions = check_functions(settings)
+        findings = [
+            Finding(Mark.OK, "settings", f"app id {settings.app_id}, module {settings.module}"),
+            *functions,
+            *asyncio.run(_check_cluster(settings)),
+        ]
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            mark = click.style(f"{finding.mark:5}", fg=_STYLES[finding.mark])
+            click.echo(f"{mark}  {finding.what:{width}}  {finding.text}")
+        wrong = sum(finding.mark is Mark.WRONG for finding in findings)
+        click.echo(f"{wrong} wrong" if wrong else "All is well.")
+        if any(finding.mark is Mark.WRONG for finding in functions):
+            return EXIT_SETTINGS
+        return FAILED if wrong else 0
 
 
 def check_functions(settings: Settings) -> list[Finding]:
@@ -68,15 +106,7 @@ def check_functions(settings: Settings) -> list[Finding]:
     return findings
 
 
-def broker_problem(settings: Settings, error: Exception) -> str:
-    """Say what is wrong with the broker, and what to do."""
-    servers = ", ".join(settings.bootstrap_servers)
-    if isinstance(error, KafkaConnectionError):  # its text names the same address in its own way
-        return f"no broker answers at {servers}: start it, or set AGG_BROKER"
-    return f"the broker at {servers} refuses: {error or repr(error)}"
-
-
-async def check_cluster(settings: Settings) -> list[Finding]:
+async def _check_cluster(settings: Settings) -> list[Finding]:
     """Connect, and look at every topic; nothing is created."""
     try:
         async with administering(settings) as admin:

@@ -1,4 +1,4 @@
-"""Whether two output topics hold the same results, whatever their shapes: one message a station, or one a batch. Pure.
+"""The results of two output topics side by side, whatever their shapes: one message a station, or one a batch. Pure.
 
 Results are joined by station and time. Of two lists of a station's results those belong together that are each the
 other's nearest in time: so a result that is missing on one side does not shift all that come after it.
@@ -20,7 +20,7 @@ import orjson
 from app.inputs.timestamps import parse_time
 from app.messages.message import InMessage
 
-__all__ = ["Found", "Pair", "Reader", "join"]
+__all__ = ["Pair", "ResultReader", "StationResult", "join"]
 
 STATION_KEYS = ("station_id", "stationId")
 LATEST = 2e11  # no time of a result: a calendar must be able to show it
@@ -30,47 +30,47 @@ _at = attrgetter("at")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StationResult:
     """One station's result in a topic.
 
     Attributes:
         station_id: whose.
         at: what it is joined by, Unix seconds.
         written: when its message was written, Unix seconds.
-        result: what the model has returned, as JSON holds it.
+        value: what the model has returned, as JSON holds it.
         place: where it stands, for a report.
     """
 
     station_id: str
     at: float
     written: float
-    result: Any
+    value: Any
     place: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What belongs together; one of them may be missing, not both."""
+    """Two results that belong together; one of them may be missing, not both."""
 
-    old: Found | None
-    new: Found | None
+    old: StationResult | None
+    new: StationResult | None
 
     @property
     def same(self) -> bool:
-        """Whether both are there and equal."""
-        return self.old is not None and self.new is not None and self.old.result == self.new.result
+        """Both are there, and equal."""
+        return self.old is not None and self.new is not None and self.old.value == self.new.value
 
     @property
-    def found(self) -> list[Found]:
-        """The ones that are there."""
-        return [one for one in (self.old, self.new) if one is not None]
+    def results(self) -> list[StationResult]:
+        """Those that are there, the old one first."""
+        return [result for result in (self.old, self.new) if result is not None]
 
     def within(self, since: float, until: float) -> bool:
-        """Whether one of them was written in that time."""
-        return any(since <= one.written <= until for one in self.found)
+        """Tell whether one of them was written in that time, in Unix seconds."""
+        return any(since <= result.written <= until for result in self.results)
 
 
-class Reader:
+class ResultReader:
     """Reads the results of one topic out of its messages, which are given in the order of each partition.
 
     Args:
@@ -82,8 +82,8 @@ class Reader:
     def __init__(self, timezone: ZoneInfo, time_field: str | None) -> None:
         self._timezone = timezone
         self._time_field = time_field
-        self._singles: list[Found] = []
-        self._batches: dict[str, dict[int, dict[int, list[Found]]]] = {}
+        self._singles: list[StationResult] = []
+        self._batches: dict[str, dict[int, dict[int, list[StationResult]]]] = {}
         self.unreadable: list[str] = []  # places of messages in which no result could be found
 
     def take(self, message: InMessage) -> None:
@@ -100,7 +100,7 @@ class Reader:
         except (ValueError, TypeError, LookupError, AttributeError):
             self.unreadable.append(place)
 
-    def results(self) -> list[Found]:
+    def results(self) -> list[StationResult]:
         """All results: of a batch those of its last revision, of several copies of a message one.
 
         Copies of a station's message can be told only by a time that it has itself.
@@ -108,8 +108,9 @@ class Reader:
         newest = (revisions[max(revisions)] for revisions in self._batches.values())
         singles = self._singles
         if self._time_field is not None:
-            singles = list({(one.station_id, one.at, _text(one.result)): one for one in reversed(singles)}.values())
-        return [*singles, *(one for parts in newest for part in parts.values() for one in part)]
+            copies = {(single.station_id, single.at, _text(single.value)): single for single in reversed(singles)}
+            singles = list(copies.values())
+        return [*singles, *(result for parts in newest for part in parts.values() for result in part)]
 
     def _take_batch(self, message: InMessage, value: dict[str, Any], place: str) -> None:
         batch_id = value.get("batch_id") or (message.key or b"").decode()
@@ -121,12 +122,12 @@ class Reader:
             at = float(found[1])
         if not 0 <= at < LATEST:
             raise ValueError(at)
-        stations = [(_station_of(result), _bare(result)) for result in value["stations"]]
         self._batches.setdefault(batch_id, {}).setdefault(revision, {})[part] = [
-            Found(station_id, at, message.timestamp, result, f"{place} ({batch_id})") for station_id, result in stations
+            StationResult(_station_of(result), at, message.timestamp, _bare(result), f"{place} ({batch_id})")
+            for result in value["stations"]
         ]
 
-    def _single(self, message: InMessage, value: Any, place: str) -> Found:
+    def _single(self, message: InMessage, value: Any, place: str) -> StationResult:
         if isinstance(value, dict) and any(key in value for key in STATION_KEYS):
             station_id = _station_of(value)
         else:
@@ -138,7 +139,7 @@ class Reader:
         if isinstance(value, dict):
             left_out = {"module", self._time_field}
             wanted = value["result"] if "result" in value else {k: v for k, v in value.items() if k not in left_out}
-        return Found(station_id, at, message.timestamp, _bare(wanted), place)
+        return StationResult(station_id, at, message.timestamp, _bare(wanted), place)
 
     def _time_of(self, value: Any) -> float:
         for holder in (value, value.get("result")):
@@ -149,25 +150,25 @@ class Reader:
         raise LookupError(self._time_field)
 
 
-def join(old: Iterable[Found], new: Iterable[Found], *, within: float) -> list[Pair]:
+def join(old: Iterable[StationResult], new: Iterable[StationResult], *, within: float) -> list[Pair]:
     """Every result once: with its counterpart where there is one at most `within` seconds away. By time."""
     olds, news = _by_station(old), _by_station(new)
     pairs: list[Pair] = []
     for station_id in olds.keys() | news.keys():
         pairs += _join_station(olds[station_id], news[station_id], within)
-    return sorted(pairs, key=lambda pair: min((one.at, one.station_id) for one in pair.found))
+    return sorted(pairs, key=lambda pair: min((result.at, result.station_id) for result in pair.results))
 
 
-def _by_station(found: Iterable[Found]) -> defaultdict[str, list[Found]]:
-    by_station: defaultdict[str, list[Found]] = defaultdict(list)
-    for one in found:
-        by_station[one.station_id].append(one)
-    for results in by_station.values():
-        results.sort(key=_at)
+def _by_station(results: Iterable[StationResult]) -> defaultdict[str, list[StationResult]]:
+    by_station: defaultdict[str, list[StationResult]] = defaultdict(list)
+    for result in results:
+        by_station[result.station_id].append(result)
+    for of_station in by_station.values():
+        of_station.sort(key=_at)
     return by_station
 
 
-def _join_station(olds: Sequence[Found], news: Sequence[Found], within: float) -> list[Pair]:
+def _join_station(olds: Sequence[StationResult], news: Sequence[StationResult], within: float) -> list[Pair]:
     """Both in the order of their times."""
     pairs: list[Pair] = []
     joined: set[int] = set()
@@ -181,7 +182,7 @@ def _join_station(olds: Sequence[Found], news: Sequence[Found], within: float) -
     return pairs + [Pair(None, new) for index, new in enumerate(news) if index not in joined]
 
 
-def _nearest(results: Sequence[Found], at: float) -> int | None:
+def _nearest(results: Sequence[StationResult], at: float) -> int | None:
     """Index of the result that is nearest in time; of equal ones the first."""
     right = bisect.bisect_left(results, at, key=_at)
     around = [index for index in (right - 1, right) if 0 <= index < len(results)]
@@ -208,7 +209,7 @@ def _no_station() -> str:
 
 
 def _bare(result: Any) -> Any:
-    """What the model has returned: without the id that a batch's list adds, and without its wrapping."""
+    """The value that the model has returned: without the id that a batch's list adds, and without its wrapping."""
     if not isinstance(result, dict):
         return result
     bare = {name: value for name, value in result.items() if name not in STATION_KEYS}

@@ -1,49 +1,115 @@
-"""Sending source messages from a file, one a line, each confirmed by the broker."""
+"""The command `faust -A app send`: source messages from a file, one a line, each confirmed by the broker."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import importlib
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
 
+import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from faust.cli.base import argument, option
 
+from app.cli.base import FAILED, CommandError, ParsedOption, PlainCommand, command, complain, counted, exit_code_of
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import parse_context, parse_message
 from app.kafka.client import administering, client_options
-from app.kafka.topics import INTERNAL_MESSAGE_BYTES, message_bytes
+from app.kafka.topics import create_and_wait, message_bytes, source_spec
 from app.settings import Settings
 
-__all__ = ["LineSender", "NoTopic", "Sent", "create_topics"]
+if TYPE_CHECKING:
+    from app.worker.app import AggregatorApp
 
+__all__ = ["CREATE_SECONDS", "create_source_topic", "producing", "register_send"]
+
+CREATE_SECONDS = 10.0  # until a topic that was created has come up
 CHUNK_LINES = 100
 CHUNK_BYTES = 8 * 1024 * 1024
 
 
-class NoTopic(RuntimeError):  # noqa: N818 - says what is wrong
-    """The topic does not exist."""
+def register_send(app: AggregatorApp) -> None:
+    """Make `send` a command of `faust -A app`, in place of Faust's own."""
+    importlib.import_module("faust.cli.faust")  # Faust's commands first: of two with one name the later one counts
+    settings = app.settings
+
+    @command(
+        app,
+        argument("file", type=click.File("rb")),
+        option("--topic", default=settings.source_topics[0], help="Where to."),
+        option("--key", help="Key of each message.", default=None),
+        option(
+            "--header",
+            "headers",
+            multiple=True,
+            metavar="NAME=VALUE",
+            type=ParsedOption(_parse_header),
+            help="Header; may be repeated.",
+        ),
+        option("--create", is_flag=True, help="Create the topic if it is missing, with AGG_PARTITIONS partitions."),
+        option("--unchecked", is_flag=True, help="Send also lines that are no source message."),
+    )
+    def send(
+        self: PlainCommand,  # noqa: ARG001
+        *,
+        file: BinaryIO,
+        topic: str,
+        key: str | None,
+        headers: tuple[tuple[str, bytes], ...],
+        create: bool,
+        unchecked: bool,
+    ) -> int:
+        """Send source messages, one a line of FILE.
+
+        FILE - is standard input. A line is a source message in JSON: an object with a list of records, such a list,
+        or one record. Blank lines are skipped. A line that is none of these is not sent, but named, and the rest goes
+        on.
+
+        Headers that a source message may have: batch-timeout (seconds) and batch-id.
+
+        The exit code is 0 when the broker has confirmed every message, else 1.
+        """
+        sender = LineSender(settings, topic, None if key is None else key.encode(), headers, unchecked)
+
+        def work() -> int:
+            try:
+                sender.send(file, at_once=file is sys.stdin.buffer, create=create)
+            except OSError as error:  # the file's
+                raise CommandError(str(error)) from error
+            return FAILED if sender.failed else 0
+
+        # In a frame of its own: the counts are said whatever has ended it.
+        code = exit_code_of(settings, work)
+        click.echo(f"{counted(sender.confirmed, 'message')} sent to {topic}")
+        if sender.failed:
+            complain(f"{counted(sender.failed, 'line')} not sent")
+        return code
+
+
+def _parse_header(text: str) -> tuple[str, bytes]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        message = f"{text!r} is not of the form NAME=VALUE"
+        raise ValueError(message)
+    return name, value.encode()
 
 
 @dataclass(slots=True)
-class Sent:
-    """How many messages the broker has confirmed, and how many lines could not be sent."""
-
-    confirmed: int = 0
-    failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class LineSender:
-    """Sends lines to a topic.
+    """Sends lines to a topic; says on standard error which were not sent.
 
     Attributes:
         topic: where to.
         key: of each message.
         headers: of each message.
         unchecked: send lines that are no source message, too.
-        report: gets a line of text for each line that was not sent.
+        confirmed: messages that the broker has confirmed.
+        failed: lines that could not be sent.
     """
 
     settings: Settings
@@ -51,38 +117,40 @@ class LineSender:
     key: bytes | None
     headers: Sequence[tuple[str, bytes]]
     unchecked: bool
-    report: Callable[[str], None]
+    confirmed: int = 0
+    failed: int = 0
 
-    def send(self, lines: Iterable[bytes], sent: Sent, *, at_once: bool, create: bool) -> None:
-        """Send each line that is not blank, and count in `sent` what the broker has confirmed.
+    def send(self, lines: Iterable[bytes], *, at_once: bool, create: bool) -> None:
+        """Send each line that is not blank, and count it.
 
         Lines are read outside the event loop: Ctrl-C ends also a wait for the next one.
 
         Args:
             lines: may end with a line break, which is not sent.
-            sent: is counted up, so that it is right also if this is interrupted.
             at_once: send each line when it is read, rather than many together.
             create: create the topic if it is missing.
 
         Raises:
-            NoTopic: it is missing.
+            CommandError: the topic is missing.
+            TopicError: it can't be created.
             KafkaError: there is no broker, or it refuses us.
         """
         with asyncio.Runner() as runner:
             runner.run(self._ensure_topic(create=create))
-            producer = runner.run(self._start())
+            stack = AsyncExitStack()
+            producer = runner.run(stack.enter_async_context(producing(self.settings)))
             try:
-                for chunk in self._chunks(lines, sent, limit=1 if at_once else CHUNK_LINES):
-                    runner.run(self._send(producer, chunk, sent))
+                for chunk in self._chunks(lines, limit=1 if at_once else CHUNK_LINES):
+                    runner.run(self._send(producer, chunk))
             finally:
-                runner.run(producer.stop())
+                runner.run(stack.aclose())
 
-    def _chunks(self, lines: Iterable[bytes], sent: Sent, *, limit: int) -> Iterator[list[tuple[int, bytes]]]:
+    def _chunks(self, lines: Iterable[bytes], *, limit: int) -> Iterator[list[tuple[int, bytes]]]:
         chunk: list[tuple[int, bytes]] = []
         size = 0
         for number, line in enumerate(lines, 1):
             value = line.rstrip(b"\r\n")
-            if not value.strip() or not self._is_good(number, value, sent):
+            if not value.strip() or not self._is_good(number, value):
                 continue
             chunk.append((number, value))
             size += len(value)
@@ -92,7 +160,7 @@ class LineSender:
         if chunk:
             yield chunk
 
-    def _is_good(self, number: int, value: bytes, sent: Sent) -> bool:
+    def _is_good(self, number: int, value: bytes) -> bool:
         if self.unchecked:
             return True
         settings, topic = self.settings, self.topic
@@ -104,36 +172,29 @@ class LineSender:
             else:
                 parse_message(value, topic=topic, envelope_keys=keys, timezone=timezone, id_keys=id_keys)
         except BadMessage as error:
-            self._fail(number, error, sent)
+            self._fail(number, error)
             return False
         return True
 
-    async def _start(self) -> AIOKafkaProducer:
-        largest = message_bytes(self.settings)
-        producer = AIOKafkaProducer(**client_options(self.settings), acks="all", max_request_size=largest)
-        await producer.start()
-        return producer
-
-    async def _send(self, producer: AIOKafkaProducer, chunk: list[tuple[int, bytes]], sent: Sent) -> None:
-        results = []
+    async def _send(self, producer: AIOKafkaProducer, chunk: list[tuple[int, bytes]]) -> None:
+        appended = []
         for number, value in chunk:
             try:
-                results.append(
-                    (number, await producer.send(self.topic, value, key=self.key, headers=list(self.headers)))
-                )
+                confirmation = await producer.send(self.topic, value, key=self.key, headers=list(self.headers))
+                appended.append((number, confirmation))
             except KafkaError as error:
-                self._fail(number, error, sent)
-        for number, result in results:
+                self._fail(number, error)
+        for number, confirmation in appended:
             try:
-                await result
+                await confirmation
             except KafkaError as error:
-                self._fail(number, error, sent)
+                self._fail(number, error)
             else:
-                sent.confirmed += 1
+                self.confirmed += 1
 
-    def _fail(self, number: int, error: Exception, sent: Sent) -> None:
-        sent.failed += 1
-        self.report(f"line {number}: not sent: {error}")
+    def _fail(self, number: int, error: Exception) -> None:
+        self.failed += 1
+        complain(f"line {number}: not sent: {error}")
 
     async def _ensure_topic(self, *, create: bool) -> None:
         async with administering(self.settings) as admin:
@@ -141,21 +202,29 @@ class LineSender:
                 return
             if not create:
                 message = f"there is no topic {self.topic}; --create creates it, --topic names another"
-                raise NoTopic(message)
-            await create_topics(admin, self.settings, [self.topic])
+                raise CommandError(message)
+            await create_source_topic(admin, self.settings, self.topic)
 
 
-async def create_topics(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:
-    """Create source topics, with as many partitions as ours have.
+@asynccontextmanager
+async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer whose messages count as sent when all replicas have them; stopped whatever happens.
 
     Raises:
-        KafkaError: one can't be created, for another reason than being there by now.
+        KafkaError: there is no broker, or it refuses us.
     """
-    largest = {"max.message.bytes": str(INTERNAL_MESSAGE_BYTES)}
-    response = await admin.create_topics(
-        [NewTopic(name, settings.partitions, settings.replication_factor, topic_configs=largest) for name in names]
-    )
-    for name, code, *message in response.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise error(name, *filter(None, message))
+    producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=message_bytes(settings))
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def create_source_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) -> None:
+    """Create a source topic, with as many partitions as ours have.
+
+    Raises:
+        TopicError: it can't be created.
+    """
+    await create_and_wait(admin, [source_spec(settings, name)], patience=CREATE_SECONDS)

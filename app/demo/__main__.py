@@ -6,8 +6,10 @@ With ONCE=1 in the environment it ends by itself: exit code 0 if each batch has 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -16,28 +18,33 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.markup import escape
 
-from app.demo.printing import summary
-from app.demo.replay import BROKEN_STATION, PUSHES, SLOW_STATION, WINDOW
-from app.demo.run import create_source_topics, follow, open_outlet, replay
-from app.demo.tally import Tally
-from app.demo.worker import WorkerDied, WorkerProcess
+from app.demo.outputs import Tally, summary
+from app.demo.replay import create_source_topics, open_playback
+from app.demo.sample import BROKEN_STATION, PUSHES, SLOW_STATION, WINDOW
 from app.devbroker import DevBroker, DevBrokerError
 from app.devbroker.config import free_port, port_is_free
 from app.devbroker.install import cache_folder
+from app.devbroker.supervise import STOP, Supervised
 from app.kafka.topics import BrokerError, TopicError
 from app.settings import Settings, SettingsError, load_settings
 from app.settings.loading import find_keys
-from app.web.address import http_url
+from app.web.access import http_url
 
 CALLBACK: Final = "app.demo.model:callback"
 USUAL_PORT: Final = 6066
 INTERRUPTED: Final = 130
+WORKER: Final = [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"]
+STOP_WITHIN: Final = 10.0  # seconds from SIGTERM to SIGKILL
+READY_WITHIN: Final = 120.0  # recovers what an earlier run left, on a broker of the user's
+POLL: Final = 0.1
+SHOWN: Final = 12  # lines of the worker's log
+_NOISE: Final = re.compile(r"^[|+]|\[INFO\]|\"level\": \"INFO\"")  # the banner, too
 
 
 def main() -> int:
@@ -58,7 +65,7 @@ def main() -> int:
 
 
 def _guarded(stack: ExitStack, console: Console, tally: Tally, *, begin: int, once: bool) -> int:
-    """Run it, and say what went wrong; what is to be stopped is on the stack."""
+    """Run the demo, and say what went wrong; what is to be stopped at the end is on the stack."""
     try:
         environ, broker = _environment(stack, console)
         demo = Demo(load_settings(environ), environ, broker, console, tally)
@@ -77,7 +84,7 @@ def _guarded(stack: ExitStack, console: Console, tally: Tally, *, begin: int, on
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo runs with; `broker` is the embedded Kafka, if it is used."""
+    """One run of the demo; `broker` is the embedded Kafka, if it is used."""
 
     settings: Settings
     environ: Mapping[str, str]
@@ -106,15 +113,82 @@ class Demo:
                 message = f"Kafka has ended.\n{self.broker.log_tail(5)}"
                 raise DevBrokerError(message)
 
-        async with open_outlet(settings) as outlet:
+        async with open_playback(settings, tally, console, check) as playback:
             _introduce(settings, console, worker, self.broker)
-            await replay(settings, outlet, tally, console, begin=begin, check=check)
+            await playback.replay(begin)
             console.print()
             for line in summary(tally, late_topic=settings.late_topic, dead_letter_topic=settings.dead_letter_topic):
                 console.print(line)
             if not once:
                 console.print(f"The dashboard: [bold]{worker.url}/[/bold]   Ctrl-C ends.")
-                await follow(settings, outlet, tally, console, check=check)
+                await playback.follow()
+
+
+class WorkerDied(RuntimeError):  # noqa: N818 - says what happened
+    """The worker ended, or was not ready in time; the text has what its log says."""
+
+
+class WorkerProcess:
+    """`faust -A app worker`, below a supervisor that ends it when this process is gone."""
+
+    def __init__(self, environ: Mapping[str, str], log: Path, url: str) -> None:
+        """Start it.
+
+        Args:
+            environ: its environment.
+            log: file for what it logs, overwritten.
+            url: of its web server.
+        """
+        self.log = log
+        self.url = url
+        with log.open("wb") as stream:
+            self._process = Supervised(WORKER, stream, grace=STOP_WITHIN, env=dict(environ))
+
+    def check(self) -> None:
+        """Raise WorkerDied if it is not running."""
+        code = self._process.poll()
+        if code is not None:
+            message = f"the worker ended with exit code {code}; from its log, {self.log}:\n{self._trouble()}"
+            raise WorkerDied(message)
+
+    async def wait_until_ready(self) -> None:
+        """Return when the worker says that it is ready.
+
+        Raises:
+            WorkerDied: it ended before, or takes too long.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + READY_WITHIN
+        while not await asyncio.to_thread(self._ready):
+            self.check()
+            if loop.time() > give_up_at:
+                message = (
+                    f"the worker was not ready within {READY_WITHIN:g} s; from its log, {self.log}:\n{self._trouble()}"
+                )
+                raise WorkerDied(message)
+            await asyncio.sleep(POLL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.end(STOP)
+
+    def _ready(self) -> bool:
+        # By hand, since urllib would go through the user's proxy.
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=2.0)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _trouble(self) -> str:
+        """The last lines of the log that are no mere information: a worker that stops says much after its error."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if not _NOISE.search(line)][-SHOWN:])
 
 
 def _environment(stack: ExitStack, console: Console) -> tuple[dict[str, str], DevBroker | None]:
@@ -124,7 +198,7 @@ def _environment(stack: ExitStack, console: Console) -> tuple[dict[str, str], De
         SettingsError: a setting is bad.
         DevBrokerError: the embedded Kafka does not start.
     """
-    load_settings()  # a mistake is better told before Kafka is started
+    load_settings()  # a mistake is said before Kafka is started
     given = {key.upper() for key in find_keys(os.environ, Path(".env"))[0]}
     environ = dict(os.environ)
     broker = None

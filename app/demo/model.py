@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from app.demo.replay import SLOW_MARK
+from app.demo.sample import SLOW_MARK
 from app.settings import load_settings
 
 __all__ = ["callback", "forecast"]

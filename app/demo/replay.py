@@ -1,116 +1,168 @@
-"""The sample data as the plants would send it: source messages, each a push with the last day of every station.
-
-A plant pushes at every hour; here the next push comes half a second later. So that they look like today's, and so that
-no two runs make the same batch ids, the times in a push are moved: its newest record is of the moment it is sent, the
-others lie an hour apart before it.
-
-All readings are real but three kinds that the replay puts in, so that there is something to see besides success:
-a broken meter reading in some pushes, a mark that asks the demo's model to be slow, and none at all for stations that
-had closed before.
-"""
+"""Sends the sample data, reads what comes out, and prints it."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 
-from app.demo.sample import Charger, Station, power
-from app.inputs.timestamps import format_time
+from app.cli.send import create_source_topic
+from app.demo.outputs import Output, Tally, dead_letter_line, late_line, output_line
+from app.demo.sample import PUSHES, load_stations, make_push
+from app.inputs.source_message import batch_id
+from app.kafka.client import administering, client_options, reading
+from app.kafka.topics import INTERNAL_MESSAGE_BYTES, ensure_topics
+from app.settings import Settings
 
-__all__ = [
-    "BROKEN_METER_KW",
-    "BROKEN_PUSHES",
-    "BROKEN_STATION",
-    "PUSHES",
-    "SLOW_MARK",
-    "SLOW_PUSHES",
-    "SLOW_STATION",
-    "WINDOW",
-    "Push",
-    "make_push",
-]
+__all__ = ["Playback", "create_source_topics", "open_playback"]
 
-PUSHES: Final = 12
-WINDOW: Final = 24  # hourly records of each charge point in a push
-FIRST_END: Final = datetime(2018, 8, 22, 8)  # noqa: DTZ001 - the data's local time; there the first push's day ends
-HOUR: Final = timedelta(hours=1)
+PACE: Final = 0.5  # seconds between two batches
+POLL_MS: Final = 200
+OUTPUT_PATIENCE: Final = 30.0  # for an output, beyond its batch's deadline
+STOP_WITHIN: Final = 2.0
+LATE_PATIENCE: Final = 5.0  # for the late results of the last output
 
-BROKEN_STATION: Final = "PKC07"
-BROKEN_PUSHES: Final = frozenset({4, 8})
-BROKEN_METER_KW: Final = 6553.5  # what a meter with a 16-bit register of 0.1 kW says when it has no reading
 
-SLOW_STATION: Final = "DUN05"
-# Near the end, since the calls of one station run one after the other: its next batches have to wait.
-SLOW_PUSHES: Final = frozenset({11})
-SLOW_MARK: Final = "demoSlow"
+async def create_source_topics(settings: Settings) -> None:
+    """Create the source topics that are missing, as a plant's side would have done.
+
+    Raises:
+        BrokerError: there is no broker, or it refuses us.
+        TopicError: a topic of ours is not as it has to be, or one can't be created.
+    """
+    counts = await ensure_topics(settings, patience=settings.broker_patience, create=False)
+    async with administering(settings) as admin:
+        for topic in settings.source_topics:
+            if topic not in counts:
+                await create_source_topic(admin, settings, topic)
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
-    """A source message: its number from 1, its latest time (Unix seconds), the stations it names and its bytes."""
+class Playback:
+    """The sample data on its way in, and what comes out of it.
 
-    number: int
-    timestamp: int
-    stations: tuple[str, ...]
-    value: bytes
-
-
-def make_push(number: int, stations: list[Station], timestamp: int, timezone: ZoneInfo) -> Push:
-    """The push of that number.
-
-    Args:
-        number: from 1; each is an hour of the data further.
-        stations: those that report.
-        timestamp: Unix seconds of its newest records.
-        timezone: the zone in which `sendTime` is written.
+    Attributes:
+        settings: whose topics.
+        consumer: reads the output, late and dead-letter topics from where they ended at first.
+        tally: counts the batches.
+        console: gets a line for each message.
+        check: raises when something has ended that should not have.
     """
-    end = FIRST_END + (number - 1) * HOUR
-    records: list[dict[str, Any]] = []
-    for station in stations:
-        for back in range(WINDOW - 1, -1, -1):
-            send_time = format_time(timestamp - back * 3600, timezone)
-            readings = _readings(station, end - back * HOUR)
-            if back == 0:
-                readings = [_disturbed(reading, station.station_id, number) for reading in readings]
-            # In a new dict: the readings of an hour are in several pushes.
-            records += [{"stationId": station.station_id, **reading, "sendTime": send_time} for reading in readings]
-    value = orjson.dumps({"realTimeData": records})
-    return Push(number, timestamp, tuple(station.station_id for station in stations), value)
+
+    settings: Settings
+    consumer: AIOKafkaConsumer
+    tally: Tally
+    console: Console
+    check: Callable[[], None]
+
+    async def replay(self, begin: int) -> None:
+        """Send all batches; return when they have come out, with their late results, or when that takes too long.
+
+        Args:
+            begin: Unix seconds, of before; the batches are of this second and the next ones.
+        """
+        tally = self.tally
+        progress = Progress(
+            TextColumn("{task.fields[sent]} sent"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} of {task.total:.0f} batches have come out"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        with progress:
+            bar = progress.add_task("", total=PUSHES, sent=0)
+            sending = asyncio.create_task(self._send(begin))
+            try:
+                while True:
+                    if sending.done():
+                        sending.result()
+                        if self._is_over():
+                            break
+                    await self._read()
+                    progress.update(bar, sent=len(tally.sent), completed=len(tally.outputs))
+                    self.check()
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
+        for partition, end in (await self.consumer.end_offsets(self.consumer.assignment())).items():
+            while await self.consumer.position(partition) < end:
+                await self._read()
+
+    async def follow(self) -> None:
+        """Go on printing what comes out, until something ends that should not."""
+        while True:
+            await self._read()
+            self.check()
+
+    async def _send(self, begin: int) -> None:
+        settings = self.settings
+        stations = load_stations()
+        topic = settings.source_topics[0]
+        loop = asyncio.get_running_loop()
+        producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=INTERNAL_MESSAGE_BYTES)
+        await producer.start()
+        try:
+            next_at = loop.time()
+            for number in range(1, PUSHES + 1):
+                push = make_push(number, stations, begin + number - 1, settings.timezone)
+                # Never ahead of the clock, or a run that begins right after this one would make the same batch ids.
+                await asyncio.sleep(max(next_at - loop.time(), push.timestamp - time.time()))
+                next_at = loop.time() + PACE
+                self.tally.sent[batch_id(topic, push.timestamp)] = time.time()
+                await producer.send_and_wait(topic, push.value)
+        finally:
+            # It would wait for a broker that has gone away; that must not hide what has happened.
+            await asyncio.wait([asyncio.create_task(producer.stop())], timeout=STOP_WITHIN)
+
+    def _is_over(self) -> bool:
+        tally, now = self.tally, time.time()
+        deadline = max(tally.sent.values()) + self.settings.batch_timeout
+        if tally.awaited:
+            return now > deadline + OUTPUT_PATIENCE
+        return tally.late >= tally.owed or now > deadline + LATE_PATIENCE
+
+    async def _read(self) -> None:
+        read = await self.consumer.getmany(timeout_ms=POLL_MS)
+        messages = [message for messages in read.values() for message in messages]
+        for message in sorted(messages, key=lambda message: int(message.timestamp)):
+            self._show(message)
+
+    def _show(self, message: Any) -> None:
+        settings, tally = self.settings, self.tally
+        at = datetime.fromtimestamp(message.timestamp / 1000, UTC).astimezone()
+        headers = dict(message.headers)
+        if message.topic == settings.output_topic:
+            output = Output.read(message.key, message.value, headers)
+            tally.take(output)
+            line = output_line(output, at)
+        elif message.topic == settings.late_topic:
+            tally.late += (message.key or b"").decode(errors="replace") in tally.sent
+            line = late_line(message.key, message.value, at)
+        else:
+            tally.dead_letters += headers.get("batch-id", b"").decode(errors="replace") in tally.sent
+            line = dead_letter_line(headers, at)
+        self.console.print(line, highlight=False, soft_wrap=True)
 
 
-def _disturbed(reading: dict[str, Any], station_id: str, number: int) -> dict[str, Any]:
-    if station_id == BROKEN_STATION and number in BROKEN_PUSHES:
-        return reading | {"outputPowerPerStationAvg": BROKEN_METER_KW, "outputPowerPerStationMax": BROKEN_METER_KW}
-    if station_id == SLOW_STATION and number in SLOW_PUSHES:
-        return reading | {SLOW_MARK: True}
-    return reading
-
-
-def _readings(station: Station, end: datetime) -> list[dict[str, Any]]:
-    """What the charge points of a station report for the hour up to `end`, each the station's power besides its own."""
-    if station.closed < end - WINDOW * HOUR:
-        return [{"hostCode": charger.charger_id} for charger in station.chargers]
-    every = [session for charger in station.chargers for gun in charger.connectors.values() for session in gun]
-    total = power(every, end - HOUR, end)
-    return [
-        {
-            "hostCode": charger.charger_id,
-            "gunPower": _gun_power(charger, end),
-            "outputPowerPerStationAvg": total.average,
-            "outputPowerPerStationMax": total.highest,
-        }
-        for charger in station.chargers
-    ]
-
-
-def _gun_power(charger: Charger, end: datetime) -> dict[str, Any]:
-    guns = [power(sessions, end - HOUR, end) for sessions in charger.connectors.values()]
-    return {
-        "gunNo": [number.zfill(2) for number in charger.connectors],
-        "outputPowerPerGunAvg": [gun.average for gun in guns],
-        "outputPowerPerGunMax": [gun.highest for gun in guns],
-    }
+@asynccontextmanager
+async def open_playback(
+    settings: Settings, tally: Tally, console: Console, check: Callable[[], None]
+) -> AsyncIterator[Playback]:
+    """Stand at the end of the topics that the worker writes; it has created them."""
+    counts = await ensure_topics(settings, patience=settings.broker_patience, create=False)
+    topics = (settings.output_topic, settings.late_topic, settings.dead_letter_topic)
+    partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
+    async with reading(settings) as consumer:
+        consumer.assign(partitions)
+        for partition, end in (await consumer.end_offsets(partitions)).items():
+            consumer.seek(partition, end)
+        yield Playback(settings, consumer, tally, console, check)

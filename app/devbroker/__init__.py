@@ -5,14 +5,14 @@
     python -m app.devbroker run --port 9092 --data ./kafka
     python -m app.devbroker install
 
-One idea a module: `install` (jars and Java), `config` (what Kafka is told), `folder` (its data), `probe` (is it
-ready?), `supervise` (it ends with the process that wanted it), `broker` (the life of one broker).
+One concept a module: `install` (jars and Java), `config` (Kafka's settings, its ports), `folder` (its data),
+`supervise` (it ends with the process that wanted it), `broker` (the life of one broker).
 """
 
 from __future__ import annotations
 
 from app.devbroker.broker import DevBroker
-from app.devbroker.errors import DevBrokerError
+from app.devbroker.config import DevBrokerError
 from app.devbroker.install import ensure_kafka, find_java
 
 __all__ = ["DevBroker", "DevBrokerError", "ensure_kafka", "find_java"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from app.devbroker.broker import DevBroker
-from app.devbroker.errors import DevBrokerError
+from app.devbroker.config import DevBrokerError
 from app.devbroker.install import ensure_kafka, find_java
 
 

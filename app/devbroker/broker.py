@@ -1,40 +1,35 @@
-"""The life of one development broker: start, stop, kill, start again."""
+"""The life of one development broker: start, wait until it is ready, stop, kill, start again."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
+import socket
+import struct
 import subprocess
-import sys
 import tempfile
 import time
 import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from app.devbroker import config, supervise
-from app.devbroker.errors import DevBrokerError
+from app.devbroker import config
+from app.devbroker.config import DevBrokerError
 from app.devbroker.folder import DataFolder
 from app.devbroker.install import KAFKA_VERSION, ensure_kafka, find_java
-from app.devbroker.probe import cluster_at
+from app.devbroker.supervise import KILL, STOP, Supervised
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-
-__all__ = ["DevBroker"]
+__all__ = ["DevBroker", "cluster_at"]
 
 _START_WITHIN = 60.0  # seconds; it takes 2 on a laptop, more when its cores are busy
 _STOP_WITHIN = 15.0  # seconds from SIGTERM to SIGKILL
-_GONE_WITHIN = 10.0  # seconds from SIGKILL until the process is gone
-_POLL = 0.05  # seconds between two looks
+_POLL = 0.05  # seconds between two probes
 _PROBE_TIMEOUT = 1.0  # seconds
 _TAIL = 25  # lines of the log in an error
 
-
-def _silent(_line: str) -> None:
-    """Report to nobody."""
+_METADATA = 3  # api key; https://kafka.apache.org/protocol.html#The_Messages_Metadata
+_VERSION = 2  # the oldest whose response has the cluster's id
+_LARGEST_ANSWER = 1 << 20  # bytes; anything longer is no answer to this request
 
 
 class DevBroker:
@@ -55,7 +50,7 @@ class DevBroker:
         port: int | None = None,
         *,
         overrides: Mapping[str, str | int] | None = None,
-        report: Callable[[str], None] = _silent,
+        report: Callable[[str], None] = lambda _line: None,
     ) -> None:
         """Take the choices; nothing is started, fetched or written yet.
 
@@ -74,8 +69,7 @@ class DevBroker:
         self._remove_folder: Callable[[], object] | None = None  # of a temporary one
         self._overrides = dict(overrides or {})
         self._report = report
-        self._supervisor: subprocess.Popen[bytes] | None = None
-        self._pid = 0
+        self._process: Supervised | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -89,8 +83,8 @@ class DevBroker:
 
     @property
     def running(self) -> bool:
-        """Whether Kafka's process is there."""
-        return self._supervisor is not None and self._supervisor.poll() is None
+        """True while Kafka's process is there."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -99,10 +93,10 @@ class DevBroker:
         Raises:
             DevBrokerError: it is not running.
         """
-        if not self.running:
+        if self._process is None or not self.running:
             message = f"the Kafka on {self.bootstrap} is not running, so it has no pid."
             raise DevBrokerError(message)
-        return self._pid
+        return self._process.command_pid
 
     @property
     def data(self) -> Path:
@@ -129,9 +123,9 @@ class DevBroker:
                 ended or was not ready in time (the message then has the end of its log).
         """
         if self.running:
-            message = f"the Kafka on {self.bootstrap} is running already (pid {self._pid})."
+            message = f"the Kafka on {self.bootstrap} is running already (pid {self.pid})."
             raise DevBrokerError(message)
-        self._end(supervise.KILL)  # it has ended by itself: let go of the pipe to its supervisor
+        self._end(KILL)  # it has ended by itself: close the pipe to its supervisor
         java = find_java()
         jars = ensure_kafka(self._report)
         folder = self._made_folder()
@@ -145,7 +139,15 @@ class DevBroker:
                 raise DevBrokerError(message)
             folder.prepare_run(self.port, self._overrides)
             folder.format_once(command, timeout=timeout)
-            self._spawn(folder, [*command, "kafka.Kafka", "server.properties"], lock)
+            with folder.console.open("wb") as console:
+                self._process = Supervised(
+                    [*command, "kafka.Kafka", "server.properties"],
+                    console,
+                    grace=_STOP_WITHIN,
+                    scratch=str(folder.path) if self._remove_folder is not None else "",
+                    cwd=folder.path,
+                    keep_open=(lock,),
+                )
         try:
             self._wait_until_ready(folder, timeout)
         except BaseException:
@@ -158,14 +160,14 @@ class DevBroker:
         Args:
             keep_data: leave a temporary folder for another `start`.
         """
-        self._end(supervise.STOP)
+        self._end(STOP)
         if self._remove_folder is not None and not keep_data:
             self._remove_folder()
             self._folder = self._remove_folder = None
 
     def kill(self) -> None:
         """End Kafka with SIGKILL; its data stays. Does nothing if it is not running."""
-        self._end(supervise.KILL)
+        self._end(KILL)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until Kafka's process has ended, by itself or by someone else's signal.
@@ -179,13 +181,15 @@ class DevBroker:
         Raises:
             DevBrokerError: there is none to wait for, or it is still running when the time is up.
         """
-        if self._supervisor is None:
+        if self._process is None:
             message = f"the Kafka on {self.bootstrap} has not been started, or has been stopped."
             raise DevBrokerError(message)
         try:
-            return self._supervisor.wait(timeout)
+            return self._process.wait(timeout)
         except subprocess.TimeoutExpired as error:
-            message = f"the Kafka on {self.bootstrap} (pid {self._pid}) is still running after {timeout:g} s."
+            message = (
+                f"the Kafka on {self.bootstrap} (pid {self._process.command_pid}) is still running after {timeout:g} s."
+            )
             raise DevBrokerError(message) from error
 
     def log_tail(self, lines: int = _TAIL) -> str:
@@ -204,9 +208,7 @@ class DevBroker:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _made_folder(self) -> DataFolder:
@@ -217,26 +219,6 @@ class DevBroker:
             self._folder = DataFolder(path)
         self._folder.make()
         return self._folder
-
-    def _spawn(self, folder: DataFolder, command: list[str], lock: int) -> None:
-        """Start Kafka's process below its supervisor; the lock of the folder goes with it."""
-        scratch = str(folder.path) if self._remove_folder is not None else ""
-        # By its path, isolated and without site-packages: it is up in 20 ms, whatever `app` imports.
-        supervisor = [sys.executable, "-I", "-S", supervise.__file__, str(os.getpid()), str(_STOP_WITHIN), scratch]
-        with folder.console.open("wb") as console:
-            self._supervisor = subprocess.Popen(  # noqa: S603 - our own script, our own command
-                [*supervisor, *command],
-                cwd=folder.path,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=console,
-                bufsize=0,
-                pass_fds=(lock,),
-                start_new_session=True,  # Ctrl-C is for this process, which stops Kafka when its clients are done
-            )
-        if self._supervisor.stdout is not None:
-            with self._supervisor.stdout as pipe:
-                self._pid = int(pipe.readline() or 0)
 
     def _wait_until_ready(self, folder: DataFolder, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -254,17 +236,55 @@ class DevBroker:
             time.sleep(_POLL)
 
     def _end(self, order: bytes) -> None:
-        """Have the supervisor end Kafka, and wait until both are gone."""
-        supervisor = self._supervisor
-        if supervisor is None or supervisor.stdin is None:
+        process = self._process
+        if process is None:
             return
-        with contextlib.suppress(BrokenPipeError):  # it has ended by itself
-            supervisor.stdin.write(order)
         try:
-            supervisor.wait(_STOP_WITHIN + _GONE_WITHIN)
+            process.end(order)
         except subprocess.TimeoutExpired as error:
-            message = f"the Kafka on {self.bootstrap} (pid {self._pid}) does not end."
+            message = f"the Kafka on {self.bootstrap} (pid {process.command_pid}) does not end."
             raise DevBrokerError(message) from error
-        with contextlib.suppress(BrokenPipeError):
-            supervisor.stdin.close()
-        self._supervisor = None
+        self._process = None
+
+
+def cluster_at(host: str, port: int, *, timeout: float) -> str | None:
+    """Return the id of the cluster that serves requests at this address, or None.
+
+    A broker that is still starting accepts connections but does not answer, or answers that no broker is there: None.
+
+    Args:
+        host: name or address.
+        port: TCP port.
+        timeout: seconds that each step (connecting, reading) may take.
+    """
+    # Header: api key, version, correlation id, no client id. Body: no topics.
+    request = struct.pack(">hhihi", _METADATA, _VERSION, 0, -1, 0)
+    try:
+        with socket.create_connection((host, port), timeout=timeout) as connection, connection.makefile("rb") as reader:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            (size,) = struct.unpack(">i", reader.read(4))
+            return _cluster_id(reader.read(size)) if 0 < size < _LARGEST_ANSWER else None
+    except (OSError, struct.error, UnicodeDecodeError):
+        return None
+
+
+def _cluster_id(answer: bytes) -> str | None:
+    """Read a metadata response, version 2: correlation id, [node id, host, port, rack], cluster id, ...
+
+    Raises:
+        struct.error: the response is too short.
+    """
+    _correlation, brokers = struct.unpack_from(">ii", answer)
+    at = 8
+    for _ in range(brokers):
+        _host, at = _string(answer, at + 4)
+        _rack, at = _string(answer, at + 4)
+    cluster, _ = _string(answer, at)
+    return cluster if brokers > 0 else None
+
+
+def _string(answer: bytes, at: int) -> tuple[str | None, int]:
+    """Read a string that has its length before it (-1: none); return it and the place behind it."""
+    (length,) = struct.unpack_from(">h", answer, at)
+    end = at + 2 + max(length, 0)
+    return (answer[at + 2 : end].decode() if length >= 0 else None), end

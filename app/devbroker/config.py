@@ -1,16 +1,11 @@
-"""What the development broker is told: its server properties, its logging, and its JVM's options."""
+"""Configuration of the development broker: its server properties, its logging, its JVM's options and its ports."""
 
 from __future__ import annotations
 
 import random
 import socket
-from typing import TYPE_CHECKING
-
-from app.devbroker.errors import DevBrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path
 
 __all__ = [
     "HOST",
@@ -18,6 +13,7 @@ __all__ = [
     "LOG4J",
     "LOG_NAME",
     "STORAGE",
+    "DevBrokerError",
     "free_port",
     "jvm_paths",
     "port_is_free",
@@ -65,6 +61,14 @@ rootLogger.appenderRef.file.ref = file
 logger.config.name = org.apache.kafka.common.config.AbstractConfig
 logger.config.level = warn
 """
+
+
+class DevBrokerError(Exception):
+    """Kafka could not be fetched, started, reached or stopped.
+
+    The message says what was wrong, where (port, folder, log file) and what to do; it may have several lines, the last
+    ones being the end of the broker's log.
+    """
 
 
 def server_properties(port: int, controller_port: int, overrides: Mapping[str, str | int]) -> str:

@@ -11,14 +11,11 @@ import subprocess
 import time
 import uuid
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from app.devbroker import config
-from app.devbroker.errors import DevBrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+from app.devbroker.config import DevBrokerError
 
 __all__ = ["DataFolder"]
 
@@ -27,7 +24,7 @@ _POLL = 0.05  # seconds between two looks
 
 
 class DataFolder:
-    """A folder that Kafka runs in; what it is told names files relative to it.
+    """A folder that Kafka runs in; its configuration names files relative to it.
 
     Attributes:
         path: the folder, absolute.

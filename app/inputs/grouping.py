@@ -14,7 +14,7 @@ import orjson
 
 from app.inputs.timestamps import TIME_KEYS, record_moment
 from tables.context import EVERYONE, Record
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "CONTEXT_ID_KEYS",
@@ -43,7 +43,7 @@ class BadMessage(ValueError):  # noqa: N818 - the contract's word
     """A source message that is not JSON, or is none of the four forms; the text says what was wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Reject:
     """A record that cannot be used, and becomes a dead letter."""
 
@@ -54,7 +54,7 @@ class Reject:
     """Known where the record only lacks a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class SourceBatch:
     """The records of a message, each exactly once, in `stations` or in `rejects`."""
 
@@ -189,7 +189,7 @@ def _is_huge(value: Any) -> bool:
     return type(value) is float and abs(value) >= _HUGE
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class _Unnamed:
     """The records of a message that have no station id at first sight; the fields are the arguments of `divide`."""
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, Reject, SourceBatch, divide, find_records, id_key
 from app.inputs.timestamps import record_moment
 from tables.context import Record
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["ContextMessage", "Newest", "Overrides", "batch_id", "parse_context", "parse_message", "read_overrides"]
 
@@ -62,7 +62,7 @@ def batch_id(topic: str, timestamp: int) -> str:
 # -- a context message -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Newest:
     """The records of a station at the latest time that a message has of it.
 
@@ -74,7 +74,7 @@ class Newest:
     records: Sequence[Record]
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class ContextMessage:
     """The content of a context message. `stations` may have records of `EVERYONE`."""
 
@@ -140,7 +140,7 @@ def _newest(records: Sequence[Record], timezone: ZoneInfo) -> Newest:
 # -- the headers of a source message -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Overrides:
     """The wishes in the Kafka headers of a source message."""
 

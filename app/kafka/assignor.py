@@ -1,7 +1,7 @@
-"""Faust's partition assignor, by which each worker of the group learns where the web of each other is.
+"""Faust's partition assignor, which tells each worker of the group where the others' web servers are.
 
-A member tells its URL when it joins; the leader gives every member the whole distribution, URL to topics to partitions,
-with its assignment. It is as new as the assignment is.
+A member tells its URL when it joins. With its assignment the leader gives every member the whole distribution: URL to
+topics to partitions. So that is as new as the assignment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from faust.assignor.partition_assignor import ClientAssignmentMapping, Partition
 from faust.types.assignor import HostToPartitionMap
 from yarl import URL
 
-from app.kafka.client import Host
+from app.kafka.client import Application
 from app.observability.log_lines import Line, tell
 
 __all__ = ["AggregatorAssignor"]
@@ -23,15 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class AggregatorAssignor(PartitionAssignor):
-    """Tells the URL at which our own web server is, which Faust does not know."""
-
-    @property
-    def _host(self) -> Host:
-        return cast(Host, self.app)
+    """Tells the group the URL of our own web server, which Faust does not know."""
 
     @property
     def _url(self) -> URL:
-        return URL(self._host.url)
+        return URL(cast(Application, self.app).url)
 
     def members(self, topic: str) -> dict[str, frozenset[int]]:
         """The partitions of one topic by the URL of the worker that owns them, ours among them.
@@ -42,13 +38,14 @@ class AggregatorAssignor(PartitionAssignor):
         return {url.rstrip("/"): frozenset(topics.get(topic, ())) for url, topics in distribution.items()}
 
     def _get_external_topic_distribution(self, assignments: ClientAssignmentMapping) -> HostToPartitionMap:
-        """Faust keeps one of two workers with the same URL; here it has the partitions of both."""
+        """Give a URL that two workers have the partitions of both: Faust keeps one of them."""
         distribution: HostToPartitionMap = {}
+        language = cast(Application, self.app).settings.log_language
         tables = self._table_manager.changelog_topics
         for member, assignment in assignments.items():
             url = self._member_urls[member]
             if url in distribution:
-                tell(logger, logging.WARNING, self._host.settings.log_language, Line.SAME_URL, url=url)
+                tell(logger, logging.WARNING, language, Line.SAME_URL, url=url)
             topics = distribution.setdefault(url, {})
             for topic, partitions in assignment.actives.items():
                 if topic not in tables:

@@ -1,58 +1,50 @@
-"""Kafka besides reading streams and sending: connection options, and a look into an output partition."""
+"""Clients of the broker: their options, how they outlive a lost connection, and two to look around with."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
 import faust
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from aiokafka.errors import KafkaConnectionError
+from faust.types.auth import CredentialsT
 
 from app.callbacks.tasks import is_from_outside
-from app.kafka.pieces import in_message
-from app.messages.message import InMessage
-from app.messages.output import OutputId, output_id
 from app.settings import Settings, SettingsError
-from tables.model.events import Source
 
 __all__ = [
-    "Host",
+    "Application",
     "administering",
     "client_options",
-    "find_outputs",
-    "find_sources",
     "reading",
     "ssl_context",
     "survive_lost_connections",
     "worker_credentials",
 ]
 
-READ_SECONDS = 10.0  # for one message that stands in a partition
-CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends
 
-
-class Host(Protocol):
-    """The application around the consumer, the assignor and the tables, as far as they need to know it."""
+class Application(Protocol):
+    """The worker's application, as far as the consumer, the assignor and the tables need to know it."""
 
     settings: Settings
     url: str  # where other workers reach this one's web; "" before that listens
 
     def count_gap(self, offsets: int) -> None:
-        """So many offsets of a plant's topic hold no message."""
+        """Count offsets of a plant's topic that hold no message."""
 
     async def give_up_work(self) -> None:
         """End or drop what is in flight, within seconds: partitions are being taken away, or the worker stops."""
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context that the settings ask for, or None.
+    """Return the TLS context that the settings ask for, or None.
 
     Raises:
         SettingsError: a file is there, but it holds nothing that can be used.
@@ -87,14 +79,29 @@ def client_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-def survive_lost_connections(client: Any) -> None:
-    """Have an aiokafka client live on when a connection is lost under what it does.
+def worker_credentials(settings: Settings) -> CredentialsT | None:
+    """Return the credentials for Faust's clients, or None for a plain connection."""
+    context = ssl_context(settings)
+    if settings.security_protocol.authenticated:
+        password = settings.sasl_password
+        return faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=password.get_secret_value() if password else None,
+            ssl_context=context,
+            mechanism=settings.sasl_mechanism.value,
+        )
+    return faust.SSLCredentials(context) if context else None
 
-    Two things end its background tasks for ever, its heartbeat and its keeper of metadata among them: after a restart
-    of the broker a consumer then reads on and is no member any more. A request that is under way on a connection that
-    closes can end as cancelled, which a task takes for its own end. And uvloop's transport raises a RuntimeError when
-    something is written to it after it was closed (asyncio's only warns), which aiokafka does until it has read that
-    the connection is gone.
+
+def survive_lost_connections(client: AIOKafkaClient) -> None:
+    """Make an aiokafka client go on when it loses a connection.
+
+    Without this, two things can end its background tasks for ever. The heartbeat and the refresh of the metadata are
+    such tasks: after a restart of the broker a consumer then reads on, but is no member of its group any more.
+
+    - A request that is under way when its connection closes can end as cancelled. A task takes that for its own end.
+    - uvloop's transport raises a RuntimeError when something is written to it after it was closed; asyncio's only
+      warns. aiokafka writes until it has read that the connection is gone.
     """
     send, connect = client.send, client._get_conn
 
@@ -132,20 +139,6 @@ def _lost_not_cancelled() -> Iterator[None]:
         raise KafkaConnectionError(message) from error
 
 
-def worker_credentials(settings: Settings) -> Any:
-    """The same for Faust, or None for a plain connection."""
-    context = ssl_context(settings)
-    if settings.security_protocol.authenticated:
-        password = settings.sasl_password
-        return faust.SASLCredentials(
-            username=settings.sasl_username,
-            password=password.get_secret_value() if password else None,
-            ssl_context=context,
-            mechanism=settings.sasl_mechanism.value,
-        )
-    return faust.SSLCredentials(context) if context else None
-
-
 @asynccontextmanager
 async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that looks at topics and makes them; closed whatever happens.
@@ -173,64 +166,5 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
         try:
             await consumer.stop()
         except asyncio.CancelledError as error:
-            if is_from_outside(error):  # otherwise it cancels itself, as the broker has gone
+            if is_from_outside(error):  # it cancels itself when the broker has gone
                 raise
-
-
-async def find_outputs(settings: Settings, topic: str, partition: int, since: float) -> set[OutputId]:
-    """Which output messages stand in a partition from `since` (Unix seconds) up to its end now.
-
-    A broker that is away is waited for, up to AGG_BROKER_PATIENCE.
-    """
-    return await _patiently(settings)(_find_outputs, settings, TopicPartition(topic, partition), since)
-
-
-def _patiently(settings: Settings) -> AsyncRetrying:
-    return AsyncRetrying(
-        retry=retry_if_exception_type(KafkaError),
-        stop=stop_after_delay(settings.broker_patience),
-        wait=wait_exponential(multiplier=0.1, max=2.0),
-        reraise=True,
-    )
-
-
-async def _find_outputs(settings: Settings, tp: TopicPartition, since: float) -> set[OutputId]:
-    found: set[OutputId] = set()
-    async with reading(settings) as consumer:
-        consumer.assign([tp])
-        end = (await consumer.end_offsets([tp]))[tp]
-        start = (await consumer.offsets_for_times({tp: int((since - CLOCK_SLACK) * 1000)}))[tp]
-        if start is None:
-            return found
-        consumer.seek(tp, start.offset)
-        while await consumer.position(tp) < end:
-            records = (await consumer.getmany(tp, timeout_ms=1000)).get(tp, ())
-            ids = [output_id(record.key, record.headers) for record in records]
-            found.update(found_id for found_id in ids if found_id is not None)
-    return found
-
-
-async def find_sources(settings: Settings, sources: Sequence[Source]) -> dict[Source, InMessage]:
-    """The messages that stand at these places, as far as the broker still has them.
-
-    A broker that is away is waited for, up to AGG_BROKER_PATIENCE.
-    """
-    return await _patiently(settings)(_find_sources, settings, sources)
-
-
-async def _find_sources(settings: Settings, sources: Sequence[Source]) -> dict[Source, InMessage]:
-    found: dict[Source, InMessage] = {}
-    async with reading(settings) as consumer:
-        for source in sorted(sources):
-            tp = TopicPartition(source.topic, source.partition)
-            consumer.assign([tp])
-            first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-            if not first <= source.offset < end:
-                continue
-            consumer.seek(tp, source.offset)
-            with suppress(TimeoutError):  # compacted away, with nothing behind it
-                async with asyncio.timeout(READ_SECONDS):
-                    record = await consumer.getone(tp)
-                if record.offset == source.offset:
-                    found[source] = in_message(record)
-    return found

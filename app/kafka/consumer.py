@@ -1,12 +1,36 @@
 """The Kafka consumer under Faust, made so that nothing is lost.
 
 Faust's own consumer can commit what was never processed: it takes a hole in what it reads for acknowledged, and a
-restart with a backlog makes such holes. This subclass of its driver (installed by `AggregatorApp._new_transport`)
-commits a contiguous run only, gives every partition a base before it is read, and takes care that nothing is delivered
-between the end of a recovery and the seek that follows it. What was found by running it: docs/faust.md.
+restart with a backlog makes such holes. This subclass of its driver is installed by `AggregatorApp._new_transport`.
+It gives every partition a base before it is read, and commits only the contiguous run from there. How this was found:
+docs/faust.md.
 
 Faust carries a message at a time to the stream of its agent, which costs more than most messages are worth. Here what
 has been fetched of a partition travels as one message, in pieces of bounded size, and is acknowledged by offset.
+
+Every override replaces a method of Faust. Without it:
+
+    reading
+    perform_seek              the flow is open during the seek: what is delivered then is cleared from the queues, lost
+    _seek                     the worker's thread seeks under a fetch of the consumer's: a KeyError ends the worker
+    _wait_next_records        when all partitions are paused it sleeps for a second, and begins to read late
+    getmany                   makes two tasks for each message: work that belongs together, as a batch's, comes apart
+    _getmany, _to_message     each message goes to its stream by itself; bytes in flight have no bound
+    on_buffer_drop            a buffer that has room resumes a partition that is paused for a recovery
+    _add_gap                  a hole counts as acknowledged, and is committed
+
+    acknowledging
+    _new_offset               commits what was never processed, and is off by one with a single message in flight
+    _filter_tps_with_…        knows Faust's acknowledgements only: no partition is ever committed
+    track_message             remembers every message that was delivered, and waits for it in `wait_empty`
+    wait_empty                a rebalance waits without end for a station that hangs
+    on_partitions_revoked     the ledger keeps partitions that are another worker's now
+
+    the thread, and the producer
+    _create_worker_consumer   a partition that is left out of a fetch waits for 500 ms
+    on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered
+    _settings_extra           a batch that is sent again after a broker's fault is appended twice
+    create_topic              Faust creates topics with its own partition counts
 """
 
 from __future__ import annotations
@@ -17,30 +41,67 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Any, cast
 
+import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
+from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage, Message
+from faust.types import TP, AppT, ConsumerMessage, Message
 
-from app.kafka.client import Host, survive_lost_connections
+from app.kafka.client import Application, survive_lost_connections
 from app.kafka.delivery import Fetched
 from app.kafka.offset_ledger import OffsetLedger
-from app.kafka.pieces import in_message, pieces_of, weight_of
+from app.kafka.reading import in_message
 from app.messages.message import Delivery
 from app.observability.log_lines import Line, say
 from app.settings.enums import Start
 
-__all__ = ["AggregatorConsumer", "AggregatorTransport"]
+__all__ = ["AggregatorConsumer", "AggregatorTransport", "FetchedSchema", "pieces_of", "weight_of"]
 
 logger = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
+PIECE_MESSAGES = 100
+PIECE_BYTES = 1024 * 1024
+LEAST_BYTES = 4 * 1024  # that a message counts for: small ones take room too
 THROTTLED_SLEEP = 0.01
 PAUSED_SLEEP = 0.02
+
+
+def pieces_of(records: Sequence[ConsumerRecord]) -> list[Sequence[ConsumerRecord]]:
+    """Cut what was fetched of a partition, between messages."""
+    pieces: list[Sequence[ConsumerRecord]] = []
+    start = size = 0
+    for index, record in enumerate(records):
+        if index - start >= PIECE_MESSAGES or size >= PIECE_BYTES:
+            pieces.append(records[start:index])
+            start, size = index, 0
+        size += len(record.value or b"")
+    if records:
+        pieces.append(records[start:])
+    return pieces
+
+
+def weight_of(record: ConsumerRecord) -> int:
+    """Bytes that a message counts for while it is in flight."""
+    return max(LEAST_BYTES, len(record.value or b""))
+
+
+class FetchedSchema(faust.Schema[Any, Any]):
+    """A stream's values are lists of `Fetched`, as the consumer delivers them: they need no decoding."""
+
+    def loads_key(self, app: AppT, message: Message, **_: Any) -> bytes | None:  # noqa: ARG002
+        """The key as it is; nothing looks at it."""
+        return message.key
+
+    def loads_value(self, app: AppT, message: Message, **_: Any) -> list[Fetched]:  # noqa: ARG002
+        """Pieces of partitions."""
+        return cast(list[Fetched], message.value)
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -84,8 +145,8 @@ class AggregatorConsumer(driver.Consumer):
         self._based: int | None = None  # the group's generation whose partitions have their bases
 
     @property
-    def _host(self) -> Host:
-        return cast(Host, self.app)
+    def _application(self) -> Application:
+        return cast(Application, self.app)
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -95,7 +156,7 @@ class AggregatorConsumer(driver.Consumer):
         return time.monotonic() - self._thread.last_heartbeat
 
     def has_bases(self, generation: int) -> bool:
-        """Whether it is settled where each partition of this generation's assignment is read from."""
+        """Say whether every partition of this generation's assignment has its base."""
         return generation == self._based or not self.assignment()
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -103,8 +164,8 @@ class AggregatorConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Seek every partition to its base: what is committed, or where reading begins when nothing is.
 
-        Both gates are closed first; recovery opens them again afterwards. In Faust they are open here, and what is
-        delivered between the seek and the clearing of the queues is gone.
+        Both gates, the consumer's flow and the application's flow control, are closed first. The recovery opens them
+        again afterwards.
         """
         generation = self.app.consumer_generation_id
         self.stop_flow()
@@ -131,24 +192,24 @@ class AggregatorConsumer(driver.Consumer):
         self._bytes.clear()
         self._unacked_messages.clear()
         # A worker that dies before its first commit must not begin somewhere else the next time.
-        if fresh and self._host.settings.start is Start.LATEST:
+        if fresh and self._application.settings.start is Start.LATEST:
             await self._commit(fresh)
         self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
 
     async def _seek(self, partition: TP, offset: int) -> None:
-        """Seek in the thread of the aiokafka consumer. Faust does it in its own, under what is being fetched there."""
+        """Seek in the thread of the aiokafka consumer."""
         seek: Any = self._thread.seek  # no coroutine: mode takes both, its types do not
         await self._thread.call_thread(seek, partition, offset)
 
     async def _first_base(self, tp: TP, earliest: int) -> int:
-        if self._host.settings.start is Start.LATEST and tp.topic in self._host.settings.foreign_topics:
+        if self._application.settings.start is Start.LATEST and tp.topic in self._application.settings.foreign_topics:
             latest = await self.highwaters(tp)
             return latest.get(tp) or 0
         return earliest
 
-    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
-        """Wait for records. Faust sleeps for a second when every partition is paused, and so begins late after that."""
+    async def _wait_next_records(self, timeout: float) -> tuple[RecordMap, set[TP]]:  # noqa: ASYNC109 - Faust's
+        """Wait for records, for a moment only when every partition is paused."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an asyncio.Event does, mode forgets it
         active_partitions = self._get_active_partitions()
@@ -162,29 +223,30 @@ class AggregatorConsumer(driver.Consumer):
 
         Faust makes two tasks for each message, one to deliver it and one that ends this when the flow is suspended, and
         its streams give the loop a turn before each value. Meanwhile whatever is delivered is worked off before the
-        next partition's messages are there: work that belongs together, as that of a batch does, comes apart. With both
-        gates open nothing here is waited for.
+        next partition's messages are there. With both gates open nothing here is waited for.
         """
-        together: dict[str, Message] = {}
+        together: dict[str, list[Message]] = {}
         async for tp, message in super().getmany(timeout):
             if self._is_changelog_tp(tp) or self.suspend_flow.is_set() or not self.app.flow_control.is_active():
                 await self._deliver(together)
                 yield tp, message
             elif message.offset >= (self._read_offset[tp] or 0):
                 self._read_offset[tp] = message.offset
-                first = together.setdefault(tp.topic, message)
-                if first is not message:
-                    pieces: Any = first.value
-                    pieces.extend(message.value)
+                together.setdefault(tp.topic, []).append(message)
         await self._deliver(together)
 
-    async def _deliver(self, together: dict[str, Message]) -> None:
-        for message in together.values():
-            await self.callback(message)
+    async def _deliver(self, together: dict[str, list[Message]]) -> None:
+        """Deliver messages by topic, those of a topic as one that has the values of all."""
+        for messages in together.values():
+            whole: Any = messages[0]
+            if len(messages) > 1:
+                whole = copy(whole)
+                whole.value = [fetched for message in messages for fetched in cast(list[Fetched], message.value)]
+            await self.callback(whole)
         together.clear()
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
-        """What has been fetched, by partition: a changelog's records one by one, ours in pieces."""
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109 - Faust's
+        """Fetch by partition: a changelog's records one by one, ours in pieces."""
         if active_partitions is not None:
             active_partitions = {tp for tp in active_partitions if self._bytes[tp.topic] < MAX_BYTES_IN_FLIGHT}
             if not active_partitions:
@@ -194,7 +256,7 @@ class AggregatorConsumer(driver.Consumer):
         return {tp: records if self._is_changelog_tp(tp) else pieces_of(records) for tp, records in fetched.items()}
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        """What Faust delivers for a changelog's record, or for a piece of a partition of ours."""
+        """Make the message that Faust delivers: of a changelog's record, or of a piece of a partition of ours."""
         if self._is_changelog_tp(tp):
             return super()._to_message(tp, record)
         piece: Sequence[ConsumerRecord] = record
@@ -216,9 +278,12 @@ class AggregatorConsumer(driver.Consumer):
         return cast(ConsumerMessage, message)
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
-        """Offsets were not delivered. On a plant's topic that is lawful (compaction, transactions); ours have none."""
-        if tp.topic in self._host.settings.foreign_topics:
-            self._host.count_gap(stop - start)
+        """Pass over a hole of a plant's topic, where compaction and transactions make them.
+
+        On a topic of ours it is an error: it stays uncommitted, and is read again by the partition's next owner.
+        """
+        if tp.topic in self._application.settings.foreign_topics:
+            self._application.count_gap(stop - start)
             self.ledger.skip(tp, start, stop)
         else:
             self._tell(logging.ERROR, Line.NOT_DELIVERED, tp, start, stop)
@@ -226,32 +291,32 @@ class AggregatorConsumer(driver.Consumer):
     def _tell(self, level: int, line: Line, tp: TP, start: int, stop: int) -> None:
         """Say something of the offsets from `start` up to `stop`, exclusive."""
         place = f"{tp.topic}[{tp.partition}]"
-        text = say(self._host.settings.log_language, line, place=place, first=start, last=stop - 1)
+        text = say(self._application.settings.log_language, line, place=place, first=start, last=stop - 1)
         logger.log(level, "%s", text, extra={"event": str(line), **tp._asdict(), "offset": start})
 
     def is_behind(self, tp: TP) -> bool:
-        """Whether there is something in the partition that is not done: delivered, or still on the broker."""
+        """Say whether something in the partition is not done: delivered, or still on the broker."""
         done = self.ledger.committable(tp) or 0
-        if tp.topic in self._host.settings.foreign_topics:
+        if tp.topic in self._application.settings.foreign_topics:
             return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
         return done < (self.highwater(tp) or 0)
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """A stream's buffer has room again. A partition that is paused for a recovery stays paused."""
+        """Resume a partition whose stream's buffer has room again, unless it is paused for a recovery."""
         if tp not in self._paused_partitions:
             super().on_buffer_drop(tp)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Faust would take the hole for acknowledged; see `_on_hole`."""
+        """Acknowledge nothing; see `_on_hole`."""
 
     # -- acknowledging -----------------------------------------------------------------------------------------------
 
     def track_message(self, message: Message) -> None:
-        """Faust waits for what it tracks when partitions are revoked; `wait_empty` below has its own way."""
+        """Tell Faust's sensors, and track nothing; see `wait_empty`."""
         self._on_message_in(message.tp, message.offset, message)
 
     def acknowledge(self, tp: TP, generation: int, offset: int) -> None:
-        """All that was made of a message is stored. `generation` is the one that it was read in."""
+        """Note that all that was made of a message is stored. `generation` is the one that it was read in."""
         if generation == self.app.consumer_generation_id:
             self._bytes[tp.topic] -= self._in_flight.get(tp, {}).pop(offset, 0)
             self.ledger.done(tp, offset)
@@ -265,10 +330,9 @@ class AggregatorConsumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Give up what is in flight, bounded in time, and commit what is done.
 
-        Called when partitions are revoked and when the worker stops. Faust would wait here without end for every
-        message that has been delivered, a station that hangs among them.
+        Called when partitions are revoked and when the worker stops.
         """
-        await self._host.give_up_work()
+        await self._application.give_up_work()
         await self.commit_and_end_transactions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -1,7 +1,7 @@
-"""Between a Faust stream and the pipeline: takes what has piled up and hands it over.
+"""Delivery of messages from a Faust stream to the pipeline.
 
-An agent's body must never raise: Faust would acknowledge the event. So the body only puts messages here, and a task of
-ours does the work; whatever it raises stops the worker, with the messages unacknowledged.
+An agent's body must never raise: Faust would acknowledge the event. So the body only puts messages into an intake, and
+a task of ours does the work. Whatever that raises stops the worker, with the messages unacknowledged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from app.messages.message import Delivery
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["Fetched", "Intake"]
 
@@ -20,7 +20,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 WAITING_MESSAGES = 2_000  # in an intake, before it takes no more
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@fast_dataclass(frozen=True, slots=True, eq=False)
 class Fetched:
     """Messages of one partition that were read together, in order. A value of an agent's stream is a list of these.
 
@@ -32,11 +32,7 @@ class Fetched:
 
 
 class Intake:
-    """A queue of messages that one task works off with `handle`, many messages at once.
-
-    `is_current` tells whether messages belong to the assignment that this worker has now: what was on its way when the
-    partitions were taken away is another worker's.
-    """
+    """A queue of messages that one task works off, many messages at once."""
 
     def __init__(
         self,
@@ -44,6 +40,14 @@ class Intake:
         is_current: Callable[[Fetched], bool],
         on_error: Callable[[BaseException], None],
     ) -> None:
+        """An empty intake.
+
+        Args:
+            handle: gets the messages that have piled up, one call at a time.
+            is_current: says whether messages belong to the assignment that this worker has now: what was on its way
+                when the partitions were taken away is another worker's.
+            on_error: gets what `handle` raises, and must end the worker.
+        """
         self._handle = handle
         self._is_current = is_current
         self._on_error = on_error
@@ -73,8 +77,8 @@ class Intake:
     async def cancel(self, grace: float) -> None:
         """Drop what waits, and let what is being done end within `grace` seconds; then it is cancelled.
 
-        Ending is better than cancelling: what has been handed to the producer goes out all the same, and after the
-        partitions have a new owner it would come from a zombie.
+        Ending is better than cancelling: what the producer has been given goes out all the same. After the partitions
+        have a new owner, it would be a zombie's.
         """
         self._queue.clear()
         self._waiting = 0
@@ -100,18 +104,14 @@ class Intake:
         except Exception as error:  # noqa: BLE001 - whatever it is: unacknowledged, and the worker ends
             self._on_error(error)
 
-    def _take(self) -> Fetched:
-        fetched = self._queue.popleft()
-        self._waiting -= len(fetched.deliveries)
-        if self._waiting < WAITING_MESSAGES // 2:
-            self._room.set()
-        return fetched
-
     def _take_chunk(self) -> list[Delivery]:
         chunk: list[Delivery] = []
         size = 0
         while self._queue and len(chunk) < CHUNK_MESSAGES and size < CHUNK_BYTES:
-            taken = self._take().deliveries
-            chunk += taken
-            size += sum([delivery.message.size for delivery in taken])
+            deliveries = self._queue.popleft().deliveries
+            chunk += deliveries
+            size += sum([delivery.message.size for delivery in deliveries])
+        self._waiting -= len(chunk)
+        if self._waiting < WAITING_MESSAGES // 2:
+            self._room.set()
         return chunk

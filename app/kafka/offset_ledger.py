@@ -1,4 +1,4 @@
-"""Which offsets of a partition are done, and how far that lets us commit: only ever a run without holes. Pure."""
+"""Ledger of the offsets that are done. Only a contiguous run of them may be committed. Pure."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class OffsetLedger(Generic[TP]):
             self._partitions.pop(tp, None)
 
     def done(self, tp: TP, offset: int) -> None:
-        """An offset is finished: all that was made of it is stored."""
+        """Note that an offset is finished: all that was made of its message is stored."""
         partition = self._partitions.get(tp)
         if partition is not None and offset >= partition.base:
             partition.done.add(offset)
             partition.advance()
 
     def skip(self, tp: TP, start: int, stop: int) -> None:
-        """Offsets from `start` up to `stop`, exclusive, hold nothing to do."""
+        """Note that offsets from `start` up to `stop`, exclusive, hold nothing to do."""
         partition = self._partitions.get(tp)
         if partition is not None and stop > max(start, partition.base):
             partition.holes[start] = max(stop, partition.holes.get(start, 0))

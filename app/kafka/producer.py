@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.messages.message import OutMessage
 from app.messages.partitioner import partition_of
@@ -30,56 +32,53 @@ class SendError(RuntimeError):
     """The broker did not confirm a message within AGG_BROKER_PATIENCE, or refused it for good."""
 
 
+@dataclass(slots=True, eq=False)
 class _Ticket:
-    """Messages that one `send` has for one partition, and the promise of their offsets."""
+    """Messages that one `send` has for one partition, the offsets of those that are out, and the promise of all."""
 
-    __slots__ = ("confirmed", "messages", "offsets")
-
-    def __init__(self, messages: list[OutMessage], confirmed: asyncio.Future[list[int]]) -> None:
-        self.messages = messages
-        self.confirmed = confirmed
-        self.offsets: list[int] = []
+    messages: list[OutMessage]
+    confirmed: asyncio.Future[list[int]]
+    offsets: list[int] = field(default_factory=list)
 
 
+@dataclass(slots=True, eq=False)
 class _Lane:
-    """What waits to be sent to one partition."""
+    """Messages that wait to be sent to one partition, and the task that sends them."""
 
-    __slots__ = ("pump", "tickets")
-
-    def __init__(self) -> None:
-        self.tickets: deque[_Ticket] = deque()
-        self.pump: asyncio.Task[None] | None = None
+    tickets: deque[_Ticket] = field(default_factory=deque)
+    pump: asyncio.Task[None] | None = None
 
 
 class KafkaSender:
-    """Sends through the worker's producer.
-
-    `producer` gives the aiokafka producer. `fence` is awaited before messages are taken: it holds a worker back that
-    may have lost its partitions meanwhile. `patience` is how long the broker may take to confirm, in seconds. `on_sent`
-    gets the topic of each batch of messages that is out, how many they are, and its bytes.
-    """
+    """Sends through the worker's producer."""
 
     def __init__(
         self,
-        producer: Callable[[], Any],
+        producer: Callable[[], AIOKafkaProducer],
         fence: Callable[[], Awaitable[None]],
         patience: float,
         *,
-        on_sent: Callable[[str, int, int], None] = lambda *_: None,
+        on_sent: Callable[[str, int, int], None],
+        one_by_one: Collection[str],
     ) -> None:
+        """A sender with nothing to send.
+
+        Args:
+            producer: gives the worker's producer.
+            fence: is awaited before messages are taken: it holds back a worker that may be a zombie.
+            patience: seconds that the broker may take to confirm.
+            on_sent: gets the topic of each batch of messages that is out, how many they are, and its bytes.
+            one_by_one: topics of which no two messages travel together: their limit is too low for a batch.
+        """
         self._producer = producer
         self._fence = fence
         self._patience = patience
         self._on_sent = on_sent
         self._lanes: dict[tuple[str, int], _Lane] = {}
-        self._one_by_one: set[str] = set()
+        self._one_by_one = one_by_one
         self._bytes = 0
         self._room = asyncio.Event()
         self._room.set()
-
-    def send_one_by_one(self, topic: str) -> None:
-        """Put no two messages of this topic together: its limit, which is for what travels together, is too low."""
-        self._one_by_one.add(topic)
 
     async def send(self, messages: Sequence[OutMessage]) -> list[int]:
         """Append in order (for each partition), wait until every message is confirmed; returns their offsets.
@@ -157,7 +156,7 @@ class KafkaSender:
             if not ticket.confirmed.done():
                 ticket.confirmed.set_exception(self._failure(ticket.messages[len(ticket.offsets)], error))
 
-    async def _submit(self, batch: Any, tp: tuple[str, int]) -> int:
+    async def _submit(self, batch: BatchBuilder, tp: tuple[str, int]) -> int:
         topic, partition = tp
         batch.close()
         async with asyncio.timeout(self._patience or None):
@@ -190,24 +189,22 @@ class KafkaSender:
         )
 
 
-def _fill(batch: Any, lane: _Lane, *, most: int | None) -> list[tuple[_Ticket, int]]:
-    """Put what waits into a batch, at most so many; returns how many of each ticket's messages are in it."""
+def _fill(batch: BatchBuilder, lane: _Lane, *, most: int | None) -> list[tuple[_Ticket, int]]:
+    """Put what waits into a batch, `most` messages at most; returns how many of each ticket's are in it."""
     taken: list[tuple[_Ticket, int]] = []
     for ticket in lane.tickets:
         if ticket.confirmed.cancelled():
             continue
         count = 0
         for message in ticket.messages[len(ticket.offsets) :]:
-            if batch.record_count() == most or not _append(batch, message):
+            if batch.record_count() == most:
                 break
+            timestamp = None if message.timestamp is None else int(message.timestamp * 1000)
+            headers = list(message.headers)
+            if batch.append(timestamp=timestamp, key=message.key, value=message.value, headers=headers) is None:
+                break  # it is full
             count += 1
         if not count:
             break
         taken.append((ticket, count))
     return taken
-
-
-def _append(batch: Any, message: OutMessage) -> bool:
-    timestamp = None if message.timestamp is None else int(message.timestamp * 1000)
-    headers = list(message.headers)
-    return batch.append(timestamp=timestamp, key=message.key, value=message.value, headers=headers) is not None

@@ -1,34 +1,56 @@
-"""Reading topics from somewhere to where they end now, and no further."""
+"""Reading partitions to where they end now, and no further; and what the pipeline looks up on the broker that way."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.structs import ConsumerRecord
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from app.kafka.client import reading
 from app.messages.message import InMessage
+from app.messages.output import OutputId, output_id
+from app.settings import Settings
+from tables.model.events import Source
 
-__all__ = ["Span", "read_spans", "spans_of"]
+__all__ = ["OffsetRange", "find_outputs", "find_sources", "in_message", "ranges_of", "read_batches", "read_ranges"]
 
+WAIT_MS = 500
 STALLED_SECONDS = 30.0  # without anything coming: the broker has gone
+CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends
+
+
+def in_message(record: ConsumerRecord) -> InMessage:
+    """A record as the pipeline knows messages."""
+    return InMessage(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp / 1000,
+        record.key,
+        record.value,
+        record.headers,
+    )
+
+
+# -- to the end --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Offsets of a partition, from `start` up to before `end`. `first` is the oldest that the broker still has."""
+class OffsetRange:
+    """Offsets of a partition, from `start` up to before `end`."""
 
-    first: int
     start: int
     end: int
 
 
-async def spans_of(
+async def ranges_of(
     consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, since: float | None = None
-) -> dict[TopicPartition, Span]:
+) -> dict[TopicPartition, OffsetRange]:
     """All that partitions hold now, or what was appended from `since` (Unix seconds) on.
 
     Raises:
@@ -38,60 +60,122 @@ async def spans_of(
     if not tps:
         return {}
     consumer.assign(tps)
-    first = await consumer.beginning_offsets(tps)
+    start = await consumer.beginning_offsets(tps)
     end = await consumer.end_offsets(tps)
-    start = dict(first)
     if since is not None:
         milliseconds = max(0, int(since * 1000))
         found = await consumer.offsets_for_times(dict.fromkeys(tps, milliseconds))
         start = {tp: end[tp] if found[tp] is None else found[tp].offset for tp in tps}
-    return {tp: Span(first[tp], start[tp], end[tp]) for tp in tps}
+    return {tp: OffsetRange(start[tp], end[tp]) for tp in tps}
 
 
-async def read_spans(consumer: AIOKafkaConsumer, spans: Mapping[TopicPartition, Span]) -> AsyncIterator[InMessage]:
-    """The messages of these spans, each partition's in order. Holes in a partition, also at its end, are no matter.
+async def read_ranges(
+    consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, OffsetRange]
+) -> AsyncIterator[InMessage]:
+    """The messages of these ranges, each partition's in order.
 
     Raises:
         KafkaError: the broker refuses, or does not answer any more.
     """
-    left = {tp: span.end for tp, span in spans.items() if span.start < span.end}
+    async for tp, records in read_batches(consumer, ranges, stalled_after=STALLED_SECONDS):
+        end = ranges[tp].end
+        for record in records:
+            if record.offset < end:
+                yield in_message(record)
+
+
+async def read_batches(
+    consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, OffsetRange], *, stalled_after: float | None
+) -> AsyncIterator[tuple[TopicPartition, Sequence[ConsumerRecord]]]:
+    """The records of these ranges as they are fetched; the last ones of a partition may lie beyond its range.
+
+    Holes in a partition, also at its end, are no matter. `stalled_after` is how long nothing may come, in seconds;
+    None waits for as long as it takes.
+
+    Raises:
+        KafkaError: the broker refuses, or nothing has come for too long.
+    """
+    left = {tp: offsets.end for tp, offsets in ranges.items() if offsets.start < offsets.end}
     if not left:
         return
     consumer.assign(list(left))
     for tp in left:
-        consumer.seek(tp, spans[tp].start)
+        consumer.seek(tp, ranges[tp].start)
     loop = asyncio.get_running_loop()
     moved_at = loop.time()
     while left:
-        found = await consumer.getmany(timeout_ms=500)
-        for tp, records in found.items():
-            for record in records:
-                if record.offset < left.get(tp, 0):
-                    yield _message(record)
-        done = await _read_to(consumer, left)
+        fetched = await consumer.getmany(timeout_ms=WAIT_MS)
+        for tp, records in fetched.items():
+            if tp in left:
+                yield tp, records
+        done = await _read_to(consumer, left, stalled_after)
         for tp in done:
             del left[tp]
-        if found or done:
+        if fetched or done:
             moved_at = loop.time()
-        elif loop.time() > moved_at + STALLED_SECONDS:
-            message = f"nothing has come for {STALLED_SECONDS:g} s"
+        elif stalled_after is not None and loop.time() > moved_at + stalled_after:
+            message = f"nothing has come for {stalled_after:g} s"
             raise KafkaConnectionError(message)
-        # What has been read to its end is not fetched any further.
+        # A partition that has been read to its end is not fetched any further.
         consumer.pause(*done)
 
 
-async def _read_to(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> list[TopicPartition]:
+async def _read_to(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], patience: float | None
+) -> list[TopicPartition]:
     """Partitions that have been read to these ends. Where one stands may be known only after a while."""
     try:
-        async with asyncio.timeout(STALLED_SECONDS):
+        async with asyncio.timeout(patience):
             return [tp for tp, end in ends.items() if await consumer.position(tp) >= end]
     except TimeoutError as error:
-        message = f"it has not said within {STALLED_SECONDS:g} s where its topics begin"
+        message = f"it has not said within {patience:g} s where its topics begin"
         raise KafkaConnectionError(message) from error
 
 
-def _message(record: Any) -> InMessage:
-    headers = tuple((name, value) for name, value in record.headers)
-    return InMessage(
-        record.topic, record.partition, record.offset, record.timestamp / 1000, record.key, record.value, headers
+# -- looking up --------------------------------------------------------------------------------------------------------
+
+
+def _patiently(settings: Settings) -> AsyncRetrying:
+    """A broker that is away is waited for, up to AGG_BROKER_PATIENCE."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(KafkaError),
+        stop=stop_after_delay(settings.broker_patience),
+        wait=wait_exponential(multiplier=0.1, max=2.0),
+        reraise=True,
     )
+
+
+async def find_outputs(settings: Settings, topic: str, partition: int, since: float) -> set[OutputId]:
+    """Find which output messages stand in a partition, from `since` (Unix seconds) up to its end now.
+
+    A broker that is away is waited for, up to AGG_BROKER_PATIENCE.
+    """
+
+    async def find() -> set[OutputId]:
+        async with reading(settings) as consumer:
+            ranges = await ranges_of(consumer, [TopicPartition(topic, partition)], since=since - CLOCK_SLACK)
+            ids = [output_id(message.key, message.headers) async for message in read_ranges(consumer, ranges)]
+        return {found for found in ids if found is not None}
+
+    return await _patiently(settings)(find)
+
+
+async def find_sources(settings: Settings, sources: Sequence[Source]) -> dict[Source, InMessage]:
+    """Read the messages that stand at these places, as far as the broker still has them.
+
+    A broker that is away is waited for, up to AGG_BROKER_PATIENCE.
+    """
+
+    async def find() -> dict[Source, InMessage]:
+        found: dict[Source, InMessage] = {}
+        async with reading(settings) as consumer:
+            for source in sorted(sources):
+                tp = TopicPartition(source.topic, source.partition)
+                held = (await ranges_of(consumer, [tp]))[tp]
+                if held.start <= source.offset < held.end:
+                    place = OffsetRange(source.offset, source.offset + 1)
+                    async for message in read_ranges(consumer, {tp: place}):
+                        found[source] = message
+        return found
+
+    return await _patiently(settings)(find)

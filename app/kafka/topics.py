@@ -1,4 +1,4 @@
-"""All topics of the application: their names, partitions and configurations; created and verified at start.
+"""All topics of the application: their names, partitions and configurations. A worker creates and verifies them.
 
 A topic has to exist before the first message is sent to it: a broker that creates topics by itself would give it its
 own default number of partitions, and what is sent to a chosen partition would be refused.
@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
-from app.kafka.client import client_options
+from app.kafka.client import administering, client_options
 from app.messages.output import OUTPUT_HEADROOM
 from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
@@ -29,12 +36,14 @@ __all__ = [
     "TopicError",
     "TopicSpec",
     "changelog_topic",
-    "create_topic",
+    "create_and_wait",
+    "create_topics",
     "ensure_topics",
     "largest_messages",
     "message_bytes",
     "output_limit",
     "partition_counts",
+    "source_spec",
     "topic_specs",
 ]
 
@@ -66,7 +75,7 @@ class TopicSpec:
 
 
 def message_bytes(settings: Settings) -> int:
-    """The largest message on a topic of ours, in bytes.
+    """Return the size of the largest message on a topic of ours, in bytes.
 
     A result or a payload travels and is stored as text inside JSON, which can double it.
     """
@@ -74,13 +83,13 @@ def message_bytes(settings: Settings) -> int:
 
 
 def changelog_topic(app_id: str, table: Table) -> str:
-    """Name of a table's changelog, as Faust makes it."""
+    """Return the name of a table's changelog, as Faust makes it."""
     return f"{app_id}-{table.value}-changelog"
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """Every topic that the application creates."""
-    largest = {"max.message.bytes": str(message_bytes(settings))}
+    """Return the specs of all topics that the application creates."""
+    largest = {LARGEST: str(message_bytes(settings))}
     compacted = {
         **largest,
         "cleanup.policy": "compact",
@@ -100,12 +109,14 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         spec(settings.dead_letter_topic, largest),
         spec(settings.replayed_topic, {**largest, "cleanup.policy": "compact"}),
         *(spec(changelog_topic(settings.app_id, table), compacted) for table in Table),
-        spec(
-            settings.output_topic,
-            {"max.message.bytes": str(settings.max_message_bytes + OUTPUT_HEADROOM)},
-            exact=False,
-        ),
+        spec(settings.output_topic, {LARGEST: str(settings.max_message_bytes + OUTPUT_HEADROOM)}, exact=False),
     ]
+
+
+def source_spec(settings: Settings, name: str) -> TopicSpec:
+    """Return the spec of a source topic, for those who create one: it has as many partitions as our own topics."""
+    config = {LARGEST: str(INTERNAL_MESSAGE_BYTES)}
+    return TopicSpec(name, settings.partitions, settings.replication_factor, config, exact=False)
 
 
 async def ensure_topics(settings: Settings, *, patience: float, create: bool = True) -> dict[str, int]:
@@ -120,79 +131,57 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
         BrokerError: there is no broker, or it refuses us.
         TopicError: a topic has the wrong partition count, or can't be created.
     """
-    admin = await _connect(settings, patience)
-    try:
+    async with _connected(settings, patience) as admin:
         counts = await partition_counts(admin)
         specs = topic_specs(settings)
         missing = [spec for spec in specs if spec.name not in counts]
         if missing and create:
-            await _create(admin, missing)
-            counts = await _wait_for(admin, [spec.name for spec in missing], patience)
+            counts = await create_and_wait(admin, missing, patience=patience)
             names = ", ".join(spec.name for spec in missing)
             tell(logger, logging.INFO, settings.log_language, Line.TOPICS_CREATED, topics=Shown(names))
         _verify(specs, counts)
         return counts
-    finally:
-        await admin.close()
 
 
-async def create_topic(admin: AIOKafkaAdminClient, spec: TopicSpec, *, patience: float) -> None:
-    """Create one topic, and wait until it is there.
-
-    Raises:
-        TopicError: it can't be created, or has not come up within `patience` seconds.
-    """
-    await _create(admin, [spec])
-    await _wait_for(admin, [spec.name], patience)
-
-
-async def _connect(settings: Settings, patience: float) -> AIOKafkaAdminClient:
+@asynccontextmanager
+async def _connected(settings: Settings, patience: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client of the broker, which is waited for; closed whatever happens."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    give_up_at = started + patience
     servers = Shown(", ".join(settings.bootstrap_servers))
     away = False
-    while True:
-        admin = AIOKafkaAdminClient(**client_options(settings))
-        try:
-            await admin.start()
-        except KafkaConnectionError as error:
-            await admin.close()
-            refusal = await _refusal(settings)
-            if refusal is not None:
-                message = f"the broker at {servers} refuses the connection: {refusal!r}"
-                raise BrokerError(message) from refusal
-            if loop.time() >= give_up_at:
-                message = (
-                    f"no broker answers at {servers} ({error}); start it, or set AGG_BROKER "
-                    f"(waited {patience:g} s, AGG_BROKER_PATIENCE)"
-                )
+    async with AsyncExitStack() as stack:
+        while True:
+            try:
+                admin = await stack.enter_async_context(administering(settings))
+                break
+            except KafkaConnectionError as error:
+                refusal = await _refusal(settings)
+                if refusal is not None:
+                    message = f"the broker at {servers} refuses the connection: {refusal!r}"
+                    raise BrokerError(message) from refusal
+                if loop.time() >= started + patience:
+                    message = (
+                        f"no broker answers at {servers} ({error}); start it, or set AGG_BROKER "
+                        f"(waited {patience:g} s, AGG_BROKER_PATIENCE)"
+                    )
+                    raise BrokerError(message) from error
+                if not away:
+                    away = True
+                    about = {"broker": servers, "patience": patience, "error": str(error)}
+                    tell(logger, logging.WARNING, settings.log_language, Line.BROKER_AWAY, **about)
+                await asyncio.sleep(CONNECT_PAUSE)
+            except KafkaError as error:
+                message = f"the broker at {servers} refuses the connection: {error!r}"
                 raise BrokerError(message) from error
-            if not away:
-                away = True
-                tell(
-                    logger,
-                    logging.WARNING,
-                    settings.log_language,
-                    Line.BROKER_AWAY,
-                    broker=servers,
-                    patience=patience,
-                    error=str(error),
-                )
-            await asyncio.sleep(CONNECT_PAUSE)
-        except KafkaError as error:
-            await admin.close()
-            message = f"the broker at {servers} refuses the connection: {error!r}"
-            raise BrokerError(message) from error
-        else:
-            if away:
-                waited = loop.time() - started
-                tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=waited)
-            return admin
+        if away:
+            waited = loop.time() - started
+            tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=waited)
+        yield admin
 
 
 async def _refusal(settings: Settings) -> KafkaError | None:
-    """Why a broker that is there does not let us in: the client only says that it can't be reached."""
+    """Find out why a broker that is there does not let us in: the client only says that it can't be reached."""
     options = client_options(settings)
     for server in options.pop("bootstrap_servers"):
         host, _, port = server.rpartition(":")
@@ -207,7 +196,7 @@ async def _refusal(settings: Settings) -> KafkaError | None:
 
 
 async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
-    """The partition count of every topic of the cluster."""
+    """Return the partition count of every topic of the cluster."""
     return {
         topic["topic"]: len(topic["partitions"])
         for topic in await admin.describe_topics()
@@ -215,29 +204,43 @@ async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
     }
 
 
-async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    """Create topics. One that is there by now is left as it is: several workers may start at once.
+
+    Raises:
+        KafkaError: one can't be created; its name comes first in `args`.
+    """
     response = await admin.create_topics(
         [NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.config) for spec in specs]
     )
     for name, code, *message in response.topic_errors:
         error = for_code(code)
-        # Several workers may start at once.
         if code and error is not TopicAlreadyExistsError:
-            text = f"topic {name} can't be created: {error.__name__} {' '.join(filter(None, message))}".strip()
-            raise TopicError(text)
+            raise error(name, *filter(None, message))
 
 
-async def _wait_for(admin: AIOKafkaAdminClient, names: Sequence[str], patience: float) -> dict[str, int]:
+async def create_and_wait(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], *, patience: float) -> dict[str, int]:
+    """Create topics, and wait until they are there; returns the partition count of every topic of the cluster.
+
+    Raises:
+        TopicError: one can't be created, or has not come up within `patience` seconds.
+    """
+    try:
+        await create_topics(admin, specs)
+    except BrokerResponseError as error:
+        name, *message = error.args
+        text = f"topic {name} can't be created: {type(error).__name__} {' '.join(message)}".strip()
+        raise TopicError(text) from error
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + max(patience, 10.0)
     while True:
         counts = await partition_counts(admin)
-        missing = [name for name in names if name not in counts]
+        missing = [spec.name for spec in specs if spec.name not in counts]
         if not missing:
             return counts
         if loop.time() >= give_up_at:
-            message = f"topics that were created have not come up: {', '.join(missing)}"
-            raise TopicError(message)
+            text = f"topics that were created have not come up: {', '.join(missing)}"
+            raise TopicError(text)
         await asyncio.sleep(0.05)
 
 
@@ -254,16 +257,13 @@ def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
 
 
 async def output_limit(settings: Settings) -> int | None:
-    """`max.message.bytes` of the output topic, which may be the user's own; None when the broker does not tell."""
-    admin = await _connect(settings, settings.broker_patience)
-    try:
+    """Return `max.message.bytes` of the output topic, which may be the user's own; None if the broker does not tell."""
+    async with _connected(settings, settings.broker_patience) as admin:
         return (await largest_messages(admin, [settings.output_topic])).get(settings.output_topic)
-    finally:
-        await admin.close()
 
 
 async def largest_messages(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    """`max.message.bytes` of topics, as far as the broker tells."""
+    """Return `max.message.bytes` of topics, as far as the broker tells."""
     wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {LARGEST: None}) for name in names]
     found: dict[str, int] = {}
     for response in await admin.describe_configs(wanted) if wanted else ():

@@ -22,7 +22,7 @@ from app.messages.trace_context import is_trace
 from tables.context import ContextEvent, ContextUpdate, Place, Record, Tombstone
 from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "FRAME_BYTES",
@@ -56,7 +56,7 @@ class FrameError(ValueError):
     """An internal message cannot be read: written by a newer version, or not by this application."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class StationGroup:
     """Station events of one source message: each a station id and its records in message order.
 
@@ -74,7 +74,7 @@ class StationGroup:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class StationFrame:
     """The content of a message of the station events topic: events of stations, context, or both."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["Clock", "Delivery", "Headers", "InMessage", "OutMessage", "Sender"]
 
@@ -18,7 +18,7 @@ Clock = Callable[[], float]  # Unix seconds
 Headers = Sequence[tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class InMessage:
     """A message as it was read. `timestamp` is the broker's or producer's, Unix seconds."""
 
@@ -36,7 +36,7 @@ class InMessage:
         return len(self.value or b"")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@fast_dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
     """A message on its way through the pipeline. `ack` is called once, when all that was made of it is stored."""
 
@@ -44,7 +44,7 @@ class Delivery:
     ack: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class OutMessage:
     """A message to be sent. `partition` None leaves the choice to the key; `timestamp` is Unix seconds or None: now."""
 

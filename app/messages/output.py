@@ -11,7 +11,7 @@ import orjson
 from app.messages.trace_context import publish_trace, trace_headers
 from tables.model.enums import CompletedBy
 from tables.model.events import Decision, Operator
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
     "OUTPUT_HEADROOM",
@@ -30,7 +30,7 @@ OutputId = tuple[bytes, int, int]
 """Key, revision and part: no two output messages have the same."""
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Part:
     """One of the messages that an output is split into: its number from 1, how many there are, and its bytes."""
 

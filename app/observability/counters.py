@@ -1,17 +1,37 @@
-"""Counters of one worker. Plain integers: a count is one addition, whoever shows them."""
+"""Counts of one worker: plain metrics; statistics of batches, stations and callbacks; its last hour in samples.
+
+Cheap enough for every station: a metric is one addition, a batch is counted in one pass when it closes, a callback when
+it ends. Prometheus (prometheus.py) and the web read them. Pure, with times handed in.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Literal
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import log
+from typing import Final, Literal
 
-__all__ = ["Direction", "Metrics"]
+from app.messages.message import Clock
+from app.observability.histogram import OFFSET, SCALE, Histogram, bucket_of
+from tables.model.batch import FIRST_REVISION
+from tables.model.enums import Status
+from tables.model.events import Decision
+from tables.working_set import WorkingSet
+
+__all__ = ["OUTCOMES", "SLOT", "History", "Metrics", "StationCounters", "Statistics", "oldest_open_age", "open_batches"]
 
 Direction = Literal["in", "out"]
 
+MAX_STATIONS: Final = 50_000  # that have counters of their own; stations that come later have none
+OUTCOMES: Final = ("result", "empty", "failed", "missing")
+MINUTE: Final = 60  # seconds over which the throughput is measured
+SLOT: Final = 10  # seconds between two samples; all workers take theirs at the same times, so that they can be added up
+SLOTS: Final = 360  # an hour
+
 
 class Metrics:
-    """What this worker has counted since its start; names are the contract's words."""
+    """Plain counts since the worker's start, named by the contract's words."""
 
     def __init__(self) -> None:
         self.source_messages = 0
@@ -33,6 +53,203 @@ class Metrics:
         self.bytes: Counter[tuple[str, Direction]] = Counter()
 
     def moved(self, kind: str, direction: Direction, messages: int, size: int) -> None:
-        """So many messages of so many bytes in all have been read from topics of a kind, or written to them."""
+        """Count messages, and their bytes, that were read from topics of a kind, or written to them."""
         self.frames[kind, direction] += messages
         self.bytes[kind, direction] += size
+
+
+@dataclass(slots=True, eq=False)
+class StationCounters:
+    """One station: the batches that expected it, its outcomes in them, and the durations of its callbacks (seconds)."""
+
+    expected: int = 0
+    misses: int = 0
+    row: int = 0  # the latest misses with no arrival between them ...
+    row_end: int = 0  # ... as of the `expected` at the last of them
+    failures: int = 0
+    empties: int = 0
+    durations: Histogram = field(default_factory=Histogram)
+
+    @property
+    def arrivals(self) -> int:
+        """Batches in which it arrived: with a result, failed or empty."""
+        return self.expected - self.misses
+
+    @property
+    def missed_in_a_row(self) -> int:
+        """Latest batches that it has missed, without an arrival since."""
+        return self.row if self.row_end == self.expected else 0
+
+    def miss(self) -> None:
+        """Count a miss of the batch that was last counted as expecting it."""
+        self.misses += 1
+        self.row = self.row + 1 if self.row_end == self.expected - 1 else 1
+        self.row_end = self.expected
+
+
+class Statistics:
+    """Statistics of one worker: of the batches of its partitions, and of the callbacks that it has run.
+
+    A station's batches and its callbacks may be on different workers: the whole is the sum over all of them.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self.metrics = metrics
+        self.batch_durations = Histogram()  # from the opening to the first closing
+        self.callback_durations = Histogram()
+        self.loop_lags = Histogram()  # how long what was ready waited for the event loop
+        self.batch_seconds = 0.0  # the sums of these
+        self.callback_seconds = 0.0
+        self.loop_lag_seconds = 0.0
+        self.stations_left_out = 0  # times a station was not counted, because MAX_STATIONS others have counters
+        self._clock = clock
+        self._started = clock()
+        self._stations: dict[str, StationCounters] = {}
+        self._arrived: deque[tuple[int, int]] = deque()  # second -> stations that arrived in it, of the last minute
+
+    def stations(self) -> Mapping[str, StationCounters]:
+        """Return the counters by station id, at most MAX_STATIONS."""
+        return self._stations
+
+    # -- counting ----------------------------------------------------------------------------------------------------
+
+    def released(self, decision: Decision) -> None:
+        """Count a first closing, station by station; of a revision only that there was one."""
+        if decision.revision > FIRST_REVISION:
+            self.metrics.revisions += 1
+        else:
+            self._closed(decision)
+
+    def _closed(self, decision: Decision) -> None:
+        self.metrics.batches_closed[decision.completed_by] += 1
+        if decision.status is Status.DISCARDED:
+            self.metrics.discarded += 1
+        duration = max(0.0, decision.closed_at - decision.opened_at)
+        self.batch_durations.observe(duration)
+        self.batch_seconds += duration
+        known = self._stations
+        for station in decision.expected:
+            if (counters := known.get(station) or self._add(station)) is not None:
+                counters.expected += 1
+        for station in decision.missing:
+            if (counters := known.get(station)) is not None:
+                counters.miss()
+        for station, _ in decision.failed:
+            if (counters := known.get(station)) is not None:
+                counters.failures += 1
+        for station in decision.empty:
+            if (counters := known.get(station)) is not None:
+                counters.empties += 1
+        arrivals = self.metrics.arrivals
+        arrivals["result"] += len(decision.results)
+        arrivals["failed"] += len(decision.failed)
+        arrivals["empty"] += len(decision.empty)
+        arrivals["missing"] += len(decision.missing)
+        self._count_arrived(decision.arrived_count)
+
+    def lagged(self, seconds: float) -> None:
+        """Count how long something that was ready has waited for the event loop."""
+        self.loop_lags.observe(seconds)
+        self.loop_lag_seconds += seconds
+
+    def callback(self, station: str, seconds: float) -> None:
+        """Count the end of a callback, whatever its outcome."""
+        try:
+            bucket = int(log(seconds) * SCALE + OFFSET)  # what bucket_of does, without a call
+        except (ValueError, OverflowError):
+            bucket = bucket_of(seconds)
+        self.callback_seconds += seconds
+        counts = self.callback_durations.counts
+        counts[bucket] = counts.get(bucket, 0) + 1
+        counters = self._stations.get(station) or self._add(station)
+        if counters is not None:
+            counts = counters.durations.counts
+            counts[bucket] = counts.get(bucket, 0) + 1
+
+    def _add(self, station: str) -> StationCounters | None:
+        if len(self._stations) >= MAX_STATIONS:
+            self.stations_left_out += 1
+            return None
+        counters = self._stations[station] = StationCounters()
+        return counters
+
+    # -- throughput --------------------------------------------------------------------------------------------------
+
+    def _count_arrived(self, stations: int) -> None:
+        second = int(self._clock())
+        if self._arrived and self._arrived[-1][0] == second:
+            stations += self._arrived.pop()[1]
+        self._arrived.append((second, stations))
+        self._drop_old(second)
+
+    def _drop_old(self, second: int) -> None:
+        while self._arrived and not second - MINUTE < self._arrived[0][0] <= second:
+            self._arrived.popleft()
+
+    def throughput(self) -> float:
+        """Return the stations a second that arrived in the batches closed over the last minute, or since the start."""
+        now = self._clock()
+        self._drop_old(int(now))
+        span = min(float(MINUTE), max(1.0, now - self._started))
+        return sum(stations for _, stations in self._arrived) / span
+
+
+# -- open batches ------------------------------------------------------------------------------------------------------
+
+
+def open_batches(sets: Mapping[int, WorkingSet]) -> int:
+    """Count the open batches of these partitions."""
+    return sum(len(working_set.open) for working_set in sets.values())
+
+
+def oldest_open_age(sets: Mapping[int, WorkingSet], now: float) -> float | None:
+    """Return the seconds since the oldest open batch was opened; None when none is open. `now` is Unix seconds."""
+    opened = [batch.opened_at for working_set in sets.values() for batch in working_set.open.values()]
+    return max(0.0, now - min(opened)) if opened else None
+
+
+# -- the last hour -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Statistics of the seconds before `at` (Unix seconds, a multiple of SLOT).
+
+    `open_batches` and `lag` (messages that are not done) are as of then. `throughput` is stations that have arrived a
+    second, in the batches that have closed meanwhile; `durations` are those of these batches.
+    """
+
+    at: int
+    open_batches: int
+    throughput: float
+    durations: Histogram
+    lag: int
+
+
+class History:
+    """A worker's last hour in samples, for the plots of the dashboard. Kept in memory."""
+
+    def __init__(self, statistics: Statistics) -> None:
+        self._statistics = statistics
+        self._samples: deque[Sample] = deque(maxlen=SLOTS)
+        self._since: float | None = None
+        self._arrived = 0
+        self._durations: dict[int, int] = {}
+
+    def samples(self) -> Sequence[Sample]:
+        """Return the samples, oldest first, at most an hour of them."""
+        return list(self._samples)
+
+    def take(self, now: float, *, open_batches: int, lag: int) -> None:
+        """Take a sample (Unix seconds); of two in one slot the first one counts, as when a clock was put back."""
+        at = int(now) // SLOT * SLOT
+        if self._samples and at <= self._samples[-1].at < at + SLOTS * SLOT:
+            return
+        arrivals = self._statistics.metrics.arrivals
+        arrived = arrivals["result"] + arrivals["empty"] + arrivals["failed"]
+        counts = dict(self._statistics.batch_durations.counts)
+        fresh = {bucket: count - self._durations.get(bucket, 0) for bucket, count in counts.items()}
+        durations = Histogram.from_json([(bucket, count) for bucket, count in fresh.items() if count])
+        elapsed = max(1.0, now - self._since) if self._since is not None else float(SLOT)
+        self._samples.append(Sample(at, open_batches, (arrived - self._arrived) / elapsed, durations, lag))
+        self._since, self._arrived, self._durations = now, arrived, counts

@@ -8,14 +8,14 @@ from typing import Final
 
 __all__ = ["OFFSET", "SCALE", "Histogram", "bucket_of"]
 
-GROWTH: Final = 1.1  # of one bucket's bounds; a duration is told by the geometric middle, so the error is sqrt(1.1) - 1
-SHORTEST: Final = 1e-9  # seconds: where bucket 0 begins, which takes what is shorter, too
+GROWTH: Final = 1.1  # from a bucket's lower to its upper bound; its middle stands for all: the error is sqrt(1.1) - 1
+SHORTEST: Final = 1e-9  # seconds: where bucket 0 begins, which takes shorter durations, too
 SCALE: Final = 1 / log(GROWTH)
 OFFSET: Final = -log(SHORTEST) * SCALE
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket of a duration; bucket 0 for what is none."""
+    """Return the bucket of a duration (seconds); 0 for numbers that are no duration."""
     try:
         return int(log(seconds) * SCALE + OFFSET)
     except (ValueError, OverflowError):  # 0, negative (a clock was put back), nan, inf
@@ -27,7 +27,7 @@ def _middle(bucket: int) -> float:
 
 
 class Histogram:
-    """How many durations (seconds) fell into which bucket; only buckets that are used take room."""
+    """Counts of durations (seconds) by bucket; only buckets that are used take room."""
 
     __slots__ = ("counts",)
 
@@ -36,7 +36,7 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """Durations so far."""
+        """Number of durations so far."""
         return sum(self.counts.values())
 
     def observe(self, seconds: float) -> None:
@@ -45,12 +45,12 @@ class Histogram:
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
 
     def merge(self, other: Histogram) -> None:
-        """Count all that the other one has counted, too."""
+        """Add the counts of another histogram."""
         for bucket, count in other.counts.items():
             self.counts[bucket] = self.counts.get(bucket, 0) + count
 
     def quantile(self, q: float) -> float | None:
-        """The duration that a share `q` (0 to 1) of all does not exceed, in seconds to 5 %; None when there is none."""
+        """Return the duration that a share `q` (0 to 1) of all does not exceed, in seconds to 5 %; None without any."""
         rank = max(1, ceil(q * self.count))
         for bucket in sorted(self.counts):
             rank -= self.counts[bucket]
@@ -59,7 +59,7 @@ class Histogram:
         return None
 
     def up_to(self, bounds: Iterable[float]) -> list[int]:
-        """How many durations are at most as long as each bound (seconds, ascending), which is taken to 5 %."""
+        """Count, for each bound (seconds, ascending), the durations that do not exceed it; bounds are right to 5 %."""
         counts = [(_middle(bucket), self.counts[bucket]) for bucket in sorted(self.counts, reverse=True)]
         below: list[int] = []
         seen = 0
@@ -70,7 +70,7 @@ class Histogram:
         return below
 
     def to_json(self) -> list[tuple[int, int]]:
-        """Pairs of a bucket and its count, for another worker's `from_json`."""
+        """Return pairs of a bucket and its count, for another worker's `from_json`."""
         return sorted(self.counts.items())
 
     @classmethod

@@ -1,4 +1,4 @@
-"""How log lines leave the process: Faust's text or JSON, which libraries may speak, and how often.
+"""The configuration of logging: Faust's text or JSON, and which messages of libraries are held back.
 
 Wired by `faust.App(logging_config=...)`.
 """
@@ -11,16 +11,16 @@ from typing import Any, Final
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from app.observability.json_formatter import JsonFormatter
-from app.observability.throttle import Throttle
+from app.observability.log_lines import Throttle
 from app.settings.enums import LogFormat
 
 __all__ = ["ExpectedFilter", "RepeatFilter", "logging_config"]
 
 
-# What libraries tell at these levels is of no use to an operator, and making it costs more than the work itself.
+# Below these levels the messages of libraries are of no use to an operator, and cost more than the work itself.
 _LIBRARY_LEVELS: Final = {
     "aiokafka": "WARNING",
-    "app.kafka.recovery": "WARNING",  # Faust's recovery under our name: a table of offsets at each rebalance
+    "app.kafka.state_store": "WARNING",  # Faust's recovery under our name: a table of offsets at each rebalance
     "faust.assignor": "WARNING",
     "faust.tables": "WARNING",
 }
@@ -54,7 +54,7 @@ class RepeatFilter(logging.Filter):
         self._throttle = Throttle(_REPEAT_SECONDS)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this record is to be told."""
+        """Say whether this record is logged."""
         return self._throttle.passes(record.created, (record.name, record.lineno))
 
 
@@ -67,7 +67,7 @@ class ExpectedFilter(logging.Filter):
         self._first: float | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this record is to be told."""
+        """Say whether this record is logged."""
         if any(isinstance(arg, GroupCoordinatorNotAvailableError) for arg in record.args or ()):
             self._first = record.created if self._first is None else self._first
             return record.created - self._first >= _REPEAT_SECONDS  # one that lasts is no news of a start
@@ -75,7 +75,7 @@ class ExpectedFilter(logging.Filter):
 
 
 def logging_config(log_format: LogFormat) -> dict[str, Any]:
-    """What `faust.App(logging_config=...)` takes so that a worker logs in that format.
+    """Return what `faust.App(logging_config=...)` takes so that a worker logs in that format.
 
     Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only the levels of chatty libraries are
     raised, floods are held back, and for JSON both its formatters are replaced. (`loghandlers` would add a second

@@ -1,33 +1,230 @@
-"""How log lines are told, in both languages; their texts are in app/observability/log_texts.py.
+"""Log lines in both languages: their names and texts, how a line is written, and how often.
 
-Ids and error texts come from outside. What is not printable in them is escaped, so that nobody can forge a line, and
-what is long is cut.
+Ids and error texts come from outside. Text that is not printable is escaped, so that nobody can forge a line, and long
+text is cut.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from enum import StrEnum
 from itertools import islice
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Self
 
-from app.observability.log_texts import CATALOGUE, Line
 from app.settings.enums import Language
 
-__all__ = [
-    "CATALOGUE",
-    "NAME_SHOWN",
-    "Line",
-    "Shown",
-    "names",
-    "printable",
-    "say",
-    "tell",
-]
+__all__ = ["NAME_SHOWN", "Line", "Shown", "Throttle", "names", "printable", "say", "tell"]
 
 NAMES_SHOWN: Final = 13
 NAME_SHOWN: Final = 200  # characters of an id
 _TEXT_SHOWN: Final = 500
+
+
+class Line(StrEnum):
+    """The catalogue of log lines: for each its name, which is the field `event` of JSON logs, and its texts.
+
+    Attributes:
+        texts: The text in each language, with the names of its fields in braces.
+    """
+
+    texts: Mapping[Language, str]
+
+    def __new__(cls, event: str, en: str, zh: str) -> Self:
+        """Make a member of its name and its texts in English and Chinese."""
+        line = str.__new__(cls, event)
+        line._value_ = event
+        line.texts = MappingProxyType({Language.EN: en, Language.ZH: zh})
+        return line
+
+    OPENED = (
+        "batch-opened",
+        "Batch {batch_id} opened, expected stations: {stations}",
+        "初始化批次 {batch_id}，预期场站: {stations}",
+    )
+    PROGRESS = (
+        "batch-progress",
+        "Batch {batch_id} progress: {arrived}/{expected}, pending: {stations}",
+        "批次 {batch_id} 进度: {arrived}/{expected}，待完成: {stations}",
+    )
+    COMPLETED = (
+        "batch-completed",
+        "Batch {batch_id} complete, stations: {stations}",
+        "批次 {batch_id} 完成，场站: {stations}",
+    )
+    PUBLISHED = (
+        "batch-published",
+        "Batch {batch_id} published with {count} stations",
+        "批次 {batch_id} 结果已上传，包含 {count} 个场站",
+    )
+    TIMED_OUT = (
+        "batch-timed-out",
+        "Batch {batch_id} timed out with {arrived}/{expected}, missing stations: {stations}",
+        "批次 {batch_id} 超时，已完成 {arrived}/{expected}，缺失场站: {stations}",
+    )
+    RELEASED_EARLY = (
+        "batch-released-early",
+        "Batch {batch_id} released early ({rule}) with {arrived}/{expected}, missing stations: {stations}",
+        "批次 {batch_id} 提前发布 ({rule})，已完成 {arrived}/{expected}，缺失场站: {stations}",
+    )
+    DISCARDED = (
+        "batch-discarded",
+        "Batch {batch_id} discarded ({rule}) with {arrived}/{expected}: not published, see the dead letters",
+        "批次 {batch_id} 已丢弃 ({rule})，已完成 {arrived}/{expected}，未发布，详见死信",
+    )
+    COMMAND = (
+        "operator-command",
+        "Batch {batch_id}: {action} by operator {by} at {at}, deadline {deadline}",
+        "批次 {batch_id} 由操作员 {by} 于 {at} 执行 {action}，截止时间 {deadline}",
+    )
+    VOID_COMMAND = (
+        "operator-command-void",
+        "Batch {batch_id}: {action} by operator {by} at {at} changes nothing: the batch is not open, or can't "
+        "be extended any further",
+        "批次 {batch_id} 操作员 {by} 于 {at} 的 {action} 无效: 批次未打开，或无法继续延长",
+    )
+    REVISED = (
+        "batch-revised",
+        "Batch {batch_id} revised, revision {revision} with {arrived}/{expected}, missing stations: {stations}",
+        "批次 {batch_id} 已修订，修订号 {revision}，已完成 {arrived}/{expected}，缺失场站: {stations}",
+    )
+    TIMEOUT = (
+        "adaptive-timeout",
+        "Timeout of batches of about {stations} stations is {timeout:.2f} s now, as recent ones have needed",
+        "约 {stations} 个场站的批次超时现为 {timeout:.2f} 秒，依据近期批次耗时",
+    )
+    LATE = (
+        "late-result",
+        "Batch {batch_id} late result of station {station_id}, status: {status}, reason: {reason}",
+        "批次 {batch_id} 收到迟到结果，场站: {station_id}，状态: {status}，原因: {reason}",
+    )
+    LATE_KEPT = (
+        "late-results-kept",
+        "Batch {batch_id} late results for the next revision, stations: {stations}",
+        "批次 {batch_id} 收到迟到结果，将计入下一修订，场站: {stations}",
+    )
+    LATE_SKIPPED = (
+        "late-and-skipped",
+        "Batch {batch_id} late, and not run any more: they stay missing, stations: {stations}",
+        "批次 {batch_id} 已迟到且不再运行，仍记为缺失，场站: {stations}",
+    )
+    LATE_DROPPED = (
+        "late-results-dropped",
+        "Batch {batch_id} late results dropped (AGG_LATE_POLICY=drop), stations: {stations}",
+        "批次 {batch_id} 迟到结果已丢弃 (AGG_LATE_POLICY=drop)，场站: {stations}",
+    )
+    BAD_HEADER = (
+        "bad-header",
+        "{place}: {problem}; the default is used",
+        "{place}: {problem}，使用默认值",
+    )
+    EMPTY_MESSAGE = (
+        "empty-message",
+        "{place} is an empty list of records: nothing to do",
+        "{place} 的记录列表为空，无需处理",
+    )
+    DEAD_LETTER = (
+        "dead-letter",
+        "Dead letter ({reason}): {error} [{place}]",
+        "死信 ({reason}): {error} [{place}]",
+    )
+    WORKER_READY = (
+        "worker-ready",
+        "Worker ready, partitions: {partitions}",
+        "worker 已就绪，分区: {partitions}",
+    )
+    WEB = (
+        "web",
+        "This worker's pages: {url}",
+        "本 worker 的页面: {url}",
+    )
+    TOPICS_CREATED = (
+        "topics-created",
+        "Topics created: {topics}",
+        "已创建主题: {topics}",
+    )
+    SOURCES_MISSING = (
+        "sources-missing",
+        "Not there yet, and not created by a worker: {topics}; read within half a minute once created "
+        "(`faust -A app send --create` does it)",
+        "主题尚不存在，worker 不会创建: {topics}；可用 `faust -A app send --create` 创建，半分钟内开始读取",
+    )
+    BROKER_AWAY = (
+        "broker-away",
+        "Kafka at {broker} is away, waiting for it up to {patience:g} s: {error}",
+        "Kafka {broker} 不可用，最多等待 {patience:g} 秒: {error}",
+    )
+    BROKER_BACK = (
+        "broker-back",
+        "Kafka at {broker} is back after {away:.1f} s",
+        "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
+    )
+    READING_WAITS = (
+        "reading-waits",
+        "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",
+        "暂停读取，等待批次关闭: 已有 {count} 个未关闭批次 (AGG_MAX_OPEN_BATCHES)",
+    )
+    LOOP_BLOCKED = (
+        "loop-blocked",
+        "{name} blocks the event loop, for {seconds:.1f} s so far ({about}): everything else waits; {place}",
+        "{name} 阻塞了事件循环，已持续 {seconds:.1f} 秒 ({about})，其他一切都在等待；{place}",
+    )
+    LOOP_BUSY = (
+        "loop-busy",
+        "The event loop has not got on for {seconds:.1f} s; {place}",
+        "事件循环已有 {seconds:.1f} 秒没有进展；{place}",
+    )
+    LOOP_RUNS = (
+        "loop-runs",
+        "The event loop runs again, after {seconds:.1f} s",
+        "事件循环恢复运行，中断 {seconds:.1f} 秒",
+    )
+    NOT_ASKED = (
+        "results-not-asked-for",
+        "{name} has returned results of stations that it was not called for, ignored: {stations}",
+        "{name} 返回了未请求场站的结果，已忽略: {stations}",
+    )
+    PROCESS_DIED = (
+        "process-died",
+        "{name} has lost a process: {what}",
+        "{name} 的一个进程已退出: {what}",
+    )
+    OUTPUT_LIMIT = (
+        "output-limit",
+        "{topic} takes messages of {limit} bytes, too few for AGG_MAX_MESSAGE_BYTES ({wanted}): larger outputs "
+        "go out in parts of that",
+        "{topic} 只接受 {limit} 字节的消息，小于 AGG_MAX_MESSAGE_BYTES ({wanted})，更大的输出按此分段发送",
+    )
+    OFFSETS_GONE = (
+        "offsets-gone",
+        "{place}: offsets {first} to {last} are gone from the broker",
+        "{place}: 位移 {first} 至 {last} 已不在 Kafka 上",
+    )
+    NOT_DELIVERED = (
+        "offsets-not-delivered",
+        "{place}: offsets {first} to {last} were not delivered; they stay uncommitted and are read again",
+        "{place}: 位移 {first} 至 {last} 未送达，保持未提交，将重新读取",
+    )
+    SAME_URL = (
+        "same-web-url",
+        "Two workers say that their web is at {url}: only one of them will be shown; give each its own "
+        "AGG_WEB_ADVERTISED_URL",
+        "两个 worker 的网页地址都是 {url}，只会显示其中一个；请分别设置 AGG_WEB_ADVERTISED_URL",
+    )
+    TOKEN_REFUSED = (
+        "web-token-refused",
+        "The worker at {url} refuses our token: AGG_WEB_TOKEN must be the same for all workers",
+        "{url} 的 worker 拒绝了我们的令牌: 所有 worker 的 AGG_WEB_TOKEN 必须相同",
+    )
+    STOP_HANGS = (
+        "stop-hangs",
+        "The worker has not stopped within {seconds:g} s; it ends now, nothing unfinished was acknowledged",
+        "worker 未能在 {seconds:g} 秒内停止，现在结束；未完成的均未确认",
+    )
+
+
+# -- writing a line ----------------------------------------------------------------------------------------------------
 
 
 class Shown(str):
@@ -37,7 +234,7 @@ class Shown(str):
 
 
 def say(language: Language, line: Line, **fields: object) -> str:
-    """The line in that language. Texts among the fields are made printable and cut at 500 characters.
+    """Return the line in that language. Texts among the fields are made printable and cut at 500 characters.
 
     Raises:
         KeyError: A field that the line needs is not given.
@@ -46,7 +243,7 @@ def say(language: Language, line: Line, **fields: object) -> str:
         name: printable(value) if isinstance(value, str) and not isinstance(value, Shown) else value
         for name, value in fields.items()
     }
-    return CATALOGUE[line][language].format_map(shown)
+    return line.texts[language].format_map(shown)
 
 
 def tell(logger: logging.Logger, level: int, language: Language, line: Line, **fields: object) -> None:
@@ -55,13 +252,13 @@ def tell(logger: logging.Logger, level: int, language: Language, line: Line, **f
 
 
 def printable(text: str, limit: int = _TEXT_SHOWN) -> Shown:
-    r"""The text cut at `limit` characters; if any of them is not printable, escaped as in a Python literal (`a\nb`)."""
+    r"""Cut the text at `limit` characters; if any of them is not printable, escape it as a Python literal (`a\nb`)."""
     cut = _cut(text, limit)
     return Shown(cut if cut.isprintable() else repr(cut)[1:-1])
 
 
 def names(ids: Iterable[str], total: int) -> Shown:
-    """The ids in their order, printed like a Python set; after 13 of them only how many more `total` says there are.
+    """Print ids in their order like a Python set; after 13 of them only how many more `total` says there are.
 
     Takes at most 14 ids out of the iterable, however many there are.
     """
@@ -75,3 +272,37 @@ def names(ids: Iterable[str], total: int) -> Shown:
 
 def _cut(text: str, limit: int) -> str:
     return str(text) if len(text) <= limit else text[:limit] + "…"
+
+
+# -- how often ---------------------------------------------------------------------------------------------------------
+
+
+class Throttle:
+    """Lets one of a kind pass, and no other of that kind for some seconds. Pure.
+
+    A kind is kept for ever once it has passed: kinds are lines, functions and places of code, not ids from outside. Any
+    thread may ask; when two ask at the same moment, both may pass.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Create a throttle that nothing has passed.
+
+        Args:
+            seconds: from one that has passed to the next one of its kind.
+        """
+        self._seconds = seconds
+        self._passed: dict[Hashable, float] = {}
+
+    def passes(self, now: float, kind: Hashable = None) -> bool:
+        """Say whether one of this kind may pass now; if so, it counts as passed.
+
+        Args:
+            now: seconds, from any beginning, of one clock for all calls. A clock that was put back lets pass, too:
+                otherwise nothing would be logged until it has caught up.
+            kind: kinds are throttled apart.
+        """
+        passed = self._passed.get(kind)
+        if passed is not None and 0.0 <= now - passed < self._seconds:
+            return False
+        self._passed[kind] = now
+        return True

@@ -64,12 +64,13 @@ FLUSH_SECONDS = 1.0
 PROTOCOL = "http/protobuf"
 PROTOCOL_KEYS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
+_KINDS = {"publish": SpanKind.PRODUCER}  # of recorded spans; all others are internal
 _PROPAGATOR = TraceContextTextMapPropagator()
 Attributes = Mapping[str, str | int]
 
 
 class _GivenIds(IdGenerator):
-    """Gives the span that is about to be made the ids that are put here."""
+    """Gives the next span the ids that are set here."""
 
     trace_id = 0
     span_id = 0
@@ -85,7 +86,7 @@ class OpenTelemetryTraces(Traces):
     """Makes spans. Only to be used on one thread: the event loop's."""
 
     def __init__(self, service: str, processor: SpanProcessor, clock: Callable[[], float]) -> None:
-        """No span yet.
+        """Create a tracer without any span.
 
         Args:
             service: the application id: the service's name unless `OTEL_SERVICE_NAME` is set, and part of every id,
@@ -102,14 +103,14 @@ class OpenTelemetryTraces(Traces):
         self._tracer = self._provider.get_tracer("station-batch-aggregator")
 
     def now(self) -> float:
-        """The clock's time."""
+        """Return the clock's time."""
         return self._clock()
 
     def begin(self, message: InMessage) -> SourceTrace:
         """Start the message's span: with the same ids whenever the message is read."""
         ids, place = self._ids, (self._service, message.topic, message.partition, message.offset)
         parent = _extract({name: value.decode(errors="replace") for name, value in message.headers if value})
-        # The time tells a topic from one of the same name, in another cluster or before it was made again.
+        # The timestamp makes the ids differ from those of a topic of this name in another cluster, or of one deleted.
         ids.trace_id = hash_id(TRACE_ID_BYTES, *place, message.timestamp)
         context = get_current_span(parent).get_span_context()
         ids.span_id = hash_id(SPAN_ID_BYTES, *place, context.trace_id or ids.trace_id, context.span_id)
@@ -129,24 +130,24 @@ class OpenTelemetryTraces(Traces):
         return _SourceSpan(span, self._clock)
 
     def wants(self, context: str) -> bool:
-        """What has been sampled."""
+        """Say whether the trace is sampled."""
         return is_sampled(context)
 
     def station(self, context: str | None, station_id: str, code: Code, error: str | None, started: float) -> None:
-        """A span of the callback."""
+        """Record a span of the callback."""
         attributes = {"station.id": station_id, "station.outcome": code.name.lower()}
         if code is not Code.FAILED:
             error = None
         self._record("station", station_trace(context, station_id), context, started, attributes, error=error)
 
     def handled(self, decision: Decision, error: str | None, started: float) -> None:
-        """A span of all calls of the handler."""
+        """Record a span of all calls of the handler."""
         attributes: Attributes = {"batch.id": decision.batch_id, "batch.revision": decision.revision}
         line = error and last_line(error)
         self._record("handler", handler_trace(decision), batch_trace(decision), started, attributes, error=line)
 
     def published(self, decision: Decision, messages: int, started: float) -> None:
-        """A span of the publication, and with the first one the batch's own."""
+        """Record a span of the publication, and with the first one the batch's own."""
         traces, batch = decision.traces, batch_trace(decision)
         facts = _facts(decision)
         if decision.revision == FIRST_REVISION and traces:
@@ -159,7 +160,6 @@ class OpenTelemetryTraces(Traces):
             batch,
             started,
             {**facts, "messaging.system": "kafka", "messaging.batch.message_count": messages},
-            kind=SpanKind.PRODUCER,
             links=() if decision.revision == FIRST_REVISION else traces[1:],
         )
 
@@ -171,19 +171,18 @@ class OpenTelemetryTraces(Traces):
         started: float,
         attributes: Attributes,
         *,
-        kind: SpanKind = SpanKind.INTERNAL,
         error: str | None = None,
         links: Sequence[str] = (),
         ended: float | None = None,
     ) -> None:
-        """Make a span that has ended; nothing where there is no trace, or it is not sampled."""
+        """Record a span that has ended; nothing where there is no trace, or it is not sampled."""
         if own is None or parent is None or not is_sampled(own):
             return
         self._ids.span_id = span_id_of(own)
         span = self._tracer.start_span(
             name,
             context=set_span_in_context(NonRecordingSpan(_span_context(parent)), Context()),
-            kind=kind,
+            kind=_KINDS.get(name, SpanKind.INTERNAL),
             attributes=attributes,
             links=[Link(_span_context(link)) for link in links],
             start_time=_nanoseconds(started),
@@ -193,7 +192,7 @@ class OpenTelemetryTraces(Traces):
         span.end(_nanoseconds(max(started, self._clock() if ended is None else ended)))
 
     async def close(self) -> None:
-        """Let the exporter send what it has; a collector that is away is not waited for."""
+        """Let the exporter send its spans, without waiting for a collector that is away."""
         # Not the loop's pool: a thread of that would be waited for when the process ends.
         thread = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         thread.start()
@@ -222,7 +221,7 @@ class _SourceSpan(SourceTrace):
 
 
 def exporting_traces(service: str, clock: Callable[[], float]) -> OpenTelemetryTraces:
-    """Traces that go where `OTEL_EXPORTER_OTLP_*` say, by default to a collector on this machine, port 4318.
+    """Return traces that go where `OTEL_EXPORTER_OTLP_*` say, by default to a collector on this machine, port 4318.
 
     Raises:
         SettingsError: one of the `OTEL_*` variables has a value that OpenTelemetry does not take.
@@ -238,14 +237,14 @@ def exporting_traces(service: str, clock: Callable[[], float]) -> OpenTelemetryT
 
 
 def _extract(headers: Mapping[str, str]) -> Context:
-    """The parent that a message comes with; of a header that is there twice the last one counts."""
+    """Read the parent that a message comes with; of a header that is there twice, the last one counts."""
     if len(headers.get("tracestate", "")) > STATE_CHARACTERS:
         headers = {name: value for name, value in headers.items() if name != "tracestate"}
     return _PROPAGATOR.extract(headers, Context())
 
 
 def _text(context: SpanContext) -> str:
-    """A trace context as it travels."""
+    """Write a trace context as text, as it travels."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, set_span_in_context(NonRecordingSpan(context), Context()))
     return " ".join(filter(None, (carrier["traceparent"], carrier.get("tracestate"))))
@@ -253,14 +252,14 @@ def _text(context: SpanContext) -> str:
 
 @lru_cache(maxsize=256)  # a message has many stations
 def _span_context(trace: str) -> SpanContext:
-    """The other way round."""
+    """Read back `_text`."""
     parent, _, state = trace.partition(" ")
     context = _PROPAGATOR.extract({"traceparent": parent, "tracestate": state}, Context())
     return get_current_span(context).get_span_context()
 
 
 def _facts(decision: Decision) -> dict[str, str | int]:
-    """Attributes that tell of a decision."""
+    """Return the attributes of a decision."""
     return {
         "batch.id": decision.batch_id,
         "batch.revision": decision.revision,

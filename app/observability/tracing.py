@@ -1,7 +1,8 @@
-"""What the pipeline tells of its work, for spans to be made of it: one trace for each batch, from input to output.
+"""The interface by which the pipeline reports its work for traces, and its implementation without any.
 
-This is the one that listens to nobody. `AGG_TRACES` puts the one of opentelemetry.py in its place. Whether a
-message carries a trace on depends on neither: that is a matter of the log alone (messages/trace_context.py).
+There is one trace for each batch, from input to output. `AGG_TRACES` puts the implementation in opentelemetry.py in the
+place of this one. A message carries its trace on with either: that depends on the log alone
+(messages/trace_context.py).
 """
 
 from __future__ import annotations
@@ -14,50 +15,50 @@ __all__ = ["SourceTrace", "Traces"]
 
 
 class SourceTrace:
-    """The trace of one source message, from its reading on. This one is none.
+    """The trace of one source message, from its reading on. This implementation makes none.
 
     Attributes:
-        context: what its station events, its batch and its letters carry (messages/trace_context.py); None: nothing.
+        context: The trace context of its station events, its batch and its dead letters; None without a trace.
     """
 
     context: str | None = None
 
     def stations(self, batch_id: str | None, count: int) -> None:
-        """It names so many stations; without a batch they pass through."""
+        """Note that it names so many stations; without a batch they pass through."""
 
     def failed(self, error: str) -> None:
-        """It could not be read."""
+        """Note that it could not be read."""
 
     def end(self) -> None:
-        """All that was made of it is stored."""
+        """End: everything that was made of it is stored."""
 
 
 _NO_SOURCE_TRACE = SourceTrace()
 
 
 class Traces:
-    """Makes no spans, and takes no trace up. Times are Unix seconds, by `now`."""
+    """Makes no spans, and continues no trace. Times are Unix seconds, by `now`."""
 
     def now(self) -> float:
-        """The time as spans take it."""
+        """Return the time that spans start and end by."""
         return 0.0
 
     def begin(self, message: InMessage) -> SourceTrace:  # noqa: ARG002 - it is the one that does nothing
-        """A source message has been read: go on with the trace that it comes with, or begin one."""
+        """Continue the trace that a source message comes with, or begin one."""
         return _NO_SOURCE_TRACE
 
     def wants(self, context: str) -> bool:  # noqa: ARG002
-        """Whether a span with that context would be recorded: else nothing need be found out about it."""
+        """Say whether a span with that context would be recorded: otherwise its facts need not be found out."""
         return False
 
     def station(self, context: str | None, station_id: str, code: Code, error: str | None, started: float) -> None:
-        """A station of the message with that context has its outcome; `started` is when its callback did."""
+        """Report the outcome of a station of the message with that context; its callback began at `started`."""
 
     def handled(self, decision: Decision, error: str | None, started: float) -> None:
-        """A result handler has been called for a decision."""
+        """Report that a result handler was called for a decision."""
 
     def published(self, decision: Decision, messages: int, started: float) -> None:
-        """A decision is out; with the first one, all that there is to say about its batch is known."""
+        """Report that a decision is published; with the first one, all facts of its batch are known."""
 
     async def close(self) -> None:
         """Send what has not been sent yet, within about a second."""

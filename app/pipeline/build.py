@@ -13,8 +13,7 @@ from app.callbacks.loading import UserFunctions
 from app.messages.message import Clock, Delivery, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog
-from app.observability.counters import Metrics
-from app.observability.statistics import Statistics
+from app.observability.counters import Metrics, Statistics
 from app.observability.tracing import Traces
 from app.pipeline.aggregation.aggregator import Aggregator
 from app.pipeline.aggregation.effects import EffectWriter

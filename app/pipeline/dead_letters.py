@@ -19,14 +19,14 @@ from app.pipeline.ports import FindSources, Telemetry
 from app.settings import Settings
 from tables.context import Record
 from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["DeadLetter", "DeadLetters", "LetterSender", "SourceLetters", "Subject", "failure_letter"]
 
 LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Subject:
     """The subject of a letter: where it comes from, as far as that is known.
 
@@ -41,7 +41,7 @@ class Subject:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fast_dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter(OutMessage):
     """A message for the dead-letter topic, with what its log line says."""
 

@@ -11,7 +11,7 @@ from app.callbacks.tasks import TaskSet
 from app.messages.message import InMessage, OutMessage, Sender
 from app.messages.output import OUTPUT_HEADROOM, RECORD_OVERHEAD, OutputId
 from app.observability.batch_log import BatchLog
-from app.observability.statistics import Statistics
+from app.observability.counters import Statistics
 from app.observability.tracing import Traces
 from app.settings import Settings
 from tables.model.events import Source

@@ -25,7 +25,6 @@ when an output isn't what you expect. A bug in the application itself raises in 
 The form is that of Kafka Streams' `TopologyTestDriver` (https://kafka.apache.org/documentation/streams/).
 """
 
-from app.testing.driver import START_TIME, TopologyTestDriver
-from app.testing.message import Message
+from app.testing.driver import START_TIME, Message, TopologyTestDriver
 
 __all__ = ["START_TIME", "Message", "TopologyTestDriver"]

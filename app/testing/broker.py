@@ -1,20 +1,21 @@
-"""Topics in memory: what stands in for Kafka, with its partitions, offsets, timestamps and committed offsets."""
+"""A broker in memory, with partitions, offsets and committed offsets, and tables kept in its changelogs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from app.kafka.topics import topic_specs
-from app.messages.message import Clock, InMessage, OutMessage
+from app.kafka.topics import changelog_topic, topic_specs
+from app.messages.message import Clock, InMessage, OutMessage, Sender
 from app.messages.output import OutputId, output_id
 from app.messages.partitioner import partition_of
 from app.settings import Settings
 from tables.model.events import Source
+from tables.storage.records import Table, Write
 
-__all__ = ["MemoryBroker"]
+__all__ = ["MemoryBroker", "MemoryTables"]
 
 
-class _Topic:
+class _MemoryTopic:
     def __init__(self, name: str, partitions: int, max_bytes: int | None) -> None:
         self.name = name
         self.max_bytes = max_bytes
@@ -24,16 +25,16 @@ class _Topic:
 
 
 class MemoryBroker:
-    """Topics whose messages stay: nothing of it is lost when a worker dies."""
+    """Topics whose messages stay when a worker dies."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """The topics of the settings, empty; others are made when something is sent to them."""
         self._clock = clock
         self._default_partitions = settings.partitions
-        self._topics = {name: _Topic(name, settings.partitions, None) for name in settings.foreign_topics}
+        self._topics = {name: _MemoryTopic(name, settings.partitions, None) for name in settings.foreign_topics}
         for spec in topic_specs(settings):
             limit = spec.config.get("max.message.bytes")
-            self._topics[spec.name] = _Topic(spec.name, spec.partitions, int(limit) if limit else None)
+            self._topics[spec.name] = _MemoryTopic(spec.name, spec.partitions, int(limit) if limit else None)
         self.committed: dict[tuple[str, int], int] = {}
 
     @property
@@ -42,7 +43,7 @@ class MemoryBroker:
         return list(self._topics)
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
+        """Number of partitions of a topic."""
         return len(self._topic(topic).partitions)
 
     def append(self, message: OutMessage) -> InMessage:
@@ -69,8 +70,8 @@ class MemoryBroker:
         )
         partition.append(stored)
         topic.log.append(stored)
-        for tell in topic.appended:
-            tell()
+        for notify in topic.appended:
+            notify()
         return stored
 
     def messages(self, topic: str) -> list[InMessage]:
@@ -83,30 +84,84 @@ class MemoryBroker:
         return (log[at] for at in range(start, stop) if log[at].offset >= first_offsets[log[at].partition])
 
     def end(self, topic: str) -> int:
-        """How many messages a topic has."""
+        """Number of messages of a topic."""
         return len(self._topic(topic).log)
 
-    def subscribe(self, topic: str, tell: Callable[[], None]) -> None:
-        """Call that function whenever something has been appended to the topic."""
-        self._topic(topic).appended.append(tell)
+    def subscribe(self, topic: str, notify: Callable[[], None]) -> None:
+        """Call that function whenever a message has been appended to the topic."""
+        self._topic(topic).appended.append(notify)
 
     def unsubscribe_all(self) -> None:
-        """Forget every subscriber: their worker is dead."""
+        """Drop every subscriber: their worker is dead."""
         for topic in self._topics.values():
             topic.appended.clear()
 
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
-        """Which output messages stand in a partition from `since` (Unix seconds) on."""
+        """Find the output messages that stand in a partition from `since` (Unix seconds) on."""
         messages = [one for one in self._topic(topic).partitions[partition] if one.timestamp >= since - 1.0]
         ids = [output_id(message.key, message.headers) for message in messages]
-        return {found_id for found_id in ids if found_id is not None}
+        return {found for found in ids if found is not None}
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:
-        """The messages that stand at these places."""
+        """Find the messages that stand at these places."""
         return {source: self._topic(source.topic).partitions[source.partition][source.offset] for source in sources}
 
-    def _topic(self, name: str) -> _Topic:
+    def _topic(self, name: str) -> _MemoryTopic:
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = _Topic(name, self._default_partitions, None)
+            topic = self._topics[name] = _MemoryTopic(name, self._default_partitions, None)
         return topic
+
+
+class PartitionRecords:
+    """The records of one partition of all tables."""
+
+    def __init__(self) -> None:
+        self.tables: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
+
+    def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
+        """All records of a table."""
+        return self.tables[table].items()
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """One record, or None."""
+        return self.tables[table].get(key)
+
+    def write(self, write: Write) -> None:
+        """Set a record, or delete it."""
+        if write.value is None:
+            self.tables[write.table].pop(write.key, None)
+        else:
+            self.tables[write.table][write.key] = write.value
+
+
+class MemoryTables:
+    """The tables as dicts, recovered from their changelogs."""
+
+    def __init__(self, app_id: str, broker: MemoryBroker, sender: Sender) -> None:
+        self._sender = sender
+        self._topics = {table: changelog_topic(app_id, table) for table in Table}
+        self._partitions: dict[int, PartitionRecords] = {}
+        for table, topic in self._topics.items():
+            for message in broker.messages(topic):
+                self.records(message.partition).write(Write(table, message.key or b"", message.value))
+
+    def records(self, partition: int) -> PartitionRecords:
+        """The records of one partition."""
+        records = self._partitions.get(partition)
+        if records is None:
+            records = self._partitions[partition] = PartitionRecords()
+        return records
+
+    def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
+        """Change the records in memory; the messages are what `save` has to be given."""
+        records = self.records(partition)
+        messages = []
+        for write in writes:
+            records.write(write)
+            messages.append(OutMessage(self._topics[write.table], write.value, key=write.key, partition=partition))
+        return messages
+
+    async def save(self, messages: Sequence[OutMessage]) -> None:
+        """Append changes to the changelogs."""
+        await self._sender.send(messages)

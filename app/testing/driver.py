@@ -4,20 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
+from dataclasses import dataclass
 from typing import Any, Self
 
-from app.callbacks.loading import UserFunctions
-from app.messages.message import OutMessage
-from app.observability.counters import Metrics
-from app.settings import Settings
-from app.testing.host import WorkerHost
-from app.testing.message import Message, header_list, value_bytes, view
-from app.testing.worker import CrashPoint
+import orjson
 
-__all__ = ["START_TIME", "TopologyTestDriver"]
+from app.callbacks.loading import UserFunctions
+from app.messages.message import Clock, InMessage, OutMessage
+from app.observability.counters import Metrics
+from app.observability.tracing import Traces
+from app.settings import Settings
+from app.testing.broker import MemoryBroker
+from app.testing.virtual_loop import VirtualLoop
+from app.testing.worker import CrashPoint, MemoryWorker
+
+__all__ = ["START_TIME", "Message", "TopologyTestDriver"]
 
 START_TIME = 1_763_085_600.0  # 2025-11-14 10:00:00 in Asia/Shanghai
+SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
+_UNHEARD = {"task", "future", "asyncgen"}  # in what a loop's exception handler gets: nobody awaits these
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    r"""A message of any topic as a test looks at it.
+
+    Attributes:
+        topic: where it is.
+        key: its key as text, None where it has none; bytes that are no UTF-8 are shown as `\xff`.
+        value: its JSON, decoded; bytes where it isn't JSON, None where it has no value.
+        headers: their texts by name.
+        partition: where it is.
+        offset: where it is.
+        timestamp: Unix seconds, virtual.
+        raw: the bytes of the value.
+        raw_key: the bytes of the key.
+    """
+
+    topic: str
+    key: str | None
+    value: Any
+    headers: dict[str, str]
+    partition: int
+    offset: int
+    timestamp: float
+    raw: bytes | None
+    raw_key: bytes | None
 
 
 class TopologyTestDriver:
@@ -60,13 +92,22 @@ class TopologyTestDriver:
             raise TypeError(text)
         given = {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
         self.settings = Settings(**{**given, **setting_overrides})
-        functions = UserFunctions(
+        self._functions = UserFunctions(
             model, result_handler, many=callback is None, station_result_handler=station_result_handler
         )
-        self._host = WorkerHost(self.settings, functions, start_time=start_time, patience=thread_patience)
-        self._broker = self._host.broker
+        self._start_time = start_time
+        self._patience = thread_patience
+        # Topics, spans and clock outlive a worker.
+        self._broker = MemoryBroker(self.settings, lambda: self.now)
+        self._traces, self._ended_spans = _traces_in_memory(self.settings, lambda: self.now)
+        self._loop = self._new_loop(0.0)
+        self._worker: MemoryWorker | None = None
+        self._errors: list[BaseException] = []
+        self._crash: CrashPoint | None = None
+        self._committed_at_start: dict[tuple[str, int], int] = {}
+        self._closed = False
         try:
-            self._host.start_worker()
+            self._start_worker()
         except BaseException:
             self.close()
             raise
@@ -74,14 +115,15 @@ class TopologyTestDriver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """End the worker and let go of everything. What has been sent can still be looked at."""
-        self._host.close()
+        if not self._closed:
+            self.kill()
+            self._loop.close()
+            self._closed = True
 
     # -- what a test does --------------------------------------------------------------------------------------------
 
@@ -111,23 +153,25 @@ class TopologyTestDriver:
             Exception: a bug in the pipeline, as it was raised there. What the callback and the result handler raise
                 doesn't come out here; it becomes dead letters, as in production.
         """
-        self._host.check_open()
+        self._check_open()
         name = topic or self.settings.source_topics[0]
         if name not in self._broker.topics:
             text = f"there is no topic {name}; those that are read are {', '.join(self.settings.foreign_topics)}"
             raise ValueError(text)
         raw_key = key.encode() if isinstance(key, str) else key
-        sent = self._broker.append(OutMessage(name, value_bytes(message), key=raw_key, headers=header_list(headers)))
-        self._host.settle()
+        sent = self._broker.append(OutMessage(name, _value_bytes(message), key=raw_key, headers=_header_list(headers)))
+        self._settle()
         return sent.partition, sent.offset
 
     def advance(self, seconds: float) -> None:
         """Move the clock. Everything that becomes due on the way happens, in order, each at its own time."""
-        self._host.check_open()
+        self._check_open()
         if not seconds >= 0:
             text = f"the clock moves forward only, not by {seconds!r} s"
             raise ValueError(text)
-        self._host.advance(seconds)
+        target = self._loop.time() + seconds
+        self._run(target)
+        self._loop.move_to(target)
 
     def kill(self) -> None:
         """`kill -9` of the worker: all that it has in memory is gone, callbacks that run too.
@@ -135,7 +179,10 @@ class TopologyTestDriver:
         Topics, changelogs and committed offsets stay, and the clock goes on. Messages can be sent; nothing happens to
         them before `restart`.
         """
-        self._host.end_worker()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            loop, self._loop = self._loop, self._new_loop(self._loop.time())
+            loop.dispose(worker.stop())
 
     def restart(self, *, lose_commits: bool = False) -> None:
         """Kill the worker if it is alive, and start a new one, which recovers as a real one does.
@@ -144,11 +191,11 @@ class TopologyTestDriver:
             lose_commits: the dead worker has not come to commit any offset, so that all that it has read is read
                 again. (A real worker commits once a second.)
         """
-        self._host.check_open()
-        self._host.end_worker()
+        self._check_open()
+        self.kill()
         if lose_commits:
-            self._host.lose_commits()
-        self._host.start_worker()
+            self._broker.committed = dict(self._committed_at_start)
+        self._start_worker()
 
     def crash_before(self, predicate: Callable[[OutMessage], bool] | None, *, unordered: bool = False) -> None:
         """Have the worker die right before it sends the first message of which `predicate` is true; None: don't.
@@ -160,7 +207,11 @@ class TopologyTestDriver:
             predicate: of the message that is about to be sent. When the worker is dead already, by the next one.
             unordered: let messages through that stand behind it but go to other partitions, as can happen in Kafka.
         """
-        self._host.crash_at(None if predicate is None else CrashPoint(predicate, unordered))
+        crash = None if predicate is None else CrashPoint(predicate, unordered)
+        if self._worker is None:
+            self._crash = crash
+        else:
+            self._worker.crash = crash
 
     # -- what a test looks at ----------------------------------------------------------------------------------------
 
@@ -183,12 +234,12 @@ class TopologyTestDriver:
         """The messages of any topic, in the order in which they came there."""
         if topic not in self._broker.topics:
             return []
-        return [view(message) for message in self._broker.messages(topic)]
+        return [_view(message) for message in self._broker.messages(topic)]
 
     @property
     def now(self) -> float:
         """The virtual time, Unix seconds."""
-        return self._host.now
+        return self._start_time + self._loop.time()
 
     @property
     def open_batches(self) -> list[str]:
@@ -204,24 +255,79 @@ class TopologyTestDriver:
 
     @property
     def crashed(self) -> bool:
-        """Whether the worker is dead: `kill`, `crash_before`, or a bug."""
-        return self._host.worker is None
+        """True when the worker is dead: `kill`, `crash_before`, or a bug."""
+        return self._worker is None
 
     @property
     def spans(self) -> list[Any]:
         """With the setting `traces`: the spans that have ended, of all workers, as OpenTelemetry's SDK has them."""
-        return self._host.spans.ended()
+        return self._ended_spans()
 
     @property
     def metrics(self) -> Metrics:
-        """What the worker has counted since its start."""
-        if self._host.worker is None:
+        """The worker's counters since its start."""
+        if self._worker is None:
             text = "the worker is dead"
             raise RuntimeError(text)
-        return self._host.worker.pipeline.metrics
+        return self._worker.pipeline.metrics
 
     def _working_sets(self) -> Iterable[Any]:
-        return () if self._host.worker is None else self._host.worker.pipeline.aggregator.sets.values()
+        return () if self._worker is None else self._worker.pipeline.aggregator.sets.values()
+
+    # -- the worker and its clock ------------------------------------------------------------------------------------
+
+    def _start_worker(self) -> None:
+        """Start a worker, and let it recover."""
+        self._crash, crash = None, self._crash
+        self._committed_at_start = dict(self._broker.committed)
+        self._worker = MemoryWorker(
+            self.settings,
+            self._functions,
+            broker=self._broker,
+            clock=lambda: self.now,
+            crash=crash,
+            on_end=self._on_end,
+            traces=self._traces,
+        )
+        self._loop.worker_calls = self._worker.worker_calls
+        self._worker.start(self._loop)
+        self._settle()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            text = "the driver is closed"
+            raise RuntimeError(text)
+
+    def _settle(self) -> None:
+        """Let happen all that can happen without waiting; a few milliseconds pass."""
+        self._run(self._loop.time() + SETTLE_SECONDS)
+
+    def _run(self, until: float) -> None:
+        self._loop.run_until_idle(until)
+        if self._worker is not None and not self._worker.alive:
+            self.kill()
+        if self._errors:
+            error = self._errors[0]
+            self._errors.clear()
+            raise error
+
+    def _new_loop(self, now: float) -> VirtualLoop:
+        loop = VirtualLoop(now, patience=self._patience)
+        loop.set_exception_handler(self._on_loop_error)
+        return loop
+
+    def _on_end(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._errors.append(error)
+        self._loop.stop()
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take an error that asyncio can raise nowhere. It is a bug of ours unless nobody awaits the task it is of."""
+        error = context.get("exception")
+        if loop is self._loop and isinstance(error, Exception) and not _UNHEARD & context.keys():
+            self._on_end(error)
+        else:
+            loop.default_exception_handler(context)
 
 
 def _refuse_running_loop() -> None:
@@ -231,3 +337,59 @@ def _refuse_running_loop() -> None:
         return
     text = "the driver brings its own event loop: use it in a plain `def` test, not in an `async def` one"
     raise RuntimeError(text)
+
+
+def _traces_in_memory(settings: Settings, clock: Clock) -> tuple[Traces, Callable[[], list[Any]]]:
+    """Traces that keep their spans in memory, and a function that returns those that have ended, in that order."""
+    if not settings.traces:
+        return Traces(), list
+    # Imported where they are wanted: OpenTelemetry need not be installed.
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: PLC0415
+
+    from app.observability.opentelemetry import OpenTelemetryTraces  # noqa: PLC0415
+
+    exporter = InMemorySpanExporter()
+    traces = OpenTelemetryTraces(settings.app_id, SimpleSpanProcessor(exporter), clock)
+    return traces, lambda: list(exporter.get_finished_spans())
+
+
+def _view(message: InMessage) -> Message:
+    """Decode a message for a test."""
+    return Message(
+        topic=message.topic,
+        key=None if message.key is None else _text(message.key),
+        value=_parsed(message.value),
+        headers={name: _text(value) for name, value in message.headers},
+        partition=message.partition,
+        offset=message.offset,
+        timestamp=message.timestamp,
+        raw=message.value,
+        raw_key=message.key,
+    )
+
+
+def _value_bytes(value: object) -> bytes | None:
+    """Encode what a test sends: bytes, text and None stay as they are, everything else becomes JSON."""
+    if value is None or isinstance(value, bytes):
+        return value
+    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+
+
+def _header_list(
+    headers: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None,
+) -> list[tuple[str, bytes]]:
+    """Encode headers as the pipeline knows them."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _parsed(value: bytes | None) -> Any:
+    try:
+        return None if value is None else orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value

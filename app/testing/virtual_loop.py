@@ -20,7 +20,7 @@ SPIN_SECONDS = 0.01
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """What the loop asks to wait. Where it would wait for a timer, the clock jumps there instead.
+    """The selector in which the loop waits. Where it would wait for a timer, the clock jumps there instead.
 
     Attributes:
         now: the virtual time, seconds.
@@ -110,12 +110,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._in_executor.discard)
         return future
 
-    def dispose(self, last_words: Coroutine[Any, Any, None]) -> None:
+    def dispose(self, stopping: Coroutine[Any, Any, None]) -> None:
         """Run that coroutine with the clock jumping freely and waiting for no thread, cancel what is left, close."""
         self._jumping.until = math.inf
         self._jumping.real_work = frozenset
         try:
-            self._run_to_end(last_words)
+            self._run_to_end(stopping)
             self._run_to_end(self._cancel_everything())
             self._run_to_end(self.shutdown_asyncgens())
         finally:

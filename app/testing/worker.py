@@ -16,22 +16,20 @@ from app.pipeline.aggregation.aggregator import TICK_SECONDS
 from app.pipeline.build import agents_of, build_pipeline
 from app.pipeline.ports import Backend
 from app.settings import Settings
-from app.testing.broker import MemoryBroker
-from app.testing.state import MemoryTables
+from app.testing.broker import MemoryBroker, MemoryTables
 
-__all__ = ["CrashPoint", "MemoryWorker", "WorkerKilledError"]
-
+__all__ = ["CrashPoint", "MemoryWorker"]
 
 GENERATION = 1  # of a group that never changes
 
 
 class WorkerKilledError(Exception):
-    """What code of a worker that is dead gets to see when it wants to send; nothing of it matters any more."""
+    """The worker is dead and sends nothing more. Raised into its own code, where nothing matters any more."""
 
 
 @dataclass(slots=True)
 class CrashPoint:
-    """Where a worker dies: right before the first message of which `predicate` is true.
+    """The point where a worker dies: right before it sends the first message of which `predicate` is true.
 
     Kafka keeps order within a partition only. So with `unordered` the messages of the same send that go to other
     partitions get through, though they stand behind the one that doesn't.
@@ -41,90 +39,14 @@ class CrashPoint:
     unordered: bool = False
 
 
-class _Life:
-    """Whether the worker lives: shared by all of its parts."""
-
-    def __init__(self, on_end: Callable[[BaseException | None], None]) -> None:
-        self.over = False
-        self._on_end = on_end
-
-    def end(self, error: BaseException | None = None) -> None:
-        """The worker dies now, of a crash that a test wanted, or of a bug."""
-        if not self.over:
-            self.over = True
-            self._on_end(error)
-
-
-class _Sender:
-    """Appends to the topics in memory, and dies where a test wants it."""
-
-    def __init__(self, broker: MemoryBroker, life: _Life, crash: CrashPoint | None) -> None:
-        self._broker = broker
-        self._life = life
-        self.crash = crash
-
-    async def send(self, messages: Sequence[OutMessage]) -> list[int]:
-        """Append the messages in this order; returns their offsets."""
-        if not messages:
-            return []
-        offsets = []
-        for index, message in enumerate(messages):
-            self._check()
-            if self.crash is not None and self.crash.predicate(message):
-                if self.crash.unordered:
-                    self._append_elsewhere(messages[index + 1 :], message)
-                self._life.end()
-                self._check()
-            offsets.append(self._broker.append(message).offset)
-        await asyncio.sleep(0)  # a broker's answer takes its time, and others get their turn
-        self._check()
-        return offsets
-
-    def _append_elsewhere(self, messages: Iterable[OutMessage], lost: OutMessage) -> None:
-        for message in messages:
-            if (message.topic, message.partition) != (lost.topic, lost.partition):
-                self._broker.append(message)
-
-    def _check(self) -> None:
-        if self._life.over:
-            message = "the worker has been killed"
-            raise WorkerKilledError(message)
-
-
-class _Reader:
-    """Reads one topic from the committed offsets on, and commits what is acknowledged without a hole."""
-
-    def __init__(self, topic: str, broker: MemoryBroker, life: _Life) -> None:
-        self._topic = topic
-        self._broker = broker
-        self._life = life
-        self._ledger: OffsetLedger[int] = OffsetLedger()
-        self._first = {number: broker.committed.get((topic, number), 0) for number in range(broker.partitions(topic))}
-        for number, offset in self._first.items():
-            self._ledger.rebase(number, offset)
-        self._appended = asyncio.Event()
-        broker.subscribe(topic, self._appended.set)
-
-    async def stream(self) -> AsyncIterator[Sequence[Fetched]]:
-        """The messages that are there, and then those that come."""
-        position = 0
-        while True:
-            self._appended.clear()
-            start, position = position, self._broker.end(self._topic)
-            for message in self._broker.read(self._topic, start, position, self._first):
-                yield [Fetched([Delivery(message, partial(self._acknowledge, message))], GENERATION)]
-            await self._appended.wait()
-
-    def _acknowledge(self, message: InMessage) -> None:
-        partition = message.partition
-        self._ledger.done(partition, message.offset)
-        committable = self._ledger.committable(partition)
-        if committable is not None and not self._life.over:
-            self._broker.committed[self._topic, partition] = committable
-
-
 class MemoryWorker:
-    """One worker that owns every partition. It lives on one loop, and dies with it."""
+    """One worker that owns every partition. It lives on one loop, and dies with it.
+
+    Attributes:
+        pipeline: the real one, which sends through the worker.
+        alive: it has neither crashed nor been stopped.
+        crash: where it is to die.
+    """
 
     def __init__(
         self,
@@ -150,38 +72,25 @@ class MemoryWorker:
         """
         self._settings = settings
         self._broker = broker
-        self._life = _Life(on_end)
-        self._sender = _Sender(broker, self._life, crash)
+        self._on_end = on_end
+        self.alive = True
+        self.crash = crash
         self.pipeline = build_pipeline(
             settings,
             functions,
             Backend(
-                self._sender,
-                MemoryTables(settings.app_id, broker, self._sender),
+                self,
+                MemoryTables(settings.app_id, broker, self),
                 find_outputs=broker.find_outputs,
                 find_sources=broker.find_sources,
                 output_partitions=broker.partitions(settings.output_topic),
             ),
             clock=clock,
-            on_error=self._life.end,
+            on_error=self.end,
             traces=traces,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._intakes: list[Intake] = []
-
-    @property
-    def crash(self) -> CrashPoint | None:
-        """Where the worker is to die."""
-        return self._sender.crash
-
-    @crash.setter
-    def crash(self, crash: CrashPoint | None) -> None:
-        self._sender.crash = crash
-
-    @property
-    def alive(self) -> bool:
-        """Whether it has neither crashed nor been stopped."""
-        return not self._life.over
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin, when the loop runs."""
@@ -193,22 +102,55 @@ class MemoryWorker:
         await pipeline.start()
         pipeline.aggregator.recover(range(settings.partitions))
         for agent in agents_of(settings):
-            intake = Intake(agent.handler(pipeline), self._is_current, self._life.end)
+            intake = Intake(agent.handler(pipeline), self._is_current, self.end)
             self._intakes.append(intake)
             for topic in agent.topics:
-                stream = _Reader(topic, self._broker, self._life).stream()
+                stream = _TopicReader(topic, self._broker, self).stream()
                 self._keep(asyncio.get_running_loop().create_task(intake.feed(stream)))
         self._keep(asyncio.get_running_loop().create_task(self._tick()))
 
     async def stop(self) -> None:
-        """Give everything up, unacknowledged; nothing that is still under way has any effect."""
-        self._life.over = True
+        """Cancel everything in flight, unacknowledged; it has no effect any more."""
+        self.alive = False
         self._broker.unsubscribe_all()
         for task in self._tasks:
             task.cancel()
         for intake in self._intakes:
             await intake.cancel(0.0)
         await self.pipeline.stop()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Die now, of a crash that a test wanted, or of a bug."""
+        if self.alive:
+            self.alive = False
+            self._on_end(error)
+
+    async def send(self, messages: Sequence[OutMessage]) -> list[int]:
+        """Append the messages in this order, and die where a test wants it; returns their offsets."""
+        if not messages:
+            return []
+        offsets = []
+        for index, message in enumerate(messages):
+            self._check_alive()
+            if self.crash is not None and self.crash.predicate(message):
+                if self.crash.unordered:
+                    self._append_elsewhere(messages[index + 1 :], message)
+                self.end()
+                self._check_alive()
+            offsets.append(self._broker.append(message).offset)
+        await asyncio.sleep(0)  # a broker's answer takes its time, and others get their turn
+        self._check_alive()
+        return offsets
+
+    def _append_elsewhere(self, messages: Iterable[OutMessage], lost: OutMessage) -> None:
+        for message in messages:
+            if (message.topic, message.partition) != (lost.topic, lost.partition):
+                self._broker.append(message)
+
+    def _check_alive(self) -> None:
+        if not self.alive:
+            message = "the worker has been killed"
+            raise WorkerKilledError(message)
 
     def worker_calls(self) -> Set[object]:
         """The calls of the user's functions that run in threads or processes now."""
@@ -225,9 +167,41 @@ class MemoryWorker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._life.end(error)
+            self.end(error)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             await self.pipeline.aggregator.tick()
+
+
+class _TopicReader:
+    """Reads one topic from the committed offsets on, and commits what is acknowledged without a hole."""
+
+    def __init__(self, topic: str, broker: MemoryBroker, worker: MemoryWorker) -> None:
+        self._topic = topic
+        self._broker = broker
+        self._worker = worker
+        self._ledger: OffsetLedger[int] = OffsetLedger()
+        self._first = {number: broker.committed.get((topic, number), 0) for number in range(broker.partitions(topic))}
+        for number, offset in self._first.items():
+            self._ledger.rebase(number, offset)
+        self._appended = asyncio.Event()
+        broker.subscribe(topic, self._appended.set)
+
+    async def stream(self) -> AsyncIterator[Sequence[Fetched]]:
+        """Yield the messages that are there, and then those that come."""
+        position = 0
+        while True:
+            self._appended.clear()
+            start, position = position, self._broker.end(self._topic)
+            for message in self._broker.read(self._topic, start, position, self._first):
+                yield [Fetched([Delivery(message, partial(self._acknowledge, message))], GENERATION)]
+            await self._appended.wait()
+
+    def _acknowledge(self, message: InMessage) -> None:
+        partition = message.partition
+        self._ledger.done(partition, message.offset)
+        committable = self._ledger.committable(partition)
+        if committable is not None and self._worker.alive:
+            self._broker.committed[self._topic, partition] = committable

@@ -1,1 +1,1 @@
-"""What a worker tells over HTTP: its batches, and whether it is alive and ready (CONTRACT 10)."""
+"""The web of a worker: its batches, actions on them, statistics, health and the dashboard (CONTRACT 10)."""

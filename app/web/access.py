@@ -1,4 +1,4 @@
-"""Who may ask: the bearer token, and the names by which a worker may be called. Pure."""
+"""Access to a worker's web: the token, the names of its host, and the URL at which other workers reach it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,20 +15,21 @@ from urllib.parse import urlsplit
 from app.settings import Settings
 from app.settings.types import is_address, is_loopback
 
-__all__ = ["Access", "access_of", "is_wildcard"]
+__all__ = ["Access", "access_of", "advertised_url", "http_url"]
 
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 _BEARER: Final = re.compile(rb"bearer +([!-~]+) *", re.IGNORECASE)
+_ANY_PORT: Final = 9  # nothing is sent there
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a worker's web asks of whoever calls it.
+    """The conditions under which a worker's web answers. Pure.
 
     Attributes:
         token: The bearer token; None: reading is free, and there are no actions.
-        loopback: Whether only loopback is listened on.
-        names: Hosts by which the worker may be called besides, in lower case; None: by any.
+        loopback: True when only loopback is listened on.
+        names: Other hosts by which the worker may be called, in lower case; None: any.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -35,7 +37,7 @@ class Access:
     names: frozenset[str] | None = frozenset()
 
     def has_token(self, authorizations: Iterable[bytes]) -> bool:
-        """Whether these `Authorization` headers are one with the right token; true without a token.
+        """Say whether there is one `Authorization` header, with the right token; true when no token is set.
 
         Digests are compared, in constant time: neither the token's characters nor its length can be measured.
         """
@@ -47,10 +49,10 @@ class Access:
         return hmac.compare_digest(_digest(given[0][1]), _digest(self.token.encode()))
 
     def has_host(self, hosts: Iterable[bytes]) -> bool:
-        """Whether these `Host` headers are one that names this worker, with or without a port.
+        """Say whether there is one `Host` header, and it names this worker, with or without a port.
 
-        A page of another site can have its own name resolve to an address of this worker and so read what is served
-        there (DNS rebinding); the header then has that name. An address in it is nobody's name.
+        This stops DNS rebinding: a page of another site makes its own name resolve to an address of this worker, to
+        read what is served here; the header then has that name. An address in the header is nobody's name.
         """
         if self.names is None:
             return True
@@ -62,14 +64,14 @@ class Access:
 
 
 def access_of(settings: Settings) -> Access:
-    """What the settings ask for.
+    """Return the access that the settings ask for.
 
-    Names are checked where a name is all that protects: on loopback, and on one address. A worker that listens on all
+    Names are checked where nothing else protects: on loopback, and on one address. A worker that listens on all
     addresses has any number of names, and a token, which a page of another site does not know.
     """
     token = settings.web_token.get_secret_value() if settings.web_token else None
     loopback = is_loopback(settings.web_host)
-    if not loopback and is_wildcard(settings.web_host):
+    if not loopback and _is_wildcard(settings.web_host):
         return Access(token, loopback=False, names=None)
     names = {settings.web_host.lower()}
     if settings.web_advertised_url is not None:
@@ -81,6 +83,39 @@ def _digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()
 
 
-def is_wildcard(host: str) -> bool:
-    """Whether a server on this host listens on all addresses of its machine."""
+def _is_wildcard(host: str) -> bool:
+    """Say whether a server on this host listens on all addresses of its machine."""
     return is_address(host) and ipaddress.ip_address(host).is_unspecified
+
+
+def advertised_url(settings: Settings, url: str) -> str:
+    """Return the URL that is set, or `url`, where the server listens; for all addresses, the one that the broker sees.
+
+    Looks the broker's name up, which may take a while.
+    """
+    if settings.web_advertised_url is not None:
+        return settings.web_advertised_url
+    if not _is_wildcard(settings.web_host):
+        return url
+    address = _address_towards(settings.bootstrap_servers) or socket.gethostname()
+    return http_url(address, urlsplit(url).port)
+
+
+def http_url(host: str, port: int | None) -> str:
+    """Return the URL of a web on a host, which may be an address of IPv6."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _address_towards(servers: list[str]) -> str | None:
+    """Return this machine's address on the way to the first of these servers (`host:port`) that has one."""
+    for server in servers:
+        host = urlsplit(f"//{server}").hostname or ""
+        try:
+            for family, _, _, _, (address, *_) in socket.getaddrinfo(host, _ANY_PORT, type=socket.SOCK_DGRAM):
+                with socket.socket(family, socket.SOCK_DGRAM) as towards:
+                    towards.connect((address, _ANY_PORT))
+                    own: str = towards.getsockname()[0]
+                    return own
+        except OSError:
+            continue
+    return None

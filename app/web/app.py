@@ -1,37 +1,54 @@
-"""The pages of a worker: paths, their input, and their errors."""
+"""The application of one worker's web: its routers, their guard, and the dashboard's files.
+
+The dashboard is one empty page and the files that it is made of. They carry no data: the page asks the API, with the
+reader's token. All files are read once, at the start. So a path can name no other file, whatever it says, and serving
+needs no thread beside the pipeline's loop, as Starlette's StaticFiles does.
+"""
 
 from __future__ import annotations
 
-from http import HTTPStatus
+import hashlib
+from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 
 from app.web.access import Access
 from app.web.cluster import Cluster
-from app.web.errors import ANYWHERE, Refusal, answer_errors, described
-from app.web.guard import Guard
-from app.web.models import Health
-from app.web.routers.actions import actions_router
-from app.web.routers.batches import Batches, batches_router
-from app.web.routers.dashboard import page_router
-from app.web.routers.heatmap import Heatmap, heatmap_router
-from app.web.routers.metrics import metrics_router
-from app.web.routers.stations import Stations, stations_router
-from app.web.routers.statistics import figures_router
-from app.web.routers.workers import members_router
+from app.web.errors import ANYWHERE, answer_errors
+from app.web.guard import STATIC, Guard
+from app.web.routers.batches import Batches, actions_router
+from app.web.routers.stations import Heatmap, Stations
+from app.web.routers.statistics import statistics_router
+from app.web.routers.workers import cluster_router, health_router, metrics_router
 from app.web.state import WorkerState
 
-__all__ = ["WorkerState", "create_web"]
+__all__ = ["create_web"]
 
 _FREE: Final = Access()
-# Describes what the guard has asked for before.
+# For the description only: the guard has asked for the token before.
 _BEARER: Final = Depends(HTTPBearer(auto_error=False, description="AGG_WEB_TOKEN, the same for all workers"))
+
+_FILES: Final = Path(__file__).parent / "static"
+_FOR_EVER: Final = "public, max-age=31536000, immutable"  # the version of a vendored file is in its name
+_ASK_AGAIN: Final = "no-cache"
+_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
 
 
 def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
-    """The ASGI application of one worker, for whom `access` allows; `web.state.cluster` has to be closed at the end."""
+    """Return the ASGI application of one worker, for whom `access` allows.
+
+    `web.state.cluster` has to be closed at the end.
+    """
     web = FastAPI(
         title="Station batch aggregator",
         version="1",
@@ -42,15 +59,15 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     )
     cluster = Cluster(state, access.token)
     batches = Batches(state, cluster)
-    web.include_router(page_router())
-    web.include_router(_health(state))
+    web.include_router(_dashboard_router())
+    web.include_router(health_router(state))
     for guarded in (
-        batches_router(state, batches),
+        batches.router(),
         actions_router(state, batches, enabled=access.token is not None),
-        stations_router(state, Stations(state, cluster)),
-        figures_router(state, cluster),
-        heatmap_router(state, Heatmap(state, cluster)),
-        members_router(state, cluster),
+        Stations(state, cluster).router(),
+        statistics_router(state, cluster),
+        Heatmap(state, cluster).router(),
+        cluster_router(state, cluster),
         metrics_router(state),
     ):
         web.include_router(guarded, dependencies=[] if access.token is None else [_BEARER])
@@ -60,26 +77,39 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     return web
 
 
-# -- pages -------------------------------------------------------------------------------------------------------------
+def _dashboard_router() -> APIRouter:
+    """Serve `/` and the files that it needs; open to everybody who may talk to the worker at all."""
+    router = APIRouter(tags=["dashboard"])
+    files = {path.relative_to(_FILES).as_posix(): _served(path) for path in _FILES.rglob("*") if path.is_file()}
 
+    @router.get("/", response_class=Response, responses={200: {"content": {"text/html": {}}}})
+    async def dashboard(request: Request) -> Response:
+        """The dashboard: a page that asks this API."""
+        return _answer(files["index.html"], request)
 
-def _health(state: WorkerState) -> APIRouter:
-    router = APIRouter(tags=["health"])
-    unwell = described({503: "It is not"})
-
-    @router.get("/healthz", responses=unwell)
-    async def healthz() -> Health:
-        """Whether this worker is alive."""
-        if not state.live():
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-live", "this worker has stopped working")
-        return Health()
-
-    @router.get("/readyz", responses=unwell)
-    async def readyz() -> Health:
-        """Whether this worker is in the consumer group and has recovered its assignment, which may be empty."""
-        if not state.ready():
-            message = "this worker is not in the consumer group yet, or is still recovering its tables"
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", message)
-        return Health()
+    @router.get(STATIC + "{path:path}", include_in_schema=False)
+    async def static(path: str, request: Request) -> Response:
+        if path not in files:
+            raise HTTPException(404)
+        return _answer(files[path], request)
 
     return router
+
+
+def _served(path: Path) -> Response:
+    body = path.read_bytes()
+    vendored = path.parent.name == "vendor" and path.suffix != ".json"
+    headers = {
+        "content-type": _TYPES[path.suffix],
+        "cache-control": _FOR_EVER if vendored else _ASK_AGAIN,
+        "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+    }
+    return Response(body, headers=headers)
+
+
+def _answer(file: Response, request: Request) -> Response:
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if file.headers["etag"] not in known:
+        return file
+    headers = {name: value for name, value in file.headers.items() if name != "content-length"}
+    return Response(status_code=304, headers=headers)

@@ -1,7 +1,7 @@
-"""Asking the other workers: each for its own part, within a deadline, and saying who has not answered.
+"""The cluster as one worker sees it: it asks each other worker for its share of an answer, within a deadline.
 
-What is asked is internal paths, which never ask further. A redirect is not followed, so that the token goes nowhere
-else than to the URLs that the members of the group have told.
+It asks internal paths, which never ask further. A redirect is not followed, so that the token goes nowhere else than
+to the URLs that the members of the group have announced.
 """
 
 from __future__ import annotations
@@ -10,30 +10,51 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import aiohttp
 from yarl import URL
 
 from app.observability.log_lines import Line, tell
-from app.web.parts import Gathered, Part
+from app.web.models import Answer
 from app.web.state import WorkerState
 
-__all__ = ["DEADLINE", "INTERNAL", "Cluster", "NoAnswer", "Reader"]
+__all__ = ["DEADLINE", "INTERNAL", "Cluster", "Gathered", "NoAnswer", "Share", "share_of"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Reader = Callable[[bytes], Part[T]]  # raises ValueError where that is no part
 
-DEADLINE: Final = 1.4  # seconds that a worker has for its part, so that the whole is there within 2
+DEADLINE: Final = 1.4  # seconds that a worker has for its share, so that the whole is there within 2
 INTERNAL: Final = "/internal"
 _CONNECTIONS: Final = 16  # to one worker
 _KEPT_ALIVE: Final = 4.0  # seconds; a worker's server closes what is idle for 5
 
 
+class Share(Answer, Generic[T]):
+    """A worker's own share of an answer, and the partitions that it covers: those that it owns and has recovered."""
+
+    partitions: frozenset[int]
+    answer: T
+
+
+Reader = Callable[[bytes], Share[T]]  # raises ValueError for bytes that are no share
+
+
+class Gathered(NamedTuple, Generic[T]):
+    """The shares of the workers that have answered, ours first, and the URLs of those that have not, or not for all."""
+
+    shares: list[T]
+    incomplete: list[str]
+
+
+def share_of(state: WorkerState, answer: T) -> Share[T]:
+    """Return this worker's share; while it is not sure of its partitions, it covers none."""
+    return Share(partitions=frozenset(state.working_sets()) if state.ready() else frozenset(), answer=answer)
+
+
 class NoAnswer(Exception):  # noqa: N818 - says it
-    """A worker has not answered in time, or not as it should; the text says how."""
+    """A worker has not answered in time, or its answer can't be used; the text says how."""
 
 
 class Cluster:
@@ -58,12 +79,12 @@ class Cluster:
             self._session = None
 
     async def gather(self, path: str, own: Awaitable[T], read: Reader[T], *, local: bool = False) -> Gathered[T]:
-        """This worker's part and, unless `local`, that of each other.
+        """Return this worker's share and, unless `local`, those of all others.
 
         Args:
-            path: the internal path, with its query, that answers with the part of a worker.
-            own: makes this worker's part.
-            read: reads the part of another.
+            path: the internal path, with its query, that answers with the share of a worker.
+            own: makes this worker's share.
+            read: reads the share of another.
             local: ask nobody else.
         """
         members = (
@@ -73,8 +94,8 @@ class Cluster:
         try:
             gathered = Gathered([await own], [] if self._state.ready() else [self._state.url])
             for url, answer in zip(members, await asyncio.gather(*asking, return_exceptions=True), strict=True):
-                if isinstance(answer, Part):
-                    gathered.parts.append(answer.answer)
+                if isinstance(answer, Share):
+                    gathered.shares.append(answer.answer)
                 elif not isinstance(answer, NoAnswer):
                     raise answer
                 if isinstance(answer, NoAnswer) or not answer.partitions >= members[url]:
@@ -84,15 +105,11 @@ class Cluster:
                 task.cancel()
         return gathered
 
-    def owner_of(self, partition: int) -> str | None:
-        """URL of the worker that owns a partition of the batches, which may be this one; None when nobody does."""
-        return next((url for url, owned in self._state.members().items() if partition in owned), None)
-
-    async def ask(self, url: str, path: str, read: Reader[T]) -> Part[T]:
-        """The part of one worker.
+    async def ask(self, url: str, path: str, read: Reader[T]) -> Share[T]:
+        """Return the share of one worker.
 
         Raises:
-            NoAnswer: It did not give it within the deadline.
+            NoAnswer: It has not given it within the deadline.
         """
         try:
             async with asyncio.timeout(DEADLINE):
@@ -102,7 +119,7 @@ class Cluster:
             message = f"the worker at {url} has not answered within {DEADLINE:g} s"
         except (aiohttp.ClientError, OSError) as error:
             message = f"the worker at {url} can't be asked: {error or repr(error)}"
-        except ValueError:  # what pydantic says of a bad answer is one
+        except ValueError:  # pydantic's is one
             message = f"the worker at {url} answers in another way: is it of another version?"
         raise NoAnswer(message)
 
@@ -125,7 +142,7 @@ class Cluster:
         return self._session
 
     def _note_refusal(self, url: str, *, refused: bool) -> None:
-        """Say once that a worker has another token; nobody would see why its part is always missing."""
+        """Log once that a worker has another token: otherwise nobody would see why its share is always missing."""
         if refused and url not in self._refusing:
-            tell(logger, logging.WARNING, self._state.log_language, Line.TOKEN_REFUSED, url=url)
+            tell(logger, logging.WARNING, self._state.settings.log_language, Line.TOKEN_REFUSED, url=url)
         (self._refusing.add if refused else self._refusing.discard)(url)

@@ -15,13 +15,13 @@ from app.web.models import Error, ErrorAnswer
 
 __all__ = ["ANYWHERE", "SHOWN_CHARACTERS", "Refusal", "answer_errors", "described", "error_response"]
 
-SHOWN_CHARACTERS: Final = 200  # of what was asked for, in an error's message
+SHOWN_CHARACTERS: Final = 200  # of text from a request, in an error's message
 
 Responses = dict[int | str, dict[str, Any]]
 
 
 def described(descriptions: Mapping[int | str, str]) -> Responses:
-    """Errors of a path for its description, by status."""
+    """Return the errors of a path for its description, by status."""
     return {status: {"model": ErrorAnswer, "description": text} for status, text in descriptions.items()}
 
 
@@ -51,28 +51,38 @@ class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer
 def error_response(
     status: HTTPStatus, message: str, *, code: str | None = None, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """An error in the form that all errors have; without `code` it is the status's name, such as `not-found`."""
+    """Return an error in the form that all errors have; without `code` it is the status's name, such as `not-found`."""
     error = Error(code=code or status.phrase.lower().replace(" ", "-"), message=message)
     return JSONResponse(ErrorAnswer(error=error).model_dump(), status_code=status, headers=headers)
 
 
 def answer_errors(web: FastAPI) -> None:
     """Have every error of an application answered in that form."""
-    web.add_exception_handler(Refusal, _refused)
-    web.add_exception_handler(RequestValidationError, _bad_input)
-    web.add_exception_handler(HTTPException, _not_served)
 
+    @web.exception_handler(Refusal)
+    async def refused(_: Request, error: Refusal) -> Response:
+        return error_response(error.status, str(error), code=error.code)
 
-async def _refused(_: Request, error: Exception) -> Response:
-    if not isinstance(error, Refusal):
-        raise error
-    return error_response(error.status, str(error), code=error.code)
+    @web.exception_handler(RequestValidationError)
+    async def bad_input(_: Request, error: RequestValidationError) -> Response:
+        return error_response(HTTPStatus.BAD_REQUEST, "; ".join(_problem(problem) for problem in error.errors()))
 
-
-async def _bad_input(_: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    return error_response(HTTPStatus.BAD_REQUEST, "; ".join(_problem(problem) for problem in error.errors()))
+    @web.exception_handler(HTTPException)
+    async def not_served(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        path = request.url.path[:SHOWN_CHARACTERS]
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
+            message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
+        elif status is HTTPStatus.NOT_FOUND:
+            message = f"there is nothing at {path}"
+        elif error.detail != status.phrase:
+            message = error.detail
+        else:
+            message = status.description or status.phrase
+        code = "too-large" if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
+        return error_response(status, message, code=code, headers=headers)
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
@@ -80,22 +90,3 @@ def _problem(problem: Mapping[str, Any]) -> str:
         return f"body: not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}"
     where = f"{problem['loc'][-1]}: {problem['msg']}"
     return where if problem["type"] == "missing" else f"{where}, got {str(problem['input'])[:SHOWN_CHARACTERS]!r}"
-
-
-async def _not_served(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    status = HTTPStatus(error.status_code)
-    path = request.url.path[:SHOWN_CHARACTERS]
-    headers = dict(error.headers or {})
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
-        message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
-    elif status is HTTPStatus.NOT_FOUND:
-        message = f"there is nothing at {path}"
-    elif error.detail != status.phrase:
-        message = error.detail
-    else:
-        message = status.description or status.phrase
-    code = "too-large" if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
-    return error_response(status, message, code=code, headers=headers)

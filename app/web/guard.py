@@ -1,13 +1,15 @@
-"""What stands before every request and behind every answer: who asks, how much, how often; headers; the last catch.
+"""The guard before every request and behind every answer: token and host, sizes, rates, headers, the last catch.
 
 HEAD is answered as GET is, without the body.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
@@ -19,9 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.observability.log_lines import printable
 from app.web.access import Access
 from app.web.errors import error_response
-from app.web.limits import Buckets, client_of
 
-__all__ = ["HEADERS", "MAX_BODY", "STATIC", "Guard"]
+__all__ = ["HEADERS", "MAX_BODY", "STATIC", "Buckets", "Guard", "client_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ MAX_BODY: Final = 4 * 1024
 _RATE, _BURST = 100.0, 400.0
 _WRONG_RATE, _WRONG_BURST = 2.0, 100.0
 _TRUSTED_SECONDS: Final = 60.0  # since a right token, in which wrong ones of the same client lock nobody out
+CLIENTS: Final = 10_000  # that are remembered; another client has a full bucket
+_V6_NETWORK: Final = 64  # bits of the prefix
 
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -59,7 +62,7 @@ _OURS: Final = frozenset(name for name, _ in HEADERS)
 class Guard:
     """ASGI middleware: our headers on every answer, a 500 that gives nothing away, and only what `Access` allows.
 
-    Without the token every path has the same answer, whether it is there or not, but for the few that carry no data.
+    Without the token every path has the same answer, whether it exists or not, except the few that carry no data.
     """
 
     def __init__(self, app: ASGIApp, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,7 +74,7 @@ class Guard:
         self._trusted: dict[str, float] = {}  # client -> when it last had the right token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; what is no request goes through."""
+        """Serve one HTTP request; anything else goes through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -119,7 +122,7 @@ class Guard:
         return self._without_token(scope, client)
 
     def _without_token(self, scope: Scope, client: str) -> ASGIApp | None:
-        # Who guesses from where the right token has not come from lately is not even told when a guess is right.
+        # A client that guesses, and has not sent the right token lately, does not even learn when a guess is right.
         locked_out = not self._wrong_tokens.has(client) and not self._is_trusted(client)
         if not locked_out and self._access.has_token(_values(scope, b"authorization")):
             if self._access.token is not None:
@@ -165,7 +168,7 @@ def _too_large(scope: Scope) -> JSONResponse | None:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A body without a length, or with a wrong one, ends here."""
+    """Bound the body, whose length may be missing or wrong."""
     size = 0
 
     async def receive_some() -> Message:
@@ -180,7 +183,7 @@ def _bounded(receive: Receive) -> Receive:
 
 
 def _with_ours(theirs: list[tuple[bytes, bytes]], *, static: bool) -> list[tuple[bytes, bytes]]:
-    """An answer's headers with ours, which count; what is no data says itself how long it may be kept."""
+    """Put our headers in place of the answer's; only static files say themselves how long they may be kept."""
     kept = [header for header in theirs if header[0].lower() not in _OURS or (static and header[0].lower() == _CACHE)]
     own_cache = static and any(name.lower() == _CACHE for name, _ in kept)
     return [*kept, *(header for header in HEADERS if header[0] != _CACHE or not own_cache)]
@@ -191,3 +194,58 @@ def _too_many(what: str, seconds: float) -> JSONResponse:
     return error_response(
         HTTPStatus.TOO_MANY_REQUESTS, f"too many {what}; try again in {wait} s", headers={"retry-after": str(wait)}
     )
+
+
+class Buckets:
+    """A bucket of tokens for each client, refilled at a steady rate: how often anyone may ask. Pure."""
+
+    def __init__(self, *, rate: float, burst: float, clock: Callable[[], float]) -> None:
+        """Fill all buckets.
+
+        Args:
+            rate: tokens a second that come back.
+            burst: tokens of a full bucket.
+            clock: seconds, from any beginning.
+        """
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> tokens, and when that was
+
+    def has(self, client: str) -> bool:
+        """Say whether there is a token left."""
+        return self._tokens(client) >= 1.0
+
+    def take(self, client: str) -> bool:
+        """Take a token; false, and nothing is taken, when there is none."""
+        tokens = self._tokens(client)
+        taken = tokens >= 1.0
+        self._left[client] = (tokens - 1.0 if taken else tokens, self._clock())
+        self._left.move_to_end(client)
+        if len(self._left) > CLIENTS:
+            self._left.popitem(last=False)
+        return taken
+
+    def seconds_until_one(self, client: str) -> float:
+        """Return the seconds until there is a token again."""
+        return max(0.0, (1.0 - self._tokens(client)) / self._rate)
+
+    def _tokens(self, client: str) -> float:
+        tokens, since = self._left.get(client, (self._burst, self._clock()))
+        return min(self._burst, tokens + max(0.0, self._clock() - since) * self._rate)
+
+
+def client_of(address: str) -> str:
+    """Return the client behind an address.
+
+    Loopback is one client, and so is a network of IPv6 (/64), in which one machine may have any number of addresses.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None and not parsed.is_loopback:
+            return str(ipaddress.ip_network((parsed, _V6_NETWORK), strict=False))
+        parsed = parsed.ipv4_mapped or ipaddress.IPv4Address("127.0.0.1")
+    return "127.0.0.1" if parsed.is_loopback else str(parsed)

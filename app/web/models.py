@@ -1,4 +1,4 @@
-"""What the web answers with, and how it is made of the batches. Pure.
+"""The models of answers, and how those of batches are made. Pure.
 
 Times are Unix seconds. `arrived` are the stations with a result, failed or empty, as in the output's meta.
 """
@@ -7,27 +7,15 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tables.closed_batches import ClosedBatch, line_of_decision
 from tables.model.batch import Batch
 from tables.model.enums import Code, CompletedBy, Status
-from tables.model.events import Decision
-from tables.working_set import ClosedBatch
 
-__all__ = [
-    "Answer",
-    "BatchDetail",
-    "BatchList",
-    "BatchRow",
-    "Error",
-    "ErrorAnswer",
-    "Health",
-    "StationError",
-    "detail_of",
-    "row_of",
-]
+__all__ = ["Answer", "BatchDetail", "BatchList", "BatchRow", "Error", "ErrorAnswer", "Health", "detail_of", "row_of"]
 
 
 class Answer(BaseModel):
-    """What is answered."""
+    """The base of all models of answers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,8 +39,8 @@ class ErrorAnswer(Answer):
     error: Error
 
 
-class BatchRow(Answer):
-    """One batch, open or closed."""
+class _BatchFacts(Answer):
+    """A row without its place. The attributes of a `ClosedBatch` have the same names."""
 
     batch_id: str
     status: Status
@@ -65,6 +53,11 @@ class BatchRow(Answer):
     deadline: float = Field(description="Unix seconds")
     closed_at: float | None = Field(description="Unix seconds; null while it is open")
     revision: int = Field(description="The output's revision; 0 while it is open")
+
+
+class BatchRow(_BatchFacts):
+    """One batch, open or closed."""
+
     partition: int
     worker: str = Field(description="URL of the worker that owns it")
 
@@ -95,29 +88,44 @@ class BatchList(Answer):
 
 
 def row_of(batch: Batch | ClosedBatch, *, partition: int, worker: str) -> BatchRow:
-    """A batch as a row: an open one as it is now, a closed one as it was decided, whether it is published yet or not.
+    """Return a batch as a row: an open one as it is now, a closed one as it was decided, published or not.
 
     `worker` is the URL of the worker that owns `partition`.
     """
     if isinstance(batch, ClosedBatch):
-        return _closed_row(batch, partition, worker)
-    if batch.decision is not None:
-        return _decided_row(batch.decision, partition, worker)
-    return _open_row(batch, partition, worker)
+        facts = _BatchFacts.model_validate(batch, from_attributes=True)
+    elif batch.decision is not None:
+        closed = line_of_decision(batch.decision, batch.decision.closed_at)
+        facts = _BatchFacts.model_validate(closed, from_attributes=True)
+    else:
+        facts = _BatchFacts(
+            batch_id=batch.batch_id,
+            status=Status.OPEN,
+            completed_by=None,
+            expected_count=len(batch.expected),
+            arrived_count=len(batch.expected) - batch.pending,
+            failed_count=len(_so_far(batch, Code.FAILED)),
+            empty_count=len(_so_far(batch, Code.EMPTY)),
+            opened_at=batch.opened_at,
+            deadline=batch.deadline,
+            closed_at=None,
+            revision=0,
+        )
+    return BatchRow(**dict(facts), partition=partition, worker=worker)
 
 
 def detail_of(batch: Batch, *, partition: int, worker: str) -> BatchDetail:
-    """A batch with its lists of stations."""
-    row = row_of(batch, partition=partition, worker=worker).model_dump()
+    """Return a batch with its lists of stations."""
+    row = row_of(batch, partition=partition, worker=worker)
     if batch.decision is not None:
         expected, missing = list(batch.decision.expected), list(batch.decision.missing)
         failed, empty = list(batch.decision.failed), list(batch.decision.empty)
     else:
         expected, missing = list(batch.expected), list(batch.waiting_for())
-        failed, empty = _failed_so_far(batch), _empty_so_far(batch)
+        failed, empty = list(_so_far(batch, Code.FAILED).items()), list(_so_far(batch, Code.EMPTY))
     absent = set(missing)
     return BatchDetail(
-        **row,
+        **dict(row),
         expected=expected,
         arrived=[station for station in expected if station not in absent],
         missing=missing,
@@ -126,71 +134,10 @@ def detail_of(batch: Batch, *, partition: int, worker: str) -> BatchDetail:
     )
 
 
-def _closed_row(line: ClosedBatch, partition: int, worker: str) -> BatchRow:
-    return BatchRow(
-        batch_id=line.batch_id,
-        status=line.status,
-        completed_by=line.completed_by,
-        expected_count=line.expected_count,
-        arrived_count=line.arrived_count,
-        failed_count=line.failed_count,
-        empty_count=line.empty_count,
-        opened_at=line.opened_at,
-        deadline=line.deadline,
-        closed_at=line.closed_at,
-        revision=line.revision,
-        partition=partition,
-        worker=worker,
-    )
-
-
-def _decided_row(decision: Decision, partition: int, worker: str) -> BatchRow:
-    return BatchRow(
-        batch_id=decision.batch_id,
-        status=decision.status,
-        completed_by=decision.completed_by,
-        expected_count=len(decision.expected),
-        arrived_count=decision.arrived_count,
-        failed_count=len(decision.failed),
-        empty_count=len(decision.empty),
-        opened_at=decision.opened_at,
-        deadline=decision.deadline,
-        closed_at=decision.closed_at,
-        revision=decision.revision,
-        partition=partition,
-        worker=worker,
-    )
-
-
-def _open_row(batch: Batch, partition: int, worker: str) -> BatchRow:
-    return BatchRow(
-        batch_id=batch.batch_id,
-        status=Status.OPEN,
-        completed_by=None,
-        expected_count=len(batch.expected),
-        arrived_count=len(batch.expected) - batch.pending,
-        failed_count=len(_failed_so_far(batch)),
-        empty_count=len(_empty_so_far(batch)),
-        opened_at=batch.opened_at,
-        deadline=batch.deadline,
-        closed_at=None,
-        revision=0,
-        partition=partition,
-        worker=worker,
-    )
-
-
-def _failed_so_far(batch: Batch) -> list[tuple[str, str]]:
-    return [
-        (station, outcome[1] or "")
+def _so_far(batch: Batch, code: Code) -> dict[str, str]:
+    """Return the stations of an open batch with this outcome, and its text."""
+    return {
+        station: outcome[1] or ""
         for station, source in batch.expected.items()
-        if (outcome := source.outcomes.get(station)) is not None and outcome[0] == Code.FAILED
-    ]
-
-
-def _empty_so_far(batch: Batch) -> list[str]:
-    return [
-        station
-        for station, source in batch.expected.items()
-        if (outcome := source.outcomes.get(station)) is not None and outcome[0] == Code.EMPTY
-    ]
+        if (outcome := source.outcomes.get(station)) is not None and outcome[0] == code
+    }

@@ -1,32 +1,243 @@
-"""Cursors: the place of a page's last row, as text that is safe in a URL and that nobody need understand."""
+"""Pages of batches: their order, their cursors, and the query parameters that all pages share.
+
+Batches are listed newest opened first, and by batch id where two were opened at the same time. A cursor names the last
+row of its page, not a count of rows. So no batch is shown twice or left out when batches come and go between two pages.
+
+The event loop is the pipeline's. Long lists are gone through in slices, and other tasks get their turn after each one.
+A batch lives in one partition, so it is enough that each partition is seen at one moment.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from typing import TypeVar
+import heapq
+import math
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from http import HTTPStatus
+from itertools import chain
+from operator import itemgetter
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import orjson
-from pydantic import TypeAdapter
+from fastapi import Path, Query
+from pydantic import ConfigDict, Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["decode", "encode"]
+from app.web.cluster import Gathered
+from app.web.errors import Refusal
+from app.web.models import BatchList, BatchRow, row_of
+from tables.model.batch import Batch
+from tables.model.enums import Status
+from tables.working_set import ClosedBatch, WorkingSet
+
+__all__ = [
+    "LIMIT",
+    "BatchId",
+    "Cursor",
+    "CursorQuery",
+    "LimitQuery",
+    "LocalQuery",
+    "MayBeEmpty",
+    "Shown",
+    "ShownQuery",
+    "decode_place",
+    "encode_place",
+    "list_batches",
+    "merge_pages",
+    "read_cursor",
+]
 
 T = TypeVar("T")
 
+LIMIT: Final = 100  # rows of a page, unless the request says otherwise
+SLICE: Final = 5000  # batches, or stations of open batches, that are looked at in one turn
 
-def encode(place: tuple[object, ...]) -> str:
-    """A place as text."""
+
+# -- query parameters --------------------------------------------------------------------------------------------------
+
+
+class MayBeEmpty:
+    """Makes `key=` without a value mean the same as no key, and says so in the description."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda value: None if value == "" else value, handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        described = handler(schema)
+        choices = [choice for choice in described.pop("anyOf") if choice != {"type": "null"}]  # no address has a null
+        return {"anyOf": [*choices, {"const": ""}], **described}
+
+
+class Shown(StrEnum):
+    """Which batches are listed; one that has been decided counts as closed, published or not."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+BatchId = Annotated[str, Path(description="As the output names it")]
+ShownQuery = Annotated[Shown | None, MayBeEmpty(), Query(description="Only these; both without it")]
+LimitQuery = Annotated[
+    Annotated[int, Field(ge=1, le=1000)] | None,
+    MayBeEmpty(),
+    Query(description=f"Rows of a page, 1 to 1000; {LIMIT} without it"),
+]
+CursorQuery = Annotated[str | None, MayBeEmpty(), Query(description="`next` of the page before")]
+LocalQuery = Annotated[
+    bool | None,
+    MayBeEmpty(),
+    Query(description="`true`: only what the worker that is asked has itself; without it the whole cluster"),
+]
+
+
+# -- cursors -----------------------------------------------------------------------------------------------------------
+
+
+def encode_place(place: Iterable[object]) -> str:
+    """Write the place of a row in its order as text that is safe in a URL; clients need not understand it."""
     return base64.urlsafe_b64encode(orjson.dumps(tuple(place))).decode().rstrip("=")
 
 
-def decode(text: str, places: TypeAdapter[T]) -> T:
-    """Read back `encode`.
+def decode_place(text: str, places: TypeAdapter[T]) -> T:
+    """Read back `encode_place`.
 
     Raises:
-        ValueError: It is none of these places.
+        Refusal: The text is none of these places.
     """
     padding = "=" * (-len(text) % 4)
     try:
         return places.validate_json(base64.b64decode(text + padding, altchars=b"-_", validate=True))
     except ValueError:
-        message = "must be the `next` of an earlier answer"
-        raise ValueError(message) from None
+        message = "cursor: must be the `next` of an earlier answer"
+        raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", message) from None
+
+
+class Cursor(NamedTuple):
+    """The last row of a page of batches."""
+
+    opened_at: float
+    batch_id: str
+
+
+_Place = tuple[float, str]  # in the order of the listing
+_Found = tuple[_Place, int, Batch | ClosedBatch]  # with its partition
+_CURSORS: Final = TypeAdapter(tuple[FiniteFloat, str], config=ConfigDict(strict=True))
+
+
+def read_cursor(text: str | None) -> Cursor | None:
+    """Read the cursor of a request, or the `next` of another worker's page; None where there is none.
+
+    Raises:
+        Refusal: The text is no cursor of ours.
+    """
+    return None if text is None else Cursor(*decode_place(text, _CURSORS))
+
+
+def _place_of(batch: Batch | ClosedBatch | BatchRow | Cursor) -> _Place:
+    return -batch.opened_at, batch.batch_id
+
+
+def _cursor_of(batch: Batch | ClosedBatch | BatchRow) -> str:
+    return encode_place((batch.opened_at, batch.batch_id))
+
+
+# -- pages of batches --------------------------------------------------------------------------------------------------
+
+
+async def list_batches(
+    sets: Mapping[int, WorkingSet], *, shown: Shown | None, after: Cursor | None, limit: int, worker: str
+) -> BatchList:
+    """Return one page of the batches of these partitions.
+
+    Args:
+        sets: the batches by partition.
+        shown: the batches to list; None for all.
+        after: the last row of the page before; None for the first page.
+        limit: the largest number of rows. A page has fewer when a batch closes while the page is made.
+        worker: URL of the worker that owns the partitions.
+    """
+    found = await _first(limit + 1, sets, shown, after)
+    page = found[:limit]
+    return BatchList(
+        batches=[row for row in await _rows(page, worker) if _belongs(row, shown)],
+        next=_cursor_of(page[-1][2]) if len(found) > limit else None,
+        incomplete=[],
+    )
+
+
+async def _first(count: int, sets: Mapping[int, WorkingSet], shown: Shown | None, after: Cursor | None) -> list[_Found]:
+    """Return the first `count` batches behind the cursor, in order."""
+    best: list[_Found] = []
+    newest, behind = (after.opened_at, _place_of(after)) if after else (math.inf, (-math.inf, ""))
+    for partition, working_set in list(sets.items()):  # partitions may be taken away meanwhile
+        batches = _batches_of(working_set, shown)
+        for start in range(0, len(batches), SLICE):
+            oldest = best[-1][2].opened_at if len(best) == count else -math.inf
+            found = [
+                (_place_of(batch), partition, batch)
+                for batch in batches[start : start + SLICE]
+                if oldest <= batch.opened_at <= newest
+            ]
+            fresh = (entry for entry in found if entry[0] > behind)
+            best = heapq.nsmallest(count, chain(best, fresh), key=itemgetter(0))
+            await asyncio.sleep(0)
+    return best
+
+
+def _batches_of(working_set: WorkingSet, shown: Shown | None) -> list[Batch | ClosedBatch]:
+    batches: list[Batch | ClosedBatch] = []
+    if shown is not Shown.OPEN:
+        batches += working_set.closed.values()
+        batches += working_set.closing.values()
+    if shown is not Shown.CLOSED:
+        batches += working_set.open.values()
+    batches.reverse()  # nearly the order of the listing: once a page is full, the rest is older and passed over
+    return batches
+
+
+async def _rows(page: list[_Found], worker: str) -> list[BatchRow]:
+    rows: list[BatchRow] = []
+    stations = 0
+    for _, partition, batch in page:
+        rows.append(row_of(batch, partition=partition, worker=worker))
+        if rows[-1].status is Status.OPEN:
+            stations += rows[-1].expected_count
+        if stations >= SLICE:
+            stations = 0
+            await asyncio.sleep(0)
+    return rows
+
+
+def _belongs(row: BatchRow, shown: Shown | None) -> bool:
+    return shown is None or (shown is Shown.OPEN) == (row.status is Status.OPEN)
+
+
+def merge_pages(gathered: Gathered[BatchList], *, limit: int) -> BatchList:
+    """Merge the pages of several workers into one.
+
+    While partitions move, two workers may show the same batch. Then the row that is further counts: a closed batch
+    before an open one, a later revision, more stations.
+    """
+    rows: dict[str, BatchRow] = {}
+    for page in gathered.shares:
+        for row in page.batches:
+            known = rows.get(row.batch_id)
+            if known is None or _progress(row) > _progress(known):
+                rows[row.batch_id] = row
+    batches = sorted(rows.values(), key=_place_of)
+    # A worker may have more rows after the end of its page, so only rows up to the first of these ends are complete.
+    ends = {_place_of(cursor): page.next for page in gathered.shares if (cursor := read_cursor(page.next)) is not None}
+    complete = [row for row in batches if not ends or _place_of(row) <= min(ends)][:limit]
+    following: str | None = None
+    if ends or len(complete) < len(batches):
+        following = _cursor_of(complete[-1]) if complete else ends[min(ends)]
+    return BatchList(batches=complete, next=following, incomplete=gathered.incomplete)
+
+
+def _progress(row: BatchRow) -> tuple[bool, int, int]:
+    return row.status is not Status.OPEN, row.revision, row.arrived_count

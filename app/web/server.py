@@ -1,4 +1,8 @@
-"""The web server of a worker: uvicorn on the worker's own event loop, as a service that Faust starts and stops."""
+"""The web server of a worker: uvicorn on the worker's own event loop, as a service that Faust starts and stops.
+
+It speaks HTTP/1.1, bounded in connections and in time. Answers that uvicorn gives by itself, before there is a request
+that the application could see, have our form and our headers.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,24 @@ import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
+import h11
 import uvicorn
 from mode import Service
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.web.address import http_url
+from app.web.access import http_url
 from app.web.app import create_web
-from app.web.protocol import BoundedProtocol
+from app.web.errors import error_response
+from app.web.guard import HEADERS
 
 __all__ = ["PortTaken", "WebAddressError", "WebServer", "create_web"]
 
+MAX_CONNECTIONS: Final = 512
+REQUEST_SECONDS: Final = 10.0  # for a request to come in full, from the connection or its first byte on
 _BACKLOG: Final = 128
 _PATIENCE: Final = 0.5  # seconds that answers under way have when the server stops, and again to be torn down
 
@@ -39,6 +49,55 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class _BoundedProtocol(H11Protocol):
+    """Closes a connection that is one too many, or whose request does not come."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's is so, too
+        """Take a connection, or close it when there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Start the clock of a request that is not there in full, or stop it."""
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+            self._stop_watching()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def _stop_watching(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no HTTP request."""
+        answer = error_response(HTTPStatus.BAD_REQUEST, msg)
+        headers = [*answer.raw_headers, *HEADERS, (b"connection", b"close")]
+        events: tuple[h11.Event, ...] = (
+            h11.Response(status_code=answer.status_code, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(answer.body)),
+            h11.EndOfMessage(),
+        )
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
 class WebServer(Service):
     """Serves an ASGI application on one address.
 
@@ -54,10 +113,10 @@ class WebServer(Service):
         on_close: Callable[[], Awaitable[None]] | None = None,
         **options: Any,
     ) -> None:
-        """A server that is not listening yet.
+        """Create a server that is not listening yet.
 
         Args:
-            web: what is served.
+            web: the application that is served.
             host: address to listen on; a name is taken as IPv4.
             port: 0 for a free one.
             on_close: awaited when it has stopped.
@@ -74,12 +133,12 @@ class WebServer(Service):
 
     @property
     def port(self) -> int:
-        """The port that is listened on; before `bind` the one that was asked for, which may be 0."""
+        """Port that is listened on; before `bind` the one that was asked for, which may be 0."""
         return self._port
 
     @property
     def url(self) -> str:
-        """Where the server is reached on this machine."""
+        """URL of the server on this machine."""
         return http_url(self._host, self._port)
 
     def bind(self) -> socket.socket:
@@ -127,7 +186,7 @@ class WebServer(Service):
             self._web,
             interface="asgi3",
             loop="none",
-            http=BoundedProtocol,
+            http=_BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

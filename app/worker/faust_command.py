@@ -1,4 +1,4 @@
-"""What `faust worker` starts around the application."""
+"""The command `faust worker`: its options, its banner, and what it starts around the application."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OwnWebOnly(BootStrategy):
 
 
 class AggregatorWorker(faust.Worker):
-    """What `faust worker` starts: it knows what is missing before it says anything."""
+    """The service that `faust worker` starts: it finds out what is missing before it says anything."""
 
     def __init__(self, app: Any, *services: Any, **options: Any) -> None:
         problems = list(_unused_options())

@@ -1,8 +1,9 @@
-"""Notices when the event loop does not run, and says what keeps it from running, while it does.
+"""A watchdog of the event loop: says what blocks it, while it does.
 
 One `async def` of the user's that computes, or waits without `await`, holds up everything in the worker: other
 stations, deadlines, the web. A thread asks the loop for a sign of life a few times a second. When none comes it looks
-at the loop's stack. How long the answers take is the loop's lag; nothing else is measured, and calls cost no more.
+at the loop's stack: whose function runs is seen there, so calls note nothing and cost no more. How long the answers
+take is the loop's lag.
 """
 
 from __future__ import annotations
@@ -13,20 +14,21 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from enum import Enum, auto
 from types import FrameType
 from typing import Final
 
-from app.observability.log_lines import Line, printable, tell
-from app.observability.throttle import Throttle
+from app.callbacks.handlers import HandlerCalls
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner
+from app.callbacks.scheduler import Run
+from app.observability.log_lines import Line, Shown, Throttle, names, printable, tell
 from app.settings import Settings
-from app.settings.enums import Language
-from app.worker.blocking import user_call
-from app.worker.shutdown import EXIT_BUG, stop_at_once
 from app.worker.watchdog import patience_of
 
-__all__ = ["BLOCKED_SECONDS", "LoopWatch", "watch_loop"]
+__all__ = ["BLOCKED_SECONDS", "LOOK_SECONDS", "LoopWatch"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,31 +38,51 @@ BUSY_SECONDS: Final = 2.0  # by anything else: a message of many megabytes is re
 TELL_SECONDS: Final = 60.0  # between two lines about one function
 
 
+class Case(Enum):
+    """State of the loop since the last look."""
+
+    RUNS = auto()  # it has answered
+    SILENT = auto()  # it was asked, and has not answered
+    HELD = auto()  # no thread could run: C code, which may be on the stack still, did not let go of the interpreter
+    STOPPED = auto()  # the process did not run: it was stopped, or its machine is busy. That is no function's fault
+
+
+def case_of(*, asked: bool, late: float, busy: float) -> Case:
+    """Return the case.
+
+    Args:
+        asked: the loop was asked and has not answered.
+        late: seconds by which the look is late.
+        busy: seconds that the process has worked since the last look, by its CPU time.
+    """
+    if late > BLOCKED_SECONDS:
+        return Case.STOPPED if busy < late / 2 else Case.HELD
+    return Case.SILENT if asked else Case.RUNS
+
+
 class LoopWatch:
     """Watches the event loop on which it is started."""
 
     def __init__(
         self,
+        settings: Settings,
         *,
         callback: str,
-        language: Language,
         observe: Callable[[float], None],
-        patience: float,
         on_stuck: Callable[[str], None],
     ) -> None:
         """A watch that is not started.
 
         Args:
+            settings: the language of log lines, and how long anything may take.
             callback: the name of the user's callback.
-            language: of log lines.
             observe: gets, on the loop, how long it took to answer, in seconds.
-            patience: seconds after which a loop that does not run never will.
             on_stuck: gets, in the watching thread, why the worker can't go on.
         """
         self._callback = callback
-        self._language = language
+        self._language = settings.log_language
+        self._patience = patience_of(settings)
         self._observe = observe
-        self._patience = patience
         self._on_stuck = on_stuck
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watched = 0  # the thread of the loop
@@ -68,8 +90,8 @@ class LoopWatch:
         self._asked: float | None = None  # when the loop was asked; None when it has answered
         self._seen: object = None  # the user's call that stood on the stack at the last look
         self._looked = self._worked = 0.0  # the time and the CPU time of the last look
+        self._blocked: float | None = None  # seconds that the loop has been blocked, if a line has told that
         self._throttle = Throttle(TELL_SECONDS)
-        self._blocked: float | None = None  # for how long it has been, as has been told
 
     def start(self) -> None:
         """Watch the loop that runs now."""
@@ -89,22 +111,20 @@ class LoopWatch:
         late, busy = now - self._looked - LOOK_SECONDS, worked - self._worked
         self._looked, self._worked = now, worked
         asked = self._asked
-        held = late > BLOCKED_SECONDS
-        if held and busy < late / 2:
-            # The process as a whole did not run: it was stopped, or its machine is busy. That is no function's fault.
-            asked = self._asked = asked and now
+        case = case_of(asked=asked is not None, late=late, busy=busy)
+        if case is Case.STOPPED:
             self._seen = None
-        elif held or asked is not None:
-            # Held: no thread could run, because something in C did not let go of the interpreter, which stood in a
-            # function that may be on the stack still.
-            self._look_at_stack(late if asked is None else now - asked, held=held)
+            if asked is not None:
+                self._ask(now)  # how long it takes to answer counts from now on
+        elif case is not Case.RUNS:
+            self._look_at_stack(late if asked is None else now - asked, in_one_piece=case is Case.HELD)
         if asked is None:
+            if self._blocked is not None:
+                tell(logger, logging.INFO, self._language, Line.LOOP_RUNS, seconds=self._blocked)
+            self._blocked = self._seen = None
             self._ask(now)
 
     def _ask(self, now: float) -> None:
-        if self._blocked is not None:
-            tell(logger, logging.INFO, self._language, Line.LOOP_RUNS, seconds=self._blocked)
-        self._blocked = self._seen = None
         self._asked = now
         try:
             if self._loop is not None:
@@ -120,8 +140,8 @@ class LoopWatch:
             if self._blocked is not None:
                 self._blocked = lag
 
-    def _look_at_stack(self, blocked: float, *, held: bool) -> None:
-        """Tell what the loop is busy with, if it has been for long; `held`: it was in one piece."""
+    def _look_at_stack(self, blocked: float, *, in_one_piece: bool) -> None:
+        """Tell what has blocked the loop, if it has for long. `in_one_piece` says that this was one call."""
         stack = stack_of_thread(self._watched)
         call = user_call(stack, self._callback)
         last, self._seen = self._seen, call and call.call
@@ -130,42 +150,72 @@ class LoopWatch:
         place = place_of(stack[0])
         if blocked > self._patience:
             self._on_stuck(f"the event loop has not run for {blocked:.0f} s; it stands at {place}")
-        if call is not None and (held or call.call is last):  # many that are short make a long one, too
+        # Calls that follow one another look like one: it is told only if it was seen at the last look, too.
+        if call is not None and (in_one_piece or call.call is last):
             if self._throttle.passes(time.monotonic(), call.name):
-                fields = {"name": call.name, "about": call.about, "seconds": blocked, "place": place}
-                tell(logger, logging.WARNING, self._language, Line.LOOP_BLOCKED, **fields)
+                about = {"name": call.name, "about": call.about, "seconds": blocked, "place": place}
+                tell(logger, logging.WARNING, self._language, Line.LOOP_BLOCKED, **about)
                 self._blocked = blocked
         elif call is None and blocked > BUSY_SECONDS and self._throttle.passes(time.monotonic()):
             tell(logger, logging.WARNING, self._language, Line.LOOP_BUSY, seconds=blocked, place=place)
             self._blocked = blocked
 
 
-def watch_loop(settings: Settings, callback: str, observe: Callable[[float], None]) -> LoopWatch:
-    """A worker's watch, started on the loop that runs now; a loop that does not run any more ends the process."""
-    watch = LoopWatch(
-        callback=callback,
-        language=settings.log_language,
-        observe=observe,
-        patience=patience_of(station_timeout=settings.station_timeout, broker_patience=settings.broker_patience),
-        on_stuck=partial(stop_at_once, EXIT_BUG),
-    )
-    watch.start()
-    return watch
-
-
 def stack_of_thread(ident: int) -> Sequence[FrameType]:
-    """The frames of a thread, innermost first; empty when there is no such thread."""
-    stack: list[FrameType] = []
-    frame = sys._current_frames().get(ident)
-    while frame is not None:
-        stack.append(frame)
-        frame = frame.f_back
-    return stack
+    """Return the frames of a thread, innermost first; empty when there is no such thread."""
+    top = sys._current_frames().get(ident)
+    return [] if top is None else [frame for frame, _ in traceback.walk_stack(top)]
 
 
 def place_of(frame: FrameType) -> str:
-    """Where a frame stands, as a traceback has it, in one line."""
+    """Return the place at which a frame stands, as a traceback has it, in one line."""
     code, number = frame.f_code, frame.f_lineno
     line = linecache.getline(code.co_filename, number, frame.f_globals).strip()
     place = f'File "{code.co_filename}", line {number}, in {code.co_name}'
     return printable(f"{place}: {line}" if line else place)
+
+
+# -- what runs -----------------------------------------------------------------------------------------------------
+
+# The functions of ours that run the user's: the first step of a callback, its others, and a result handler.
+_BEGIN: Final = frozenset({CallbackRunner._begin.__code__, BatchCallbackRunner._begin.__code__})
+_GO_ON: Final = Run.__await__.__code__
+_HANDLE: Final = HandlerCalls.attempt.__code__
+
+
+@dataclass(frozen=True, slots=True)
+class UserCall:
+    """A call of a function of the user's.
+
+    Attributes:
+        name: the function's, as its setting has it.
+        about: what it is called for: stations, or a batch.
+        call: is the same object for as long as the call lasts.
+    """
+
+    name: str
+    about: Shown
+    call: object
+
+
+def user_call(stack: Sequence[FrameType], callback: str) -> UserCall | None:
+    """Return the call that the event loop is busy with; None when that is no function of the user's.
+
+    Args:
+        stack: the loop's frames, innermost first.
+        callback: the callback's name.
+    """
+    for frame in stack:
+        code = frame.f_code
+        if code in _BEGIN or code is _GO_ON:
+            own = frame.f_locals["self"]
+            calls = own.begun if code in _BEGIN else own.calls
+            if not calls:
+                return None
+            stations = [call.station_id for call in calls]
+            about = names(stations, len(stations)) if len(stations) > 1 else printable(f"station {stations[0]}")
+            return UserCall(callback, about, calls)
+        if code is _HANDLE:
+            handler: HandlerCalls = frame.f_locals["self"]
+            return UserCall(handler.name, printable(frame.f_locals["about"]), frame)
+    return None

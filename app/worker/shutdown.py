@@ -1,4 +1,4 @@
-"""How a worker ends when it can't go on: the exit codes, and an end that acknowledges nothing."""
+"""The end of a worker that can't go on: its exit codes, and a stop that acknowledges nothing."""
 
 from __future__ import annotations
 

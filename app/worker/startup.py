@@ -1,4 +1,4 @@
-"""What a worker does before anything reads or sends; what can't be done ends it, and says why."""
+"""Steps of a worker's start, before anything reads or sends. What can't be done is raised."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from app.callbacks.executors import close_in_forks
-from app.kafka.topics import BrokerError, TopicError, ensure_topics, output_limit
+from app.kafka.topics import ensure_topics, output_limit
 from app.messages.output import RECORD_OVERHEAD
 from app.observability.log_lines import Line, Shown, tell
 from app.observability.tracing import Traces
 from app.settings import Settings
-from app.web.access import access_of
-from app.web.address import advertised_url
-from app.web.server import WebAddressError, WebServer, create_web
-from app.worker.shutdown import EXIT_BROKER, stop_at_once
-from app.worker.status import WebView
+from app.web.access import access_of, advertised_url
+from app.web.server import WebServer, create_web
+from app.worker.status import WorkerStatus
 
 __all__ = ["make_traces", "prepare_topics", "start_web", "tune_collector"]
 
@@ -27,14 +25,15 @@ logger = logging.getLogger(__name__)
 COLLECT_AFTER = 50_000  # objects made and not freed
 
 
-async def start_web(settings: Settings, view: WebView, **service: Any) -> tuple[WebServer, str]:
-    """Listen; returns the server, and the URL under which other workers reach it. `service` goes to the server."""
-    web = create_web(view, access_of(settings))
+async def start_web(settings: Settings, status: WorkerStatus, **service: Any) -> tuple[WebServer, str]:
+    """Listen; returns the server, and the URL at which other workers reach it. `service` goes to the server.
+
+    Raises:
+        WebAddressError: the address is taken, or not this machine's.
+    """
+    web = create_web(status, access_of(settings))
     server = WebServer(web, host=settings.web_host, port=settings.web_port, on_close=web.state.cluster.close, **service)
-    try:
-        close_in_forks(server.bind())
-    except WebAddressError as error:
-        stop_at_once(EXIT_BROKER, str(error))
+    close_in_forks(server.bind())
     # The others are told when we join the group, which is later.
     url = await asyncio.to_thread(advertised_url, settings, server.url)
     await server.start()
@@ -43,12 +42,14 @@ async def start_web(settings: Settings, view: WebView, **service: Any) -> tuple[
 
 
 async def prepare_topics(settings: Settings) -> tuple[int, int | None]:
-    """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes."""
-    try:
-        topics = await ensure_topics(settings, patience=settings.broker_patience)
-        limit = await output_limit(settings)
-    except (BrokerError, TopicError) as error:
-        stop_at_once(EXIT_BROKER, str(error))
+    """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes.
+
+    Raises:
+        BrokerError: there is no broker, or it refuses us.
+        TopicError: a topic has the wrong partition count, or can't be created.
+    """
+    topics = await ensure_topics(settings, patience=settings.broker_patience)
+    limit = await output_limit(settings)
     missing = [topic for topic in settings.foreign_topics if topic not in topics]
     if missing:
         names = Shown(", ".join(missing))
@@ -69,7 +70,7 @@ def tune_collector() -> None:
 
 
 def make_traces(settings: Settings, clock: Callable[[], float]) -> Traces:
-    """What `AGG_TRACES` asks for. OpenTelemetry is imported only if it does.
+    """Return the traces that `AGG_TRACES` asks for. OpenTelemetry is imported only if it does.
 
     Raises:
         SettingsError: an `OTEL_*` variable has a value that OpenTelemetry does not take.

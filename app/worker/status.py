@@ -1,97 +1,115 @@
-"""What the web knows of its worker, and the one thing that it does: append an operator's command to a batch's log."""
+"""A worker's status: what its web and its metrics may ask, and the operators' commands that its web sends."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
 
-from app.kafka.assignor import AggregatorAssignor
+from prometheus_client import CollectorRegistry
+
+from app.kafka.consumer import AggregatorConsumer
 from app.kafka.producer import KafkaSender, SendError
+from app.kafka.topics import changelog_topic
 from app.messages.frames import event_frames
+from app.messages.message import InMessage
 from app.messages.partitioner import partition_of
-from app.observability.history import SLOT, History
-from app.observability.statistics import Statistics
-from app.settings.enums import Language
+from app.observability.counters import SLOT, History, Statistics, oldest_open_age, open_batches
+from app.observability.prometheus import Gauges, expose, metrics_registry
+from app.pipeline.build import Pipeline, TopicKind, timeouts_of
+from app.settings import Settings
 from app.web.state import NotConfirmed
 from tables.model.events import Command
+from tables.storage.records import Table
 from tables.working_set import WorkingSet
 
-if TYPE_CHECKING:
-    from app.worker.app import AggregatorApp
-
-__all__ = ["WebView"]
+__all__ = ["Worker", "WorkerStatus"]
 
 
-class WebView:
-    """Looks at a worker when it is asked; there before the worker has started."""
+class Worker(Protocol):
+    """The worker whose status this is: `AggregatorApp`."""
 
-    def __init__(self, app: AggregatorApp) -> None:
-        self._app = app
-        self._settings = app.settings
+    settings: Settings
+    statistics: Statistics
+    url: str
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether it is stopping."""
+
+    @property
+    def reader(self) -> AggregatorConsumer:
+        """The consumer; there once the worker has started."""
+
+    @property
+    def assignor(self) -> Any:
+        """The `AggregatorAssignor`."""
+
+    def live(self) -> bool:
+        """Say whether the worker works at all."""
+
+    def ready(self) -> bool:
+        """Say whether it is in the group and its assignment is recovered."""
+
+
+class WorkerStatus:
+    """Reads the worker when it is asked; there before the worker has started."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._sender: KafkaSender | None = None
-        self.history = History(app.statistics)
+        self._pipeline: Pipeline | None = None
+        self.settings = settings = worker.settings
+        self.statistics = worker.statistics
+        self.history = History(worker.statistics)
+        self.live, self.ready = worker.live, worker.ready
+        self._kinds = {
+            settings.station_events_topic: TopicKind.STATION_EVENTS,
+            settings.batch_events_topic: TopicKind.BATCH_EVENTS,
+            settings.output_topic: "output",
+            settings.late_topic: "late",
+            settings.dead_letter_topic: "dead-letter",
+            **{changelog_topic(settings.app_id, table): "changelog" for table in Table},
+        }
+
+    def started(self, sender: KafkaSender, pipeline: Pipeline) -> None:
+        """Take over what there is only once the worker has started: the sender of commands, and the pipeline."""
+        self._sender, self._pipeline = sender, pipeline
 
     async def keep_history(self) -> None:
         """Take samples until the worker stops."""
-        while not self._app.should_stop:
+        while not self._worker.should_stop:
             await asyncio.sleep(SLOT - time.time() % SLOT)
-            now = self._app.figures.now()
-            self.history.take(time.time(), open_batches=now.open_batches, lag=sum(now.group_lag.values()))
+            lag = self._group_lag().total()
+            self.history.take(time.time(), open_batches=open_batches(self.working_sets()), lag=lag)
 
-    def send_by(self, sender: KafkaSender) -> None:
-        """Send commands by this from now on."""
-        self._sender = sender
+    # -- for the web -------------------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
-        """Where other workers reach this one."""
-        return self._app.url
+        """URL at which other workers reach this one."""
+        return self._worker.url
 
-    @property
-    def log_language(self) -> Language:
-        """Of the worker's log lines."""
-        return self._settings.log_language
-
-    @property
-    def statistics(self) -> Statistics:
-        """What the worker has counted since its start."""
-        return self._app.statistics
-
-    @property
     def batch_timeout(self) -> float:
-        """Seconds that a batch like the one that closed last would be given, if it were opened now."""
-        return self._app.batch_timeout()
-
-    @property
-    def max_batch_age(self) -> float:
-        """Seconds after its opening beyond which no batch's deadline is moved."""
-        return self._settings.max_batch_age
-
-    def live(self) -> bool:
-        """Whether the worker works at all."""
-        return self._app.live()
-
-    def ready(self) -> bool:
-        """Whether it is in the group and its assignment is recovered."""
-        return self._app.ready()
-
-    def exposition(self, accept: str | None) -> tuple[bytes, str]:
-        """The worker's metrics for Prometheus, and their content type."""
-        return self._app.figures.expose(accept)
+        """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""
+        timeouts = self._pipeline.timeouts if self._pipeline else timeouts_of(self.settings)
+        return timeouts.usual(time.time())
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
-        """The batches of each partition that is the worker's."""
-        return self._app.working_sets()
+        """Return the batches of each partition that is the worker's."""
+        return self._pipeline.aggregator.sets if self._pipeline else {}
 
     def members(self) -> Mapping[str, frozenset[int]]:
-        """The partitions of batches by the URL of the worker that owns them, as of the latest assignment."""
-        return cast(AggregatorAssignor, self._app.assignor).members(self._settings.batch_events_topic)
+        """Return the partitions of batches by the URL of the worker that owns them, as of the latest assignment."""
+        members: Mapping[str, frozenset[int]] = self._worker.assignor.members(self.settings.batch_events_topic)
+        return members
 
     def partition_of(self, batch_id: str) -> int:
-        """Where a batch of this id lives."""
-        return partition_of(batch_id.encode(), self._settings.partitions)
+        """Return the partition of a batch."""
+        return partition_of(batch_id.encode(), self.settings.partitions)
 
     async def send_command(self, command: Command) -> None:
         """Append an operator's command to the log of its batch, which may be another worker's.
@@ -102,8 +120,65 @@ class WebView:
         if self._sender is None:
             message = "this worker has not started yet"
             raise NotConfirmed(message)
-        topic = self._settings.batch_events_topic
+        topic = self.settings.batch_events_topic
         try:
             await self._sender.send(event_frames(topic, self.partition_of(command.batch_id), [command]))
         except SendError as error:
             raise NotConfirmed(str(error)) from error
+
+    # -- metrics -----------------------------------------------------------------------------------------------------
+
+    def read(self, kind: str, messages: Sequence[InMessage]) -> None:
+        """Count messages that have come in from topics of one kind."""
+        size = sum([len(message.value or b"") for message in messages])
+        self.statistics.metrics.moved(kind, "in", len(messages), size)
+
+    def written(self, topic: str, messages: int, size: int) -> None:
+        """Count messages, of so many bytes in all, that the broker has confirmed."""
+        self.statistics.metrics.moved(self._kinds.get(topic, "other"), "out", messages, size)
+
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        """Return all metrics in the format that an `Accept` header asks for, and the content type."""
+        return expose(self._registry, accept)
+
+    @cached_property
+    def _registry(self) -> CollectorRegistry:
+        return metrics_registry(
+            self.statistics,
+            self._gauges(),
+            self._group_lag,
+            most_stations=self.settings.metrics_stations,
+            build={"app_id": self.settings.app_id, "module": self.settings.module},
+        )
+
+    def _gauges(self) -> Gauges:
+        worker, settings, sets = self._worker, self.settings, self.working_sets
+
+        def of(read: Callable[[Pipeline], float]) -> Callable[[], float]:
+            return lambda: read(self._pipeline) if self._pipeline else 0.0
+
+        return {
+            "live": self.live,
+            "ready": self.ready,
+            "partitions": lambda: len(sets()),
+            "open_batches": lambda: open_batches(sets()),
+            "oldest_open_age_seconds": lambda: oldest_open_age(sets(), time.time()) or 0.0,
+            "max_batch_age_seconds": lambda: settings.max_batch_age,
+            "unclosed_batches": of(lambda pipeline: len(pipeline.open_batches)),
+            "max_open_batches": lambda: settings.max_open_batches,
+            "reading_waits": of(lambda pipeline: pipeline.open_batches.waiting),
+            "closed_records": lambda: sum(len(working_set.closed) for working_set in sets().values()),
+            "heartbeat_age_seconds": lambda: worker.reader.heartbeat_age() if self.ready() else 0.0,
+            "callbacks_pending": of(lambda pipeline: pipeline.stations.runner.pending),
+            "callbacks_running": of(lambda pipeline: pipeline.stations.runner.running),
+        }
+
+    def _group_lag(self) -> Counter[str]:
+        """Count the messages not done yet, by topic; a source topic's end may be a transaction's marker, no message."""
+        lag: Counter[str] = Counter()
+        if self.ready():
+            reader = self._worker.reader
+            for tp in reader.ledger.partitions():
+                done = reader.ledger.committable(tp) or 0
+                lag[tp.topic] += max(0, (reader.highwater(tp) or done) - done)
+        return lag

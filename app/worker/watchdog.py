@@ -1,4 +1,4 @@
-"""Ends a worker that can't go on by itself, so that a supervisor restarts it and the work is done again.
+"""A watchdog that ends a worker which can't go on by itself: a supervisor restarts it, and the work is done again.
 
 Three things are watched: a partition that stands still although there is more to read, a broker that has been away for
 longer than the user's patience, and a broker that answers while the group does not: the worker then owns nothing, sends
@@ -11,14 +11,15 @@ import asyncio
 import logging
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from faust.types import TP
 
 from app.observability.log_lines import Line, Shown, tell
-
-if TYPE_CHECKING:
-    from app.worker.app import AggregatorApp
+from app.pipeline.build import Pipeline
+from app.settings import Settings
+from app.worker.shutdown import EXIT_BROKER, stop_at_once
+from app.worker.status import Worker
 
 __all__ = ["Watchdog", "patience_of"]
 
@@ -35,9 +36,27 @@ TROUBLED_AFTER = 2.0
 LOST_AFTER = 5.0
 
 
-def patience_of(*, station_timeout: float, broker_patience: float) -> float:
+class Watched(Worker, Protocol):
+    """The worker that is watched: `AggregatorApp`."""
+
+    @property
+    def session_timeout(self) -> float:
+        """Seconds without a heartbeat after which the group forgets it."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline; there once the worker has started."""
+
+    async def broker_answers(self) -> bool:
+        """Say whether a broker answers."""
+
+    def fail(self, error: BaseException) -> None:
+        """Stop it at once."""
+
+
+def patience_of(settings: Settings) -> float:
     """Seconds that a partition may stand still: longer than any callback, broker outage and recovery take."""
-    return station_timeout + broker_patience + LONGEST_RECOVERY
+    return settings.station_timeout + settings.broker_patience + LONGEST_RECOVERY
 
 
 class Watchdog:
@@ -47,11 +66,10 @@ class Watchdog:
         trouble: what is wrong with this worker, so that it is not alive as users see it; None when all is well.
     """
 
-    def __init__(self, app: AggregatorApp) -> None:
-        self._app = app
-        settings = app.settings
-        self._patience = patience_of(station_timeout=settings.station_timeout, broker_patience=settings.broker_patience)
-        self._moved: dict[TP, tuple[tuple[int | None, int], float]] = {}
+    def __init__(self, worker: Watched) -> None:
+        self._worker = worker
+        self._patience = patience_of(worker.settings)
+        self._moved: dict[TP, tuple[tuple[int | None, int], float]] = {}  # to where, and when
         self._away_since: float | None = None
         self._lost_since: float | None = None
         self._looked = -math.inf
@@ -59,50 +77,45 @@ class Watchdog:
 
     async def run(self) -> None:
         """Look until the worker stops."""
-        while not self._app.should_stop:
+        while not self._worker.should_stop:
             await asyncio.sleep(LOOK_SECONDS)
             await self._look_at_broker()
             self.look_at_group(time.monotonic())
-            if not self._app.ready() or self._away_since is not None:
+            if not self._worker.ready() or self._away_since is not None:
                 self._moved.clear()
                 continue
             for tp in self.stuck(time.monotonic()):
                 place = f"{tp.topic}[{tp.partition}]@{self._moved[tp][0][0]}"
                 self.trouble = f"{place} has stood still for {self._patience:g} s"
-                self._app.fail(RuntimeError(self.trouble))
+                self._worker.fail(RuntimeError(self.trouble))
 
     async def _look_at_broker(self) -> None:
-        if self._away_since is None and self._app.reader.heartbeat_age() < QUIET_SECONDS:
+        if self._away_since is None and self._worker.reader.heartbeat_age() < QUIET_SECONDS:
             return
-        settings = self._app.settings
+        settings = self._worker.settings
         asked = time.monotonic()
         servers = Shown(", ".join(settings.bootstrap_servers))
-        if await self._app.broker_answers():
+        if await self._worker.broker_answers():
             if self._away_since is not None:
                 away = time.monotonic() - self._away_since
                 tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=away)
             self._away_since = None
         elif self._away_since is None:
             self._away_since = asked
-            tell(
-                logger,
-                logging.WARNING,
-                settings.log_language,
-                Line.BROKER_AWAY,
-                broker=servers,
-                patience=settings.broker_patience,
-                error="no answer",
-            )
+            about = {"broker": servers, "patience": settings.broker_patience, "error": "no answer"}
+            tell(logger, logging.WARNING, settings.log_language, Line.BROKER_AWAY, **about)
         elif time.monotonic() - self._away_since > settings.broker_patience:
-            self._app.give_up_on_broker(time.monotonic() - self._away_since)
+            away = time.monotonic() - self._away_since
+            limit = f"AGG_BROKER_PATIENCE ({settings.broker_patience:g} s)"
+            stop_at_once(EXIT_BROKER, f"the broker at {servers} has been away for {away:.0f} s, longer than {limit}")
 
     def look_at_group(self, now: float) -> None:
         """End a worker whose group does not answer although the broker does. `now` is monotonic, seconds.
 
         Before the first heartbeat a start has as long as the longest recovery.
         """
-        session: float = self._app.conf.broker_session_timeout
-        age = self._app.reader.heartbeat_age()
+        session = self._worker.session_timeout
+        age = self._worker.reader.heartbeat_age()
         before, self._looked = self._looked, now
         if age <= session or self._away_since is not None:
             self._lost_since = self.trouble = None
@@ -116,23 +129,21 @@ class Watchdog:
         since = "the start" if starting else f"{age:.0f} s"
         self.trouble = f"the broker answers, but the group has not answered this worker's heartbeats since {since}"
         if starting or lost > LOST_AFTER * session:
-            self._app.fail(RuntimeError(self.trouble))
+            self._worker.fail(RuntimeError(self.trouble))
 
     def stuck(self, now: float) -> list[TP]:
         """Partitions that have not moved for too long although there is more to read. `now` is monotonic, seconds."""
-        consumer = self._app.reader
+        consumer, pipeline, settings = self._worker.reader, self._worker.pipeline, self._worker.settings
+        # While enough batches are open, their topics are not read on.
+        held_back = settings.batch_topics if pipeline.open_batches.waiting else ()
         stuck: list[TP] = []
         for tp in consumer.ledger.partitions():
             # A frame of slow stations is done with the last of them; until then each outcome is a movement.
-            settled = self._app.settled if tp.topic == self._app.settings.station_events_topic else 0
+            settled = pipeline.stations.settled if tp.topic == settings.station_events_topic else 0
             place = (consumer.ledger.committable(tp), settled)
             last, since = self._moved.get(tp, (None, now))
-            if place != last or not consumer.is_behind(tp) or self._is_held_back(tp):
+            if place != last or not consumer.is_behind(tp) or tp.topic in held_back:
                 self._moved[tp] = (place, now)
             elif now - since > self._patience:
                 stuck.append(tp)
         return stuck
-
-    def _is_held_back(self, tp: TP) -> bool:
-        """Whether we do not want to read on: enough batches are open."""
-        return self._app.waits_for_room and tp.topic in self._app.settings.batch_topics

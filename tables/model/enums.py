@@ -1,4 +1,4 @@
-"""What can become of one station in one batch."""
+"""The closed sets of words that the batches use."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Code(StrEnum):
     SKIPPED = "s"
 
 
-ANSWERED = frozenset({Code.RESULT, Code.EMPTY})  # and did not end as a hung callback does
+ANSWERED = frozenset({Code.RESULT, Code.EMPTY})  # the callback came to its end; a failed one may have hung
 
 
 class Action(StrEnum):
-    """What an operator can do to an open batch."""
+    """A command that an operator can give for an open batch."""
 
     COMPLETE = "complete"  # publish what there is
     DISCARD = "discard"  # publish nothing
@@ -38,7 +38,7 @@ class CompletedBy(StrEnum):
 
 
 class LatePolicy(StrEnum):
-    """What becomes of outcomes that come after their batch has closed (`AGG_LATE_POLICY`)."""
+    """Treatment of outcomes that come after their batch has closed (`AGG_LATE_POLICY`)."""
 
     TOPIC = "topic"
     REVISE = "revise"
@@ -55,7 +55,7 @@ class Status(StrEnum):
 
 
 class State(StrEnum):
-    """How far a batch has got on its way out: the steps of the outbox."""
+    """State of a batch on its way out: the steps of the outbox."""
 
     OPEN = "open"
     CLOSING = "closing"  # decided, and the decision is stored

@@ -1,4 +1,4 @@
-"""Events of the batch log and the effects that they have: plain records, no behaviour.
+"""Events of the batch log, the effects that they have, and the changes that they make to a batch: plain records.
 
 Every change of a batch is an event on the `batch-events` topic. An event carries its sender's time, and the
 state machine takes every time from there, never from a clock of its own.
@@ -6,14 +6,17 @@ state machine takes every time from there, never from a clock of its own.
 
 from __future__ import annotations
 
-from dataclasses import field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tables.model.enums import Action, Code, CompletedBy, LatePolicy, Status
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import Observation
 
 __all__ = [
+    "ABSENT",
+    "START",
     "Arrived",
     "BatchEvent",
     "Command",
@@ -21,9 +24,11 @@ __all__ = [
     "Decision",
     "Effect",
     "Expire",
+    "Extension",
     "FailedStation",
     "FailureLetter",
     "Forget",
+    "Group",
     "Late",
     "LateTaken",
     "Open",
@@ -32,8 +37,14 @@ __all__ = [
     "Position",
     "Released",
     "Revise",
+    "Segment",
     "SkippedFailed",
     "Source",
+    "SourceState",
+    "all_late",
+    "failure",
+    "late",
+    "late_taken",
 ]
 
 
@@ -52,14 +63,17 @@ class Position(NamedTuple):
     ordinal: int
 
 
-@dataclass(frozen=True, slots=True)
+# -- events ------------------------------------------------------------------------------------------------------------
+
+
+@fast_dataclass(frozen=True, slots=True)
 class Open:
     """A source message has been split: these stations are expected.
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them; `stations` are unique, in the order in
     which the message names them. `replayed` says that it is a dead letter that was sent again, which never opens a
     batch. `timeout` (seconds) is there where it follows the durations of recent batches. `trace` is the message's trace
-    context, text that means nothing here; None where it has none.
+    context, None where it has none.
     """
 
     batch_id: str
@@ -72,9 +86,9 @@ class Open:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class FailureLetter:
-    """What the dead-letter topic gets for a failed station, made where it failed so that a repeat is identical.
+    """The dead letter of a failed station, made where it failed, so that a repeat is identical.
 
     `value` is a source message with that station's records, `key` the source message's; `error` ends with the
     traceback. `too_large` says that `value` is only the start of them.
@@ -86,7 +100,7 @@ class FailureLetter:
     too_large: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Arrived:
     """Outcomes of stations of one source message, in parallel lists.
 
@@ -105,7 +119,7 @@ class Arrived:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Expire:
     """The deadline that its sender saw has come; void if the batch's deadline is later by now."""
 
@@ -114,7 +128,7 @@ class Expire:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Forget:
     """A closed batch has been remembered for long enough."""
 
@@ -123,12 +137,12 @@ class Forget:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Command:
-    """An operator asks for something; void where the batch is not open.
+    """An operator's command; void where the batch is not open.
 
-    `at` is when the sender was asked, Unix seconds, `by` who asked it. `seconds` is how far `extend` moves the
-    deadline. Two commands that are equal are one that has come twice.
+    `at` is the time at which the operator gave it, Unix seconds, `by` the operator. `seconds` is how far `extend` moves
+    the deadline. Two equal commands are one that has come twice.
     """
 
     batch_id: str
@@ -138,9 +152,9 @@ class Command:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Revise:
-    """What was late has been gathered for long enough; void where that revision is there already."""
+    """Late outcomes have been gathered for long enough; void where that revision is there already."""
 
     batch_id: str
     revision: int
@@ -148,6 +162,9 @@ class Revise:
 
 
 BatchEvent = Open | Arrived | Expire | Forget | Command | Revise
+
+
+# -- decisions and effects ---------------------------------------------------------------------------------------------
 
 
 class Operator(NamedTuple):
@@ -158,9 +175,9 @@ class Operator(NamedTuple):
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Decision:
-    """What a closing batch publishes: a function of the log alone.
+    """The content of a batch's output, one revision of it: a function of the log alone.
 
     `results` are JSON texts in the order in which the messages named the stations; the id lists keep that order too.
     `traces` are the trace contexts of its messages, the first one's first.
@@ -188,15 +205,15 @@ class Decision:
         return len(self.expected) - len(self.missing)
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Opened:
-    """A batch that was not known is open now."""
+    """A batch has been opened."""
 
     batch_id: str
     expected: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Released:
     """A batch has closed, or has been revised; the decision goes to the outbox."""
 
@@ -204,7 +221,7 @@ class Released:
     observation: Observation | None = field(default=None, compare=False)  # of a first closing
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Late:
     """An outcome that came after its batch had closed, or for a batch that is not known.
 
@@ -222,9 +239,9 @@ class Late:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class FailedStation:
-    """A station's failure was seen for the first time."""
+    """A station has failed; a repeat of it is no effect."""
 
     batch_id: str
     source: Source
@@ -234,11 +251,11 @@ class FailedStation:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class SkippedFailed:
     """A skipped station has failed: its batch lives on past the deadline that it was skipped for.
 
-    It has brought no letter, because hardly any that is skipped needs one: its records are in the source message.
+    It has brought no letter, because hardly any skipped station needs one: its records are in the source message.
     """
 
     batch_id: str
@@ -249,20 +266,20 @@ class SkippedFailed:
     trace: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Commanded:
-    """An operator's command was seen for the first time. `deadline` is the batch's now.
+    """An operator's command has been carried out; a repeat of it is no effect. `deadline` is the batch's now.
 
-    None: it changed nothing, because the batch is not open, or can't be extended any further.
+    None: it changed nothing, because the batch is not open, or can't be extended further.
     """
 
     command: Command
     deadline: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class LateTaken:
-    """Late outcomes that the late topic does not get: `policy` is what becomes of them."""
+    """Late outcomes that the late topic does not get; `policy` is the one that they are treated by."""
 
     batch_id: str
     stations: tuple[str, ...]
@@ -273,3 +290,113 @@ class LateTaken:
 
 
 Effect = Opened | Released | Late | LateTaken | FailedStation | SkippedFailed | Commanded
+
+
+# -- changes, as they are kept in memory and stored --------------------------------------------------------------------
+
+
+ABSENT = "-"  # stands in a codes string for a station that has no outcome
+START = Position(-1, 0)  # before every place in the log
+
+
+@dataclass(slots=True)
+class SourceState:
+    """A source message of a batch: the stations that it names, and their outcomes.
+
+    Attributes:
+        position: that of its opening; the message with the later position is the newer one.
+        codes: of the outcomes in time, a letter for each of `stations`, ABSENT for none; "" while the batch is open.
+        late: whether the message itself came after the batch had closed.
+        outcomes: code and value by station, late ones too.
+    """
+
+    source: Source
+    opened_at: float
+    deadline: float
+    stations: tuple[str, ...]
+    position: Position
+    codes: str = ""
+    timeout: float | None = None
+    trace: str | None = None
+    late: bool = False
+    outcomes: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+
+
+@fast_dataclass(frozen=True, slots=True)
+class Group:
+    """Outcomes that the batch took from one event, in parallel lists. `at` is the event's time, Unix seconds."""
+
+    position: Position
+    source: Source
+    stations: list[str]
+    codes: str
+    values: list[str | None]
+    at: float = 0.0
+
+
+@fast_dataclass(frozen=True, slots=True)
+class Extension:
+    """An operator's `extend` that has moved the deadline to `deadline` (Unix seconds)."""
+
+    position: Position
+    deadline: float
+    at: float
+    by: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Segment:
+    """Changes of one batch by successive events of the log, all of them in time or all of them `late`.
+
+    It ends at the latest with a decision, made by the event at `position`.
+    """
+
+    late: bool = False
+    sources: list[SourceState] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    extensions: list[Extension] = field(default_factory=list)
+    decision: Decision | None = None
+    position: Position = START
+
+
+# -- effects of single outcomes ----------------------------------------------------------------------------------------
+
+
+def all_late(event: Arrived, reason: str, decision: Decision | None) -> list[Effect]:
+    """Return the effects of an event all of whose outcomes are late, for one `reason`."""
+    effects: list[Effect] = []
+    for index in range(len(event.codes)):
+        if index in event.letters:
+            effects.append(failure(event, index))
+        effects.append(late(event, index, reason, decision))
+    return effects
+
+
+def failure(event: Arrived, index: int) -> FailedStation:
+    """Return the effect of one failed station of an event."""
+    return FailedStation(
+        event.batch_id, event.source, event.stations[index], event.at, event.letters[index], event.trace
+    )
+
+
+def late(event: Arrived, index: int, reason: str, decision: Decision | None) -> Late:
+    """Return the effect of one late outcome of an event. `decision` is its batch's; None where there is none."""
+    return Late(
+        batch_id=event.batch_id,
+        station=event.stations[index],
+        code=Code(event.codes[index]),
+        value=event.values[index],
+        reason=reason,
+        revision=decision.revision if decision else None,
+        closed_at=decision.closed_at if decision else None,
+        at=event.at,
+        trace=event.trace,
+    )
+
+
+def late_taken(event: Arrived, indices: Sequence[int], reason: str, policy: LatePolicy) -> LateTaken:
+    """Return the effect of some late outcomes of an event."""
+    stations = tuple(event.stations[index] for index in indices)
+    codes = "".join(event.codes[index] for index in indices)
+    return LateTaken(event.batch_id, stations, codes, reason, policy, event.at)

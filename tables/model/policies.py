@@ -14,13 +14,13 @@ NAMES_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class PartialPolicy:
-    """Whether a batch that is due may be published with what has arrived (`AGG_PARTIAL_MIN_RATIO`)."""
+    """Decides whether a batch that is due is published with what has arrived (`AGG_PARTIAL_MIN_RATIO`)."""
 
     min_ratio: float = 0.0
     required: frozenset[str] = frozenset()
 
     def problem(self, decision: Decision) -> str | None:
-        """Why the batch must be discarded instead; None where it may be published."""
+        """Return why the batch must be discarded instead; None where it may be published."""
         absent = [station for station in decision.missing if station in self.required]
         if absent:
             more = len(absent) - NAMES_SHOWN
@@ -34,7 +34,7 @@ class PartialPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ReleasePolicy:
-    """With how many stations pending a batch is published before its deadline (`AGG_RELEASE_RATIO`); None: with none.
+    """Decides whether a batch is published before its deadline (`AGG_RELEASE_RATIO`); None: only if none is pending.
 
     The required stations are never among those that may be pending.
     """
@@ -43,7 +43,7 @@ class ReleasePolicy:
     required: frozenset[str] = frozenset()
 
     def most_pending(self, expected: int) -> int:
-        """The most of `expected` stations that may be pending when the batch is published."""
+        """Return how many of `expected` stations may be pending at most when the batch is published."""
         if self.ratio is None or not expected:
             return 0
         pending = min(expected, int(expected * (1.0 - self.ratio)) + 1)
@@ -54,13 +54,13 @@ class ReleasePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a partition's batches go by. Times in seconds.
+    """The rules of a partition's batches. Times in seconds.
 
     Attributes:
         max_age: how far from a batch's opening its deadline can be moved.
         partial: decides at the deadline.
         release: decides before it.
-        late: what becomes of late outcomes; a batch keeps what held when it closed.
+        late: treatment of late outcomes; a batch keeps the policy that held when it closed.
         revise_delay: from the first late outcome to the revision that has it.
     """
 

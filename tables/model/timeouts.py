@@ -1,4 +1,4 @@
-"""How long a batch is waited for: a fixed time, or one that follows what recent batches have needed. Pure."""
+"""Timeouts of batches: a fixed one, or one that follows the time that recent batches have needed. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 from math import ceil, log
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tables.model.enums import CompletedBy
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["WINDOW", "AdaptiveTimeout", "FixedTimeout", "Observation", "TimeoutPolicy", "observe"]
 
@@ -19,14 +19,14 @@ SHARE = 0.9  # of them that the estimate covers
 MARGIN = 1.5
 BACKOFF = 2.0
 BACKOFF_BATCHES = 3  # for so many closings a batch that was cut off lengthens the timeout
-STILL_COMING = 0.75  # of the time: who arrived after that shows that others were on their way
-FRESH_SECONDS = 0.25  # an estimate of that age still holds
+STILL_COMING = 0.75  # of the time: an arrival after that shows that other stations were on their way
+FRESH_SECONDS = 0.25  # an estimate up to this age still holds
 SIZE_BITS = 4  # sizes that agree in their first bits share an estimate
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Observation:
-    """How a closed batch has gone. Times in seconds since `since` (Unix seconds), when its last message was split.
+    """The course of a closed batch. Times are seconds after `since` (Unix seconds), when its last message was split.
 
     Attributes:
         stations: how many were expected.
@@ -43,7 +43,7 @@ class Observation:
     cut_off: bool
 
     def with_late(self, at: float) -> Observation:
-        """The same after a missing station has answered at `at` (Unix seconds): others were on their way."""
+        """Return it as it is when a missing station has answered at `at` (Unix seconds): others were on their way."""
         needed = max(self.needed or 0.0, at - self.since)
         return replace(self, needed=needed, cut_off=True) if needed > self.waited else self
 
@@ -58,10 +58,10 @@ def observe(
     arrived_at: float | None,
     skipped: bool,
 ) -> Observation:
-    """An observation of a batch that has closed.
+    """Observe a batch that has closed.
 
-    A batch that closed at its deadline was cut off if stations had not even had their turn by then (`skipped`), or if
-    the last arrival was so near to the deadline that others must have been on their way. If nothing has come for
+    A batch that closed at its deadline was cut off if some stations had not even been started by then (`skipped`), or
+    if the last arrival was so near to the deadline that others must have been on their way. If nothing has come for
     longer than that, the missing stations are taken for dead: waiting longer would not have brought them.
     """
     waited = max(0.0, deadline - since)
@@ -69,27 +69,6 @@ def observe(
     still_coming = needed is not None and needed > STILL_COMING * waited
     cut_off = completed_by is CompletedBy.TIMEOUT and (skipped or still_coming)
     return Observation(batch_id, stations, since, waited, needed, cut_off)
-
-
-class TimeoutPolicy(Protocol):
-    """Gives each source message the timeout of its batch."""
-
-    adaptive: bool
-
-    def seconds(self, stations: int, now: float) -> float:
-        """The timeout of a batch of so many stations that is opened now (Unix seconds)."""
-
-    def usual(self, now: float) -> float:
-        """The same, of as many as the batch had that closed last."""
-
-    def closed(self, observation: Observation) -> None:
-        """A batch has closed."""
-
-    def late(self, batch_id: str, at: float) -> None:
-        """A result, or an empty one, came for a batch after it had closed; `at` in Unix seconds."""
-
-    def reset(self, observations: Iterable[Observation]) -> None:
-        """Forget everything but these, which are in the order of closing."""
 
 
 class FixedTimeout:
@@ -101,27 +80,27 @@ class FixedTimeout:
         self._seconds = seconds
 
     def seconds(self, stations: int, now: float) -> float:
-        """The timeout."""
+        """Return the timeout of a batch of so many stations that is opened now (Unix seconds)."""
         del stations, now
         return self._seconds
 
     def usual(self, now: float) -> float:
-        """The timeout."""
+        """Return the timeout of a batch with as many stations as the batch had that closed last."""
         del now
         return self._seconds
 
     def closed(self, observation: Observation) -> None:
-        """Changes nothing."""
+        """Take in how a batch has gone: changes nothing."""
 
     def late(self, batch_id: str, at: float) -> None:
-        """Changes nothing."""
+        """Take in that a result, or an empty one, came after its batch had closed: changes nothing."""
 
     def reset(self, observations: Iterable[Observation]) -> None:
-        """Changes nothing."""
+        """Forget all but these observations, in the order of closing: changes nothing."""
 
 
 class _Estimate(NamedTuple):
-    """An estimate, when it was made, and after how many changes of what it was made of."""
+    """An estimate, the time when it was made, and the number of changes of the observations until then."""
 
     at: float
     change: int
@@ -143,9 +122,9 @@ class AdaptiveTimeout:
     second term is the exponential back-off of RFC 6298, 5.5: a batch that was cut off tells only that the time was too
     short (it is censored), so the next ones get twice the time until one comes in whole.
 
-    A batch that closed without stations that had been silent for long does not lengthen anything (see `observe`), nor
-    does one in which nothing arrived at all: a dead plant costs the time that the living need. If what was silent
-    answers later, its batch counts as cut off, and with the time until that answer.
+    A batch that closed without stations that had been silent for long does not lengthen anything (see `observe`). Nor
+    does one in which nothing arrived at all: a dead plant must not cost the living ones more time. If a silent station
+    answers later, its batch counts as cut off, with the time until that answer.
     """
 
     adaptive = True
@@ -159,7 +138,7 @@ class AdaptiveTimeout:
         self._estimates: dict[int, _Estimate] = {}  # by size
 
     def seconds(self, stations: int, now: float) -> float:
-        """The timeout; what was estimated a moment ago is not estimated again."""
+        """Return the timeout; an estimate of a moment ago is not made again."""
         size = _rounded_up(stations)
         known = self._estimates.get(size)
         if known is None or not (known.change == self._change or 0.0 <= now - known.at < FRESH_SECONDS):
@@ -167,7 +146,7 @@ class AdaptiveTimeout:
         return known.seconds
 
     def usual(self, now: float) -> float:
-        """The timeout of a batch as large as the one that closed last; `first`, clamped, while there is none."""
+        """Return the timeout of a batch as large as the one that closed last; `first`, clamped, while there is none."""
         newest = next(reversed(self._recent.values()), None)
         return self._first if newest is None else self.seconds(newest.stations, now)
 
@@ -180,27 +159,27 @@ class AdaptiveTimeout:
             self._recent.popitem(last=False)
 
     def late(self, batch_id: str, at: float) -> None:
-        """What was missing has answered."""
+        """Take in that a station which was missing has answered."""
         known = self._recent.get(batch_id)
         if known is not None:
             self._change += 1
             self._recent[batch_id] = known.with_late(at)
 
     def reset(self, observations: Iterable[Observation]) -> None:
-        """Begin with what the closed batches that are remembered tell."""
+        """Begin with the observations of the closed batches that are remembered."""
         self._recent.clear()
         self._estimates.clear()
         for observation in observations:
             self.closed(observation)
 
     def _estimate(self, stations: int) -> float:
-        told = [one for one in reversed(self._recent.values()) if one.needed is not None or one.cut_off]
-        near = sorted(told, key=lambda one: abs(log(max(1, one.stations) / stations)))[:NEAREST]
+        newest_first = [seen for seen in reversed(self._recent.values()) if seen.needed is not None or seen.cut_off]
+        near = sorted(newest_first, key=lambda seen: abs(log(max(1, seen.stations) / stations)))[:NEAREST]
         if not near:
             return self._first
-        needs = sorted(_scale(one, stations) * _need(one) for one in near)
-        latest = set(told[:BACKOFF_BATCHES])
-        cut_off = [_scale(one, stations) * one.waited for one in near if one.cut_off and one in latest]
+        needs = sorted(_scale(seen, stations) * _need(seen) for seen in near)
+        latest = set(newest_first[:BACKOFF_BATCHES])
+        cut_off = [_scale(seen, stations) * seen.waited for seen in near if seen.cut_off and seen in latest]
         covered = needs[ceil(SHARE * len(needs)) - 1]
         return self._clamped(max(MARGIN * covered, BACKOFF * max(cut_off, default=0.0)))
 
@@ -208,16 +187,20 @@ class AdaptiveTimeout:
         return min(max(seconds, self._shortest), self._longest)
 
 
-def _need(one: Observation) -> float:
-    needed = one.needed or 0.0
-    return max(needed, one.waited) if one.cut_off else needed
+TimeoutPolicy = FixedTimeout | AdaptiveTimeout
+"""The source of each message's timeout (`AGG_TIMEOUT_MODE`)."""
+
+
+def _need(seen: Observation) -> float:
+    needed = seen.needed or 0.0
+    return max(needed, seen.waited) if seen.cut_off else needed
 
 
 def _rounded_up(stations: int) -> int:
-    """A size to its first bits: an eighth more at most."""
+    """Round a size up to its first bits: an eighth more at most."""
     step = 1 << max(0, stations.bit_length() - SIZE_BITS)
     return max(1, -(-stations // step) * step)
 
 
-def _scale(one: Observation, stations: int) -> float:
-    return max(1.0, stations / max(1, one.stations))
+def _scale(seen: Observation, stations: int) -> float:
+    return max(1.0, stations / max(1, seen.stations))

@@ -1,43 +1,61 @@
-"""Headers and revisions: the records of what has been decided about a batch, and their bytes. Pure.
+"""The stored records of batches, their keys and their bytes: JSON with a format version. Pure.
 
-All records of a batch (`segments.py` has the others) stand in one changelog, in the order in which they were
-written, so that whatever of it a crash leaves is a state that the batch was in: no outcome without its message, nothing
-late without the header, no revision without what made it. An id and a result are each written a constant number of
-times, so the changelog grows linearly with the stations.
+`batch id`             the header: what has been decided, from the closing of the batch on
+`batch id#places`      a segment: the messages and outcomes that one chunk of the log brought, written once
+`batch id#places+`     the same of what came after the closing: it outlives what came in time
+`batch id#r<number>`   a later revision of the output
+
+All records of a batch stand in one changelog, in the order in which they were written. So whatever of it a crash leaves
+is a state that the batch was in: no outcome without its message, nothing late without the header, no revision without
+what made it. An id and a result are each written a constant number of times, so the changelog grows linearly with the
+stations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum, StrEnum
 from typing import Any
 
 import orjson
 
+from tables.model.batch import Batch
 from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
-from tables.model.events import Command, Decision, Operator, Position
-from tables.model.fast_dataclass import dataclass
-from tables.model.roster import Roster
-from tables.model.sources import Group
-from tables.storage.formats import FORMAT_VERSION, load, reading
-from tables.storage.segments import StoredSource, group_list, load_group, load_source, revision_key, source_list
+from tables.model.events import Command, Decision, Extension, Group, Operator, Position, Segment, Source, SourceState
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = [
+    "FORMAT_VERSION",
     "Counts",
     "Destination",
     "Header",
     "Prepared",
+    "RecordKind",
     "Revision",
     "Table",
+    "UnreadableRecordError",
     "Write",
+    "batch_of_key",
     "decode_header",
     "decode_revision",
+    "decode_segment",
+    "deletions",
     "encode_header",
     "encode_revision",
+    "encode_segment",
     "header_of",
+    "kind_of",
+    "load",
+    "reading",
+    "revision_key",
     "revision_of",
+    "segment_key",
     "write_of",
 ]
+
+LATE = b"+"  # ends the keys of what came late
+REVISION = b"#r"
 
 
 class Table(StrEnum):
@@ -47,7 +65,7 @@ class Table(StrEnum):
     CONTEXT = "context"
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Write:
     """A record to be stored, or deleted where `value` is None."""
 
@@ -56,7 +74,7 @@ class Write:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Destination:
     """Where a batch's output goes; decided with the batch, so that a new owner looks for it in the same place."""
 
@@ -64,9 +82,9 @@ class Destination:
     partition: int
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a custom result handler has answered: what to publish, nothing, or the error of a dead letter.
+    """The answer of a custom result handler: what to publish, nothing, or the error of a dead letter.
 
     Both are there when the answer was too large: then `value` is only the start of it.
     """
@@ -75,7 +93,7 @@ class Prepared:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Counts:
     """How many stations a decision has of each kind."""
 
@@ -85,7 +103,7 @@ class Counts:
     empty: int
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Header:
     """A batch that has closed: all that is needed to publish it, to tell what comes late, and to revise it."""
 
@@ -98,7 +116,7 @@ class Header:
     deadline: float
     closed_at: float
     counts: Counts
-    sources: tuple[StoredSource, ...]
+    sources: tuple[SourceState, ...]
     errors: dict[str, str]
     destination: Destination
     tail: tuple[Group, ...] = ()
@@ -108,11 +126,11 @@ class Header:
     extensions: tuple[Command, ...] = ()  # that moved the deadline: a repeat of one is no news
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class Revision:
     """A revision after the first: a few numbers. `position` is that of the event that led to it.
 
-    What it was made of are the batch's other records, as far as they stand before it in the log.
+    It was made of the batch's other records, as far as they stand before it in the log.
     """
 
     batch_id: str
@@ -126,28 +144,19 @@ class Revision:
     prepared: Prepared | None = None
 
 
-# -- from decisions --------------------------------------------------------------------------------------------------
-
-
-def header_of(
-    batch: Roster, decision: Decision, policy: LatePolicy, destination: Destination, tail: Sequence[Group]
-) -> Header:
-    """The header of a batch that has just closed."""
+def header_of(batch: Batch, decision: Decision, destination: Destination, tail: Sequence[Group]) -> Header:
+    """Make the header of a batch that has just closed; `tail` is what is in no segment of its own."""
     return Header(
         batch_id=batch.batch_id,
         state=State.CLOSING,
         status=decision.status,
         completed_by=decision.completed_by,
-        late_policy=policy,
+        late_policy=batch.late_policy,
         opened_at=decision.opened_at,
         deadline=decision.deadline,
         closed_at=decision.closed_at,
         counts=_counts(decision),
-        sources=tuple(
-            StoredSource(s.source, s.opened_at, s.deadline, s.stations, s.codes, s.position, s.timeout, s.trace)
-            for s in batch.sources.values()
-            if not s.late
-        ),
+        sources=tuple(source for source in batch.sources.values() if not source.late),
         errors=dict(decision.failed),
         destination=destination,
         tail=tuple(tail),
@@ -158,7 +167,7 @@ def header_of(
 
 
 def revision_of(decision: Decision, position: Position, destination: Destination) -> Revision:
-    """The record of a revision that has just been decided."""
+    """Make the record of a revision that has just been decided."""
     return Revision(
         batch_id=decision.batch_id,
         number=decision.revision,
@@ -175,20 +184,155 @@ def _counts(decision: Decision) -> Counts:
     return Counts(len(decision.expected), decision.arrived_count, len(decision.failed), len(decision.empty))
 
 
-# -- bytes -----------------------------------------------------------------------------------------------------------
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+class RecordKind(Enum):
+    """The kinds of a batch's records, as their keys tell them apart, in the order in which they may be deleted."""
+
+    LATE = 1  # a segment of what came after the closing
+    REVISION = 2
+    EARLY = 3  # a segment of what came in time
+    HEADER = 4
+
+
+def kind_of(key: bytes) -> RecordKind:
+    """Return the kind of a record; `#` can't stand in a batch id."""
+    if b"#" not in key:
+        return RecordKind.HEADER
+    if REVISION in key:
+        return RecordKind.REVISION
+    return RecordKind.LATE if key.endswith(LATE) else RecordKind.EARLY
+
+
+def deletions(keys: Iterable[bytes]) -> list[Write]:
+    """Delete records of a batch. Whatever of it a crash leaves, a closed batch never looks like one that is open."""
+    return [Write(Table.BATCHES, key, None) for key in sorted(keys, key=lambda key: kind_of(key).value)]
+
+
+def batch_of_key(key: bytes) -> str:
+    """Return the batch id of a key."""
+    return key.partition(b"#")[0].decode()
+
+
+def segment_key(batch_id: str, segment: Segment) -> bytes:
+    """Make the key of a segment, of the places in the log of its first and its last event that concern the batch.
+
+    Both, because two owners may cut the log differently, and neither's record may take the place of one of the other's
+    that holds more.
+    """
+    lists: tuple[Sequence[SourceState | Group | Extension], ...] = (segment.sources, segment.groups, segment.extensions)
+    places = [one.position for ends in lists if ends for one in (ends[0], ends[-1])]
+    first, last = min(places), max(places)
+    key = f"{batch_id}#{first.offset}.{first.ordinal}-{last.offset - first.offset}.{last.ordinal}".encode()
+    return key + LATE if segment.late else key
+
+
+def revision_key(batch_id: str, number: int) -> bytes:
+    """Make the key of a revision after the first."""
+    return batch_id.encode() + REVISION + str(number).encode()
+
+
+# -- the format --------------------------------------------------------------------------------------------------------
+
+
+FORMAT_VERSION = 1
+
+
+class UnreadableRecordError(ValueError):
+    """A table's record can't be read: written by a newer version, or damaged."""
+
+
+@contextmanager
+def reading(key: bytes) -> Iterator[None]:
+    """Raise UnreadableRecordError for whatever is not as we write it."""
+    try:
+        yield
+    except UnreadableRecordError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        message = f"the record of key {key!r} is not one of ours: {error!r}"
+        raise UnreadableRecordError(message) from error
+
+
+def load(key: bytes, value: bytes) -> dict[str, Any]:
+    """Parse a record, if its version is one that this program reads."""
+    record = orjson.loads(value)
+    version = record["v"]
+    if version != FORMAT_VERSION:
+        message = f"the record of key {key!r} has format version {version}; this program reads {FORMAT_VERSION}"
+        raise UnreadableRecordError(message)
+    return dict(record)
+
+
+# -- segments ----------------------------------------------------------------------------------------------------------
+
+
+def encode_segment(segment: Segment) -> bytes:
+    """Return the bytes of a segment."""
+    record: dict[str, Any] = {
+        "v": FORMAT_VERSION,
+        "sources": [_source_list(source) for source in segment.sources],
+        "groups": [_group_list(group) for group in segment.groups],
+    }
+    if segment.extensions:
+        record["extensions"] = [(one.position, one.deadline, one.at, one.by, one.seconds) for one in segment.extensions]
+    return orjson.dumps(record, tuple)
+
+
+def decode_segment(key: bytes, value: bytes) -> Segment:
+    """Read back `encode_segment`."""
+    with reading(key):
+        record = load(key, value)
+        return Segment(
+            late=kind_of(key) is RecordKind.LATE,
+            sources=[_load_source(source) for source in record["sources"]],
+            groups=[_load_group(group) for group in record["groups"]],
+            extensions=[Extension(Position(*position), *rest) for position, *rest in record.get("extensions", ())],
+        )
+
+
+def _source_list(source: SourceState) -> list[Any]:
+    fields = [source.position, source.source, source.opened_at, source.deadline, source.stations, source.codes]
+    if source.trace is not None:
+        return [*fields, source.timeout, source.trace]
+    return fields if source.timeout is None else [*fields, source.timeout]
+
+
+def _load_source(record: list[Any]) -> SourceState:
+    position, source, opened_at, deadline, stations, codes, *rest = record
+    if codes and len(codes) != len(stations):
+        message = "lists that run in parallel differ in length"
+        raise ValueError(message)
+    return SourceState(Source(*source), opened_at, deadline, tuple(stations), Position(*position), codes, *rest)
+
+
+def _group_list(group: Group) -> list[Any]:
+    return [group.position, group.source, group.stations, group.codes, group.values, group.at]
+
+
+def _load_group(record: list[Any]) -> Group:
+    position, source, stations, codes, values, at = record
+    if not len(stations) == len(codes) == len(values):
+        message = "lists that run in parallel differ in length"
+        raise ValueError(message)
+    return Group(Position(*position), Source(*source), stations, codes, values, at)
+
+
+# -- headers and revisions ---------------------------------------------------------------------------------------------
 
 
 def encode_header(header: Header, *, closed: bool = False) -> bytes:
-    """Bytes of a header; `closed`: as it is when the output is out, without what only that needed."""
+    """Return the bytes of a header; `closed`: as it is when the output is out, without what only that needed."""
     record = _decided(header, closed=closed)
     record["completed_by"] = header.completed_by
     record["late_policy"] = header.late_policy
     record["opened_at"] = header.opened_at
     record["deadline"] = header.deadline
-    record["sources"] = [source_list(source) for source in header.sources]
+    record["sources"] = [_source_list(source) for source in header.sources]
     record["errors"] = header.errors
     if header.tail and (not closed or header.late_policy is LatePolicy.REVISE):
-        record["tail"] = [group_list(group) for group in header.tail]
+        record["tail"] = [_group_list(group) for group in header.tail]
     if header.arrived_at is not None:
         record["arrived_at"] = header.arrived_at
     if header.operator:
@@ -199,7 +343,7 @@ def encode_header(header: Header, *, closed: bool = False) -> bytes:
 
 
 def encode_revision(revision: Revision, *, closed: bool = False) -> bytes:
-    """Bytes of a later revision; `closed` as in `encode_header`."""
+    """Return the bytes of a later revision; `closed` as in `encode_header`."""
     record = _decided(revision, closed=closed)
     record["revision"] = revision.number
     record["position"] = revision.position
@@ -207,14 +351,14 @@ def encode_revision(revision: Revision, *, closed: bool = False) -> bytes:
 
 
 def write_of(record: Header | Revision, *, closed: bool = False) -> Write:
-    """What stores it; `closed`: what stores that its output is out."""
+    """Return the write that stores a record; `closed`: the one that stores that its output is out."""
     if isinstance(record, Header):
         return Write(Table.BATCHES, record.batch_id.encode(), encode_header(record, closed=closed))
     return Write(Table.BATCHES, revision_key(record.batch_id, record.number), encode_revision(record, closed=closed))
 
 
 def _decided(record: Header | Revision, *, closed: bool) -> dict[str, Any]:
-    """What both have."""
+    """Return the fields that a header and a revision share."""
     counts, prepared = record.counts, None if closed else record.prepared
     common: dict[str, Any] = {
         "v": FORMAT_VERSION,
@@ -245,12 +389,12 @@ def decode_header(key: bytes, value: bytes) -> Header:
             deadline=record["deadline"],
             closed_at=record["closed_at"],
             counts=Counts(*record["counts"]),
-            sources=tuple(load_source(source) for source in record["sources"]),
+            sources=tuple(_load_source(source) for source in record["sources"]),
             errors=record["errors"],
             destination=Destination(*record["destination"]),
-            tail=tuple(load_group(group) for group in record.get("tail", ())),
+            tail=tuple(_load_group(group) for group in record.get("tail", ())),
             prepared=_prepared(record),
-            operator=_operator(*operator) if operator else None,
+            operator=Operator(Action(operator[0]), *operator[1:]) if operator else None,
             arrived_at=record.get("arrived_at"),
             extensions=tuple(
                 Command(record["id"], Action.EXTEND, at, by, seconds)
@@ -279,7 +423,3 @@ def decode_revision(key: bytes, value: bytes) -> Revision:
 def _prepared(record: dict[str, Any]) -> Prepared | None:
     prepared = record.get("prepared")
     return Prepared(*prepared) if prepared else None
-
-
-def _operator(action: str, by: str, at: float) -> Operator:
-    return Operator(Action(action), by, at)

@@ -17,7 +17,9 @@ from urllib.error import URLError
 import orjson
 import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
+
+from app.kafka import topics
 
 PARTITIONS = 8
 READY_SECONDS = 60.0
@@ -38,7 +40,7 @@ async def create_topics(servers: str, names: Sequence[str]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(64 * 1024 * 1024)}
-    await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=config) for name in names])
+    await topics.create_topics(admin, [topics.TopicSpec(name, PARTITIONS, 1, config, exact=True) for name in names])
     await admin.close()
 
 

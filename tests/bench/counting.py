@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from time import process_time, time
 
-from app.observability.counters import Metrics
-from app.observability.statistics import Statistics
+from app.observability.counters import Metrics, Statistics
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.cli.result_comparison import Reader, join
+from app.cli.result_comparison import ResultReader, join
 from app.messages.message import InMessage
 from app.testing import Message, TopologyTestDriver
 from tests.functional.documents import assert_tests_pass, code_of, load
@@ -22,8 +22,8 @@ def test_the_tests_of_the_guide_pass(guide: str, tmp_path: Path) -> None:
     assert_tests_pass(tmp_path, guide, "test_migration.py", 2)
 
 
-def results(outputs: list[Message], *, time_field: str | None) -> Reader:
-    reader = Reader(ZoneInfo("Asia/Shanghai"), time_field)
+def results(outputs: list[Message], *, time_field: str | None) -> ResultReader:
+    reader = ResultReader(ZoneInfo("Asia/Shanghai"), time_field)
     for one in outputs:
         headers = [(name, value.encode()) for name, value in one.headers.items()]
         reader.take(InMessage(one.topic, one.partition, one.offset, one.timestamp, one.raw_key, one.raw, headers))

@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port, port_is_free
-from app.kafka.topics import ensure_topics
+from app.kafka.topics import TopicSpec, create_and_wait, ensure_topics
 from app.settings import Settings, load_settings
 from tests.integration.support.worker import clean_environment
 
@@ -61,8 +61,9 @@ def on_cluster(broker: DevBroker, work: Callable[[AIOKafkaAdminClient], Awaitabl
 
 
 def create(broker: DevBroker, name: str, partitions: int = 1, **config: str) -> None:
-    new = NewTopic(name, partitions, 1, topic_configs={key.replace("_", "."): value for key, value in config.items()})
-    on_cluster(broker, lambda admin: admin.create_topics([new]))
+    own = {key.replace("_", "."): value for key, value in config.items()}
+    spec = TopicSpec(name, partitions, 1, own, exact=True)
+    on_cluster(broker, lambda admin: create_and_wait(admin, [spec], patience=10.0))
 
 
 def topics_of(broker: DevBroker) -> list[str]:

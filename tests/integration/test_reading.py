@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from app.devbroker import DevBroker
-from app.kafka.client import find_sources
+from app.kafka.reading import find_sources
 from app.messages.message import InMessage
 from app.settings import Settings
 from tables.model.events import Source

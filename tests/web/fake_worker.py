@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from app.observability.counters import Metrics
-from app.observability.history import History
-from app.observability.prometheus import Now, expose, metrics_registry
-from app.observability.statistics import Statistics
-from app.settings.enums import Language
+from app.observability.counters import History, Metrics, Statistics
+from app.observability.prometheus import expose, metrics_registry
+from app.settings import Settings
 from app.web.state import NotConfirmed
 from tables.model.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
 from tables.model.policies import Rules
@@ -27,7 +25,7 @@ class FakeWorker:
 
     def __init__(self, *partitions: int) -> None:
         self.url = "http://127.0.0.1:6066"
-        self.log_language = Language.EN
+        self.settings = Settings(max_batch_age=MAX_AGE)
         self.is_live = True
         self.is_ready = True
         self.commands: list[Command] = []
@@ -40,8 +38,7 @@ class FakeWorker:
         }
         self.statistics = Statistics(Metrics(), lambda: 0.0)
         self.history = History(self.statistics)
-        self.batch_timeout = TIMEOUT
-        self.registry = metrics_registry(self.statistics, Now, most_stations=10, build={})
+        self.registry = metrics_registry(self.statistics, {}, dict, most_stations=10, build={})
         self._offset = 0
 
     def live(self) -> bool:
@@ -63,9 +60,8 @@ class FakeWorker:
         there = [partition for partition, working_set in self.sets.items() if working_set.look_up(batch_id)]
         return (there or sorted(self.records))[0]
 
-    @property
-    def max_batch_age(self) -> float:
-        return MAX_AGE
+    def batch_timeout(self) -> float:
+        return TIMEOUT
 
     async def send_command(self, command: Command) -> None:
         if self.is_unconfirmed:

@@ -10,10 +10,10 @@ from itertools import chain
 import pytest
 
 from app.settings import Settings
-from app.web import protocol
+from app.web import server
 from app.web.access import Access, access_of
 from app.web.cluster import INTERNAL
-from app.web.limits import Buckets, client_of
+from app.web.guard import Buckets, client_of
 from app.web.server import WebServer, create_web
 from tests.web.asking import Ask, ask, ask_all
 from tests.web.fake_worker import FakeWorker
@@ -333,7 +333,7 @@ def test_a_body_without_end_is_cut_off(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_request_that_does_not_come_in_full_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.05)
 
     async def test(port: int) -> None:
         for start in (
@@ -347,7 +347,7 @@ def test_a_request_that_does_not_come_in_full_is_not_waited_for(monkeypatch: pyt
 
 
 def test_a_connection_too_many_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
 
     async def test(port: int) -> None:
         open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]

@@ -13,7 +13,8 @@ import click
 import orjson
 import pytest
 
-from app.cli.batches import RefusedError, _run, _url, full, table
+from app.cli.base import CommandError
+from app.cli.batches import Request, _run, _url, full, table
 from app.settings import Settings
 from tests.integration.support.worker import clean_environment
 from tests.web.fake_worker import FakeWorker
@@ -31,7 +32,7 @@ def commanded(
 
     async def test(live: list[Live]) -> None:
         for options, code in commands:
-            assert await _run(settings, workers[0].url, **OPTIONS | options) == code
+            assert await _run(settings, workers[0].url, Request(**OPTIONS | options)) == code
 
     return test
 
@@ -125,7 +126,7 @@ def test_actions_are_commands_by_who_asks(capsys: pytest.CaptureFixture[str]) ->
 def test_a_refusal_is_said_as_the_worker_says_it(options: dict[str, Any], settings: Settings, message: str) -> None:
     workers = [FakeWorker(0)]
     workers[0].add_closed("T_0", at=1.0)
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(CommandError, match=message):
         on_cluster(workers, commanded(workers, (options, 0), settings=settings))
 
 
@@ -138,10 +139,10 @@ def test_something_else_at_the_address_is_no_workers_web() -> None:
 
         async with await asyncio.start_server(other, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            with pytest.raises(RefusedError, match="is no worker's web"):
-                await _run(SETTINGS, url, **OPTIONS | {"action": "list"})
-        with pytest.raises(RefusedError, match=f"no worker's web answers at {url}"):
-            await _run(SETTINGS, url, **OPTIONS | {"action": "list"})
+            with pytest.raises(CommandError, match="is no worker's web"):
+                await _run(SETTINGS, url, Request(**OPTIONS | {"action": "list"}))
+        with pytest.raises(CommandError, match=f"no worker's web answers at {url}"):
+            await _run(SETTINGS, url, Request(**OPTIONS | {"action": "list"}))
 
     asyncio.run(asking())
 

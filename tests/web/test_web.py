@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from app.web.listing import Shown, list_batches
+from app.web.paging import Shown, list_batches
 from tests.web.asking import ask, get
 from tests.web.fake_worker import FakeWorker
 

@@ -1,4 +1,4 @@
-"""What is sent when a letter is replayed: CONTRACT 8. Pure.
+"""Sending letters again: CONTRACT 8. Each is confirmed by the broker before it is remembered as replayed.
 
 A `bad-*` or `station-failed` letter goes back to its source topic, as a message that never opens a batch. The payload
 of a batch that was discarded goes to the output topic, as the operator's.
@@ -6,17 +6,28 @@ of a batch that was discarded goes to the output topic, as the operator's.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.cli.dead_letters.store import ReplayLog
+from app.cli.send import CREATE_SECONDS, producing
+from app.kafka.client import administering
+from app.kafka.topics import create_and_wait, topic_specs
 from app.messages.dead_letters import Letter, Reason
-from app.messages.message import OutMessage
+from app.messages.message import Clock, OutMessage
 from app.messages.output import cut_results
+from app.observability.log_lines import printable
+from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 
-__all__ = ["CannotReplay", "Replay"]
+__all__ = ["CannotReplay", "ReplayRules", "Replayer", "open_replay_producer"]
 
 
 class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
@@ -24,36 +35,39 @@ class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """Makes messages of letters.
+class ReplayRules:
+    """Make messages of letters. Pure.
 
     Attributes:
-        output_topic: where payloads go.
-        with_meta: whether outputs carry `meta` (`AGG_OUTPUT_META`).
+        settings: the topics, and whether outputs carry `meta`.
         max_bytes: a larger payload goes out in parts (`AGG_MAX_MESSAGE_BYTES`, or what the output topic takes).
-        own_topics: the application's internal topics, whose messages belong to the partition that they were in.
         handler_failed: publish the default payload of batches whose result handler failed, too.
     """
 
-    output_topic: str
-    with_meta: bool
+    settings: Settings
     max_bytes: int
-    own_topics: frozenset[str]
     handler_failed: bool
 
     def messages(self, letter: Letter) -> list[OutMessage]:
-        """What is to be sent for a letter; one message, or the parts of an output.
+        """Make what is to be sent for a letter: one message, or the parts of an output.
 
         Raises:
             CannotReplay: nothing can be sent for it.
         """
-        make = _MAKERS.get(letter.reason)
-        if make is None:
-            message = f"nothing is known of letters with the reason {letter.reason!r}"
-            raise CannotReplay(message)
-        return make(self, letter)
+        match letter.reason:
+            case Reason.BAD_MESSAGE | Reason.BAD_RECORD | Reason.STATION_FAILED:
+                return self._to_source(letter)
+            case Reason.DISCARDED:
+                return self._to_output(letter)
+            case Reason.HANDLER_FAILED:
+                return self._handled(letter)
+            case Reason.TOO_LARGE:
+                message = f"only its first {letter.size} bytes have been kept"
+            case _:
+                message = f"nothing is known of letters with the reason {letter.reason!r}"
+        raise CannotReplay(message)
 
-    def to_source(self, letter: Letter) -> list[OutMessage]:
+    def _to_source(self, letter: Letter) -> list[OutMessage]:
         """The letter as a source message: of its old batch, where that is known."""
         source = letter.source
         if source is None:
@@ -62,10 +76,12 @@ class Replay:
         headers = [("replayed", letter.place.encode()), *letter.trace]
         if letter.batch_id is not None:
             headers.insert(0, ("batch-id", letter.batch_id.encode()))
-        partition = source.partition if source.topic in self.own_topics else None
+        # A message of an internal topic belongs to the partition that it was in.
+        internal = source.topic in {self.settings.station_events_topic, self.settings.batch_events_topic}
+        partition = source.partition if internal else None
         return [OutMessage(source.topic, letter.value, key=letter.key, partition=partition, headers=headers)]
 
-    def to_output(self, letter: Letter) -> list[OutMessage]:
+    def _to_output(self, letter: Letter) -> list[OutMessage]:
         """The payload of a batch that was not published."""
         try:
             outputs = self._outputs(json.loads(letter.value or b""))
@@ -74,19 +90,14 @@ class Replay:
             raise CannotReplay(message) from error
         return [replace(output, headers=[*output.headers, *letter.trace]) for output in outputs]
 
-    def handled(self, letter: Letter) -> list[OutMessage]:
+    def _handled(self, letter: Letter) -> list[OutMessage]:
         """The default payload, when that is asked for: consumers may expect what the handler makes."""
         if not self.handler_failed:
             message = "its payload is the default one, which --reason handler-failed publishes"
             raise CannotReplay(message)
         if letter.batch_id is None and letter.station_id is not None:  # a station that passed through
-            return [OutMessage(self.output_topic, letter.value, key=letter.key, headers=letter.trace)]
-        return self.to_output(letter)
-
-    def cut_off(self, letter: Letter) -> list[OutMessage]:
-        """Not possible."""
-        message = f"only its first {letter.size} bytes have been kept"
-        raise CannotReplay(message)
+            return [OutMessage(self.settings.output_topic, letter.value, key=letter.key, headers=letter.trace)]
+        return self._to_output(letter)
 
     def _outputs(self, payload: dict[str, Any]) -> list[OutMessage]:
         meta = payload["meta"]
@@ -108,14 +119,14 @@ class Replay:
 
     def _bytes(self, payload: Mapping[str, Any], meta: Mapping[str, Any]) -> bytes:
         without = {name: value for name, value in payload.items() if name != "meta"}
-        return _json(without | ({"meta": meta} if self.with_meta else {})).encode()
+        return _json(without | ({"meta": meta} if self.settings.output_meta else {})).encode()
 
     def _output(self, batch_id: str, meta: Mapping[str, Any], value: bytes) -> OutMessage:
         headers = [
             ("completed-by", CompletedBy.OPERATOR.encode()),
             *((name, str(int(meta[name])).encode()) for name in ("revision", "part", "parts")),
         ]
-        return OutMessage(self.output_topic, value, key=batch_id.encode(), headers=headers)
+        return OutMessage(self.settings.output_topic, value, key=batch_id.encode(), headers=headers)
 
 
 def _json(value: object) -> str:
@@ -123,11 +134,134 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-_MAKERS: Mapping[str, Callable[[Replay, Letter], list[OutMessage]]] = {
-    Reason.BAD_MESSAGE: Replay.to_source,
-    Reason.BAD_RECORD: Replay.to_source,
-    Reason.STATION_FAILED: Replay.to_source,
-    Reason.DISCARDED: Replay.to_output,
-    Reason.HANDLER_FAILED: Replay.handled,
-    Reason.TOO_LARGE: Replay.cut_off,
-}
+@dataclass(slots=True)
+class Replayer:
+    """Sends letters again, and remembers it.
+
+    Attributes:
+        rules: make what is sent for a letter.
+        counts: the partitions of every topic of the cluster.
+        log: makes the record of what has been replayed.
+        producer: None only says what would be sent.
+        clock: Unix seconds.
+        tell: gets a line for each letter that is sent.
+        complain: gets a line for each that is not.
+        sent: letters that were sent. The counts are right also when this is interrupted.
+        skipped: letters that can't be sent, whatever is done.
+        failed: letters that could not be sent now.
+    """
+
+    rules: ReplayRules
+    counts: Mapping[str, int]
+    log: ReplayLog
+    producer: AIOKafkaProducer | None
+    clock: Clock
+    tell: Callable[[str], None]
+    complain: Callable[[str], None]
+    sent: int = field(default=0, init=False)
+    skipped: int = field(default=0, init=False)
+    failed: int = field(default=0, init=False)
+
+    async def replay(self, found: Sequence[Letter], letters: Sequence[Letter]) -> None:
+        """Send letters in their order, and remember those that the broker has confirmed.
+
+        Args:
+            found: the letters as they were found; those that are not among `letters` are gone by now.
+            letters: the same in full.
+
+        Raises:
+            KafkaError: what has been sent could not be remembered.
+        """
+        places = {letter.place for letter in letters}
+        for letter in found:
+            if letter.place not in places:
+                self._fail(letter, "it is gone")
+        sendings = [(letter, await self._send(letter)) for letter in letters]
+        confirmed = [letter for letter, sending in sendings if sending and await self._is_confirmed(letter, sending)]
+        now = self.clock()
+        await self.remember([self.log.record(letter, now) for letter in confirmed])
+
+    async def remember(self, records: Sequence[OutMessage]) -> None:
+        """Write records and tombstones to the topic of what has been replayed.
+
+        Raises:
+            KafkaError: one could not be written.
+        """
+        if self.producer is not None:
+            appended = [await _append(self.producer, record) for record in records]
+            await asyncio.gather(*appended)
+
+    async def _send(self, letter: Letter) -> list[Awaitable[Any]]:
+        """Append what is sent for a letter; empty when nothing is."""
+        try:
+            messages = self.rules.messages(letter)
+        except CannotReplay as error:
+            self.skipped += 1
+            self.complain(f"{name_of(letter)}: not sent: {error}")
+            return []
+        topic = messages[0].topic
+        if topic not in self.counts:
+            self._fail(letter, f"there is no topic {topic}")
+            return []
+        if self.producer is None:
+            self.sent += 1
+            self.tell(f"{name_of(letter)}: would be sent to {topic}")
+            return []
+        appended: list[Awaitable[Any]] = []
+        try:
+            for message in messages:
+                appended.append(await _append(self.producer, message))  # noqa: PERF401 - keeps what was, if one fails
+        except KafkaError as error:
+            await asyncio.gather(*appended, return_exceptions=True)
+            self._fail(letter, error)
+            return []
+        return appended
+
+    async def _is_confirmed(self, letter: Letter, sending: Sequence[Awaitable[Any]]) -> bool:
+        places = []
+        for result in await asyncio.gather(*sending, return_exceptions=True):
+            if isinstance(result, BaseException):
+                self._fail(letter, result)
+                return False
+            places.append(f"{result.topic}[{result.partition}]@{result.offset}")
+        self.sent += 1
+        self.tell(f"{name_of(letter)}: sent to {', '.join(places)}")
+        return True
+
+    def _fail(self, letter: Letter, error: object) -> None:
+        self.failed += 1
+        self.complain(f"{name_of(letter)}: not sent: {error or repr(error)}")
+
+
+@asynccontextmanager
+async def open_replay_producer(settings: Settings, counts: Mapping[str, int]) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer for letters and for the replay log, whose topic is created if a worker has not done so.
+
+    Raises:
+        KafkaError: there is no broker, or it refuses us.
+        TopicError: the log's topic can't be created.
+    """
+    if settings.replayed_topic not in counts:
+        (spec,) = (spec for spec in topic_specs(settings) if spec.name == settings.replayed_topic)
+        async with administering(settings) as admin:
+            await create_and_wait(admin, [spec], patience=CREATE_SECONDS)
+    async with producing(settings) as producer:
+        yield producer
+
+
+def name_of(letter: Letter) -> str:
+    """The letter in a line that tells of it."""
+    known = {"station": letter.station_id, "batch": letter.batch_id}
+    about = "".join(f", {what} {printable(name, len(name))}" for what, name in known.items() if name)
+    return f"{letter.place} {letter.reason or 'without a reason'}{about}"
+
+
+async def _append(producer: AIOKafkaProducer, message: OutMessage) -> Awaitable[Any]:
+    future: Awaitable[Any] = await producer.send(
+        message.topic,
+        message.value,
+        key=message.key,
+        partition=message.partition,
+        headers=list(message.headers),
+    )
+    return future

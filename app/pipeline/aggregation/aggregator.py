@@ -29,7 +29,7 @@ from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings
 from tables.model.batch import Batch
 from tables.model.events import BatchEvent, Position, Released, SkippedFailed
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.model.policies import Rules
 from tables.working_set import WorkingSet
 
@@ -41,7 +41,7 @@ STORE_BYTES: Final = 8 * 1024 * 1024  # of the log that wait for that; of more, 
 FORGET_GRACE: Final = 30.0  # on top of the time in which what was read before a crash comes again
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass(frozen=True, slots=True)
 class _AppliedChunk:
     """A chunk of the log; with it, all that is applied stands at the offsets `upto` or before, by partition."""
 
@@ -106,7 +106,7 @@ class DeferredAcks:
         self._size = 0
 
 
-@dataclass(slots=True)
+@fast_dataclass(slots=True)
 class _ChunkWork:
     """Messages to send before the state that a chunk of the log makes is stored, and decisions to publish after it."""
 
@@ -240,7 +240,7 @@ class Aggregator:
                         decision = effect.decision
                         destination = self._publisher.destination(decision.batch_id)
                         work.releases.append(Release(decision, destination, message.partition, working_set))
-                batch = working_set.open.get(event.batch_id)
+                batch = working_set.open_batch(event.batch_id)
                 if batch is not None:
                     progressed[event.batch_id] = batch
         self._effects.progressed(progressed.values())

@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 
 from app.messages.message import Clock
 from app.messages.partitioner import Partitioner
-from app.observability.log_lines import Line, tell
-from app.observability.throttle import Throttle
+from app.observability.log_lines import Line, Throttle, tell
 from app.settings import Settings
 
 __all__ = [

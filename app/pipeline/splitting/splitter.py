@@ -22,7 +22,7 @@ from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
 __all__ = ["Splitter"]
@@ -30,7 +30,7 @@ __all__ = ["Splitter"]
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
 
-@dataclass(slots=True, eq=False)
+@fast_dataclass(slots=True, eq=False)
 class _Message:
     """A source message: what has been read of it, and what it is split into where it has stations."""
 

@@ -18,7 +18,7 @@ from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery
 from app.messages.partitioner import Partitioner
-from app.observability.callback_log import CallbackLog
+from app.observability.batch_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
 from app.pipeline.ports import Backend, Telemetry
 from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
@@ -28,7 +28,7 @@ from app.pipeline.stations.passthrough import PassThrough, SingleStation
 from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
-from tables.model.fast_dataclass import dataclass
+from tables.model.fast_dataclass import fast_dataclass
 
 __all__ = ["FrameInProgress", "StationAgent", "SubmissionOrder"]
 
@@ -84,7 +84,7 @@ class SubmissionOrder:
         return groups
 
 
-@dataclass(slots=True, eq=False)
+@fast_dataclass(slots=True, eq=False)
 class _BatchStation:
     """A station's event of a batch, and where its outcome goes. `started` is set only where it is traced."""
 

@@ -1,35 +1,65 @@
-"""The batches: a page of them, and one with its stations."""
+"""The batches: pages of them, one with its stations, and what an operator can do to an open one.
 
-from __future__ import annotations
+Each action is an event of the batch's log, whichever worker is asked for it.
+"""
 
+# FastAPI reads annotations while the routes are made, and one is a class that is made there: no `from __future__`.
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Final, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import quote, unquote, urlencode
 
-from fastapi import APIRouter
-from pydantic import TypeAdapter
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.web.cluster import INTERNAL, Cluster, NoAnswer
+from app.web.cluster import INTERNAL, Cluster, NoAnswer, Share, share_of
 from app.web.errors import SHOWN_CHARACTERS, Refusal, described
-from app.web.listing import Cursor, Shown, find_batch, list_batches, merge_pages
-from app.web.models import BatchDetail, BatchList, BatchRow, detail_of, row_of
-from app.web.parts import Part, part_of
-from app.web.queries import LIMIT, BatchId, CursorQuery, LimitQuery, LocalQuery, ShownQuery, after
-from app.web.state import WorkerState
+from app.web.models import Answer, BatchDetail, BatchList, BatchRow, detail_of, row_of
+from app.web.paging import (
+    LIMIT,
+    BatchId,
+    Cursor,
+    CursorQuery,
+    LimitQuery,
+    LocalQuery,
+    Shown,
+    ShownQuery,
+    list_batches,
+    merge_pages,
+    read_cursor,
+)
+from app.web.state import NotConfirmed, WorkerState
+from tables.model.enums import Action, Status
+from tables.model.events import Command
 
-__all__ = ["UNKNOWN", "Batches", "batches_router"]
+__all__ = ["OPERATOR", "Batches", "actions_router"]
 
 T = TypeVar("T")
 
-_PAGE: Final = TypeAdapter(Part[BatchList])
-_DETAIL: Final = TypeAdapter(Part[BatchDetail | None])
-_ROW: Final = TypeAdapter(Part[BatchRow | None])
+_PAGE: Final = TypeAdapter(Share[BatchList])
+_DETAIL: Final = TypeAdapter(Share[BatchDetail | None])
+_ROW: Final = TypeAdapter(Share[BatchRow | None])
 
-UNKNOWN: Final = described(
+_UNKNOWN: Final = described(
     {
         404: "It is not known",
         503: "Its partition is being taken over, or this worker is not in the group",
         504: "The worker that has it does not answer",
+    }
+)
+
+OPERATOR: Final = "x-operator"  # header: who asks, by a name of his own
+_NAME_CHARACTERS: Final = 64
+_CONFIRMED_WITHIN: Final = 3.0  # seconds
+_ACTION_ANSWERS: Final = _UNKNOWN | described(
+    {
+        403: "There are no actions: the workers have no AGG_WEB_TOKEN",
+        409: "The batch is closed",
+        503: "As for a batch that is asked for; or Kafka has not confirmed the action",
     }
 )
 
@@ -41,66 +71,82 @@ class Batches:
         self._state = state
         self._cluster = cluster
 
-    async def page(self, shown: Shown | None, limit: int, cursor: str | None, *, local: bool = False) -> BatchList:
-        """A page of all workers' batches, or of this one's."""
-        own = self.own_page(shown, after(cursor), limit)
-        query = {"status": shown or "", "limit": str(limit), "cursor": cursor or ""}
-        path = f"/batches?{urlencode(query)}"
-        gathered = await self._cluster.gather(path, own, _PAGE.validate_json, local=local)
-        return merge_pages(gathered, limit=limit)
+    def router(self) -> APIRouter:
+        """Serve `/batches`, and the workers' shares of it."""
+        router = APIRouter(tags=["batches"])
+        router.get("/batches")(self.listing)
+        router.get("/batches/{batch_id}", responses=_UNKNOWN)(self.batch)
+        router.get(INTERNAL + "/batches", include_in_schema=False)(self.own_listing)
+        router.get(INTERNAL + "/batches/{batch_id}", include_in_schema=False)(self.own_batch)
+        router.get(INTERNAL + "/rows/{batch_id}", include_in_schema=False)(self.own_row)
+        return router
 
-    async def own_page(self, shown: Shown | None, after: Cursor | None, limit: int) -> BatchList:
-        """A page of this worker's batches."""
+    async def listing(
+        self, status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
+    ) -> BatchList:
+        """The batches in flight and those that are remembered, newest opened first.
+
+        A cursor names the last row of its page, so no batch is shown twice or left out when others come and go.
+        """
+        own = self._own_page(status, read_cursor(cursor), limit or LIMIT)
+        query = {"status": status or "", "limit": str(limit or LIMIT), "cursor": cursor or ""}
+        gathered = await self._cluster.gather(
+            f"/batches?{urlencode(query)}", own, _PAGE.validate_json, local=bool(local)
+        )
+        return merge_pages(gathered, limit=limit or LIMIT)
+
+    async def own_listing(
+        self, status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None
+    ) -> Share[BatchList]:
+        """Return a page of this worker's batches."""
+        return share_of(self._state, await self._own_page(status, read_cursor(cursor), limit or LIMIT))
+
+    async def _own_page(self, shown: Shown | None, after: Cursor | None, limit: int) -> BatchList:
         sets = self._state.working_sets()
         return await list_batches(sets, shown=shown, after=after, limit=limit, worker=self._state.url)
 
-    async def detail(self, batch_id: str, *, local: bool = False) -> BatchDetail:
-        """A batch of any worker, or of this one.
-
-        Raises:
-            Refusal: Nobody knows it, or it can't be found out.
-        """
-        if local:
-            detail = self.own_detail(batch_id)
-        else:
-            owner = self._owner_of(batch_id)
-            if owner == self._state.url:
-                detail = self.own_detail(batch_id)
-            else:
-                part = await self._ask(owner, f"/batches/{quote(batch_id, safe='')}", batch_id, _DETAIL)
-                detail = part.answer
-        if detail is None:
-            raise _unknown(batch_id)
-        return detail
+    async def batch(self, batch_id: BatchId, local: LocalQuery = None) -> BatchDetail:
+        """One batch with its stations, from the worker that has it."""
+        owner = self._state.url if local else self._owner_of(batch_id)
+        return await self._one(owner, batch_id, detail_of, "/batches/", _DETAIL)
 
     async def row(self, batch_id: str) -> BatchRow:
-        """A batch of any worker without its stations.
+        """Return a batch of any worker without its stations.
 
         Raises:
             Refusal: Nobody knows it, or it can't be found out.
         """
-        owner = self._owner_of(batch_id)
+        return await self._one(self._owner_of(batch_id), batch_id, row_of, "/rows/", _ROW)
+
+    async def own_batch(self, batch_id: BatchId) -> Share[BatchDetail | None]:
+        """Return a batch of this worker, None when it has none of this id."""
+        return share_of(self._state, self._own(batch_id, detail_of))
+
+    async def own_row(self, batch_id: BatchId) -> Share[BatchRow | None]:
+        """Return a batch of this worker without its stations, None when it has none of this id."""
+        return share_of(self._state, self._own(batch_id, row_of))
+
+    def _own(self, batch_id: str, view: Callable[..., T]) -> T | None:
+        for partition, working_set in self._state.working_sets().items():
+            if (batch := working_set.look_up(batch_id)) is not None:
+                return view(batch, partition=partition, worker=self._state.url)
+        return None
+
+    async def _one(
+        self, owner: str, batch_id: str, view: Callable[..., T], path: str, read: TypeAdapter[Share[T | None]]
+    ) -> T:
         if owner == self._state.url:
-            row = self.own_row(batch_id)
+            found = self._own(batch_id, view)
         else:
-            row = (await self._ask(owner, f"/rows/{quote(batch_id, safe='')}", batch_id, _ROW)).answer
-        if row is None:
-            raise _unknown(batch_id)
-        return row
-
-    def own_detail(self, batch_id: str) -> BatchDetail | None:
-        """A batch of this worker, None when it has none of this id."""
-        found = find_batch(self._state.working_sets(), batch_id)
-        return detail_of(found[1], partition=found[0], worker=self._state.url) if found else None
-
-    def own_row(self, batch_id: str) -> BatchRow | None:
-        """A batch of this worker without its stations, None when it has none of this id."""
-        found = find_batch(self._state.working_sets(), batch_id)
-        return row_of(found[1], partition=found[0], worker=self._state.url) if found else None
+            found = await self._ask(owner, path, batch_id, read)
+        if found is None:
+            message = f"batch {batch_id[:SHOWN_CHARACTERS]} is not known: never opened, or forgotten"
+            raise Refusal(HTTPStatus.NOT_FOUND, "unknown-batch", message)
+        return found
 
     def _owner_of(self, batch_id: str) -> str:
         partition = self._state.partition_of(batch_id)
-        owner = self._cluster.owner_of(partition)
+        owner = next((url for url, owned in self._state.members().items() if partition in owned), None)
         if owner is None:
             message = f"nobody is known to have partition {partition}: this worker is not in the group, or was not yet"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "no-owner", message)
@@ -108,21 +154,16 @@ class Batches:
             raise _being_recovered(partition, owner)
         return owner
 
-    async def _ask(self, owner: str, path: str, batch_id: str, adapter: TypeAdapter[Part[T]]) -> Part[T]:
+    async def _ask(self, owner: str, path: str, batch_id: str, read: TypeAdapter[Share[T | None]]) -> T | None:
+        partition = self._state.partition_of(batch_id)
         try:
-            part = await self._cluster.ask(owner, path, adapter.validate_json)
+            share = await self._cluster.ask(owner, path + quote(batch_id, safe=""), read.validate_json)
         except NoAnswer as error:
-            partition = self._state.partition_of(batch_id)
             message = f"{error}; it has partition {partition}, where the batch is if there is one"
             raise Refusal(HTTPStatus.GATEWAY_TIMEOUT, "owner-away", message) from error
-        if part.answer is None and self._state.partition_of(batch_id) not in part.partitions:
-            raise _being_recovered(self._state.partition_of(batch_id), owner)
-        return part
-
-
-def _unknown(batch_id: str) -> Refusal:
-    message = f"batch {batch_id[:SHOWN_CHARACTERS]} is not known: never opened, or forgotten"
-    return Refusal(HTTPStatus.NOT_FOUND, "unknown-batch", message)
+        if share.answer is None and partition not in share.partitions:
+            raise _being_recovered(partition, owner)
+        return share.answer
 
 
 def _being_recovered(partition: int, owner: str) -> Refusal:
@@ -130,37 +171,95 @@ def _being_recovered(partition: int, owner: str) -> Refusal:
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "being-recovered", message)
 
 
-def batches_router(state: WorkerState, batches: Batches) -> APIRouter:
-    """What is asked from outside, and what workers ask each other."""
-    router = APIRouter(tags=["batches"])
+# -- actions -----------------------------------------------------------------------------------------------------------
 
-    @router.get("/batches")
-    async def listing(
-        status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
-    ) -> BatchList:
-        """The batches in flight and those that are remembered, newest opened first.
 
-        A cursor names the last row of its page, so no batch is shown twice or left out when others come and go.
-        """
-        return await batches.page(status, limit or LIMIT, cursor, local=bool(local))
+class Accepted(Answer):
+    """An action that stands in the batch's log, and will be carried out in its turn."""
 
-    @router.get("/batches/{batch_id}", responses=UNKNOWN)
-    async def batch(batch_id: BatchId, local: LocalQuery = None) -> BatchDetail:
-        """One batch with its stations, from the worker that has it."""
-        return await batches.detail(batch_id, local=bool(local))
+    batch_id: str
+    action: Action
+    by: str = Field(description="The header X-Operator, else the address that asked")
+    at: float = Field(description="Unix seconds")
+    deadline: float = Field(description="Of the batch; after `extend`, where it will be moved to")
 
-    @router.get(INTERNAL + "/batches", include_in_schema=False)
-    async def own_listing(
-        status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None
-    ) -> Part[BatchList]:
-        return part_of(state, await batches.own_page(status, after(cursor), limit or LIMIT))
 
-    @router.get(INTERNAL + "/batches/{batch_id}", include_in_schema=False)
-    async def own_batch(batch_id: BatchId) -> Part[BatchDetail | None]:
-        return part_of(state, batches.own_detail(batch_id))
+def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> APIRouter:
+    """Serve the three actions; without `enabled` each is answered with 403."""
 
-    @router.get(INTERNAL + "/rows/{batch_id}", include_in_schema=False)
-    async def own_row(batch_id: BatchId) -> Part[BatchRow | None]:
-        return part_of(state, batches.own_row(batch_id))
+    class ActionRoute(APIRoute):
+        """Refuses before it looks at anything, when there are no actions."""
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_if_enabled(request: Request) -> Response:
+                if not enabled:
+                    message = "actions need a token: set AGG_WEB_TOKEN for all workers"
+                    raise Refusal(HTTPStatus.FORBIDDEN, "actions-disabled", message)
+                return await handle(_with_json(request))
+
+            return handle_if_enabled
+
+    router = APIRouter(tags=["actions"], route_class=ActionRoute)
+
+    class Extension(BaseModel):
+        """How far the deadline is moved."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        seconds: Annotated[float, Field(gt=0, le=state.settings.max_batch_age, allow_inf_nan=False, strict=True)]
+
+    async def act(request: Request, batch_id: str, action: Action, seconds: float = 0.0) -> Accepted:
+        by = _operator_of(request)
+        row = await batches.row(batch_id)
+        if row.status is not Status.OPEN:
+            message = f"batch {batch_id[:SHOWN_CHARACTERS]} is closed: {row.status}, by {row.completed_by}"
+            raise Refusal(HTTPStatus.CONFLICT, "batch-closed", message)
+        command = Command(batch_id, action, time.time(), by, seconds)
+        try:
+            async with asyncio.timeout(_CONFIRMED_WITHIN):
+                await state.send_command(command)
+        except (TimeoutError, NotConfirmed) as error:
+            message = "Kafka has not confirmed the action: it may be carried out all the same; look at the batch"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "not-confirmed", message) from error
+        deadline = max(row.deadline, min(row.deadline + seconds, row.opened_at + state.settings.max_batch_age))
+        return Accepted(batch_id=batch_id, action=action, by=by, at=command.at, deadline=deadline)
+
+    @router.post("/batches/{batch_id}/complete", status_code=HTTPStatus.ACCEPTED, responses=_ACTION_ANSWERS)
+    async def complete(request: Request, batch_id: BatchId) -> Accepted:
+        """Publish an open batch with the results that have arrived."""
+        return await act(request, batch_id, Action.COMPLETE)
+
+    @router.post("/batches/{batch_id}/discard", status_code=HTTPStatus.ACCEPTED, responses=_ACTION_ANSWERS)
+    async def discard(request: Request, batch_id: BatchId) -> Accepted:
+        """Close an open batch without publishing it: what has arrived goes to the dead-letter topic."""
+        return await act(request, batch_id, Action.DISCARD)
+
+    @router.post("/batches/{batch_id}/extend", status_code=HTTPStatus.ACCEPTED, responses=_ACTION_ANSWERS)
+    async def extend(request: Request, batch_id: BatchId, extension: Extension) -> Accepted:
+        """Move the deadline of an open batch, at most to `AGG_MAX_BATCH_AGE` after its opening."""
+        return await act(request, batch_id, Action.EXTEND, extension.seconds)
 
     return router
+
+
+def _with_json(request: Request) -> Request:
+    """Take the body as JSON, whatever type `curl -d` gives it."""
+    others = [header for header in request.scope["headers"] if header[0].lower() != b"content-type"]
+    return Request({**request.scope, "headers": [*others, (b"content-type", b"application/json")]}, request.receive)
+
+
+def _operator_of(request: Request) -> str:
+    """Return the name that the operator gives, in UTF-8 or percent-encoded as browsers must, else his address."""
+    given = [value for name, value in request.scope["headers"] if name.lower() == OPERATOR.encode()]
+    if not given:
+        return request.client.host if request.client else "unknown"
+    try:
+        name = unquote(b", ".join(given).decode(), errors="strict").strip()
+    except ValueError:
+        name = ""
+    if not name.isprintable() or not 1 <= len(name) <= _NAME_CHARACTERS:
+        message = f"X-Operator: must be 1 to {_NAME_CHARACTERS} printable characters in UTF-8, or percent-encoded"
+        raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", message)
+    return name

@@ -1,38 +1,52 @@
-"""The stations by how often they are missing, failed and slow.
+"""The stations: ranked by misses, failures and slowness; and their outcomes in the newest batches, as a heatmap.
 
-A station's batches and its callbacks may be on different workers, so what each worker has counted is added up before
-anything is ranked. It travels in lines of some hundred stations, so that no event loop is held up however many there
-are, and a ranking is used again for a moment.
+A station's batches and its callbacks may be on different workers, so the counts of all workers are added up before
+anything is ranked. They travel in slices of some hundred stations, so that no event loop is held up however many
+stations there are, and a ranking is used again for a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import bisect
+import heapq
 import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Final, NamedTuple
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
+from app.observability.counters import StationCounters
 from app.observability.histogram import Histogram
-from app.web import paging as cursors
-from app.web.cluster import INTERNAL, Cluster
+from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.errors import Refusal
 from app.web.models import Answer
-from app.web.parts import Part, part_of
-from app.web.queries import LIMIT, CursorQuery, LimitQuery, LocalQuery, MayBeEmpty
+from app.web.paging import LIMIT, CursorQuery, LimitQuery, LocalQuery, MayBeEmpty, decode_place, encode_place
 from app.web.state import WorkerState
+from tables.model.enums import CompletedBy
+from tables.model.events import Decision
+from tables.working_set import WorkingSet
 
-__all__ = ["Stations", "stations_router"]
+__all__ = ["Heatmap", "Stations"]
 
 _STATIONS: Final = "/stations"
-_LINE: Final = 500  # stations
+_SLICE: Final = 500  # stations that are looked at in one turn of the event loop
 _FRESH: Final = 1.0  # seconds for which a ranking is used again
+
+_HEATMAP: Final = "/heatmap"
+_REMEMBERED: Final = 200  # batches whose cells are kept, for the next request
+RESULT, EMPTY, FAILED, MISSING, NOT_EXPECTED = "refm-"
+
+
+# -- the ranking -------------------------------------------------------------------------------------------------------
 
 
 class StationRow(Answer):
@@ -64,48 +78,18 @@ class StationList(Answer):
     incomplete: list[str] = Field(description="URLs of workers that did not answer")
 
 
-# Where a station stands, the smaller, the further up: three numbers, negative since the largest come first, and its id.
-_Place = tuple[float, float, float, str]
-
-
-class _Tally:
-    """One station, added up."""
-
-    __slots__ = ("durations", "empties", "expected", "failures", "misses")
-
-    def __init__(self) -> None:
-        self.expected = self.misses = self.failures = self.empties = 0
-        self.durations = Histogram()
-
-    def row(self, station_id: str) -> StationRow:
-        return StationRow(
-            station_id=station_id,
-            arrivals=self.expected - self.misses,
-            misses=self.misses,
-            failures=self.failures,
-            empties=self.empties,
-            p50=self.durations.quantile(0.5),
-            p99=self.durations.quantile(0.99),
-        )
-
-    def place(self, station_id: str, order: Order) -> _Place:
-        slowness = -(self.durations.quantile(0.99) or 0.0)
-        if order is Order.SLOWNESS:
-            return slowness, -self.misses, -self.failures, station_id
-        return -self.misses, -self.failures, slowness, station_id
-
-
 OrderQuery = Annotated[Order | None, MayBeEmpty(), Query(description="`misses` without it")]
+
+# Place of a station in an order: three numbers, negative because the largest come first, and its id.
+_Place = tuple[float, float, float, str]
+_CURSORS: Final = TypeAdapter(tuple[Order, FiniteFloat, FiniteFloat, FiniteFloat, str], config=ConfigDict(strict=True))
 
 
 class _Ranking(NamedTuple):
     made_at: float  # monotonic
     places: dict[Order, list[_Place]]  # of the orders that have been asked for
-    tallies: dict[str, _Tally]
+    stations: dict[str, StationCounters]
     incomplete: list[str]
-
-
-_CURSORS: Final = TypeAdapter(tuple[Order, FiniteFloat, FiniteFloat, FiniteFloat, str], config=ConfigDict(strict=True))
 
 
 class Stations:
@@ -117,32 +101,51 @@ class Stations:
         self._latest: _Ranking | None = None
         self._making = asyncio.Lock()
 
-    async def page(self, order: Order, limit: int, cursor: str | None, *, local: bool) -> StationList:
-        """A page of the stations of all workers, or of what this one has counted."""
-        last = _place(cursor, order) if cursor is not None else None
+    def router(self) -> APIRouter:
+        """Serve `/stations`, and the workers' shares of it."""
+        router = APIRouter(tags=["statistics"])
+        router.get(_STATIONS)(self.listing)
+        router.get(INTERNAL + _STATIONS, include_in_schema=False)(self.own_share)
+        return router
+
+    async def listing(
+        self, order: OrderQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
+    ) -> StationList:
+        """The stations since the workers' starts.
+
+        A cursor names the place of the last row of its page; a station that has changed places meanwhile may be shown
+        twice or be left out.
+        """
+        order, limit = order or Order.MISSES, limit or LIMIT
+        last = _read_cursor(cursor, order) if cursor is not None else None
         ranking = await self._rank(local=True) if local else await self._ranking()
         places = await _places(ranking, order)
         start = bisect.bisect_right(places, last) if last is not None else 0
         page = places[start : start + limit]
         more = start + limit < len(places)
         return StationList(
-            stations=[ranking.tallies[station_id].row(station_id) for *_, station_id in page],
-            next=cursors.encode((order, *page[-1])) if more and page else None,
+            stations=[_row(station_id, ranking.stations[station_id]) for *_, station_id in page],
+            next=encode_place((order, *page[-1])) if more and page else None,
             incomplete=ranking.incomplete,
         )
 
-    async def own_lines(self) -> list[bytes]:
-        """What this worker has counted, in lines."""
+    async def own_share(self) -> Response:
+        """Return the counts of this worker, a slice a line."""
+        share = share_of(self._state, await self._own_slices())
+        body = b"\n".join([orjson.dumps(sorted(share.partitions)), *share.answer])
+        return Response(body, media_type="application/jsonl")
+
+    async def _own_slices(self) -> list[bytes]:
         stations = list(self._state.statistics.stations().items())
-        lines: list[bytes] = []
-        for start in range(0, len(stations), _LINE):
+        slices: list[bytes] = []
+        for start in range(0, len(stations), _SLICE):
             rows = [
                 (name, one.expected, one.misses, one.failures, one.empties, one.durations.to_json())
-                for name, one in stations[start : start + _LINE]
+                for name, one in stations[start : start + _SLICE]
             ]
-            lines.append(orjson.dumps(rows))
+            slices.append(orjson.dumps(rows))
             await asyncio.sleep(0)
-        return lines
+        return slices
 
     async def _ranking(self) -> _Ranking:
         async with self._making:
@@ -152,75 +155,214 @@ class Stations:
             return self._latest
 
     async def _rank(self, *, local: bool) -> _Ranking:
-        gathered = await self._cluster.gather(_STATIONS, self.own_lines(), _read_part, local=local)
-        tallies: dict[str, _Tally] = {}
-        for line in (line for lines in gathered.parts for line in lines):
-            _add(tallies, line)
+        gathered = await self._cluster.gather(_STATIONS, self._own_slices(), _read_share, local=local)
+        stations: dict[str, StationCounters] = {}
+        for counts in (counts for slices in gathered.shares for counts in slices):
+            _add(stations, counts)
             await asyncio.sleep(0)
-        return _Ranking(time.monotonic(), {}, tallies, gathered.incomplete)
+        return _Ranking(time.monotonic(), {}, stations, gathered.incomplete)
 
 
 async def _places(ranking: _Ranking, order: Order) -> list[_Place]:
     if order not in ranking.places:
-        names = list(ranking.tallies)
+        stations = list(ranking.stations.items())
         places: list[_Place] = []
-        for start in range(0, len(names), _LINE):
-            places += [ranking.tallies[name].place(name, order) for name in names[start : start + _LINE]]
+        for start in range(0, len(stations), _SLICE):
+            places += [_place_of(name, counters, order) for name, counters in stations[start : start + _SLICE]]
             await asyncio.sleep(0)
         places.sort()
         ranking.places[order] = places
     return ranking.places[order]
 
 
-def _add(tallies: dict[str, _Tally], line: bytes) -> None:
-    for name, expected, misses, failures, empties, durations in orjson.loads(line):
-        tally = tallies.get(name)
-        if tally is None:
-            tally = tallies[name] = _Tally()
-        tally.expected += expected
-        tally.misses += misses
-        tally.failures += failures
-        tally.empties += empties
-        tally.durations.merge(Histogram.from_json(durations))
+def _place_of(station_id: str, counters: StationCounters, order: Order) -> _Place:
+    slowness = -(counters.durations.quantile(0.99) or 0.0)
+    if order is Order.SLOWNESS:
+        return slowness, -counters.misses, -counters.failures, station_id
+    return -counters.misses, -counters.failures, slowness, station_id
 
 
-def _write_part(part: Part[list[bytes]]) -> bytes:
-    return b"\n".join([orjson.dumps(sorted(part.partitions)), *part.answer])
+def _row(station_id: str, counters: StationCounters) -> StationRow:
+    return StationRow(
+        station_id=station_id,
+        arrivals=counters.arrivals,
+        misses=counters.misses,
+        failures=counters.failures,
+        empties=counters.empties,
+        p50=counters.durations.quantile(0.5),
+        p99=counters.durations.quantile(0.99),
+    )
 
 
-def _read_part(body: bytes) -> Part[list[bytes]]:
-    head, *lines = body.split(b"\n")
-    return Part(partitions=frozenset(orjson.loads(head)), answer=lines)
+def _add(stations: dict[str, StationCounters], counts: bytes) -> None:
+    for name, expected, misses, failures, empties, durations in orjson.loads(counts):
+        if (counters := stations.get(name)) is None:
+            counters = stations[name] = StationCounters()
+        counters.expected += expected
+        counters.misses += misses
+        counters.failures += failures
+        counters.empties += empties
+        counters.durations.merge(Histogram.from_json(durations))
 
 
-def _place(cursor: str, order: Order) -> _Place:
-    try:
-        cursors_order, first, second, third, station_id = cursors.decode(cursor, _CURSORS)
-    except ValueError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", f"cursor: {error}") from None
-    if cursors_order is not order:
-        message = f"cursor: is of the order {cursors_order}, not {order}"
+def _read_share(body: bytes) -> Share[list[bytes]]:
+    head, *slices = body.split(b"\n")
+    return Share(partitions=frozenset(orjson.loads(head)), answer=slices)
+
+
+def _read_cursor(cursor: str, order: Order) -> _Place:
+    order_of_cursor, first, second, third, station_id = decode_place(cursor, _CURSORS)
+    if order_of_cursor is not order:
+        message = f"cursor: is of the order {order_of_cursor}, not {order}"
         raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", message)
     return first, second, third, station_id
 
 
-def stations_router(state: WorkerState, stations: Stations) -> APIRouter:
-    """`/stations`, and what workers ask each other for it."""
-    router = APIRouter(tags=["statistics"])
+# -- the heatmap -------------------------------------------------------------------------------------------------------
 
-    @router.get("/stations")
-    async def listing(
-        order: OrderQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
-    ) -> StationList:
-        """The stations since the workers' starts.
+BatchesQuery = Annotated[int, Query(ge=1, le=100, description="Columns at most")]
+StationsQuery = Annotated[int, Query(ge=1, le=1000, description="Rows at most")]
 
-        A cursor names the place of the last row of its page; a station that has changed places meanwhile may be shown
-        twice or be left out.
-        """
-        return await stations.page(order or Order.MISSES, limit or LIMIT, cursor, local=bool(local))
 
-    @router.get(INTERNAL + _STATIONS, include_in_schema=False)
-    async def part() -> Response:
-        return Response(_write_part(part_of(state, await stations.own_lines())), media_type="application/jsonl")
+class Column(Answer):
+    """One closed batch."""
 
-    return router
+    batch_id: str
+    closed_at: float = Field(description="Unix seconds; of its first closing")
+    completed_by: CompletedBy
+
+
+class Row(Answer):
+    """One station."""
+
+    station_id: str
+    cells: str = Field(
+        description="A letter for each batch: r result, e empty, f failed, m missing, - not expected",
+        pattern="^[refm-]*$",
+    )
+
+
+class HeatmapAnswer(Answer):
+    """Stations by batches: the newest batches, oldest first; the stations most missing or failed in them first."""
+
+    batches: list[Column]
+    stations: list[Row]
+    incomplete: list[str] = Field(description="URLs of workers that did not answer")
+
+
+class _OwnColumn(Column):
+    cells: str  # in the order of the share's stations
+
+
+class _Own(Answer):
+    stations: list[str]
+    batches: list[_OwnColumn]
+
+
+class _Cells(NamedTuple):
+    revision: int
+    stations: tuple[str, ...]
+    codes: str
+
+
+_HEATMAP_SHARE: Final = TypeAdapter(Share[_Own])
+
+
+class Heatmap:
+    """The heatmap of the cluster, as one worker makes it."""
+
+    def __init__(self, state: WorkerState, cluster: Cluster) -> None:
+        self._state = state
+        self._cluster = cluster
+        self._known: OrderedDict[str, _Cells] = OrderedDict()
+
+    def router(self) -> APIRouter:
+        """Serve `/heatmap`, and the workers' shares of it."""
+        router = APIRouter(tags=["statistics"])
+        router.get(_HEATMAP)(self.whole)
+        router.get(INTERNAL + _HEATMAP, include_in_schema=False)(self.own_share)
+        return router
+
+    async def whole(
+        self, batches: BatchesQuery = 30, stations: StationsQuery = 100, local: LocalQuery = None
+    ) -> HeatmapAnswer:
+        """What became of the stations in the newest closed batches."""
+        path = f"{_HEATMAP}?{urlencode({'batches': batches})}"
+        gathered = await self._cluster.gather(path, self._own(batches), _HEATMAP_SHARE.validate_json, local=bool(local))
+        columns = {column.batch_id: (column, share.stations) for share in gathered.shares for column in share.batches}
+        newest = heapq.nlargest(batches, columns.values(), key=lambda one: (one[0].closed_at, one[0].batch_id))[::-1]
+        rows = await _rows(newest, stations)
+        return HeatmapAnswer(batches=[column for column, _ in newest], stations=rows, incomplete=gathered.incomplete)
+
+    async def own_share(self, batches: BatchesQuery) -> Share[_Own]:
+        """Return the newest batches of this worker, each with the cells of all stations that are expected in any."""
+        return share_of(self._state, await self._own(batches))
+
+    async def _own(self, batches: int) -> _Own:
+        newest = heapq.nlargest(
+            batches,
+            (one for working_set in self._state.working_sets().values() for one in _closed(working_set, batches)),
+            key=lambda one: (one[1].closed_at, one[1].batch_id),
+        )
+        found: list[tuple[Column, _Cells]] = []
+        for working_set, column, revision in newest:
+            cells = self._cells(working_set, column.batch_id, revision)
+            if cells is not None:  # it may have been forgotten meanwhile
+                found.append((column, cells))
+            await asyncio.sleep(0)
+        stations = list(dict.fromkeys(station for _, cells in found for station in cells.stations))
+        columns: list[_OwnColumn] = []
+        for column, cells in found:
+            code_of = dict(zip(cells.stations, cells.codes, strict=True))
+            codes = "".join([code_of.get(station, NOT_EXPECTED) for station in stations])
+            columns.append(_OwnColumn(**column.model_dump(), cells=codes))
+            await asyncio.sleep(0)
+        return _Own(stations=stations, batches=columns)
+
+    def _cells(self, working_set: WorkingSet, batch_id: str, revision: int) -> _Cells | None:
+        known = self._known.get(batch_id)
+        if known is None or known.revision != revision:
+            decision = working_set.decision_of(batch_id)
+            if decision is None:
+                return None
+            known = self._known[batch_id] = _Cells(revision, decision.expected, _cells_of(decision))
+        self._known.move_to_end(batch_id)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return known
+
+
+def _cells_of(decision: Decision) -> str:
+    """Return a letter for each expected station."""
+    codes = dict.fromkeys(decision.expected, RESULT)
+    codes.update(dict.fromkeys(decision.empty, EMPTY))
+    codes.update(dict.fromkeys((station for station, _ in decision.failed), FAILED))
+    codes.update(dict.fromkeys(decision.missing, MISSING))
+    return "".join(codes.values())
+
+
+def _closed(working_set: WorkingSet, count: int) -> Iterator[tuple[WorkingSet, Column, int]]:
+    """Find the newest closed batches of a partition, published or not, with their revisions."""
+    for one in islice(reversed(working_set.closed.values()), count):
+        column = Column(batch_id=one.batch_id, closed_at=one.first_closed_at, completed_by=one.completed_by)
+        yield working_set, column, one.revision
+    for batch in working_set.closing.values():
+        if batch.decision is not None:
+            yield working_set, Column.model_validate(batch.decision, from_attributes=True), batch.decision.revision
+
+
+async def _rows(columns: Sequence[tuple[_OwnColumn, list[str]]], count: int) -> list[Row]:
+    bad: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
+    by_column: list[dict[str, str]] = []
+    for column, stations in columns:
+        codes = {name: code for name, code in zip(stations, column.cells, strict=False) if code != NOT_EXPECTED}
+        missing.update(name for name, code in codes.items() if code == MISSING)
+        bad.update({name: code in (MISSING, FAILED) for name, code in codes.items()})
+        by_column.append(codes)
+        await asyncio.sleep(0)
+    worst = heapq.nsmallest(count, bad, key=lambda station: (-bad[station], -missing[station], station))
+    return [
+        Row(station_id=station, cells="".join([codes.get(station, NOT_EXPECTED) for codes in by_column]))
+        for station in worst
+    ]

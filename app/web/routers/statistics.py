@@ -1,33 +1,37 @@
-"""What the cluster has counted since its workers' starts, and its last hour."""
+"""Statistics of the cluster: since its workers' starts, and of its last hour."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from itertools import chain
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter
-from pydantic import Field, TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter
 
+from app.observability.counters import SLOT, oldest_open_age, open_batches
 from app.observability.histogram import Histogram
-from app.observability.history import SLOT
-from app.observability.statistics import oldest_open_age, open_batches
-from app.web.cluster import INTERNAL, Cluster
+from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.models import Answer
-from app.web.parts import Part, part_of
-from app.web.queries import LocalQuery
+from app.web.paging import LocalQuery
 from app.web.state import WorkerState
 from tables.model.enums import CompletedBy
 
-__all__ = ["figures_router"]
+__all__ = ["statistics_router"]
 
 _STATS: Final = "/stats"
 _HISTORY: Final = "/history"
 _RULES: Final = tuple(rule for rule in CompletedBy if rule is not CompletedBy.REVISION)  # of first closings
-_COUNT_FIELDS: Final = ("open_batches", "discarded", "late", "dead_letters")
+_SUMMED: Final = ("open_batches", "discarded", "late", "dead_letters", "throughput")
 
-Pairs = list[tuple[int, int]]  # a histogram as it travels
+
+def _pairs(durations: Any) -> Any:
+    return durations.to_json() if isinstance(durations, Histogram) else durations
+
+
+Pairs = Annotated[list[tuple[int, int]], BeforeValidator(_pairs)]  # a histogram as it travels
 
 
 class Quantiles(Answer):
@@ -88,33 +92,33 @@ class _OwnSample(Answer):
     lag: int
 
 
-_STATS_PART: Final = TypeAdapter(Part[_OwnStats])
-_HISTORY_PART: Final = TypeAdapter(Part[list[_OwnSample]])
+_STATS_SHARE: Final = TypeAdapter(Share[_OwnStats])
+_HISTORY_SHARE: Final = TypeAdapter(Share[list[_OwnSample]])
 
 
-def figures_router(state: WorkerState, cluster: Cluster) -> APIRouter:
-    """`/stats` and `/history`, and what workers ask each other for them."""
+def statistics_router(state: WorkerState, cluster: Cluster) -> APIRouter:
+    """Serve `/stats` and `/history`, and the workers' shares of them."""
     router = APIRouter(tags=["statistics"])
 
     @router.get("/stats")
     async def stats(local: LocalQuery = None) -> Stats:
         """Open batches, and what has been counted since the workers' starts."""
-        gathered = await cluster.gather(_STATS, own_stats(), _STATS_PART.validate_json, local=bool(local))
-        return _add_up(gathered.parts, gathered.incomplete)
+        gathered = await cluster.gather(_STATS, own_stats(), _STATS_SHARE.validate_json, local=bool(local))
+        return _add_up(gathered.shares, gathered.incomplete)
 
     @router.get("/history")
     async def history(local: LocalQuery = None) -> HistoryAnswer:
         """A sample every ten seconds of the last hour."""
-        gathered = await cluster.gather(_HISTORY, own_history(), _HISTORY_PART.validate_json, local=bool(local))
-        return HistoryAnswer(samples=_by_time(gathered.parts), incomplete=gathered.incomplete)
+        gathered = await cluster.gather(_HISTORY, own_history(), _HISTORY_SHARE.validate_json, local=bool(local))
+        return HistoryAnswer(samples=_by_time(gathered.shares), incomplete=gathered.incomplete)
 
     @router.get(INTERNAL + _STATS, include_in_schema=False)
-    async def stats_part() -> Part[_OwnStats]:
-        return part_of(state, await own_stats())
+    async def stats_share() -> Share[_OwnStats]:
+        return share_of(state, await own_stats())
 
     @router.get(INTERNAL + _HISTORY, include_in_schema=False)
-    async def history_part() -> Part[list[_OwnSample]]:
-        return part_of(state, await own_history())
+    async def history_share() -> Share[list[_OwnSample]]:
+        return share_of(state, await own_history())
 
     async def own_stats() -> _OwnStats:
         statistics, sets = state.statistics, state.working_sets()
@@ -128,46 +132,33 @@ def figures_router(state: WorkerState, cluster: Cluster) -> APIRouter:
             dead_letters=metrics.dead_letters.total(),
             throughput=statistics.throughput(),
             durations=statistics.batch_durations.to_json(),
-            timeout=state.batch_timeout,
+            timeout=state.batch_timeout(),
         )
 
     async def own_history() -> list[_OwnSample]:
-        return [
-            _OwnSample(
-                at=sample.at,
-                open_batches=sample.open_batches,
-                throughput=sample.throughput,
-                durations=sample.durations.to_json(),
-                lag=sample.lag,
-            )
-            for sample in state.history.samples()
-        ]
+        return [_OwnSample.model_validate(sample, from_attributes=True) for sample in state.history.samples()]
 
     return router
 
 
-def _add_up(parts: Sequence[_OwnStats], incomplete: list[str]) -> Stats:
-    counts: Counter[str] = Counter()
+def _add_up(shares: Sequence[_OwnStats], incomplete: list[str]) -> Stats:
     rules: Counter[CompletedBy] = Counter()
-    for part in parts:
-        counts.update({name: getattr(part, name) for name in _COUNT_FIELDS})
-        rules.update(part.completed_by)
+    for share in shares:
+        rules.update(share.completed_by)
     return Stats(
-        **{name: counts[name] for name in _COUNT_FIELDS},
+        **{name: sum(getattr(share, name) for share in shares) for name in _SUMMED},
+        oldest_open_age=max((age for share in shares if (age := share.oldest_open_age) is not None), default=None),
         completed_by={rule: rules[rule] for rule in _RULES},
-        oldest_open_age=max((part.oldest_open_age for part in parts if part.oldest_open_age is not None), default=None),
-        throughput=sum(part.throughput for part in parts),
-        duration=_quantiles(part.durations for part in parts),
-        timeout=max(part.timeout for part in parts),
+        duration=_quantiles(share.durations for share in shares),
+        timeout=max(share.timeout for share in shares),
         incomplete=incomplete,
     )
 
 
-def _by_time(parts: Sequence[list[_OwnSample]]) -> list[HistorySample]:
+def _by_time(shares: Sequence[list[_OwnSample]]) -> list[HistorySample]:
     slots: dict[int, list[_OwnSample]] = {}
-    for part in parts:
-        for sample in part:
-            slots.setdefault(sample.at, []).append(sample)
+    for sample in chain.from_iterable(shares):
+        slots.setdefault(sample.at, []).append(sample)
     return [_sum_of(at, slots[at]) for at in sorted(slots)]
 
 
@@ -183,7 +174,7 @@ def _sum_of(at: int, samples: Sequence[_OwnSample]) -> HistorySample:
     )
 
 
-def _quantiles(histograms: Iterable[Pairs]) -> Quantiles:
+def _quantiles(histograms: Iterable[list[tuple[int, int]]]) -> Quantiles:
     whole = Histogram()
     for pairs in histograms:
         whole.merge(Histogram.from_json(pairs))

@@ -10,8 +10,7 @@ from typing import Any
 import faust
 from faust.transport.drivers.aiokafka import Producer, Transport
 
-from app.kafka.consumer import AggregatorTransport
-from app.kafka.pieces import FetchedSchema
+from app.kafka.consumer import AggregatorTransport, FetchedSchema
 from app.settings.enums import Start
 from tests.integration.stock import OURS
 
@@ -30,7 +29,7 @@ class StockApp(faust.App):
     """Faust as it is, but for the consumer when that is asked for."""
 
     # What our consumer asks of its application.
-    settings = SimpleNamespace(start=Start.EARLIEST, source_topics=(os.environ["AGG_SOURCE_TOPICS"],))
+    settings = SimpleNamespace(start=Start.EARLIEST, foreign_topics=(os.environ["AGG_SOURCE_TOPICS"],))
 
     def _new_transport(self) -> Transport:
         transport = OurConsumer if OURS in os.environ else Transport

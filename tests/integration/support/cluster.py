@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import NewTopic
-from aiokafka.errors import for_code
 
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port
+from app.kafka.topics import TopicSpec, create_topics
 from tests.integration.support.background import Background
 from tests.integration.support.data import SentBatch, batch_of
 from tests.integration.support.reading import Collector, Received, admin_client, committed_offsets, end_offsets
@@ -64,10 +63,7 @@ class Cluster:
 
         async def create() -> None:
             async with admin_client(self.broker.bootstrap) as admin:
-                response = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=own)])
-                for _, code, *text in response.topic_errors:
-                    if code:
-                        raise for_code(code)(text)
+                await create_topics(admin, [TopicSpec(name, partitions, 1, own, exact=True)])
 
         self._loop.run(create())
 

@@ -8,9 +8,17 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
-from app.cli.dead_letters.filters import CHUNK_BYTES, CHUNK_LETTERS, Filters, chunks, newest, parse_place, parse_since
-from app.cli.dead_letters.rendering import full, json_line, table
-from app.cli.dead_letters.replay_log import ReplayMemory
+from app.cli.base import parse_moment
+from app.cli.dead_letters.command import full, json_line, table
+from app.cli.dead_letters.store import (
+    CHUNK_BYTES,
+    CHUNK_LETTERS,
+    Filters,
+    ReplayLog,
+    chunks,
+    newest,
+    parse_place,
+)
 from app.messages.dead_letters import Letter, light, read_letter
 from app.messages.message import InMessage, OutMessage
 from tables.model.events import Source
@@ -120,13 +128,13 @@ def test_a_filter_passes_over_letters_that_do_not_know() -> None:
     ],
 )
 def test_since_is_a_time_in_the_timezone_or_a_duration(text: str, seconds: float) -> None:
-    assert parse_since(text, SHANGHAI, TEN) == seconds
+    assert parse_moment(text, SHANGHAI, TEN) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "2 hours", "h", "yesterday", "-2h", "2025-13-01", "1..5h", "2h30"])
 def test_since_that_is_neither_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="neither a time"):
-        parse_since(text, SHANGHAI, TEN)
+        parse_moment(text, SHANGHAI, TEN)
 
 
 def test_a_place_is_a_partition_and_an_offset() -> None:
@@ -242,35 +250,35 @@ def read_back(*records: OutMessage) -> list[InMessage]:
 
 
 def test_what_has_been_replayed_is_remembered_with_its_last_time() -> None:
-    empty = ReplayMemory("app-replayed", [])
+    empty = ReplayLog("app-replayed", [])
     records = [empty.record(letter(), TEN + 1), empty.record(letter(), TEN + 2)]
     assert {(one.topic, one.key) for one in records} == {("app-replayed", b"1@7")}
-    memory = ReplayMemory("app-replayed", read_back(*records))
+    log = ReplayLog("app-replayed", read_back(*records))
     assert empty.replayed_at(letter()) is None
-    assert memory.replayed_at(letter()) == TEN + 2
-    assert memory.replayed_at(letter(8)) is None
-    assert memory.replayed_at(letter(partition=0)) is None
+    assert log.replayed_at(letter()) == TEN + 2
+    assert log.replayed_at(letter(8)) is None
+    assert log.replayed_at(letter(partition=0)) is None
 
 
 def test_a_letter_in_a_topic_made_anew_is_not_taken_for_the_one_that_stood_there() -> None:
-    memory = ReplayMemory("app-replayed", read_back(ReplayMemory("", []).record(letter(), TEN)))
-    assert memory.replayed_at(letter(at=TEN + 0.001)) is None
+    log = ReplayLog("app-replayed", read_back(ReplayLog("", []).record(letter(), TEN)))
+    assert log.replayed_at(letter(at=TEN + 0.001)) is None
 
 
 def test_what_is_forgotten_or_foreign_is_passed_over() -> None:
-    record = ReplayMemory("app-replayed", []).record(letter(), TEN)
+    record = ReplayLog("app-replayed", []).record(letter(), TEN)
     foreign = [OutMessage("", value, key=b"1@7") for value in (b"x", b"[]", b"{}", b'{"written_at":[]}')]
-    assert ReplayMemory("", read_back(*foreign)).replayed_at(letter()) is None
-    assert ReplayMemory("", read_back(record, OutMessage("", None, key=b"1@7"))).replayed_at(letter()) is None
-    assert ReplayMemory("", read_back(record, *foreign)).replayed_at(letter()) == TEN
+    assert ReplayLog("", read_back(*foreign)).replayed_at(letter()) is None
+    assert ReplayLog("", read_back(record, OutMessage("", None, key=b"1@7"))).replayed_at(letter()) is None
+    assert ReplayLog("", read_back(record, *foreign)).replayed_at(letter()) == TEN
 
 
 def test_letters_that_are_gone_are_forgotten() -> None:
-    empty = ReplayMemory("app-replayed", [])
+    empty = ReplayLog("app-replayed", [])
     kept = [empty.record(letter(offset, partition), TEN) for offset, partition in ((5, 0), (6, 0), (5, 1), (1, 9))]
-    memory = ReplayMemory("app-replayed", read_back(*kept, OutMessage("", kept[0].value, key=b"what")))
-    outdated = memory.outdated({0: 6, 1: 0})
-    assert outdated == [OutMessage("app-replayed", None, key=key) for key in (b"0@5", b"9@1", b"what")]
+    log = ReplayLog("app-replayed", read_back(*kept, OutMessage("", kept[0].value, key=b"what")))
+    tombstones = log.tombstones({0: 6, 1: 0})
+    assert tombstones == [OutMessage("app-replayed", None, key=key) for key in (b"0@5", b"9@1", b"what")]
 
 
 def test_a_letter_keeps_the_headers_that_name_a_span() -> None:

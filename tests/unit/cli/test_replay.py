@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from app.cli.dead_letters.replay import CannotReplay, Replay
+from app.cli.dead_letters.replay import CannotReplay, ReplayRules
 from app.messages.dead_letters import Letter
 from app.messages.output import headers_of, meta_of, payload_of
+from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision, Source
 
-RULES = Replay(
-    "OUT", with_meta=True, max_bytes=10_000, own_topics=frozenset({"app-batch-events"}), handler_failed=False
-)
+SETTINGS = Settings(app_id="app", output_topic="OUT")
+RULES = ReplayRules(SETTINGS, max_bytes=10_000, handler_failed=False)
 LETTER = Letter(
     partition=1,
     offset=7,
@@ -107,7 +107,9 @@ def test_a_discarded_batch_without_a_missing_station_is_complete() -> None:
 
 
 def test_meta_is_left_out_where_outputs_have_none() -> None:
-    (message,) = replace(RULES, with_meta=False).messages(discarded(payload()))
+    (message,) = replace(RULES, settings=SETTINGS.model_copy(update={"output_meta": False})).messages(
+        discarded(payload())
+    )
     assert message.value == payload_of(DECISION, "m", meta=None)
     assert dict(message.headers)["completed-by"] == b"operator"
 

@@ -5,20 +5,28 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from app.cli.dead_letters.replay import Replay
-from app.cli.dead_letters.replay_log import ReplayMemory
-from app.cli.dead_letters.replayer import Resender, Tally
+from app.cli.dead_letters.replay import Replayer, ReplayRules
+from app.cli.dead_letters.store import ReplayLog
 from app.messages.dead_letters import Letter
+from app.settings import Settings
 from tables.model.events import Source
 
 LETTER = Letter(1, 7, 1.0, 1.0, "station-failed", "", Source("T", 0, 3), "b", "A", 2, b"k", b"{}")
-RULES = Replay("OUT", with_meta=True, max_bytes=1000, own_topics=frozenset(), handler_failed=False)
+RULES = ReplayRules(Settings(output_topic="OUT"), max_bytes=1000, handler_failed=False)
+
+
+class Counts(NamedTuple):
+    """How many letters a replay has sent, skipped and not been able to send."""
+
+    sent: int = 0
+    skipped: int = 0
+    failed: int = 0
 
 
 class FakeProducer:
@@ -41,20 +49,20 @@ class FakeProducer:
         return future
 
 
-def resend(producer: FakeProducer | None, *letters: Letter) -> tuple[Tally, list[str], list[str]]:
-    """The tally, what was told and what was complained of."""
+def replay(producer: FakeProducer | None, *letters: Letter) -> tuple[Counts, list[str], list[str]]:
+    """The counts, what was told and what was complained of."""
     told: list[str] = []
     complaints: list[str] = []
-    memory = ReplayMemory("app-replayed", [])
-    resender = Resender(RULES, {"T": 3}, memory, producer, lambda: 50.0, told.append, complaints.append)
-    asyncio.run(resender.resend(letters))
-    return resender.tally, told, complaints
+    log = ReplayLog("app-replayed", [])
+    replayer = Replayer(RULES, {"T": 3}, log, producer, lambda: 50.0, told.append, complaints.append)
+    asyncio.run(replayer.replay(letters, letters))
+    return Counts(replayer.sent, replayer.skipped, replayer.failed), told, complaints
 
 
 def test_what_is_confirmed_is_remembered_after_that() -> None:
     producer = FakeProducer()
-    tally, told, complaints = resend(producer, LETTER, replace(LETTER, offset=8))
-    assert (tally, complaints) == (Tally(sent=2), [])
+    counts, told, complaints = replay(producer, LETTER, replace(LETTER, offset=8))
+    assert (counts, complaints) == (Counts(sent=2), [])
     assert told == [
         "1@7 station-failed, station A, batch b: sent to T[2]@0",
         "1@8 station-failed, station A, batch b: sent to T[2]@1",
@@ -71,32 +79,32 @@ def test_what_is_confirmed_is_remembered_after_that() -> None:
 @pytest.mark.parametrize("error", [MessageSizeTooLargeError("too large"), UnknownTopicOrPartitionError("who?")])
 def test_what_is_refused_is_named_and_not_remembered_and_the_rest_goes_on(error: KafkaError) -> None:
     producer = FakeProducer(refused={b"bad": error})
-    tally, _, complaints = resend(producer, replace(LETTER, value=b"bad"), replace(LETTER, offset=8))
-    assert tally == Tally(sent=1, failed=1)
+    counts, _, complaints = replay(producer, replace(LETTER, value=b"bad"), replace(LETTER, offset=8))
+    assert counts == Counts(sent=1, failed=1)
     assert complaints == [f"1@7 station-failed, station A, batch b: not sent: {error}"]
     assert [key for topic, key, _ in producer.sent if topic == "app-replayed"] == [b"1@8"]
 
 
 def test_nothing_is_sent_to_a_topic_that_is_not_there_for_that_could_create_it() -> None:
     producer = FakeProducer()
-    tally, _, complaints = resend(producer, replace(LETTER, source=Source("gone", 0, 0)))
-    assert (tally, producer.sent) == (Tally(failed=1), [])
+    counts, _, complaints = replay(producer, replace(LETTER, source=Source("gone", 0, 0)))
+    assert (counts, producer.sent) == (Counts(failed=1), [])
     assert complaints == ["1@7 station-failed, station A, batch b: not sent: there is no topic gone"]
 
 
 def test_what_nothing_can_be_sent_for_is_skipped() -> None:
     producer = FakeProducer()
-    tally, _, complaints = resend(producer, replace(LETTER, reason="too-large"))
-    assert (tally, producer.sent) == (Tally(skipped=1), [])
+    counts, _, complaints = replay(producer, replace(LETTER, reason="too-large"))
+    assert (counts, producer.sent) == (Counts(skipped=1), [])
     assert complaints == ["1@7 too-large, station A, batch b: not sent: only its first 2 bytes have been kept"]
 
 
 def test_a_dry_run_only_says_what_would_be_sent() -> None:
-    tally, told, _ = resend(None, LETTER)
-    assert (tally, told) == (Tally(sent=1), ["1@7 station-failed, station A, batch b: would be sent to T"])
+    counts, told, _ = replay(None, LETTER)
+    assert (counts, told) == (Counts(sent=1), ["1@7 station-failed, station A, batch b: would be sent to T"])
 
 
-def test_a_memory_that_can_not_be_written_is_an_error() -> None:
-    record = ReplayMemory("app-replayed", []).record(LETTER, 50.0)
+def test_a_log_that_can_not_be_written_is_an_error() -> None:
+    record = ReplayLog("app-replayed", []).record(LETTER, 50.0)
     with pytest.raises(UnknownTopicOrPartitionError):
-        resend(FakeProducer(refused={record.value or b"": UnknownTopicOrPartitionError()}), LETTER)
+        replay(FakeProducer(refused={record.value or b"": UnknownTopicOrPartitionError()}), LETTER)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
-from app.cli.result_comparison import Found, Pair, Reader, join
+from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.messages.message import InMessage
 
 TEN = 1_763_085_600.0  # 2025-11-14 10:00:00 in Shanghai
@@ -22,11 +22,11 @@ def message(value: Any, *, at: float = TEN, key: bytes | None = None, **headers:
 
 
 def read(*messages: InMessage, time_field: str | None = None) -> list[tuple[str, float, Any]]:
-    reader = Reader(SHANGHAI, time_field)
+    reader = ResultReader(SHANGHAI, time_field)
     for one in messages:
         reader.take(one)
     assert reader.unreadable == []
-    return sorted((found.station_id, found.at, found.result) for found in reader.results())
+    return sorted((result.station_id, result.at, result.value) for result in reader.results())
 
 
 def batch(*stations: dict[str, Any], batch_id: str = "T_1763085600", **meta: float) -> dict[str, Any]:
@@ -93,11 +93,11 @@ def test_a_time_of_its_own_may_stand_in_the_result_and_copies_are_told_by_it() -
     again = message({"station_id": "A", "result": {"n": 1, "time": "2025-11-14 10:00:00"}}, at=TEN + 9)
     other = message({"station_id": "A", "result": {"n": 2, "time": "2025-11-14 10:00:00"}}, at=TEN + 9)
     assert len(read(one, again, time_field="time")) == 1
-    assert len(Reader(SHANGHAI, "time").results()) == 0
-    reader = Reader(SHANGHAI, "time")
+    assert len(ResultReader(SHANGHAI, "time").results()) == 0
+    reader = ResultReader(SHANGHAI, "time")
     for found in (one, again, other):
         reader.take(found)
-    assert sorted(found.result["n"] for found in reader.results()) == [1, 2]
+    assert sorted(result.value["n"] for result in reader.results()) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_time_of_its_own_may_stand_in_the_result_and_copies_are_told_by_it() -
     ],
 )
 def test_a_message_in_which_no_result_can_be_read_is_named(value: Any) -> None:
-    reader = Reader(SHANGHAI, None)
+    reader = ResultReader(SHANGHAI, None)
     reader.take(message(value))
     reader.take(message(None, key=b"A"))
     assert reader.unreadable == ["t[0]@7"]
@@ -121,7 +121,7 @@ def test_a_message_in_which_no_result_can_be_read_is_named(value: Any) -> None:
 
 
 def test_a_message_without_the_time_that_was_asked_for_is_named() -> None:
-    reader = Reader(SHANGHAI, "time")
+    reader = ResultReader(SHANGHAI, "time")
     for value in ({"station_id": "A", "result": 1}, {"station_id": "A", "time": "soon", "result": {}}):
         reader.take(message(value))
     reader.take(message(7, key=b"A"))
@@ -131,11 +131,13 @@ def test_a_message_without_the_time_that_was_asked_for_is_named() -> None:
 # -- joining ---------------------------------------------------------------------------------------------------------
 
 
-def found(station_id: str, at: float, result: Any = 1) -> Found:
-    return Found(station_id, at, at + 100.0, result, "")
+def found(station_id: str, at: float, result: Any = 1) -> StationResult:
+    return StationResult(station_id, at, at + 100.0, result, "")
 
 
-def joined(old: list[Found], new: list[Found], within: float = 60.0) -> list[tuple[float | None, float | None]]:
+def joined(
+    old: list[StationResult], new: list[StationResult], within: float = 60.0
+) -> list[tuple[float | None, float | None]]:
     return [
         (pair.old.at if pair.old else None, pair.new.at if pair.new else None) for pair in join(old, new, within=within)
     ]

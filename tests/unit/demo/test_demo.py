@@ -11,11 +11,22 @@ import pytest
 
 from app.demo import model
 from app.demo.model import callback, forecast
-from app.demo.printing import dead_letter_line, late_line, output_line, summary
-from app.demo.replay import BROKEN_PUSHES, BROKEN_STATION, PUSHES, SLOW_PUSHES, SLOW_STATION, WINDOW, Push, make_push
-from app.demo.run import create_source_topics
-from app.demo.sample import Session, Station, load_stations, power
-from app.demo.tally import Output, Tally
+from app.demo.outputs import Output, Tally, dead_letter_line, late_line, output_line, summary
+from app.demo.replay import create_source_topics
+from app.demo.sample import (
+    BROKEN_PUSHES,
+    BROKEN_STATION,
+    PUSHES,
+    SLOW_PUSHES,
+    SLOW_STATION,
+    WINDOW,
+    Push,
+    Session,
+    Station,
+    load_stations,
+    make_push,
+    power,
+)
 from app.devbroker.config import free_port
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import SourceBatch

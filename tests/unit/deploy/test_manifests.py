@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from app.observability.counters import Metrics
-from app.observability.prometheus import Now, expose, metrics_registry
-from app.observability.statistics import Statistics
+from app.observability.counters import Metrics, Statistics
+from app.observability.prometheus import GAUGES, expose, metrics_registry
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
 
@@ -36,7 +35,7 @@ def exposed() -> set[str]:
         empty=(),
     )  # fmt: skip
     statistics.released(decision)
-    registry = metrics_registry(statistics, lambda: Now(group_lag={"T": 1}), most_stations=1, build={})
+    registry = metrics_registry(statistics, dict.fromkeys(GAUGES, float), lambda: {"T": 1}, most_stations=1, build={})
     body, _ = expose(registry, None)
     return {line.split(b"{")[0].split(b" ")[0].decode() for line in body.splitlines() if not line.startswith(b"#")}
 

@@ -1,4 +1,4 @@
-"""Where the consumer seeks, how it delivers, and what it says of offsets that are not there."""
+"""Where the consumer seeks, how it delivers (in pieces of bounded size), and what it says of missing offsets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
-from app.kafka.consumer import AggregatorConsumer
+from app.kafka.consumer import (
+    LEAST_BYTES,
+    PIECE_BYTES,
+    PIECE_MESSAGES,
+    AggregatorConsumer,
+    pieces_of,
+    weight_of,
+)
 from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Language
@@ -51,10 +59,11 @@ class Delivery:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fetched: list[tuple[TP, int]], *, flows: bool = True) -> None:
         async def getmany(_: Consumer, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's
-            for tp, offset in fetched:
-                yield tp, SimpleNamespace(tp=tp, offset=offset, value=[(tp, offset)])
+            for message in self.fetched:
+                yield message.tp, message
 
         monkeypatch.setattr(Consumer, "getmany", getmany)
+        self.fetched = [SimpleNamespace(tp=tp, offset=offset, value=[(tp, offset)]) for tp, offset in fetched]
         self.consumer = bare_consumer()
         self.consumer.app = SimpleNamespace(flow_control=SimpleNamespace(is_active=lambda: flows))
         self.consumer.suspend_flow = asyncio.Event()
@@ -93,6 +102,7 @@ def test_what_was_fetched_of_a_topic_is_one_value_of_its_stream_and_no_turn_of_t
     asyncio.run(delivery.run())
     assert delivery.delivered == [fetched[0::2], fetched[1::2]]
     assert delivery.left_to_faust == []
+    assert [message.value for message in delivery.fetched] == [[one] for one in fetched], "messages stay as they are"
     assert delivery.turns == 0
     assert delivery.consumer._read_offset == dict(fetched)
 
@@ -141,3 +151,30 @@ def test_offsets_that_are_not_there_are_told_with_their_place(
     assert record.getMessage() == text
     told = {name: getattr(record, name) for name in ("event", "topic", "partition", "offset")}
     assert told == {"event": line, "topic": "own", "partition": 1, "offset": 7}
+
+
+def record(offset: int, value: bytes | None = b"{}") -> ConsumerRecord:
+    headers = (("batch-id", b"b"),)
+    return ConsumerRecord("topic", 3, offset, 1762218000_500, 0, b"key", value, None, 3, len(value or b""), headers)
+
+
+def test_pieces_hold_every_record_once_in_order() -> None:
+    records = [record(offset) for offset in range(2 * PIECE_MESSAGES + 1)]
+    pieces = pieces_of(records)
+    assert [len(piece) for piece in pieces] == [PIECE_MESSAGES, PIECE_MESSAGES, 1]
+    assert [one for piece in pieces for one in piece] == records
+
+
+def test_a_piece_ends_when_it_has_enough_bytes_and_a_larger_message_is_not_cut() -> None:
+    sizes = (1, PIECE_BYTES + 1, 1, PIECE_BYTES - 1, 1)
+    pieces = pieces_of([record(offset, b"x" * size) for offset, size in enumerate(sizes)])
+    assert [[one.offset for one in piece] for piece in pieces] == [[0, 1], [2, 3], [4]]
+
+
+def test_nothing_fetched_is_no_piece() -> None:
+    assert pieces_of([]) == []
+
+
+def test_a_small_message_counts_for_the_room_that_it_takes() -> None:
+    assert weight_of(record(0, None)) == weight_of(record(0)) == LEAST_BYTES
+    assert weight_of(record(0, b"x" * 10_000)) == 10_000

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import ConsumerRecord
 
-from app.kafka.reading import Span, read_spans, spans_of
+from app.kafka.reading import OffsetRange, in_message, ranges_of, read_batches, read_ranges
+from app.messages.message import InMessage
 from tests.virtual_time import run_in_virtual_time
 
 ONE, TWO = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -78,43 +80,59 @@ class FakeConsumer:
         }
 
 
-def read(consumer: FakeConsumer, spans: Mapping[TopicPartition, Span]) -> list[tuple[int, int]]:
+def read(consumer: FakeConsumer, ranges: Mapping[TopicPartition, OffsetRange]) -> list[tuple[int, int]]:
     """Partition and offset of all that is read."""
 
     async def run() -> list[tuple[int, int]]:
-        return [(one.partition, one.offset) async for one in read_spans(consumer, spans)]
+        return [(one.partition, one.offset) async for one in read_ranges(consumer, ranges)]
 
     return sorted(run_in_virtual_time(run()))
 
 
 def test_holes_are_stepped_over_also_at_the_end() -> None:
     consumer = FakeConsumer({ONE: [3, 7], TWO: [0]})
-    assert read(consumer, {ONE: Span(2, 2, 10), TWO: Span(0, 0, 1)}) == [(0, 3), (0, 7), (1, 0)]
+    assert read(consumer, {ONE: OffsetRange(2, 10), TWO: OffsetRange(0, 1)}) == [(0, 3), (0, 7), (1, 0)]
 
 
 def test_nothing_is_read_that_was_not_there_at_the_start() -> None:
     consumer = FakeConsumer({ONE: range(100), TWO: [5]})
-    assert read(consumer, {ONE: Span(0, 0, 2), TWO: Span(5, 5, 6)}) == [(0, 0), (0, 1), (1, 5)]
+    assert read(consumer, {ONE: OffsetRange(0, 2), TWO: OffsetRange(5, 6)}) == [(0, 0), (0, 1), (1, 5)]
     assert consumer.positions[ONE] == 2, "what has been read to its end is not fetched any further"
 
 
 def test_an_empty_topic_is_not_waited_for() -> None:
-    assert read(FakeConsumer({}, answers=0), {ONE: Span(4, 4, 4)}) == []
+    assert read(FakeConsumer({}, answers=0), {ONE: OffsetRange(4, 4)}) == []
     assert read(FakeConsumer({}, answers=0), {}) == []
+
+
+def test_batches_are_read_to_the_end() -> None:
+    async def run() -> list[tuple[TopicPartition, list[int]]]:
+        ranges = {ONE: OffsetRange(1, 3), TWO: OffsetRange(9, 9)}
+        batches = read_batches(consumer, ranges, stalled_after=None)
+        return [(tp, [record.offset for record in records]) async for tp, records in batches]
+
+    consumer = FakeConsumer({ONE: range(100), TWO: range(9)})
+    assert run_in_virtual_time(run()) == [(ONE, [1]), (ONE, [2])]
 
 
 @pytest.mark.parametrize("answers", [0, 3])
 def test_a_broker_that_goes_is_not_waited_for_without_end(answers: int) -> None:
     with pytest.raises(KafkaConnectionError):
-        read(FakeConsumer({ONE: range(9)}, answers=answers), {ONE: Span(0, 0, 9)})
+        read(FakeConsumer({ONE: range(9)}, answers=answers), {ONE: OffsetRange(0, 9)})
 
 
-def test_a_span_is_all_there_is_or_what_was_written_from_a_time_on() -> None:
+def test_a_range_is_all_there_is_or_what_was_written_from_a_time_on() -> None:
     consumer = FakeConsumer({ONE: [3, 7], TWO: [1, 2]})
 
-    async def spans(since: float | None) -> dict[TopicPartition, Span]:
-        return await spans_of(consumer, [ONE, TWO], since=since)
+    async def ranges(since: float | None) -> dict[TopicPartition, OffsetRange]:
+        return await ranges_of(consumer, [ONE, TWO], since=since)
 
-    assert run_in_virtual_time(spans(None)) == {ONE: Span(3, 3, 8), TWO: Span(1, 1, 3)}
-    assert run_in_virtual_time(spans(3.5)) == {ONE: Span(3, 7, 8), TWO: Span(1, 3, 3)}
-    assert run_in_virtual_time(spans(-5.0)) == {ONE: Span(3, 3, 8), TWO: Span(1, 1, 3)}
+    assert run_in_virtual_time(ranges(None)) == {ONE: OffsetRange(3, 8), TWO: OffsetRange(1, 3)}
+    assert run_in_virtual_time(ranges(3.5)) == {ONE: OffsetRange(7, 8), TWO: OffsetRange(3, 3)}
+    assert run_in_virtual_time(ranges(-5.0)) == {ONE: OffsetRange(3, 8), TWO: OffsetRange(1, 3)}
+
+
+def test_a_record_becomes_a_message_with_its_time_in_seconds() -> None:
+    headers = (("batch-id", b"b"),)
+    record = ConsumerRecord("topic", 3, 7, 1762218000_500, 0, b"key", None, None, 3, 0, headers)
+    assert in_message(record) == InMessage("topic", 3, 7, 1762218000.5, b"key", None, headers)

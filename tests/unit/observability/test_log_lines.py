@@ -1,4 +1,4 @@
-"""The texts of log lines: sets that are cut, both languages."""
+"""The texts of log lines: sets that are cut, both languages; and one of a kind in so many seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.observability.log_lines import CATALOGUE, Line, names, printable, say
+from app.observability.log_lines import Line, Throttle, names, printable, say
 from app.settings.enums import Language
 
 
@@ -49,10 +49,9 @@ def test_text_is_cut_at_500_characters() -> None:
 
 
 def test_both_languages_of_a_line_use_the_same_fields() -> None:
-    assert set(CATALOGUE) == set(Line)
-    for line, texts in CATALOGUE.items():
+    for line in Line:
         fields = [
-            {name for _, name, _, _ in string.Formatter().parse(texts[language]) if name} for language in Language
+            {name for _, name, _, _ in string.Formatter().parse(line.texts[language]) if name} for language in Language
         ]
         assert fields[0] == fields[1], line
 
@@ -67,3 +66,38 @@ def test_other_lines_are_said_in_both_languages() -> None:
     )
     assert say(Language.EN, Line.WORKER_READY, partitions=[0, 1]) == "Worker ready, partitions: [0, 1]"
     assert say(Language.ZH, Line.TOPICS_CREATED, topics=names(["t"], 1)) == "已创建主题: {'t'}"
+
+
+# -- how often ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_passes_and_the_next_when_the_time_has_gone() -> None:
+    throttle = Throttle(10.0)
+
+    passed = [now for now in (0.0, 0.1, 9.9, 10.0, 10.1, 19.9, 35.0, 44.9) if throttle.passes(now)]
+
+    assert passed == [0.0, 10.0, 35.0]
+
+
+def test_what_is_held_back_does_not_put_off_the_next_one() -> None:
+    throttle = Throttle(1.0)
+
+    assert sum(throttle.passes(tenths / 10) for tenths in range(31)) == 4
+
+
+def test_each_kind_is_counted_by_itself() -> None:
+    throttle = Throttle(10.0)
+
+    asked = [(0.0, "a"), (6.0, "b"), (9.0, "a"), (10.0, "a"), (10.0, "b"), (16.0, "b")]
+
+    assert [throttle.passes(now, kind) for now, kind in asked] == [True, True, False, True, False, True]
+
+
+def test_a_clock_that_was_put_back_silences_nothing() -> None:
+    throttle = Throttle(10.0)
+
+    assert [throttle.passes(now) for now in (1000.0, 400.0, 401.0, 410.0)] == [True, True, False, True]
+
+
+def test_the_first_one_passes_whatever_the_clock_says() -> None:
+    assert [Throttle(60.0).passes(now) for now in (0.0, -5.0, 1e9)] == [True, True, True]

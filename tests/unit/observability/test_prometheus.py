@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from app.observability.counters import Metrics
-from app.observability.prometheus import Now, expose, metrics_registry
-from app.observability.statistics import Statistics
+from app.observability.counters import Metrics, Statistics
+from app.observability.prometheus import Gauges, expose, metrics_registry
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
 
@@ -33,10 +32,13 @@ def closed(statistics: Statistics, *expected: str, missing: tuple[str, ...] = ()
     )
 
 
-def scrape(statistics: Statistics, now: Now | None = None, *, most_stations: int = 10) -> dict[str, float]:
+def scrape(
+    statistics: Statistics, gauges: Gauges | None = None, lag: dict[str, int] | None = None, *, most_stations: int = 10
+) -> dict[str, float]:
     """Value by series, such as `batch_aggregator_batches_closed_total{completed_by=all}`."""
-    standing = now or Now()
-    registry = metrics_registry(statistics, lambda: standing, most_stations=most_stations, build={"module": "m"})
+    registry = metrics_registry(
+        statistics, gauges or {}, lambda: lag or {}, most_stations=most_stations, build={"module": "m"}
+    )
     body, content_type = expose(registry, None)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     series = {}
@@ -80,8 +82,13 @@ def test_durations_are_histograms_with_their_sums(statistics: Statistics) -> Non
 
 def test_how_the_worker_stands_is_shown(statistics: Statistics) -> None:
     statistics.metrics.moved("batch-events", "in", 3, 4711)
-    now = Now(ready=True, open_batches=2, oldest_open_age=3.5, closed_records=7, group_lag={"T": 12})
-    shown = scrape(statistics, now)
+    gauges: Gauges = {
+        "ready": lambda: True,
+        "open_batches": lambda: 2,
+        "oldest_open_age_seconds": lambda: 3.5,
+        "closed_records": lambda: 7,
+    }
+    shown = scrape(statistics, gauges, {"T": 12})
     assert shown["batch_aggregator_ready"] == 1
     assert shown["batch_aggregator_open_batches"] == 2
     assert shown["batch_aggregator_oldest_open_age_seconds"] == 3.5
@@ -136,6 +143,6 @@ def test_a_station_id_with_quotes_and_line_breaks_stays_one_label(statistics: St
     ],
 )
 def test_the_format_is_the_one_that_is_asked_for(statistics: Statistics, accept: str, content_type: str) -> None:
-    body, given = expose(metrics_registry(statistics, Now, most_stations=1, build={}), accept)
+    body, given = expose(metrics_registry(statistics, {}, dict, most_stations=1, build={}), accept)
     assert given == content_type
     assert body.endswith(b"# EOF\n") == given.startswith("application/openmetrics")

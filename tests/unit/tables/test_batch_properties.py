@@ -35,8 +35,8 @@ def run(log: Sequence[Entry], rules: Rules, random: Random | None = None) -> lis
             effects += made
             chunk = []
             if random is None or random.random() < 0.5:
-                for batch, undone in list(owner.set._undone.items()):
-                    for revision in list(undone):
+                for batch, tracked in list(owner.set._tracked.items()):
+                    for revision in list(tracked.undone):
                         owner.publish(batch, revision)
     return effects
 

@@ -14,31 +14,30 @@ from tables.context import (
     ContextEvent,
     ContextUpdate,
     Entry,
-    Part,
+    MessageRecords,
     Place,
+    Record,
     Tombstone,
     apply,
     context_key,
     decode_entry,
     encode_entry,
 )
-from tables.storage.formats import UnreadableRecordError
+from tables.storage.records import UnreadableRecordError
 
 TOPIC = "WEATHER"
 A = context_key(TOPIC, "A")
 ALL = context_key(TOPIC, EVERYONE)
 
-Record = dict[str, Any]
 
-
-class Table:
+class ContextTable:
     """The table of one partition, and how often it was written."""
 
     def __init__(self) -> None:
         self.records: dict[bytes, bytes] = {}
         self.written: list[bytes] = []
 
-    def apply(self, *events: ContextEvent) -> Table:
+    def apply(self, *events: ContextEvent) -> ContextTable:
         for event in events:
             for write in apply(event, self.records.get):
                 self.written.append(write.key)
@@ -69,8 +68,8 @@ def deletion(at: Place, key: bytes = b"A", station: str | None = "A") -> Tombsto
 
 def test_a_later_time_takes_the_place_of_an_earlier_one_in_whatever_order_they_come() -> None:
     older, newer = update(place(0), 10, {"t": 10}), update(place(1), 20, {"t": 20})
-    assert Table().apply(older, newer).of() == [{"t": 20}]
-    table = Table().apply(newer, older)
+    assert ContextTable().apply(older, newer).of() == [{"t": 20}]
+    table = ContextTable().apply(newer, older)
     assert table.of() == [{"t": 20}]
     assert table.written == [A]
 
@@ -79,36 +78,36 @@ def test_hosts_of_one_time_are_kept_together_and_the_last_record_of_each_wins() 
     first = update(place(0), 10, {"hostCode": "h1", "n": 1}, {"hostCode": "h2", "n": 2})
     second = update(place(1), 10, {"hostCode": "h1", "n": 3})
     third = update(place(2), 10, {"n": 4})
-    table = Table().apply(first, second, third)
+    table = ContextTable().apply(first, second, third)
     assert table.of() == [{"hostCode": "h2", "n": 2}, {"hostCode": "h1", "n": 3}, {"n": 4}]
     assert table.apply(update(place(3), 11, {"hostCode": "h2", "n": 5})).of() == [{"hostCode": "h2", "n": 5}]
 
 
 def test_records_of_one_host_in_one_message_stay_together() -> None:
     guns = [{"hostCode": "h1", "gun": "01"}, {"hostCode": "h1", "gun": "02"}]
-    assert Table().apply(update(place(0), 10, *guns)).of() == guns
+    assert ContextTable().apply(update(place(0), 10, *guns)).of() == guns
 
 
 @pytest.mark.parametrize(("first", "second"), [(None, None), (None, 5), (50, None)])
 def test_where_either_has_no_time_the_later_in_the_log_wins(first: int | None, second: int | None) -> None:
-    table = Table().apply(update(place(0), first, {"n": 0}), update(place(1), second, {"n": 1}))
+    table = ContextTable().apply(update(place(0), first, {"n": 0}), update(place(1), second, {"n": 1}))
     assert table.of() == [{"n": 1}]
     assert table.apply(update(place(0), first, {"n": 0})).of() == [{"n": 1}]
 
 
 def test_between_partitions_the_timestamp_tells_what_is_later() -> None:
-    table = Table().apply(update(place(7, timestamp=50.0), None, {"n": 0}))
+    table = ContextTable().apply(update(place(7, timestamp=50.0), None, {"n": 0}))
     assert table.apply(update(place(3, partition=1, timestamp=49.0), None, {"n": 1})).of() == [{"n": 0}]
     assert table.apply(update(place(3, partition=1, timestamp=50.0), None, {"n": 2})).of() == [{"n": 2}]
 
 
 def test_what_stands_in_a_topic_that_was_made_anew_is_later() -> None:
-    table = Table().apply(update(place(70, timestamp=50.0), None, {"n": 0}))
+    table = ContextTable().apply(update(place(70, timestamp=50.0), None, {"n": 0}))
     assert table.apply(update(place(0, timestamp=60.0), None, {"n": 1})).of() == [{"n": 1}]
 
 
 def test_a_tombstone_deletes_its_station_and_writes_that_even_when_there_is_nothing() -> None:
-    table = Table().apply(update(place(0), 10, {}), update(place(1), 10, {}, station="B"), deletion(place(2)))
+    table = ContextTable().apply(update(place(0), 10, {}), update(place(1), 10, {}, station="B"), deletion(place(2)))
     assert table.records.keys() == {context_key(TOPIC, "B")}
     table.written.clear()
     table.apply(deletion(place(2)))
@@ -120,12 +119,12 @@ def test_a_tombstone_deletes_its_station_and_writes_that_even_when_there_is_noth
 
 def test_a_tombstone_that_comes_again_deletes_nothing_that_came_after_it() -> None:
     events: list[ContextEvent] = [update(place(0), 10, {"n": 0}), deletion(place(1)), update(place(2), 9, {"n": 2})]
-    assert Table().apply(*events, deletion(place(1))).of() == [{"n": 2}]
+    assert ContextTable().apply(*events, deletion(place(1))).of() == [{"n": 2}]
 
 
 def test_what_is_everyones_is_deleted_by_the_key_that_it_came_with() -> None:
     everyones = update(place(0), None, {"holiday": True}, station=EVERYONE, key=b"\xffcal")
-    table = Table().apply(everyones, deletion(place(1), b"other", None), deletion(place(2), b"A", "A"))
+    table = ContextTable().apply(everyones, deletion(place(1), b"other", None), deletion(place(2), b"A", "A"))
     assert table.of(ALL) == [{"holiday": True}]
     table.apply(update(place(3), None, {"holiday": False}, station=EVERYONE, key=b"new"))
     assert table.apply(deletion(place(4), b"\xffcal", None)).of(ALL) == [{"holiday": False}]
@@ -134,7 +133,7 @@ def test_what_is_everyones_is_deleted_by_the_key_that_it_came_with() -> None:
 
 def test_stations_and_topics_are_kept_apart() -> None:
     other = ContextUpdate("OTHER", place(0), None, "A", 10, [{"n": 1}])
-    table = Table().apply(update(place(0), 10, {"n": 0}), other)
+    table = ContextTable().apply(update(place(0), 10, {"n": 0}), other)
     assert (table.of(), table.of(context_key("OTHER", "A"))) == ([{"n": 0}], [{"n": 1}])
 
 
@@ -156,22 +155,22 @@ def test_reading_any_part_of_the_log_again_up_to_its_end_changes_nothing(log: An
     events = events_of(log)
     read_before = data.draw(st.integers(0, len(events)))
     again_from = data.draw(st.integers(0, read_before))
-    once = Table().apply(*events)
-    twice = Table().apply(*events[:read_before]).apply(*events[again_from:])
+    once = ContextTable().apply(*events)
+    twice = ContextTable().apply(*events[:read_before]).apply(*events[again_from:])
     assert twice.records == once.records
 
 
 @given(logs)
 def test_each_event_applied_twice_in_a_row_is_the_same_as_once(log: Any) -> None:
     events = events_of(log)
-    twice = Table().apply(*(event for event in events for _ in range(2)))
-    assert twice.records == Table().apply(*events).records
+    twice = ContextTable().apply(*(event for event in events for _ in range(2)))
+    assert twice.records == ContextTable().apply(*events).records
 
 
 def test_an_entry_is_read_back_as_it_was_written() -> None:
-    entry = Entry(10, b"\xff\x00", [Part(place(1), [{"a": [1.5, None]}]), Part(place(2, 3), [{}])])
+    entry = Entry(10, b"\xff\x00", [MessageRecords(place(1), [{"a": [1.5, None]}]), MessageRecords(place(2, 3), [{}])])
     assert decode_entry(A, encode_entry(entry)) == entry
-    bare = Entry(None, None, [Part(place(1), [{}])])
+    bare = Entry(None, None, [MessageRecords(place(1), [{}])])
     assert decode_entry(A, encode_entry(bare)) == bare
 
 

@@ -9,29 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
-from tables.model.events import Operator, Position, Source
-from tables.model.sources import Extension, Group, Piece, SourceState
-from tables.storage.formats import UnreadableRecordError
+from tables.model.events import Extension, Group, Operator, Position, Segment, Source, SourceState
 from tables.storage.records import (
     Counts,
     Destination,
     Header,
     Prepared,
+    RecordKind,
     Revision,
+    UnreadableRecordError,
+    batch_of_key,
     decode_header,
     decode_revision,
+    decode_segment,
     encode_header,
     encode_revision,
-)
-from tables.storage.segments import (
-    Segment,
-    StoredSource,
-    batch_of_key,
-    decode_segment,
     encode_segment,
-    is_header,
-    is_late,
-    is_revision,
+    kind_of,
     revision_key,
     segment_key,
 )
@@ -55,12 +49,12 @@ def groups(draw: st.DrawFn) -> Group:
 
 
 @st.composite
-def stored_sources(draw: st.DrawFn) -> StoredSource:
+def source_states(draw: st.DrawFn) -> SourceState:
     """Draw a source message of a closed batch."""
     stations = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
     codes = draw(st.text("refs-", min_size=len(stations), max_size=len(stations)))
     place, timeout, trace = draw(positions), draw(st.none() | times), draw(st.none() | texts)
-    return StoredSource(draw(sources), draw(times), draw(times), tuple(stations), codes, place, timeout, trace)
+    return SourceState(draw(sources), draw(times), draw(times), tuple(stations), place, codes, timeout, trace)
 
 
 counts = st.builds(Counts, *[st.integers(0, 10_000)] * 4)
@@ -75,7 +69,7 @@ headers = st.builds(
     st.sampled_from(LatePolicy),
     *[times] * 3,
     counts,
-    st.lists(stored_sources(), max_size=3).map(tuple),
+    st.lists(source_states(), max_size=3).map(tuple),
     st.dictionaries(texts, texts, max_size=3),
     destinations,
     st.lists(groups(), max_size=3).map(tuple),
@@ -98,12 +92,6 @@ revisions = st.builds(
 extensions = st.builds(Extension, positions, times, times, texts, times)
 
 
-def state_of(source: StoredSource) -> SourceState:
-    state = SourceState(source.source, source.opened_at, source.deadline, source.stations, source.position)
-    state.timeout, state.trace = source.timeout, source.trace
-    return state
-
-
 @QUICK
 @given(headers)
 def test_a_header_is_read_back_as_it_was_written(header: Header) -> None:
@@ -117,25 +105,24 @@ def test_a_revision_is_read_back_as_it_was_written(revision: Revision) -> None:
 
 
 @QUICK
-@given(st.lists(stored_sources(), max_size=3), st.lists(groups(), max_size=3), st.lists(extensions, max_size=2))
+@given(st.lists(source_states(), max_size=3), st.lists(groups(), max_size=3), st.lists(extensions, max_size=2))
 def test_a_segment_is_read_back_as_it_was_written(
-    opened: list[StoredSource], came: list[Group], moved: list[Extension]
+    opened: list[SourceState], came: list[Group], moved: list[Extension]
 ) -> None:
-    piece = Piece(False, [state_of(source) for source in opened], came, moved)
-    segment = decode_segment(b"key", encode_segment(piece))
-    assert segment.extensions == moved
-    assert segment.groups == came
-    assert segment.sources == [replace(source, codes="") for source in opened]
+    opened = [replace(source, codes="") for source in opened]
+    segment = decode_segment(b"b#1.0-0.0", encode_segment(Segment(False, opened, came, moved)))
+    assert segment == Segment(False, opened, came, moved)
 
 
 @QUICK
 @given(batch_ids, st.lists(groups(), min_size=1, max_size=3), st.booleans())
 def test_a_segments_key_tells_batch_place_and_lateness(batch_id: str, came: list[Group], late: bool) -> None:
-    key = segment_key(batch_id, Piece(late, groups=came))
-    assert (batch_of_key(key), is_header(key), is_revision(key), is_late(key)) == (batch_id, False, False, late)
-    assert (batch_of_key(batch_id.encode()), is_header(batch_id.encode())) == (batch_id, True)
+    key = segment_key(batch_id, Segment(late, groups=came))
+    assert (batch_of_key(key), kind_of(key)) == (batch_id, RecordKind.LATE if late else RecordKind.EARLY)
+    assert decode_segment(key, encode_segment(Segment(groups=came))).late is late
+    assert (batch_of_key(batch_id.encode()), kind_of(batch_id.encode())) == (batch_id, RecordKind.HEADER)
     key = revision_key(batch_id, 12)
-    assert (batch_of_key(key), is_header(key), is_revision(key), is_late(key)) == (batch_id, False, True, False)
+    assert (batch_of_key(key), kind_of(key)) == (batch_id, RecordKind.REVISION)
 
 
 def test_segments_of_chunks_that_begin_together_and_end_apart_have_their_own_keys() -> None:
@@ -151,7 +138,7 @@ def test_segments_of_chunks_that_begin_together_and_end_apart_have_their_own_key
         ([], [two, three]),
         ([], [two]),
     ]
-    assert len({segment_key("b", Piece(late, *cut)) for cut in cuts for late in (False, True)}) == 14
+    assert len({segment_key("b", Segment(late, *cut)) for cut in cuts for late in (False, True)}) == 14
 
 
 @settings(max_examples=200, deadline=None)
@@ -196,4 +183,4 @@ def test_a_newer_version_is_named() -> None:
 
 
 def test_an_empty_segment_is_read_back_as_one() -> None:
-    assert decode_segment(b"b#1", encode_segment(Piece(late=False))) == Segment()
+    assert decode_segment(b"b#1", encode_segment(Segment())) == Segment()

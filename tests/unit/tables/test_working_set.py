@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tables import closed_batches as closed
 from tables.model.enums import Code, Status
 from tables.model.events import BatchEvent, Expire, Forget, Late, Position
 from tables.model.policies import Rules
-from tables.storage.formats import UnreadableRecordError
-from tables.storage.records import Prepared, Table, Write
+from tables.storage.records import Prepared, Table, UnreadableRecordError, Write
 from tables.working_set import WorkingSet
 from tests.builders import (
     DESTINATION,
@@ -123,6 +124,25 @@ def test_forgetting_leaves_nothing_behind(owner: Owner) -> None:
     assert vars(owner.set._closed) == vars(fresh._closed)
     owner.set.due(1e9)
     assert not owner.set._deadlines
+
+
+def test_a_closed_batch_with_nothing_but_its_header_is_a_line_only(owner: Owner) -> None:
+    close(owner, "b")
+    owner.feed(open_("A", batch="b"), arrived("A", batch="b"))  # a repeat
+    assert not owner.set._tracked
+    assert not owner.restarted().set._tracked
+
+
+def test_changes_of_an_open_batch_wait_to_be_stored_until_their_offset_is_due(owner: Owner) -> None:
+    batches = owner.set
+    batches.apply(open_("A", batch="b1"), Position(7, 0))
+    batches.apply(open_("A", batch="b2"), Position(8, 0))
+    assert (batches.take_writes({}, upto=6), batches.unstored_from) == ([], 7)
+    batches.apply(arrived("A", batch="b1"), Position(9, 0))
+    assert [write.key for write in batches.take_writes({"b1": DESTINATION}, upto=6)] == [b"b1"]
+    assert batches.unstored_from == 8
+    assert [write.key for write in batches.take_writes({}, upto=8)] == [b"b2#8.0-0.0"]
+    assert batches.unstored_from == math.inf
 
 
 def test_the_header_is_the_last_that_is_deleted(owner: Owner) -> None:
@@ -258,7 +278,7 @@ def test_a_decision_whose_results_have_been_deleted_is_out_already(owner: Owner)
     owner.feed_each(open_("AB"), arrived("A"), arrived("B"))
     header = owner.records.get(Table.BATCHES, b"b")
     owner.publish()
-    owner.records.write([Write(Table.BATCHES, b"b", header)])  # by an owner that was none any more
+    owner.records.write([Write(Table.BATCHES, b"b", header)])  # by a zombie
     other = owner.restarted()
     assert other.left == []
     assert list(other.set.closed) == ["b"]
@@ -283,7 +303,7 @@ def test_what_is_left_over_is_swept(owner: Owner) -> None:
     other.records.write([early[1], *late])  # outcomes of a batch that has been forgotten
     again = other.restarted()
     assert not again.set.open
-    assert not again.set._keys
+    assert not again.set._tracked
     again.feed(expire(1))
     assert not len(again.records)
 

@@ -8,17 +8,18 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from app.callbacks.executors.base import LoopExecutor
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.runner import BatchCallbackRunner, Call, CallbackRunner
-from app.observability.log_lines import CATALOGUE, Line
+from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Language
-from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, LoopWatch
+from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, Case, LoopWatch, case_of
 
 LONG = BLOCKED_SECONDS + 3 * LOOK_SECONDS
 
@@ -30,12 +31,12 @@ class Watched:
         self.lags: list[float] = []
         self.stuck: list[str] = []
         self.watch = LoopWatch(
+            Settings(log_language=language),
             callback="load:model",
-            language=language,
             observe=self.lags.append,
-            patience=patience,
             on_stuck=self.stuck.append,
         )
+        self.watch._patience = patience
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -206,6 +207,33 @@ def test_a_process_that_was_stopped_as_a_whole_blames_nobody(caplog: pytest.LogC
     assert watched.stuck == []
 
 
+def test_a_loop_that_may_have_answered_while_the_process_was_stopped_is_asked_again() -> None:
+    watched = Watched()
+    asked: list[Any] = []
+    watched.watch._loop = cast(Any, SimpleNamespace(call_soon_threadsafe=asked.append))
+    watched.watch._look(100.0, 5.0)
+    watched.watch._look(100.0 + LOOK_SECONDS, 5.1)
+    assert len(asked) == 1
+    watched.watch._look(700.0, 5.11)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "late", "busy", "case"),
+    [
+        (False, 0.0, 0.1, Case.RUNS),
+        (True, 0.0, 0.1, Case.SILENT),
+        (False, 3.0, 2.5, Case.HELD),
+        (True, 3.0, 2.5, Case.HELD),
+        (True, 3.0, 0.1, Case.STOPPED),
+    ],
+)
+def test_a_late_look_is_the_fault_of_c_code_if_the_process_worked_meanwhile(
+    asked: bool, late: float, busy: float, case: Case
+) -> None:
+    assert case_of(asked=asked, late=late, busy=busy) is case
+
+
 def test_the_lines_are_there_in_both_languages() -> None:
     for line in (Line.LOOP_BLOCKED, Line.LOOP_BUSY, Line.LOOP_RUNS):
-        assert CATALOGUE[line][Language.EN] != CATALOGUE[line][Language.ZH]
+        assert line.texts[Language.EN] != line.texts[Language.ZH]

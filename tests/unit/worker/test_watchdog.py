@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.worker.watchdog import Watchdog, patience_of
 
 SETTINGS = Settings(station_timeout=3, broker_patience=5)
-PATIENCE = patience_of(station_timeout=3, broker_patience=5)
+PATIENCE = patience_of(SETTINGS)
 STATIONS = TP(SETTINGS.station_events_topic, 0)
 LOG = TP(SETTINGS.batch_events_topic, 0)
 
@@ -33,15 +33,22 @@ class FakeReader:
         return self.behind
 
 
+class FakePipeline:
+    """A pipeline whose station agent has settled nothing, and which waits for no batch."""
+
+    def __init__(self) -> None:
+        self.stations = SimpleNamespace(settled=0)
+        self.open_batches = SimpleNamespace(waiting=False)
+
+
 @dataclass
 class FakeApp:
     """What the watchdog looks at."""
 
     reader: FakeReader = field(default_factory=FakeReader)
+    pipeline: FakePipeline = field(default_factory=FakePipeline)
     settings: Settings = SETTINGS
-    settled: int = 0
-    waits_for_room: bool = False
-    conf: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(broker_session_timeout=10.0))
+    session_timeout: float = 10.0
     failures: list[BaseException] = field(default_factory=list)
 
     def fail(self, error: BaseException) -> None:
@@ -65,7 +72,7 @@ def test_a_partition_with_more_to_read_that_does_not_move_is_stuck_after_the_pat
 
 def test_a_frame_of_slow_stations_moves_with_each_outcome() -> None:
     app, dog = watched()
-    app.settled += 1
+    app.pipeline.stations.settled += 1
     assert dog.stuck(PATIENCE) == []
     assert dog.stuck(PATIENCE + 0.1) == [LOG]
 
@@ -81,9 +88,9 @@ def test_a_source_partition_that_is_not_read_because_batches_are_open_may_rest()
     source = TP(SETTINGS.source_topics[0], 0)
     app.reader.ledger.rebase(source, 7)
     assert dog.stuck(0.0) == []
-    app.waits_for_room = True
+    app.pipeline.open_batches.waiting = True
     assert source not in dog.stuck(10 * PATIENCE)
-    app.waits_for_room = False
+    app.pipeline.open_batches.waiting = False
     assert source in dog.stuck(11 * PATIENCE + 0.1)
 
 

@@ -10,7 +10,7 @@ from faust.assignor.client_assignment import ClientAssignment
 
 from app.kafka.assignor import AggregatorAssignor
 from app.settings import Settings
-from app.web.address import advertised_url
+from app.web.access import advertised_url
 
 LISTENS = "http://0.0.0.0:6066"
 

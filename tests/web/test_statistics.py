@@ -1,4 +1,4 @@
-"""What the dashboard's figures are made of: /stats, /stations, /history and /heatmap."""
+"""Statistics and what the dashboard shows of them: /stats, /stations, /history and /heatmap."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from app.devbroker.probe import cluster_at
+from app.devbroker.broker import cluster_at
 
 # Taken from a Kafka 4.1.1: node 1 on 127.0.0.1:21092, cluster MkU3OEVBNTcwNTJENDM2Qk.
 REAL = bytes.fromhex(

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.observability.counters import Metrics
-from app.observability.statistics import MINUTE, StationCounters, Statistics, oldest_open_age, open_batches
+from app.observability.counters import MINUTE, Metrics, StationCounters, Statistics, oldest_open_age, open_batches
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
 from tests.builders import Owner, expire, open_
@@ -90,7 +89,7 @@ def test_callbacks_are_timed_in_all_and_for_each_station() -> None:
 
 
 def test_stations_that_come_after_too_many_have_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.observability.statistics.MAX_STATIONS", 2)
+    monkeypatch.setattr("app.observability.counters.MAX_STATIONS", 2)
     statistics = Statistics(Metrics(), Clock())
     statistics.released(decision("A", "B", "C", missing=("C",), failed=("B",)))
     statistics.callback("D", 1.0)

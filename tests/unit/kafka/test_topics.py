@@ -1,0 +1,48 @@
+"""Topics are created in one place: one that is there is left alone, and one that can't be created is an error."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError
+
+from app.kafka.topics import TopicError, create_and_wait, create_topics, source_spec
+from app.settings import Settings
+
+SPEC = source_spec(Settings(partitions=3), "yard")
+
+
+class FakeAdmin:
+    """A broker that answers every creation with one error code, and then has the topic or not."""
+
+    def __init__(self, code: int, text: str | None = None) -> None:
+        self.code, self.text = code, text
+        self.created: list[Any] = []
+
+    async def create_topics(self, topics: list[Any]) -> Any:
+        self.created += topics
+        return SimpleNamespace(topic_errors=[(topic.name, self.code, self.text) for topic in topics])
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        partition = {"error_code": 0}
+        return [{"topic": topic.name, "error_code": 0, "partitions": [partition] * 3} for topic in self.created]
+
+
+@pytest.mark.parametrize("code", [0, TopicAlreadyExistsError.errno])
+def test_a_topic_is_created_or_there_by_now(code: int) -> None:
+    admin = FakeAdmin(code)
+    assert asyncio.run(create_and_wait(admin, [SPEC], patience=1.0)) == {"yard": 3}
+    (topic,) = admin.created
+    assert (topic.num_partitions, topic.topic_configs) == (3, {"max.message.bytes": "67108864"})
+
+
+def test_a_topic_that_can_not_be_created_is_named_with_the_brokers_reason() -> None:
+    admin = FakeAdmin(InvalidReplicationFactorError.errno, "larger than available brokers: 1.")
+    with pytest.raises(InvalidReplicationFactorError):
+        asyncio.run(create_topics(admin, [SPEC]))
+    text = "topic yard can't be created: InvalidReplicationFactorError larger than available brokers: 1."
+    with pytest.raises(TopicError, match=f"^{text}$"):
+        asyncio.run(create_and_wait(admin, [SPEC], patience=1.0))
