@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from app.callbacks.tasks import TaskSet
@@ -145,26 +144,29 @@ class OneAtATime:
         self._tasks = TaskSet()
         self._latest: dict[str, asyncio.Task[None]] = {}  # key -> the work that the next one waits for
 
-    def start(self, keys: Collection[str], work: Callable[[], Awaitable[None]]) -> None:
+    def start(self, keys: Sequence[str], work: Callable[[], Awaitable[None]]) -> None:
         """Begin when all earlier work of these keys has ended."""
-        before = {self._latest[key] for key in keys if key in self._latest}
-        task = self._tasks.start(self._run(work, before))
-        self._latest.update(dict.fromkeys(keys, task))
-        task.add_done_callback(partial(self._ended, keys))
+        before = [self._latest[key] for key in keys if key in self._latest]
+        task = self._tasks.start(self._run(keys, work, before))
+        for key in keys:
+            self._latest[key] = task
 
     async def cancel(self, grace: float = 0.0) -> None:
         """Let work end by itself within `grace` seconds, cancel the rest, and give that SETTLE_SECONDS to end."""
         await self._tasks.cancel(grace, patience=SETTLE_SECONDS)
+        self._latest = {key: task for key, task in self._latest.items() if not task.done()}
 
-    def _ended(self, keys: Collection[str], task: asyncio.Task[None]) -> None:
-        for key in keys:
-            if self._latest.get(key) is task:
-                del self._latest[key]
-
-    async def _run(self, work: Callable[[], Awaitable[None]], before: set[asyncio.Task[None]]) -> None:
+    async def _run(
+        self, keys: Sequence[str], work: Callable[[], Awaitable[None]], before: Sequence[asyncio.Task[None]]
+    ) -> None:
         try:
             if before:
                 await asyncio.wait(before)
             await work()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be acknowledged, and the owner decides
             self._on_error(error)
+        finally:
+            task = asyncio.current_task()
+            for key in keys:
+                if self._latest.get(key) is task:
+                    del self._latest[key]
