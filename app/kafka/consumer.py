@@ -59,8 +59,6 @@ from app.messages.message import Delivery
 from app.observability.log_lines import Line, say
 from app.settings.enums import Start
 
-__all__ = ["AggregatorConsumer", "AggregatorTransport", "FetchedSchema", "pieces_of", "weight_of"]
-
 logger = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits

@@ -12,8 +12,6 @@ from app.settings import Settings
 from tables.model.events import Source
 from tables.storage.records import Table, Write
 
-__all__ = ["MemoryBroker", "MemoryTables"]
-
 
 class _MemoryTopic:
     def __init__(self, name: str, partitions: int, max_bytes: int | None) -> None:

@@ -18,8 +18,6 @@ from app.messages.dead_letters import Letter, light, read_letter
 from app.messages.message import InMessage, OutMessage
 from app.settings import Settings
 
-__all__ = ["Filters", "LetterStore", "ReplayLog", "chunks", "newest", "open_letters", "parse_place"]
-
 CHUNK_LETTERS = 200  # whose values are held at once
 CHUNK_BYTES = 32 * 1024 * 1024
 
