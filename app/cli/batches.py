@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -148,7 +147,8 @@ async def _list(web: _WorkerWeb, timezone: ZoneInfo, request: Request) -> int:
         for row in rows:
             click.echo(orjson.dumps(row))
     elif rows:
-        click.echo("\n".join(table(rows, timezone, time.time(), terminal_width())))
+        cells = [row_cells(row, timezone, time.time()) for row in rows]
+        click.echo("\n".join(table_lines(HEADINGS, cells, terminal_width())))
     else:
         click.echo("no batches")
     if cursor is not None:
@@ -199,11 +199,6 @@ class _WorkerWeb:
             raise CommandError(message) from error
 
 
-def table(rows: Sequence[Row], timezone: ZoneInfo, now: float, width: int | None) -> list[str]:
-    """Lines of a table with its headings, each cut at `width` characters; None: not cut. `now` is Unix seconds."""
-    return table_lines(HEADINGS, [_cells(row, timezone, now) for row in rows], width)
-
-
 def full(batch: Row, timezone: ZoneInfo) -> list[str]:
     """One batch with its stations, as lines."""
     times = {name: shown_time(batch[name], timezone) for name in ("opened_at", "deadline", "closed_at") if batch[name]}
@@ -225,7 +220,8 @@ def full(batch: Row, timezone: ZoneInfo) -> list[str]:
     return lines
 
 
-def _cells(row: Row, timezone: ZoneInfo, now: float) -> tuple[str, ...]:
+def row_cells(row: Row, timezone: ZoneInfo, now: float) -> tuple[str, ...]:
+    """Return the cells of a batch under HEADINGS; `now` is Unix seconds."""
     return (
         printable(row["batch_id"], _NAME_SHOWN),
         row["status"],

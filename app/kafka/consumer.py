@@ -26,9 +26,10 @@ Every override replaces a method of Faust. Without it:
     wait_empty                a rebalance waits without end for a station that hangs
     on_partitions_revoked     the ledger keeps partitions that are another worker's now
 
-    the thread, and the producer
+    the thread, the group, and the producer
     _create_worker_consumer   a partition that is left out of a fetch waits for 500 ms
     on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered
+    _url, _get_external_…     the group is told of Faust's web server, and of one of two workers with the same URL
     _settings_extra           a batch that is sent again after a broker's fault is appended twice
     create_topic              Faust creates topics with its own partition counts
 """
@@ -47,16 +48,19 @@ from typing import Any, cast
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
+from faust.assignor.partition_assignor import ClientAssignmentMapping, PartitionAssignor
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
+from faust.types.assignor import HostToPartitionMap
+from yarl import URL
 
 from app.kafka.client import Application, survive_lost_connections
 from app.kafka.delivery import Fetched
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.reading import in_message
 from app.messages.message import Delivery
-from app.observability.log_lines import Line, say
+from app.observability.log_lines import Line, say, tell
 from app.settings.enums import Start
 
 logger = logging.getLogger(__name__)
@@ -338,6 +342,41 @@ class AggregatorConsumer(driver.Consumer):
         """Forget the partitions after their last commit."""
         await super().on_partitions_revoked(revoked)
         self.ledger.forget(revoked)
+
+
+class AggregatorAssignor(PartitionAssignor):
+    """Tells each worker of the group where the others' web servers are.
+
+    A member tells its URL when it joins. With its assignment the leader gives every member the whole distribution: URL
+    to topics to partitions. So that is as new as the assignment.
+    """
+
+    @property
+    def _url(self) -> URL:
+        return URL(cast(Application, self.app).url)
+
+    def members(self, topic: str) -> dict[str, frozenset[int]]:
+        """The partitions of one topic by the URL of the worker that owns them, ours among them.
+
+        Workers without a partition are in it; empty before the first assignment.
+        """
+        distribution = cast(Mapping[str, Mapping[str, list[int]]], self.external_topic_distribution)
+        return {url.rstrip("/"): frozenset(topics.get(topic, ())) for url, topics in distribution.items()}
+
+    def _get_external_topic_distribution(self, assignments: ClientAssignmentMapping) -> HostToPartitionMap:
+        """Give a URL that two workers have the partitions of both: Faust keeps one of them."""
+        distribution: HostToPartitionMap = {}
+        language = cast(Application, self.app).settings.log_language
+        tables = self._table_manager.changelog_topics
+        for member, assignment in assignments.items():
+            url = self._member_urls[member]
+            if url in distribution:
+                tell(logger, logging.WARNING, language, Line.SAME_URL, url=url)
+            topics = distribution.setdefault(url, {})
+            for topic, partitions in assignment.actives.items():
+                if topic not in tables:
+                    topics.setdefault(topic, []).extend(partitions)
+        return distribution
 
 
 class AggregatorProducer(driver.Producer):

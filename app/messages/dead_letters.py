@@ -9,6 +9,7 @@ from enum import StrEnum
 from app.messages.message import Headers, InMessage
 from app.messages.trace_context import TRACE_HEADERS, trace_headers
 from tables.model.events import Source
+from tables.model.fast_dataclass import fast_dataclass
 
 LETTER_BYTES = 60 * 1024 * 1024  # the topic takes 64 MiB, headers and all
 TOO_LARGE_BYTES = 64 * 1024
@@ -29,6 +30,21 @@ class Reason(StrEnum):
     TOO_LARGE = "too-large"
 
 
+@fast_dataclass(frozen=True, slots=True)
+class Subject:
+    """The subject of a letter: where it comes from, as far as that is known.
+
+    `failed_at` (Unix seconds) is a time from the log (of the message, the outcome or the closing), never the time of
+    the attempt, so that a letter that a crash makes go out again is identical.
+    """
+
+    failed_at: float
+    source: Source | None = None
+    batch_id: str | None = None
+    station_id: str | None = None
+    trace: str | None = None
+
+
 # -- made --------------------------------------------------------------------------------------------------------------
 
 
@@ -46,23 +62,14 @@ def fit_letter(reason: Reason, error: str, value: bytes | None) -> tuple[Reason,
     return reason, error, value
 
 
-def letter_headers(
-    reason: Reason,
-    error: str,
-    *,
-    failed_at: float,
-    source: Source | None = None,
-    batch_id: str | None = None,
-    station_id: str | None = None,
-    trace: str | None = None,
-) -> Headers:
+def letter_headers(reason: Reason, error: str, subject: Subject) -> Headers:
     """Return the headers of a letter, the error cut to ERROR_BYTES. A header whose fact is not known is left out."""
-    known: dict[str, object] = {"reason": reason.value, "error": _cut(error), "failed-at": repr(failed_at)}
-    if source is not None:
-        known.update(zip(_SOURCE_HEADERS, source, strict=True))
-    known.update({"batch-id": batch_id, "station-id": station_id})
+    known: dict[str, object] = {"reason": reason.value, "error": _cut(error), "failed-at": repr(subject.failed_at)}
+    if subject.source is not None:
+        known.update(zip(_SOURCE_HEADERS, subject.source, strict=True))
+    known.update({"batch-id": subject.batch_id, "station-id": subject.station_id})
     headers = [(name, str(fact).encode()) for name, fact in known.items() if fact is not None]
-    return headers + trace_headers(trace)
+    return headers + trace_headers(subject.trace)
 
 
 def _cut(error: str) -> str:

@@ -110,12 +110,15 @@ def _overhead(decision: Decision, module: str, *, with_meta: bool, max_bytes: in
 
 def headers_of(decision: Decision, part: int = 1, parts: int = 1) -> list[tuple[str, bytes]]:
     """Return the Kafka headers of an output message."""
-    return [*_headers(decision.completed_by, decision.revision, part, parts), *trace_headers(publish_trace(decision))]
+    return [
+        *output_headers(decision.completed_by, decision.revision, part, parts),
+        *trace_headers(publish_trace(decision)),
+    ]
 
 
 @lru_cache(1024)
-def _headers(completed_by: CompletedBy, revision: int, part: int, parts: int) -> tuple[tuple[str, bytes], ...]:
-    """Return the headers besides the trace's, which most outputs have in common."""
+def output_headers(completed_by: CompletedBy, revision: int, part: int, parts: int) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers besides the trace's, which most outputs have in common; `output_id` reads them."""
     return (
         ("completed-by", completed_by.encode()),
         ("revision", str(revision).encode()),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
+from app.messages.dead_letters import Subject
 from app.observability.log_lines import NAME_SHOWN, Line, Shown, Throttle, names, printable, say, tell
 from app.settings.enums import Language
 from tables.model.enums import LatePolicy
@@ -119,21 +120,12 @@ class BatchLog:
         """A source message holds no record."""
         self._source(Line.EMPTY_MESSAGE, source)
 
-    def dead_letter(
-        self,
-        reason: str,
-        error: str,
-        *,
-        topic: str | None = None,
-        partition: int | None = None,
-        offset: int | None = None,
-        batch_id: str | None = None,
-        station_id: str | None = None,
-    ) -> None:
-        """Something went to the dead-letter topic; the rest says where it came from, as far as that is known."""
+    def dead_letter(self, reason: str, error: str, subject: Subject) -> None:
+        """Something went to the dead-letter topic."""
         if not self.logger.isEnabledFor(logging.WARNING):
             return
-        ids = {"topic": topic, "partition": partition, "offset": offset, "batch_id": batch_id, "station_id": station_id}
+        ids = subject.source._asdict() if subject.source else {}
+        ids |= {"batch_id": subject.batch_id, "station_id": subject.station_id}
         fields = {name: value for name, value in ids.items() if value is not None}
         place = Shown(", ".join(f"{name}={printable(str(value), NAME_SHOWN)}" for name, value in fields.items()))
         extra = {**fields, "reason": reason}

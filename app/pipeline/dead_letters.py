@@ -11,7 +11,7 @@ import orjson
 
 from app.inputs.grouping import BadMessage, Reject
 from app.inputs.source_message import parse_message
-from app.messages.dead_letters import TOO_LARGE_BYTES, Reason, fit_letter, last_line, letter_headers
+from app.messages.dead_letters import TOO_LARGE_BYTES, Reason, Subject, fit_letter, last_line, letter_headers
 from app.messages.frames import StationGroup
 from app.messages.message import InMessage, OutMessage, Sender
 from app.messages.trace_context import station_trace
@@ -22,21 +22,6 @@ from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Sou
 from tables.model.fast_dataclass import fast_dataclass
 
 LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
-
-
-@fast_dataclass(frozen=True, slots=True)
-class Subject:
-    """The subject of a letter: where it comes from, as far as that is known.
-
-    `failed_at` (Unix seconds) is a time from the log (of the message, the outcome or the closing), never the time of
-    the attempt, so that a letter that a crash makes go out again is identical.
-    """
-
-    failed_at: float
-    source: Source | None = None
-    batch_id: str | None = None
-    station_id: str | None = None
-    trace: str | None = None
 
 
 @fast_dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +47,7 @@ class LetterSender:
         for message in messages:
             if isinstance(message, DeadLetter):
                 self._counts[message.reason] += 1
-                subject = message.subject
-                topic, partition, offset = subject.source or (None, None, None)
-                self._log.dead_letter(
-                    message.reason,
-                    message.last_line,
-                    topic=topic,
-                    partition=partition,
-                    offset=offset,
-                    batch_id=subject.batch_id,
-                    station_id=subject.station_id,
-                )
+                self._log.dead_letter(message.reason, message.last_line, message.subject)
         return offsets
 
 
@@ -87,15 +62,7 @@ class DeadLetters:
     ) -> DeadLetter:
         """Make a letter; headers that are not known are left out."""
         reason, error, value = fit_letter(reason, error, value)
-        headers = letter_headers(
-            reason,
-            error,
-            failed_at=subject.failed_at,
-            source=subject.source,
-            batch_id=subject.batch_id,
-            station_id=subject.station_id,
-            trace=subject.trace,
-        )
+        headers = letter_headers(reason, error, subject)
         return DeadLetter(
             self._topic, value, key, headers=headers, reason=reason, last_line=last_line(error), subject=subject
         )

@@ -13,8 +13,8 @@ import click
 import orjson
 import pytest
 
-from app.cli.base import CommandError
-from app.cli.batches import Request, _run, _url, full, table
+from app.cli.base import CommandError, table_lines
+from app.cli.batches import HEADINGS, Request, _run, _url, full, row_cells
 from app.settings import Settings
 from tests.integration.support.worker import clean_environment
 from tests.web.fake_worker import FakeWorker
@@ -175,7 +175,7 @@ def test_a_table_is_cut_at_the_terminals_width() -> None:
         **dict.fromkeys(("expected_count", "arrived_count", "failed_count", "empty_count"), 0),
         **dict.fromkeys(("opened_at", "deadline"), 1e300),
     }
-    lines = table([row], SHANGHAI, 0.0, 80)
+    lines = table_lines(HEADINGS, [row_cells(row, SHANGHAI, 0.0)], 80)
     assert [len(line) for line in lines] == [80, 80]
     assert "\n" not in lines[1]
     assert full(

@@ -22,7 +22,7 @@ from app.kafka.client import administering
 from app.kafka.topics import create_and_wait, topic_specs
 from app.messages.dead_letters import Letter, Reason
 from app.messages.message import Clock, OutMessage
-from app.messages.output import cut_results
+from app.messages.output import cut_results, output_headers
 from app.observability.log_lines import printable
 from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
@@ -120,10 +120,7 @@ class ReplayRules:
         return _json(without | ({"meta": meta} if self.settings.output_meta else {})).encode()
 
     def _output(self, batch_id: str, meta: Mapping[str, Any], value: bytes) -> OutMessage:
-        headers = [
-            ("completed-by", CompletedBy.OPERATOR.encode()),
-            *((name, str(int(meta[name])).encode()) for name in ("revision", "part", "parts")),
-        ]
+        headers = output_headers(CompletedBy.OPERATOR, int(meta["revision"]), int(meta["part"]), int(meta["parts"]))
         return OutMessage(self.settings.output_topic, value, key=batch_id.encode(), headers=headers)
 
 

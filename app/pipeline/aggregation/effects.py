@@ -7,10 +7,10 @@ from operator import itemgetter
 
 import orjson
 
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import Reason, Subject
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
-from app.pipeline.dead_letters import DeadLetters, Subject
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
 from app.settings import Settings
 from tables.model.batch import BATCH_CLOSED, FIRST_REVISION, Batch

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.callbacks.handlers import ResultHandler
-from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason
+from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason, Subject
 from app.messages.message import OutMessage
 from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
 from app.messages.partitioner import Partitioner
 from app.messages.trace_context import publish_trace
-from app.pipeline.dead_letters import DeadLetters, Subject
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import SETTLE_SECONDS, Backend, OneAtATime, Telemetry
 from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings

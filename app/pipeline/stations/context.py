@@ -13,11 +13,11 @@ from app.inputs.alignment import Alignment, Columns, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage
 from app.inputs.guns import AlignmentError
 from app.inputs.source_message import parse_context
-from app.messages.dead_letters import Reason
+from app.messages.dead_letters import Reason, Subject
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
-from app.pipeline.dead_letters import DeadLetters, Subject
+from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.settings import Settings
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, apply, context_key, decode_entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.messages.dead_letters import Reason, letter_headers, read_letter
+from app.messages.dead_letters import Reason, Subject, letter_headers, read_letter
 from app.messages.message import InMessage
 from app.messages.trace_context import trace_headers
 from tables.model.events import Source
@@ -33,9 +33,7 @@ def test_the_headers_of_a_letter_are_read_back(
     station_id: str | None,
     trace: str | None,
 ) -> None:
-    headers = letter_headers(
-        reason, error, failed_at=failed_at, source=source, batch_id=batch_id, station_id=station_id, trace=trace
-    )
+    headers = letter_headers(reason, error, Subject(failed_at, source, batch_id, station_id, trace))
     letter = read_letter(InMessage("app-dead-letter", 0, 0, 1.0, None, None, headers))
     assert (letter.reason, letter.error, letter.failed_at) == (reason, error, failed_at)
     assert (letter.source, letter.batch_id, letter.station_id) == (source, batch_id, station_id)

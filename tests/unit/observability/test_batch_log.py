@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
+from app.messages.dead_letters import Subject
 from app.observability.batch_log import BatchLog
 from app.settings.enums import Language
 from tables.model.events import Source
@@ -37,9 +38,7 @@ def say_everything(log: BatchLog) -> None:
     log.published("T_1763085600", 2)
     log.timed_out("T_1763085600", 2, 3, ["C"])
     log.late("T_1763085600", "C", "ok", "closed")
-    log.dead_letter(
-        "station-failed", "ValueError: 5", topic="T", partition=0, offset=12, batch_id="T_1", station_id="D"
-    )
+    log.dead_letter("station-failed", "ValueError: 5", Subject(1.0, Source("T", 0, 12), "T_1", "D"))
 
 
 def test_chinese_lines_are_the_contracts_word_for_word() -> None:
@@ -78,7 +77,7 @@ def test_english_lines_tell_the_same() -> None:
 
 def test_a_dead_letter_of_nowhere_says_so() -> None:
     heard = Heard()
-    heard.log.dead_letter("too-large", "20 MB")
+    heard.log.dead_letter("too-large", "20 MB", Subject(1.0))
     assert heard.lines == [("WARNING", "Dead letter (too-large): 20 MB [?]")]
 
 
@@ -138,7 +137,7 @@ def test_nothing_is_formatted_when_the_level_is_off() -> None:
     heard.log.published("a", 1)
     heard.log.timed_out("a", 1, 2, Poison())
     heard.log.late("a", "B", "ok", "closed")
-    heard.log.dead_letter("bad-message", "x")
+    heard.log.dead_letter("bad-message", "x", Subject(1.0))
     assert heard.lines == []
 
 
@@ -151,7 +150,7 @@ def test_nobody_can_forge_a_line() -> None:
     heard.log.published(evil, 1)
     heard.log.timed_out(evil, 0, 1, [evil])
     heard.log.late(evil, evil, evil, evil)
-    heard.log.dead_letter(evil, evil, topic=evil, batch_id=evil, station_id=evil)
+    heard.log.dead_letter(evil, evil, Subject(1.0, Source(evil, 0, 1), evil, evil))
     assert len(heard.lines) == 7
     for _, text in heard.lines:
         assert text.isprintable()

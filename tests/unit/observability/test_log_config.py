@@ -15,16 +15,18 @@ from mode.utils.logging import setup_logging
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk import _shared_internal
 
+from app.messages.dead_letters import Subject
 from app.observability.batch_log import BatchLog
 from app.observability.json_formatter import JsonFormatter
 from app.observability.log_config import ExpectedFilter, RepeatFilter, logging_config
 from app.settings.enums import Language, LogFormat
+from tables.model.events import Source
 from tests.heard_log import Heard
 
 
 def test_a_json_line_has_the_message_and_its_fields() -> None:
     heard = Heard(Language.ZH)
-    heard.log.dead_letter("bad-record", "no station id", topic="T", partition=0, offset=7)
+    heard.log.dead_letter("bad-record", "no station id", Subject(1.0, Source("T", 0, 7)))
     (record,) = heard.handler.records
     entry = json.loads(JsonFormatter().format(record))
     assert datetime.fromisoformat(entry.pop("time")) == datetime.fromtimestamp(int(record.created * 1000) / 1000, UTC)
@@ -44,7 +46,7 @@ def test_a_json_line_of_a_batch_has_the_place_of_its_log() -> None:
     heard = Heard(Language.EN)
     log = BatchLog(heard.log.logger, Language.EN, heard.clock, place=lambda batch_id: ("log", len(batch_id)))
     log.published("T_1", 2)
-    log.dead_letter("station-failed", "x", topic="T", partition=7, offset=1, batch_id="T_1")
+    log.dead_letter("station-failed", "x", Subject(1.0, Source("T", 7, 1), "T_1"))
     published, letter = (json.loads(JsonFormatter().format(record)) for record in heard.handler.records)
     assert (published["topic"], published["partition"]) == ("log", 3)
     assert (letter["topic"], letter["partition"]) == ("T", 7)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.messages.dead_letters import ERROR_BYTES, Reason
+from app.messages.dead_letters import ERROR_BYTES, Reason, Subject
 from app.messages.message import InMessage, OutMessage
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics, Statistics
 from app.observability.tracing import Traces
-from app.pipeline.dead_letters import DeadLetter, DeadLetters, LetterSender, SourceLetters, Subject
+from app.pipeline.dead_letters import DeadLetter, DeadLetters, LetterSender, SourceLetters
 from app.pipeline.ports import Telemetry
 from app.settings import Settings
 from app.settings.enums import Language
