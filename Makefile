@@ -26,13 +26,8 @@ run: $(READY) ## Start Kafka and a worker, replay the sample data; ONCE=1 ends w
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-check: $(READY) ## What CI runs: format, lint, types, layers, the READMEs' settings tables, then all tests
-	$(PY) -m ruff format --check .
-	$(PY) -m ruff check .
-	$(PY) -m mypy
-	$(VENV)/bin/lint-imports --no-logo
-	$(PY) -m app.settings.table --check $(READMES)
-	$(MAKE) --no-print-directory test
+check: $(READY) ## What CI runs: format, lint, layers, types, the READMEs' settings tables, then all tests
+	@$(PY) -m tests.check
 
 bench: $(READY) ## Measure throughput and latency, print a table
 	@$(PY) -m tests.bench $(ARGS)

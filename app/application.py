@@ -25,8 +25,6 @@ from app.settings import Settings
 from app.worker.app import AggregatorApp
 from app.worker.faust_command import AggregatorWorker
 
-__all__ = ["create_app"]
-
 SESSION_TIMEOUT = 10.0
 HEARTBEAT = 2.0
 # A request that a dying broker took may never be answered; a join waits for a dead member's session.

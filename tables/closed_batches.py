@@ -14,8 +14,6 @@ from tables.model.events import Decision, Forget
 from tables.model.fast_dataclass import fast_dataclass
 from tables.storage.records import Header, Revision
 
-__all__ = ["LIVE_STATIONS", "ClosedBatch", "ClosedBatches", "line_of_decision", "line_of_records"]
-
 LIVE_STATIONS = 10_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
 
 

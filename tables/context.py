@@ -29,21 +29,6 @@ import orjson
 
 from tables.storage.records import FORMAT_VERSION, Table, Write, load, reading
 
-__all__ = [
-    "EVERYONE",
-    "ContextEvent",
-    "ContextUpdate",
-    "Entry",
-    "MessageRecords",
-    "Place",
-    "Record",
-    "Tombstone",
-    "apply",
-    "context_key",
-    "decode_entry",
-    "encode_entry",
-]
-
 EVERYONE = ""
 """Stands for the station id of a context record that names none: it is for every station."""
 

@@ -16,8 +16,6 @@ from faust.types import TP, EventT
 
 from tables.storage.records import Table, Write
 
-__all__ = ["BatchTable", "PartitionRecords", "PartitionStore", "exact", "make_tables"]
-
 UNORDERED_MAX = 100_000  # own writes that are remembered while the offset before them has not been read
 
 

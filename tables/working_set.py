@@ -63,8 +63,6 @@ from tables.storage.recovery import (
     rebuild_open,
 )
 
-__all__ = ["ClosedBatch", "Records", "Unpublished", "WorkingSet"]
-
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:

@@ -12,7 +12,8 @@ from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import BatchCallbackRunner, Call, CallbackRunner, ModuleInput, make_executor
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, make_executor
+from app.callbacks.scheduler import Call
 from app.settings import Settings
 from tables.model.enums import Code
 from tests.virtual_time import EPOCH, unix_now

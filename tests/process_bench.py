@@ -10,7 +10,8 @@ from typing import Any
 
 from app.callbacks.executors.child_calls import ChildJob
 from app.callbacks.executors.processes import ProcessExecutor
-from app.callbacks.runner import Call, ModuleInput
+from app.callbacks.runner import ModuleInput
+from app.callbacks.scheduler import Call
 from tests.callback_bench import Bench
 
 MODELS = "tests.process_models"

@@ -28,16 +28,6 @@ from app.settings import Settings
 from tables.model.events import Decision
 from tables.storage.records import Prepared
 
-__all__ = [
-    "HandlerCalls",
-    "HandlerContext",
-    "OutOfTimeError",
-    "ResultHandler",
-    "StationResultHandler",
-    "ThreadCaller",
-    "time_limit",
-]
-
 FIRST_BACKOFF = 0.5
 
 # Makes the function to call and its arguments, anew for each attempt.

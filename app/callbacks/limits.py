@@ -14,8 +14,6 @@ from app.callbacks.scheduler import Context, Run
 from app.callbacks.tasks import is_from_outside
 from app.settings import Settings
 
-__all__ = ["FIRST_BACKOFF", "LONGEST_BACKOFF", "Retries", "TimeLimits"]
-
 _LOOK_EVERY = 0.05  # seconds between two looks: the wall clock may be set, and callbacks come
 _LOOK_SOONEST = 0.001  # what is due within this is due
 

@@ -17,17 +17,6 @@ from app.callbacks.outcome import failed
 if TYPE_CHECKING:
     from app.settings import Settings  # a process for callbacks imports this module, and starts sooner without pydantic
 
-__all__ = [
-    "NO_CALLBACK",
-    "ContextBy",
-    "FunctionError",
-    "UserFunctions",
-    "find_functions",
-    "is_async",
-    "load_function",
-    "takes_context",
-]
-
 NO_CALLBACK = (
     "AGG_CALLBACK is not set: name your model as package.module:function "
     "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once)"

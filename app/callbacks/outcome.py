@@ -17,19 +17,6 @@ import orjson
 from tables.model.enums import Code
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = [
-    "EMPTY",
-    "ERROR_CHARACTERS",
-    "TRACEBACK_BYTES",
-    "Outcome",
-    "OutcomeError",
-    "encode_result",
-    "encode_results",
-    "failed",
-    "json_bytes",
-    "out_of_time",
-]
-
 ERROR_CHARACTERS = 500
 TRACEBACK_BYTES = 8 * 1024
 _STRANGERS_TOLD = 20

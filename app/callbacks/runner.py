@@ -30,8 +30,6 @@ from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
 from tables.model.enums import Code
 
-__all__ = ["LATE", "BatchCallbackRunner", "Call", "CallbackRunner", "ModuleInput", "make_executor", "make_runner"]
-
 ModuleInput = dict[str, Any]
 
 _CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up before the runner goes on without them

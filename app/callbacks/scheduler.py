@@ -25,8 +25,6 @@ from typing import Any, Generic, TypeVar
 
 from app.callbacks.outcome import Outcome
 
-__all__ = ["BURST_CALLS", "Call", "Context", "Run", "Scheduler"]
-
 _BURST = 0.005  # seconds of work, as the processor sees them, after which the event loop gets its turn
 BURST_CALLS = 256  # the same for a clock that stands still
 _CLOSE_ATTEMPTS = 10

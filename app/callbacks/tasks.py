@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Coroutine, Iterable
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
-__all__ = ["TaskSet", "awaited", "ended", "is_from_outside", "stack_of"]
-
 
 class TaskSet:
     """Owns the background tasks of one part: holds them while they run, and ends them.

@@ -26,24 +26,6 @@ from app.worker.shutdown import EXIT_SETTINGS
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-__all__ = [
-    "FAILED",
-    "CommandError",
-    "ParsedOption",
-    "PlainCommand",
-    "broker_problem",
-    "command",
-    "complain",
-    "counted",
-    "exit_code_of",
-    "moment_option",
-    "parse_moment",
-    "shown_time",
-    "stop_writing",
-    "table_lines",
-    "terminal_width",
-]
-
 FAILED = 1
 INTERRUPTED = 130
 

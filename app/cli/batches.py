@@ -26,8 +26,6 @@ from tables.model.enums import Action
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-__all__ = ["register_batches"]
-
 LIST: Final = "list"
 SHOW: Final = "show"
 SECONDS: Final = 10.0  # that a request may take

@@ -24,8 +24,6 @@ from app.worker.shutdown import EXIT_SETTINGS
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-__all__ = ["Finding", "Mark", "Topic", "check_functions", "check_topics", "register_check"]
-
 
 class Mark(StrEnum):
     """Weight of a finding."""

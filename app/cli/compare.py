@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from app.worker.app import AggregatorApp
 
-__all__ = ["register_compare"]
-
 SLACK = 3600.0  # seconds by which one side may have written a result before the other
 RESULT_SHOWN = 200
 

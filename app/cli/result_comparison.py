@@ -20,8 +20,6 @@ import orjson
 from app.inputs.timestamps import parse_time
 from app.messages.message import InMessage
 
-__all__ = ["Pair", "ResultReader", "StationResult", "join"]
-
 STATION_KEYS = ("station_id", "stationId")
 LATEST = 2e11  # no time of a result: a calendar must be able to show it
 _BATCH_TIME = re.compile(r"_([0-9]{1,12})\Z")

@@ -26,8 +26,6 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-__all__ = ["CREATE_SECONDS", "create_source_topic", "producing", "register_send"]
-
 CREATE_SECONDS = 10.0  # until a topic that was created has come up
 CHUNK_LINES = 100
 CHUNK_BYTES = 8 * 1024 * 1024

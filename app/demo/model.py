@@ -14,8 +14,6 @@ from typing import Any, Final
 from app.demo.sample import SLOW_MARK
 from app.settings import load_settings
 
-__all__ = ["callback", "forecast"]
-
 WEIGHT: Final = 0.6  # of the newest hour
 MOST_KW: Final = 1_000.0  # no station of the sample data can give half as much
 OVERRUN: Final = 2.0  # seconds beyond its deadline that a slow run takes: the station's next batch misses its own, too

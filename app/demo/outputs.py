@@ -14,8 +14,6 @@ from rich.text import Text
 from app.messages.dead_letters import last_line
 from app.observability.log_lines import printable
 
-__all__ = ["Output", "Tally", "dead_letter_line", "late_line", "output_line", "summary"]
-
 NAMES_SHOWN = 5
 ERROR_SHOWN = 80
 _STYLES = {"complete": "green", "partial": "yellow"}

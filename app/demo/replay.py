@@ -22,8 +22,6 @@ from app.kafka.client import administering, client_options, reading
 from app.kafka.topics import INTERNAL_MESSAGE_BYTES, ensure_topics
 from app.settings import Settings
 
-__all__ = ["Playback", "create_source_topics", "open_playback"]
-
 PACE: Final = 0.5  # seconds between two batches
 POLL_MS: Final = 200
 OUTPUT_PATIENCE: Final = 30.0  # for an output, beyond its batch's deadline

@@ -23,22 +23,6 @@ import orjson
 
 from app.inputs.timestamps import format_time
 
-__all__ = [
-    "BROKEN_PUSHES",
-    "BROKEN_STATION",
-    "PUSHES",
-    "SLOW_MARK",
-    "SLOW_PUSHES",
-    "SLOW_STATION",
-    "WINDOW",
-    "Push",
-    "Session",
-    "Station",
-    "load_stations",
-    "make_push",
-    "power",
-]
-
 PUSHES: Final = 12
 WINDOW: Final = 24  # hourly records of each charge point in a push
 FIRST_END: Final = datetime(2018, 8, 22, 8)  # noqa: DTZ001 - the data's local time; there the first push's day ends

@@ -19,8 +19,6 @@ from app.devbroker.folder import DataFolder
 from app.devbroker.install import KAFKA_VERSION, ensure_kafka, find_java
 from app.devbroker.supervise import KILL, STOP, Supervised
 
-__all__ = ["DevBroker", "cluster_at"]
-
 _START_WITHIN = 60.0  # seconds; it takes 2 on a laptop, more when its cores are busy
 _STOP_WITHIN = 15.0  # seconds from SIGTERM to SIGKILL
 _POLL = 0.05  # seconds between two probes

@@ -7,19 +7,6 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = [
-    "HOST",
-    "JVM_OPTIONS",
-    "LOG4J",
-    "LOG_NAME",
-    "STORAGE",
-    "DevBrokerError",
-    "free_port",
-    "jvm_paths",
-    "port_is_free",
-    "server_properties",
-]
-
 HOST = "127.0.0.1"
 STORAGE = "storage"  # Kafka's log.dirs, in the data folder
 LOG_NAME = "broker.log"

@@ -17,8 +17,6 @@ from pathlib import Path
 from app.devbroker import config
 from app.devbroker.config import DevBrokerError
 
-__all__ = ["DataFolder"]
-
 _LOCK_WITHIN = 20.0  # seconds; a broker whose parent was killed needs up to 15 s to go
 _POLL = 0.05  # seconds between two looks
 

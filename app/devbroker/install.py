@@ -23,8 +23,6 @@ from jgo.maven import Artifact, MavenContext, PythonResolver
 
 from app.devbroker.config import DevBrokerError
 
-__all__ = ["KAFKA_VERSION", "Java", "KafkaJars", "cache_folder", "ensure_kafka", "fetch_jars", "find_java"]
-
 KAFKA_VERSION = "4.1.1"
 OLDEST_JAVA = 17  # the oldest that Kafka 4 brokers run on
 

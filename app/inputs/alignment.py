@@ -15,8 +15,6 @@ from app.inputs.timestamps import EARLIEST, TIME_KEYS, Moment, format_time, reco
 from app.settings.enums import Fill
 from tables.context import Record
 
-__all__ = ["MAX_POINTS", "Alignment", "AlignmentError", "Columns", "align"]
-
 Columns = dict[str, list[Any]]
 """Name -> T values (`sendTime` and scalars), G values (`gunNo`, `hostCode`) or T rows of G values (gun lists)."""
 

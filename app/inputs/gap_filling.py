@@ -11,8 +11,6 @@ from typing import Any
 
 from app.settings.enums import Fill
 
-__all__ = ["NUMBERS", "Timeline", "fill_series", "gap_alone"]
-
 NUMBERS = frozenset({int, float})
 """The types of JSON numbers. A bool is an int to isinstance, so types are compared."""
 

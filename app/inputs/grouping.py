@@ -16,17 +16,6 @@ from app.inputs.timestamps import TIME_KEYS, record_moment
 from tables.context import EVERYONE, Record
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = [
-    "CONTEXT_ID_KEYS",
-    "STATION_ID_KEYS",
-    "BadMessage",
-    "Reject",
-    "SourceBatch",
-    "divide",
-    "find_records",
-    "id_key",
-]
-
 STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")

@@ -10,8 +10,6 @@ from app.inputs.gap_filling import NUMBERS, Timeline, fill_series
 from app.settings.enums import Fill
 from tables.context import Record
 
-__all__ = ["POWER", "AlignmentError", "gun_columns", "misfit", "one_gun_row"]
-
 POWER = "outputPower"
 """A field whose name begins with this holds numbers. Others, such as `gunPowerMode` or `gunType`, may be text."""
 

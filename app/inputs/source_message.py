@@ -13,8 +13,6 @@ from app.inputs.timestamps import record_moment
 from tables.context import Record
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["ContextMessage", "Newest", "Overrides", "batch_id", "parse_context", "parse_message", "read_overrides"]
-
 _ENVELOPE_KEY = "realTimeData"  # what the plants send today
 _OUTPUT_KEY = "stations"  # where a module's output has its results
 _BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")

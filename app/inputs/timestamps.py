@@ -10,8 +10,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-__all__ = ["EARLIEST", "TIME_KEYS", "Moment", "format_time", "parse_time", "read_moment", "record_moment"]
-
 TIME_KEYS = ("sendTime", "send_time", "timestamp")
 """The keys of a record that may hold its time; the first usable one counts."""
 

@@ -17,8 +17,6 @@ from yarl import URL
 from app.kafka.client import Application
 from app.observability.log_lines import Line, tell
 
-__all__ = ["AggregatorAssignor"]
-
 logger = logging.getLogger(__name__)
 
 

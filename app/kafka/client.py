@@ -19,16 +19,6 @@ from faust.types.auth import CredentialsT
 from app.callbacks.tasks import is_from_outside
 from app.settings import Settings, SettingsError
 
-__all__ = [
-    "Application",
-    "administering",
-    "client_options",
-    "reading",
-    "ssl_context",
-    "survive_lost_connections",
-    "worker_credentials",
-]
-
 
 class Application(Protocol):
     """The worker's application, as far as the consumer, the assignor and the tables need to know it."""

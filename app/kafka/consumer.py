@@ -41,7 +41,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from copy import copy
 from functools import partial
 from typing import Any, cast
 
@@ -59,8 +58,6 @@ from app.kafka.reading import in_message
 from app.messages.message import Delivery
 from app.observability.log_lines import Line, say
 from app.settings.enums import Start
-
-__all__ = ["AggregatorConsumer", "AggregatorTransport", "FetchedSchema", "pieces_of", "weight_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -238,9 +235,11 @@ class AggregatorConsumer(driver.Consumer):
     async def _deliver(self, together: dict[str, list[Message]]) -> None:
         """Deliver messages by topic, those of a topic as one that has the values of all."""
         for messages in together.values():
-            whole: Any = messages[0]
+            first = messages[0]
+            whole: Any = first
             if len(messages) > 1:
-                whole = copy(whole)
+                whole = ConsumerMessage.from_message(first, first.tp)
+                whole.generation_id = first.generation_id
                 whole.value = [fetched for message in messages for fetched in cast(list[Fetched], message.value)]
             await self.callback(whole)
         together.clear()

@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from app.messages.message import Delivery
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["Fetched", "Intake"]
-
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 8 * 1024 * 1024
 WAITING_MESSAGES = 2_000  # in an intake, before it takes no more

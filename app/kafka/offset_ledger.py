@@ -6,8 +6,6 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-__all__ = ["OffsetLedger"]
-
 TP = TypeVar("TP", bound=Hashable)
 
 

@@ -20,8 +20,6 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from app.messages.message import OutMessage
 from app.messages.partitioner import partition_of
 
-__all__ = ["BATCH_BYTES", "KafkaSender", "SendError"]
-
 BATCH_BYTES = 1024 * 1024  # of records that travel together
 
 # Batches for one broker travel in one request, and brokers refuse requests of 100 MiB and more.

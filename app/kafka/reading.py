@@ -17,8 +17,6 @@ from app.messages.output import OutputId, output_id
 from app.settings import Settings
 from tables.model.events import Source
 
-__all__ = ["OffsetRange", "find_outputs", "find_sources", "in_message", "ranges_of", "read_batches", "read_ranges"]
-
 WAIT_MS = 500
 STALLED_SECONDS = 30.0  # without anything coming: the broker has gone
 CLOCK_SLACK = 60.0  # seconds by which a broker's clock may be off when it stamps what it appends

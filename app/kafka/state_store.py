@@ -24,8 +24,6 @@ from app.messages.message import OutMessage
 from tables.faust_tables import BatchTable, PartitionRecords
 from tables.storage.records import Table, Write
 
-__all__ = ["AggregatorTables", "BulkRecovery", "TableState"]
-
 RECORDS_AT_ONCE = 5_000
 FETCH_BYTES = 8 * 1024 * 1024
 

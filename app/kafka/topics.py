@@ -29,24 +29,6 @@ from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
 from tables.storage.records import Table
 
-__all__ = [
-    "INTERNAL_MESSAGE_BYTES",
-    "LARGEST",
-    "BrokerError",
-    "TopicError",
-    "TopicSpec",
-    "changelog_topic",
-    "create_and_wait",
-    "create_topics",
-    "ensure_topics",
-    "largest_messages",
-    "message_bytes",
-    "output_limit",
-    "partition_counts",
-    "source_spec",
-    "topic_specs",
-]
-
 logger = logging.getLogger(__name__)
 
 INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024

@@ -10,20 +10,6 @@ from app.messages.message import Headers, InMessage
 from app.messages.trace_context import TRACE_HEADERS, trace_headers
 from tables.model.events import Source
 
-__all__ = [
-    "ERROR_BYTES",
-    "LETTER_BYTES",
-    "TOO_LARGE_BYTES",
-    "Letter",
-    "Reason",
-    "fit_letter",
-    "last_line",
-    "letter_headers",
-    "light",
-    "place_of",
-    "read_letter",
-]
-
 LETTER_BYTES = 60 * 1024 * 1024  # the topic takes 64 MiB, headers and all
 TOO_LARGE_BYTES = 64 * 1024
 ERROR_BYTES = 8 * 1024

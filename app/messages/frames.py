@@ -24,26 +24,6 @@ from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = [
-    "FRAME_BYTES",
-    "FRAME_EVENTS",
-    "FrameError",
-    "StationFrame",
-    "StationGroup",
-    "StationPacker",
-    "decode_events",
-    "decode_stations",
-    "encode_context",
-    "encode_context_head",
-    "encode_events",
-    "encode_group",
-    "encode_station",
-    "encode_stations",
-    "encode_tombstone",
-    "encode_update",
-    "event_frames",
-]
-
 FRAME_EVENTS = 500
 FRAME_BYTES = 512 * 1024
 

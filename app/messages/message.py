@@ -11,8 +11,6 @@ from typing import Protocol
 
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["Clock", "Delivery", "Headers", "InMessage", "OutMessage", "Sender"]
-
 Clock = Callable[[], float]  # Unix seconds
 
 Headers = Sequence[tuple[str, bytes]]

@@ -13,19 +13,6 @@ from tables.model.enums import CompletedBy
 from tables.model.events import Decision, Operator
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = [
-    "OUTPUT_HEADROOM",
-    "RECORD_OVERHEAD",
-    "OutputId",
-    "Part",
-    "cut_results",
-    "headers_of",
-    "meta_of",
-    "output_id",
-    "parts_of",
-    "payload_of",
-]
-
 OutputId = tuple[bytes, int, int]
 """Key, revision and part: no two output messages have the same."""
 

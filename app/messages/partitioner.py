@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from struct import Struct
 
-__all__ = ["Partitioner", "murmur2", "partition_of"]
-
 REMEMBERED_KEYS = 200_000
 
 SEED = 0x9747B28C

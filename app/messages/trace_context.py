@@ -13,21 +13,6 @@ from hashlib import blake2b
 
 from tables.model.events import Decision
 
-__all__ = [
-    "SPAN_ID_BYTES",
-    "TRACE_HEADERS",
-    "batch_trace",
-    "child",
-    "handler_trace",
-    "hash_id",
-    "is_sampled",
-    "is_trace",
-    "publish_trace",
-    "span_id_of",
-    "station_trace",
-    "trace_headers",
-]
-
 SPAN_ID_BYTES = 8
 SAMPLED = 0x01
 TRACE_HEADERS = ("traceparent", "tracestate")

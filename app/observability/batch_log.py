@@ -14,8 +14,6 @@ from app.settings.enums import Language
 from tables.model.enums import LatePolicy
 from tables.model.events import Command, Source
 
-__all__ = ["BatchLog", "CallbackLog"]
-
 PROGRESS_SECONDS: Final = 1.0
 REPEAT_SECONDS: Final = 5.0
 TIMEOUT_CHANGE: Final = 0.25  # of the timeout that was logged last: a larger change is logged again

@@ -19,8 +19,6 @@ from tables.model.enums import Status
 from tables.model.events import Decision
 from tables.working_set import WorkingSet
 
-__all__ = ["OUTCOMES", "SLOT", "History", "Metrics", "StationCounters", "Statistics", "oldest_open_age", "open_batches"]
-
 Direction = Literal["in", "out"]
 
 MAX_STATIONS: Final = 50_000  # that have counters of their own; stations that come later have none

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from math import ceil, log
 from typing import Final
 
-__all__ = ["OFFSET", "SCALE", "Histogram", "bucket_of"]
-
 GROWTH: Final = 1.1  # from a bucket's lower to its upper bound; its middle stands for all: the error is sqrt(1.1) - 1
 SHORTEST: Final = 1e-9  # seconds: where bucket 0 begins, which takes shorter durations, too
 SCALE: Final = 1 / log(GROWTH)

@@ -8,8 +8,6 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["JsonFormatter"]
-
 # json leaves these as they are, though some readers break lines there (NEL, LS, PS), terminals obey them (C1) or UTF-8
 # has no bytes for them (surrogates). In JSON text they only stand within a string, where the escape is valid.
 _NOT_IN_A_LINE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")

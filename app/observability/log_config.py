@@ -14,9 +14,6 @@ from app.observability.json_formatter import JsonFormatter
 from app.observability.log_lines import Throttle
 from app.settings.enums import LogFormat
 
-__all__ = ["ExpectedFilter", "RepeatFilter", "logging_config"]
-
-
 # Below these levels the messages of libraries are of no use to an operator, and cost more than the work itself.
 _LIBRARY_LEVELS: Final = {
     "aiokafka": "WARNING",

@@ -15,8 +15,6 @@ from typing import Final, Self
 
 from app.settings.enums import Language
 
-__all__ = ["NAME_SHOWN", "Line", "Shown", "Throttle", "names", "printable", "say", "tell"]
-
 NAMES_SHOWN: Final = 13
 NAME_SHOWN: Final = 200  # characters of an id
 _TEXT_SHOWN: Final = 500

@@ -55,8 +55,6 @@ from tables.model.batch import FIRST_REVISION
 from tables.model.enums import Code
 from tables.model.events import Decision
 
-__all__ = ["OpenTelemetryTraces", "exporting_traces"]
-
 TRACE_ID_BYTES = 16
 STATE_CHARACTERS = 512  # of a tracestate that is handed on: what W3C Trace Context asks for at least
 QUEUED_SPANS = 16_384  # that wait for the exporter, where OTEL_BSP_MAX_QUEUE_SIZE says nothing: batches come in bursts

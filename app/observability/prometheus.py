@@ -22,8 +22,6 @@ from app.observability.counters import OUTCOMES, Metrics, StationCounters, Stati
 from app.observability.histogram import Histogram
 from tables.model.enums import CompletedBy
 
-__all__ = ["GAUGES", "Gauges", "expose", "metrics_registry"]
-
 Gauges = Mapping[str, Callable[[], float]]  # values at the moment, by names of `GAUGES`
 
 _NAMESPACE: Final = "batch_aggregator"

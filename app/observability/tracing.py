@@ -11,8 +11,6 @@ from app.messages.message import InMessage
 from tables.model.enums import Code
 from tables.model.events import Decision
 
-__all__ = ["SourceTrace", "Traces"]
-
 
 class SourceTrace:
     """The trace of one source message, from its reading on. This implementation makes none.

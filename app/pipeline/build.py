@@ -29,8 +29,6 @@ from app.settings.enums import TimeoutMode
 from tables.model.policies import PartialPolicy, ReleasePolicy, Rules
 from tables.model.timeouts import AdaptiveTimeout, FixedTimeout, TimeoutPolicy
 
-__all__ = ["Agent", "Handler", "Pipeline", "TopicKind", "agents_of", "build_pipeline", "timeouts_of"]
-
 # -- the parts ---------------------------------------------------------------------------------------------------------
 
 

@@ -21,8 +21,6 @@ from tables.context import Record
 from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Source
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["DeadLetter", "DeadLetters", "LetterSender", "SourceLetters", "Subject", "failure_letter"]
-
 LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
 
 

@@ -16,18 +16,7 @@ from app.observability.tracing import Traces
 from app.settings import Settings
 from tables.model.events import Source
 from tables.storage.records import Write
-from tables.working_set import Records
-
-__all__ = [
-    "SETTLE_SECONDS",
-    "Backend",
-    "ConfirmingSender",
-    "FindOutputs",
-    "FindSources",
-    "OneAtATime",
-    "StateStore",
-    "Telemetry",
-]
+from tables.storage.recovery import Records
 
 SETTLE_SECONDS = 3.0  # that work in progress gets for being stored when partitions are taken away
 

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from tables.model.enums import LatePolicy
-
-__all__ = [
-    "Executor",
-    "Fill",
-    "Language",
-    "LatePolicy",
-    "LogFormat",
-    "SaslMechanism",
-    "SecurityProtocol",
-    "Start",
-    "TimeoutMode",
-]
-
 
 class Fill(StrEnum):
     """The rule that fills a column where no record gave a value (`AGG_FILL`)."""

@@ -21,8 +21,6 @@ from app.settings.model import PREFIX, Settings
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["SettingsError", "find_keys", "load_settings"]
-
 _SHOWN: Final = 200
 _CREDENTIALS: Final = re.compile(r"[^/;,\s]*@")
 _CLEARER: Final = {

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, Validati
 
 from app.settings import enums, types
 from app.settings.types import is_loopback, require
-
-__all__ = ["PREFIX", "Settings"]
+from tables.model.enums import LatePolicy
 
 PREFIX: Final = "AGG_"
 
@@ -242,8 +241,8 @@ class Settings(BaseModel):
         "Share of its stations whose arrival publishes a batch before its deadline; not set: all",
         "到达该比例的场站后，批次不等截止时间即发布；不设置则等全部到达",
     )
-    late_policy: enums.LatePolicy = _setting(
-        enums.LatePolicy.TOPIC,
+    late_policy: LatePolicy = _setting(
+        LatePolicy.TOPIC,
         "What becomes of outcomes after their batch has closed: to the late topic, a revised output, or dropped",
         "批次关闭后到达的结果如何处理：发往迟到主题、发布修订输出，或丢弃",
     )

@@ -19,8 +19,6 @@ from app.settings.types import Unit, require
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-__all__ = ["main", "settings_table"]
-
 BEGIN: Final = "<!-- settings:begin -->"
 END: Final = "<!-- settings:end -->"
 _HEADS: Final = {Language.EN: ("Key", "Default", "Meaning"), Language.ZH: ("键", "默认值", "含义")}

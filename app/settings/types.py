@@ -13,32 +13,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-__all__ = [
-    "AppId",
-    "Bytes",
-    "Count",
-    "FunctionPath",
-    "Host",
-    "KafkaUrls",
-    "ModuleName",
-    "Names",
-    "OptionalTopicNames",
-    "OptionalWholeSeconds",
-    "Port",
-    "PositiveShare",
-    "Seconds",
-    "SecondsOrZero",
-    "Share",
-    "TopicName",
-    "TopicNames",
-    "Unit",
-    "Url",
-    "WholeNumber",
-    "is_address",
-    "is_loopback",
-    "require",
-]
-
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
 _TOPIC: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")

@@ -12,8 +12,6 @@ from app.settings import Settings
 from tables.model.events import Source
 from tables.storage.records import Table, Write
 
-__all__ = ["MemoryBroker", "MemoryTables"]
-
 
 class _MemoryTopic:
     def __init__(self, name: str, partitions: int, max_bytes: int | None) -> None:
@@ -98,8 +96,8 @@ class MemoryBroker:
 
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
         """Find the output messages that stand in a partition from `since` (Unix seconds) on."""
-        messages = [one for one in self._topic(topic).partitions[partition] if one.timestamp >= since - 1.0]
-        ids = [output_id(message.key, message.headers) for message in messages]
+        messages = [message for message in self._topic(topic).partitions[partition] if message.timestamp >= since - 1.0]
+        ids = {output_id(message.key, message.headers) for message in messages}
         return {found for found in ids if found is not None}
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:

@@ -18,8 +18,6 @@ from app.testing.broker import MemoryBroker
 from app.testing.virtual_loop import VirtualLoop
 from app.testing.worker import CrashPoint, MemoryWorker
 
-__all__ = ["START_TIME", "Message", "TopologyTestDriver"]
-
 START_TIME = 1_763_085_600.0  # 2025-11-14 10:00:00 in Asia/Shanghai
 SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
 _UNHEARD = {"task", "future", "asyncgen"}  # in what a loop's exception handler gets: nobody awaits these

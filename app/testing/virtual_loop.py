@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Coroutine, Set
 from typing import Any
 
-__all__ = ["VirtualLoop"]
-
 RESOLUTION = 1e-9  # seconds; the event loop's own: a timer that is due within it is due
 # A callback that polls with `sleep(0)` would stop the clock for ever: after so many turns of the loop without a rest,
 # and then after every thousand, time passes all the same.

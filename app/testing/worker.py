@@ -18,8 +18,6 @@ from app.pipeline.ports import Backend
 from app.settings import Settings
 from app.testing.broker import MemoryBroker, MemoryTables
 
-__all__ = ["CrashPoint", "MemoryWorker"]
-
 GENERATION = 1  # of a group that never changes
 
 

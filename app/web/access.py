@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 from app.settings import Settings
 from app.settings.types import is_address, is_loopback
 
-__all__ = ["Access", "access_of", "advertised_url", "http_url"]
-
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 _BEARER: Final = re.compile(rb"bearer +([!-~]+) *", re.IGNORECASE)
 _ANY_PORT: Final = 9  # nothing is sent there

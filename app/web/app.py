@@ -25,8 +25,6 @@ from app.web.routers.statistics import statistics_router
 from app.web.routers.workers import cluster_router, health_router, metrics_router
 from app.web.state import WorkerState
 
-__all__ = ["create_web"]
-
 _FREE: Final = Access()
 # For the description only: the guard has asked for the token before.
 _BEARER: Final = Depends(HTTPBearer(auto_error=False, description="AGG_WEB_TOKEN, the same for all workers"))

@@ -19,8 +19,6 @@ from app.observability.log_lines import Line, tell
 from app.web.models import Answer
 from app.web.state import WorkerState
 
-__all__ = ["DEADLINE", "INTERNAL", "Cluster", "Gathered", "NoAnswer", "Share", "share_of"]
-
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")

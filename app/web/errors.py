@@ -13,8 +13,6 @@ from starlette.exceptions import HTTPException
 
 from app.web.models import Error, ErrorAnswer
 
-__all__ = ["ANYWHERE", "SHOWN_CHARACTERS", "Refusal", "answer_errors", "described", "error_response"]
-
 SHOWN_CHARACTERS: Final = 200  # of text from a request, in an error's message
 
 Responses = dict[int | str, dict[str, Any]]

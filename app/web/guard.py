@@ -22,8 +22,6 @@ from app.observability.log_lines import printable
 from app.web.access import Access
 from app.web.errors import error_response
 
-__all__ = ["HEADERS", "MAX_BODY", "STATIC", "Buckets", "Guard", "client_of"]
-
 logger = logging.getLogger(__name__)
 
 STATIC: Final = "/static/"  # files of the dashboard's page, which carry no data

@@ -11,8 +11,6 @@ from tables.closed_batches import ClosedBatch, line_of_decision
 from tables.model.batch import Batch
 from tables.model.enums import Code, CompletedBy, Status
 
-__all__ = ["Answer", "BatchDetail", "BatchList", "BatchRow", "Error", "ErrorAnswer", "Health", "detail_of", "row_of"]
-
 
 class Answer(BaseModel):
     """The base of all models of answers."""

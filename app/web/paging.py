@@ -29,26 +29,10 @@ from pydantic_core import CoreSchema, core_schema
 from app.web.cluster import Gathered
 from app.web.errors import Refusal
 from app.web.models import BatchList, BatchRow, row_of
+from tables.closed_batches import ClosedBatch
 from tables.model.batch import Batch
 from tables.model.enums import Status
-from tables.working_set import ClosedBatch, WorkingSet
-
-__all__ = [
-    "LIMIT",
-    "BatchId",
-    "Cursor",
-    "CursorQuery",
-    "LimitQuery",
-    "LocalQuery",
-    "MayBeEmpty",
-    "Shown",
-    "ShownQuery",
-    "decode_place",
-    "encode_place",
-    "list_batches",
-    "merge_pages",
-    "read_cursor",
-]
+from tables.working_set import WorkingSet
 
 T = TypeVar("T")
 

@@ -21,11 +21,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.web.access import http_url
-from app.web.app import create_web
 from app.web.errors import error_response
 from app.web.guard import HEADERS
-
-__all__ = ["PortTaken", "WebAddressError", "WebServer", "create_web"]
 
 MAX_CONNECTIONS: Final = 512
 REQUEST_SECONDS: Final = 10.0  # for a request to come in full, from the connection or its first byte on

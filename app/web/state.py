@@ -10,8 +10,6 @@ from app.settings import Settings
 from tables.model.events import Command
 from tables.working_set import WorkingSet
 
-__all__ = ["NotConfirmed", "WorkerState"]
-
 
 class NotConfirmed(Exception):  # noqa: N818 - says it
     """A command that was to be sent may stand in Kafka, or not."""

@@ -40,8 +40,6 @@ from app.worker.status import WorkerStatus
 from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
 
-__all__ = ["AggregatorApp"]
-
 logger = logging.getLogger(__name__)
 
 FENCE_PAUSE = 0.05

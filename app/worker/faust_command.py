@@ -15,8 +15,6 @@ from app.callbacks.executors import part_forks
 from app.settings.enums import LogFormat
 from app.worker.shutdown import EXIT_SETTINGS
 
-__all__ = ["AggregatorWorker", "OwnWebOnly"]
-
 _faust_rows: Any = cli.worker._banner_data
 # The driver of Faust's own web server, which does not run, and folders: nothing is kept on disk.
 _NOT_HERE: Final = frozenset({"  web", "datadir", "appdir"})

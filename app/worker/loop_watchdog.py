@@ -28,8 +28,6 @@ from app.observability.log_lines import Line, Shown, Throttle, names, printable,
 from app.settings import Settings
 from app.worker.watchdog import patience_of
 
-__all__ = ["BLOCKED_SECONDS", "LOOK_SECONDS", "LoopWatch"]
-
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.2

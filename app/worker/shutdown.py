@@ -11,8 +11,6 @@ from typing import Final, NoReturn
 from app.observability.log_lines import Line, tell
 from app.settings.enums import Language
 
-__all__ = ["EXIT_BROKER", "EXIT_BUG", "EXIT_SETTINGS", "leave_within", "stop_at_once"]
-
 logger = logging.getLogger(__name__)
 
 EXIT_BROKER: Final = 1  # the broker is away or refuses us, a topic is not as it has to be, or the web port is taken

@@ -15,10 +15,9 @@ from app.observability.log_lines import Line, Shown, tell
 from app.observability.tracing import Traces
 from app.settings import Settings
 from app.web.access import access_of, advertised_url
-from app.web.server import WebServer, create_web
+from app.web.app import create_web
+from app.web.server import WebServer
 from app.worker.status import WorkerStatus
-
-__all__ = ["make_traces", "prepare_topics", "start_web", "tune_collector"]
 
 logger = logging.getLogger(__name__)
 

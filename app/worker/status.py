@@ -26,8 +26,6 @@ from tables.model.events import Command
 from tables.storage.records import Table
 from tables.working_set import WorkingSet
 
-__all__ = ["Worker", "WorkerStatus"]
-
 
 class Worker(Protocol):
     """The worker whose status this is: `AggregatorApp`."""

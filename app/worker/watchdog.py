@@ -21,8 +21,6 @@ from app.settings import Settings
 from app.worker.shutdown import EXIT_BROKER, stop_at_once
 from app.worker.status import Worker
 
-__all__ = ["Watchdog", "patience_of"]
-
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0

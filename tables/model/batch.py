@@ -58,8 +58,6 @@ from tables.model.events import (
 from tables.model.policies import Rules
 from tables.model.timeouts import Observation, observe
 
-__all__ = ["BATCH_CLOSED", "FIRST_REVISION", "Batch"]
-
 FIRST_REVISION = 1
 BATCH_CLOSED = "batch-closed"  # why an outcome is late
 LATE_MESSAGE = "late-message"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["ANSWERED", "Action", "Code", "CompletedBy", "LatePolicy", "State", "Status"]
-
 
 class Code(StrEnum):
     """Outcome of one callback; one letter, because it is stored once for each station."""

@@ -14,39 +14,6 @@ from tables.model.enums import Action, Code, CompletedBy, LatePolicy, Status
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import Observation
 
-__all__ = [
-    "ABSENT",
-    "START",
-    "Arrived",
-    "BatchEvent",
-    "Command",
-    "Commanded",
-    "Decision",
-    "Effect",
-    "Expire",
-    "Extension",
-    "FailedStation",
-    "FailureLetter",
-    "Forget",
-    "Group",
-    "Late",
-    "LateTaken",
-    "Open",
-    "Opened",
-    "Operator",
-    "Position",
-    "Released",
-    "Revise",
-    "Segment",
-    "SkippedFailed",
-    "Source",
-    "SourceState",
-    "all_late",
-    "failure",
-    "late",
-    "late_taken",
-]
-
 
 class Source(NamedTuple):
     """The source message that an event comes from; identifies it for ever."""

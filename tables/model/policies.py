@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from tables.model.enums import LatePolicy
 from tables.model.events import Decision
 
-__all__ = ["PartialPolicy", "ReleasePolicy", "Rules"]
-
 NAMES_SHOWN = 10
 
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 from tables.model.enums import CompletedBy
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = ["WINDOW", "AdaptiveTimeout", "FixedTimeout", "Observation", "TimeoutPolicy", "observe"]
-
 WINDOW = 256  # observations that are kept
 NEAREST = 32  # of these, the nearest in size that an estimate looks at
 SHARE = 0.9  # of them that the estimate covers

@@ -25,35 +25,6 @@ from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
 from tables.model.events import Command, Decision, Extension, Group, Operator, Position, Segment, Source, SourceState
 from tables.model.fast_dataclass import fast_dataclass
 
-__all__ = [
-    "FORMAT_VERSION",
-    "Counts",
-    "Destination",
-    "Header",
-    "Prepared",
-    "RecordKind",
-    "Revision",
-    "Table",
-    "UnreadableRecordError",
-    "Write",
-    "batch_of_key",
-    "decode_header",
-    "decode_revision",
-    "decode_segment",
-    "deletions",
-    "encode_header",
-    "encode_revision",
-    "encode_segment",
-    "header_of",
-    "kind_of",
-    "load",
-    "reading",
-    "revision_key",
-    "revision_of",
-    "segment_key",
-    "write_of",
-]
-
 LATE = b"+"  # ends the keys of what came late
 REVISION = b"#r"
 

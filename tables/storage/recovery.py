@@ -30,17 +30,6 @@ from tables.storage.records import (
     kind_of,
 )
 
-__all__ = [
-    "Records",
-    "StoredBatch",
-    "StoredBatches",
-    "first_late",
-    "observation_of",
-    "read_stored",
-    "rebuild_closed",
-    "rebuild_open",
-]
-
 _position = attrgetter("position")
 
 

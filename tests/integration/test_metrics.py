@@ -16,10 +16,14 @@ pytestmark = pytest.mark.kafka
 
 def scraped(worker: WorkerProcess, name: str, **labels: str) -> float:
     """The sum of the series of that name that have these labels."""
-    families = parse(worker.read("/metrics"))
+    return sum_of(worker.read("/metrics"), name, **labels)
+
+
+def sum_of(page: str, name: str, **labels: str) -> float:
+    """The same of a page that has been read: two numbers that belong together are of one page."""
     return sum(
         sample.value
-        for family in families
+        for family in parse(page)
         for sample in family.samples
         if sample.name == f"batch_aggregator_{name}" and labels.items() <= sample.labels.items()
     )

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from app.web.access import Access
-from app.web.server import create_web
+from app.web.app import create_web
 from tests.web.fake_worker import FakeWorker
 
 __all__ = ["Ask", "ask", "ask_all", "get"]

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from app.web.access import Access
-from app.web.server import WebServer, create_web
+from app.web.app import create_web
+from app.web.server import WebServer
 from tests.web.fake_worker import FakeWorker
 
 __all__ = ["TOKEN", "Live", "Peer", "on_cluster", "peer"]

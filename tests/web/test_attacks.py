@@ -12,9 +12,10 @@ import pytest
 from app.settings import Settings
 from app.web import server
 from app.web.access import Access, access_of
+from app.web.app import create_web
 from app.web.cluster import INTERNAL
 from app.web.guard import Buckets, client_of
-from app.web.server import WebServer, create_web
+from app.web.server import WebServer
 from tests.web.asking import Ask, ask, ask_all
 from tests.web.fake_worker import FakeWorker
 

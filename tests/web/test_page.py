@@ -9,7 +9,7 @@ import re
 import httpx
 import pytest
 
-from app.web.server import create_web
+from app.web.app import create_web
 from tests.web.fake_worker import FakeWorker
 from tests.web.vendor import MANIFEST, VENDOR, main, read_manifest
 

@@ -14,7 +14,8 @@ import httpx
 import pytest
 import uvloop
 
-from app.web.server import PortTaken, WebAddressError, WebServer, create_web
+from app.web.app import create_web
+from app.web.server import PortTaken, WebAddressError, WebServer
 from tests.web.fake_worker import FakeWorker
 
 ANSWER_BYTES = 20_000_000  # at least, of the largest answer here: more than sockets buffer

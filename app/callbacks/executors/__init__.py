@@ -14,8 +14,6 @@ from functools import cache
 from typing import Final
 from weakref import WeakSet
 
-__all__ = ["close_in_forks", "part_forks"]
-
 _TO_DEFAULT: Final = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _HELD: Final = frozenset({*_TO_DEFAULT, signal.SIGINT})
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["CallbackExecutor", "LoopExecutor"]
-
 
 class CallbackExecutor:
     """Something that the callback runner calls the user's function through.

@@ -19,8 +19,6 @@ from app.callbacks.outcome import encode_result, encode_results, failed
 from app.callbacks.tasks import awaited
 from app.observability.json_formatter import JsonFormatter
 
-__all__ = ["Answer", "ChildJob", "prepare"]
-
 LOG_LINES = "[%(asctime)s] [%(process)s] [%(levelname)s] %(message)s"
 
 Answer = tuple[bool, Any]  # whether it went well, and what came of it

@@ -24,8 +24,6 @@ import struct
 import sys
 from typing import Any, Final
 
-__all__ = ["HEADER", "STACK_SIGNAL", "encode"]
-
 HEADER: Final = struct.Struct(">Q")  # the length of the pickle that follows, in bytes
 STACK_SIGNAL: Final = signal.SIGUSR1  # makes the process write down where it stands
 

@@ -20,8 +20,6 @@ from typing import Any, cast
 from app.callbacks.executors import child_main as script
 from app.callbacks.executors.child_main import HEADER, STACK_SIGNAL, encode
 
-__all__ = ["ChildProcess"]
-
 END_SECONDS = 0.1  # from the end of the connection to that of the process, or it is killed
 REAP_SECONDS = 0.2  # what a killed process gets to be gone
 LEAVE_SECONDS = 5.0  # what a process that has nothing to do any more gets to end by itself

@@ -23,8 +23,6 @@ from app.callbacks.loading import FunctionError
 from app.callbacks.outcome import Outcome, OutcomeError
 from tables.model.enums import Code
 
-__all__ = ["ProcessExecutor", "available_cores"]
-
 FINISH_SECONDS: Final = 0.5  # what a call that nobody awaits any more gets to end, which spares the process
 LEAVE_SECONDS: Final = 0.5  # what idle processes get to end by themselves when the pool is closed
 _ONE_CORE_LIBRARIES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

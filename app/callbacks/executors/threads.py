@@ -22,8 +22,6 @@ from typing import Any
 from app.callbacks.executors.base import CallbackExecutor
 from app.callbacks.tasks import stack_of
 
-__all__ = ["ThreadExecutor", "ThreadPool"]
-
 
 @dataclass(slots=True, eq=False)
 class _Job:

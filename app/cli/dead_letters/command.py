@@ -41,8 +41,6 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-__all__ = ["full", "json_line", "register_dead_letters", "table"]
-
 HEADINGS = ("TIME", "REASON", "BATCH", "STATION", "SOURCE", "LETTER", "REPLAYED", "ERROR")
 NAME_SHOWN = 80
 ERROR_SHOWN = 300

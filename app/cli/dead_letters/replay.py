@@ -27,8 +27,6 @@ from app.observability.log_lines import printable
 from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 
-__all__ = ["CannotReplay", "ReplayRules", "Replayer", "open_replay_producer"]
-
 
 class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
     """A letter that there is no way of sending again; the text says why."""

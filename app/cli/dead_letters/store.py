@@ -18,8 +18,6 @@ from app.messages.dead_letters import Letter, light, read_letter
 from app.messages.message import InMessage, OutMessage
 from app.settings import Settings
 
-__all__ = ["Filters", "LetterStore", "ReplayLog", "chunks", "newest", "open_letters", "parse_place"]
-
 CHUNK_LETTERS = 200  # whose values are held at once
 CHUNK_BYTES = 32 * 1024 * 1024
 
@@ -160,7 +158,7 @@ class LetterStore:
     @property
     def first_offsets(self) -> dict[int, int]:
         """By partition, the offset of the oldest letter that there may still be."""
-        return {tp.partition: span.start for tp, span in self.ranges.items()}
+        return {tp.partition: held.start for tp, held in self.ranges.items()}
 
     async def find(self, filters: Filters) -> list[Letter]:
         """Return the letters that match, without their values.
@@ -185,9 +183,9 @@ class LetterStore:
             KafkaError: the broker refuses, or does not answer any more.
         """
         ranges = {}
-        for tp, span in self.ranges.items():
+        for tp, held in self.ranges.items():
             offsets = [
-                offset for number, offset in places if number == tp.partition and span.start <= offset < span.end
+                offset for number, offset in places if number == tp.partition and held.start <= offset < held.end
             ]
             if offsets:
                 ranges[tp] = OffsetRange(min(offsets), max(offsets) + 1)

@@ -33,8 +33,6 @@ from tables.model.fast_dataclass import fast_dataclass
 from tables.model.policies import Rules
 from tables.working_set import WorkingSet
 
-__all__ = ["STORE_BYTES", "STORE_SECONDS", "TICK_SECONDS", "Aggregator", "DeferredAcks"]
-
 TICK_SECONDS: Final = 0.05  # between two looks for deadlines
 STORE_SECONDS: Final = 1.0  # as long as Faust takes to commit what is acknowledged: a crash repeats that much anyway
 STORE_BYTES: Final = 8 * 1024 * 1024  # of the log that wait for that; of more, the oldest are stored

@@ -19,8 +19,6 @@ from tables.model.events import Commanded, Decision, Effect, FailedStation, Late
 from tables.model.timeouts import WINDOW, TimeoutPolicy
 from tables.working_set import WorkingSet
 
-__all__ = ["EffectWriter"]
-
 STATUS_OF = {Code.RESULT: "result", Code.EMPTY: "empty", Code.FAILED: "failed", Code.SKIPPED: "skipped"}
 
 

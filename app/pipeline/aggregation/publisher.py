@@ -27,8 +27,6 @@ from tables.model.policies import PartialPolicy
 from tables.storage.records import Destination, Prepared
 from tables.working_set import WorkingSet
 
-__all__ = ["Publisher", "Release"]
-
 
 @dataclass(slots=True, eq=False)
 class Release:

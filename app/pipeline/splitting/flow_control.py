@@ -16,20 +16,6 @@ from app.messages.partitioner import Partitioner
 from app.observability.log_lines import Line, Throttle, tell
 from app.settings import Settings
 
-__all__ = [
-    "LEAST_SECONDS",
-    "LOST_SECONDS",
-    "NO_BACKLOG",
-    "PACE_LAG",
-    "PACE_SECONDS",
-    "WINDOW_SECONDS",
-    "Backlog",
-    "FlowControl",
-    "FramesInFlight",
-    "OpenBatches",
-    "Pace",
-]
-
 logger = logging.getLogger(__name__)
 
 TELL_SECONDS: Final = 60.0  # between two lines that say that reading waits

@@ -25,8 +25,6 @@ from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
-__all__ = ["Splitter"]
-
 STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
 
 

@@ -12,7 +12,8 @@ from operator import itemgetter
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import Call, ModuleInput, make_runner
+from app.callbacks.runner import ModuleInput, make_runner
+from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
@@ -29,8 +30,6 @@ from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
 from tables.model.fast_dataclass import fast_dataclass
-
-__all__ = ["FrameInProgress", "StationAgent", "SubmissionOrder"]
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024

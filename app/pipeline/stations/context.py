@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from app.inputs.alignment import Alignment, AlignmentError, Columns, align
+from app.inputs.alignment import Alignment, Columns, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage
+from app.inputs.guns import AlignmentError
 from app.inputs.source_message import parse_context
 from app.messages.dead_letters import Reason
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
@@ -22,8 +23,6 @@ from app.settings import Settings
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, apply, context_key, decode_entry
 from tables.model.events import Source
 from tables.storage.records import Table
-
-__all__ = ["CONTEXT_BYTES", "ContextSplitter", "StationContext"]
 
 CONTEXT_BYTES = 8 * 1024 * 1024  # of what is kept of one station on one topic
 NO_KEY = ", and no key that says what it deletes"

@@ -12,8 +12,6 @@ from app.messages.message import Clock, OutMessage, Sender
 from app.pipeline.ports import SETTLE_SECONDS
 from tables.model.events import Arrived, FailureLetter, Source
 
-__all__ = ["OutcomeGatherer"]
-
 GATHER_SECONDS = 0.004
 BUSY_GATHER_SECONDS = 0.05  # while callbacks wait for their turn: what they give to the same batches can still come
 

@@ -22,8 +22,6 @@ from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
 
-__all__ = ["PassThrough", "SingleStation"]
-
 
 @dataclass(slots=True, eq=False)
 class SingleStation:

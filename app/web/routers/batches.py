@@ -36,8 +36,6 @@ from app.web.state import NotConfirmed, WorkerState
 from tables.model.enums import Action, Status
 from tables.model.events import Command
 
-__all__ = ["OPERATOR", "Batches", "actions_router"]
-
 T = TypeVar("T")
 
 _PAGE: Final = TypeAdapter(Share[BatchList])

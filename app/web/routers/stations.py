@@ -35,8 +35,6 @@ from tables.model.enums import CompletedBy
 from tables.model.events import Decision
 from tables.working_set import WorkingSet
 
-__all__ = ["Heatmap", "Stations"]
-
 _STATIONS: Final = "/stations"
 _SLICE: Final = 500  # stations that are looked at in one turn of the event loop
 _FRESH: Final = 1.0  # seconds for which a ranking is used again

@@ -19,8 +19,6 @@ from app.web.paging import LocalQuery
 from app.web.state import WorkerState
 from tables.model.enums import CompletedBy
 
-__all__ = ["statistics_router"]
-
 _STATS: Final = "/stats"
 _HISTORY: Final = "/history"
 _RULES: Final = tuple(rule for rule in CompletedBy if rule is not CompletedBy.REVISION)  # of first closings

@@ -14,8 +14,6 @@ from app.web.models import Answer, Health
 from app.web.paging import LocalQuery
 from app.web.state import WorkerState
 
-__all__ = ["cluster_router", "health_router", "metrics_router"]
-
 _WORKER: Final = "/worker"
 
 

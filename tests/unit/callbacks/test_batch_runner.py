@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.callbacks.runner import Call, ModuleInput
+from app.callbacks.runner import ModuleInput
+from app.callbacks.scheduler import Call
 from app.settings.enums import Executor
 from tables.model.enums import Code
 from tests.callback_bench import Bench, condition, error_of, value_of

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.callbacks.runner import Call, ModuleInput
+from app.callbacks.runner import ModuleInput
+from app.callbacks.scheduler import Call
 from tests.callback_bench import Bench, condition, echo, value_of
 from tests.virtual_time import EPOCH, run_in_virtual_time
 

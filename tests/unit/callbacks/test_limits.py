@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.callbacks.runner import Call, ModuleInput
+from app.callbacks.runner import ModuleInput
+from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, condition, echo, error_of, hang, value_of
 from tests.virtual_time import run_in_virtual_time

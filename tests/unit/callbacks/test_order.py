@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from app.callbacks.runner import Call, ModuleInput
+from app.callbacks.runner import ModuleInput
+from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, condition, echo, hang, leading_tasks, value_of
 from tests.virtual_time import run_in_virtual_time

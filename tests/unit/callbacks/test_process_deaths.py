@@ -14,7 +14,7 @@ import uvloop
 
 from app.callbacks.executors.child_calls import ChildJob
 from app.callbacks.executors.processes import ProcessExecutor
-from app.callbacks.runner import Call
+from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, error_of
 from tests.process_bench import Pool, eventually, module_input_of

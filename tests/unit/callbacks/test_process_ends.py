@@ -13,7 +13,7 @@ import psutil
 import pytest
 import uvloop
 
-from app.callbacks.runner import Call
+from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, error_of
 from tests.process_bench import Pool, eventually, module_input_of

@@ -15,7 +15,8 @@ import uvloop
 from app.callbacks.executors.child_calls import ChildJob
 from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.loading import FunctionError
-from app.callbacks.runner import Call, ModuleInput
+from app.callbacks.runner import ModuleInput
+from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, error_of, value_of
 from tests.process_bench import Pool, module_input_of

@@ -10,7 +10,8 @@ import pytest
 
 from app.callbacks.executors.base import LoopExecutor
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import Call, CallbackRunner, ModuleInput
+from app.callbacks.runner import CallbackRunner, ModuleInput
+from app.callbacks.scheduler import Call
 from app.settings import Settings
 from tables.model.enums import Code
 from tests.callback_bench import Bench, echo, error_of, value_of

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.callbacks.runner import Call, ModuleInput
+from app.callbacks.runner import ModuleInput
+from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, value_of
 from tests.virtual_time import run_in_virtual_time, unix_now

@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.inputs.alignment import MAX_POINTS, Alignment, AlignmentError, align
+from app.inputs.alignment import MAX_POINTS, Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS
+from app.inputs.guns import AlignmentError
 from app.settings.enums import Fill
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.inputs import alignment as module_input
-from app.inputs.alignment import Alignment, AlignmentError, Columns, align
+from app.inputs.alignment import Alignment, Columns, align
+from app.inputs.guns import AlignmentError
 from app.settings.enums import Fill
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers.aiokafka import Consumer
-from faust.types import TP
+from faust.types import TP, ConsumerMessage
 
 from app.kafka.consumer import (
     LEAST_BYTES,
@@ -54,6 +54,13 @@ def test_it_seeks_in_the_thread_that_fetches() -> None:
     assert consumer._thread.sought == [(TP("source", 1), 7, "consumer")]
 
 
+def message_of(tp: TP, offset: int) -> Any:
+    """A piece that ends with an offset, as the consumer makes it."""
+    message: Any = ConsumerMessage(*tp, offset, 0.0, 0, [], b"key", None, None, generation_id=7)
+    message.value = [(tp, offset)]
+    return message
+
+
 class Delivery:
     """A consumer with one fetch, and what is seen of its delivery."""
 
@@ -63,7 +70,7 @@ class Delivery:
                 yield message.tp, message
 
         monkeypatch.setattr(Consumer, "getmany", getmany)
-        self.fetched = [SimpleNamespace(tp=tp, offset=offset, value=[(tp, offset)]) for tp, offset in fetched]
+        self.fetched = [message_of(tp, offset) for tp, offset in fetched]
         self.consumer = bare_consumer()
         self.consumer.app = SimpleNamespace(flow_control=SimpleNamespace(is_active=lambda: flows))
         self.consumer.suspend_flow = asyncio.Event()
@@ -76,6 +83,7 @@ class Delivery:
 
     async def take(self, message: Any) -> None:
         """What the stream of a topic does with a message."""
+        assert (type(message), message.generation_id) == (ConsumerMessage, 7)
         self.delivered.append(message.value)
 
     async def run(self) -> None:

@@ -9,17 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings
-from app.settings.enums import (
-    Executor,
-    Fill,
-    Language,
-    LatePolicy,
-    LogFormat,
-    SaslMechanism,
-    SecurityProtocol,
-    Start,
-    TimeoutMode,
-)
+from app.settings.enums import Executor, Fill, Language, LogFormat, SaslMechanism, SecurityProtocol, Start, TimeoutMode
+from tables.model.enums import LatePolicy
 from tests.settings_loading import load
 
 # Written out from CONTRACT, not derived from the class.

@@ -15,7 +15,8 @@ import pytest
 
 from app.callbacks.executors.base import LoopExecutor
 from app.callbacks.handlers import StationResultHandler
-from app.callbacks.runner import BatchCallbackRunner, Call, CallbackRunner
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner
+from app.callbacks.scheduler import Call
 from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Language

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.web.access import Access
-from app.web.server import WebServer, create_web
+from app.web.app import create_web
+from app.web.server import WebServer
 from tests.integration.support.background import Background
 from tests.web.fake_worker import FakeWorker
 
