@@ -29,7 +29,7 @@ STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what t
 
 
 @fast_dataclass(slots=True, eq=False)
-class _Message:
+class _SourceMessage:
     """A source message: what has been read of it, and what it is split into where it has stations."""
 
     delivery: Delivery
@@ -79,7 +79,7 @@ class Splitter:
 
         A message that would open one batch too many waits, and what came before it is stored meanwhile.
         """
-        share: list[_Message] = []  # what is stored together
+        share: list[_SourceMessage] = []  # what is stored together
         stations = most = 0
         for delivery in deliveries:
             if not share:
@@ -98,7 +98,7 @@ class Splitter:
                 share = []
         await self._store(share)
 
-    async def _store(self, share: Sequence[_Message]) -> None:
+    async def _store(self, share: Sequence[_SourceMessage]) -> None:
         """Send dead letters, then every `open`, and only then the station events.
 
         No outcome can stand in a batch's log before its `open`, because that is confirmed before the station events
@@ -121,19 +121,19 @@ class Splitter:
         for message in share:
             message.delivery.ack()
 
-    def _must_wait(self, message: _Message) -> bool:
+    def _must_wait(self, message: _SourceMessage) -> bool:
         """Return whether a message would open a batch for which there is no room; a replayed one opens none."""
         if message.batch_id is None or not message.stations or message.overrides.replayed:
             return False
         return not self._open_batches.has_room(message.batch_id)
 
-    def _read(self, delivery: Delivery) -> _Message:
+    def _read(self, delivery: Delivery) -> _SourceMessage:
         raw = delivery.message
         trace = self._traces.begin(raw)
         source = Source(raw.topic, raw.partition, raw.offset)
         passes_through = raw.topic in self._passthrough_topics
         overrides = read_overrides(() if passes_through else raw.headers, max_age=self._max_batch_age)
-        message = _Message(delivery, source, overrides, trace)
+        message = _SourceMessage(delivery, source, overrides, trace)
         try:
             batch = parse_message(
                 raw.value,
@@ -163,7 +163,7 @@ class Splitter:
         message.stations, message.batch_id = batch.stations, name
         return message
 
-    def _split(self, message: _Message) -> None:
+    def _split(self, message: _SourceMessage) -> None:
         """Give its times to a message that has stations: they run from here, however long it has waited for room."""
         raw, source, count, name = message.delivery.message, message.source, len(message.stations), message.batch_id
         overrides, trace = message.overrides, message.trace.context
@@ -196,7 +196,7 @@ class Splitter:
             for frame in event_frames(self._batch_events_topic, partition, group)
         ]
 
-    def _station_frames(self, share: Sequence[_Message], letters: list[OutMessage]) -> list[OutMessage]:
+    def _station_frames(self, share: Sequence[_SourceMessage], letters: list[OutMessage]) -> list[OutMessage]:
         packer = StationPacker(self._station_events_topic)
         refused: list[BatchEvent] = []
         for message in share:

@@ -16,7 +16,7 @@ GATHER_SECONDS = 0.004
 BUSY_GATHER_SECONDS = 0.05  # while callbacks wait for their turn: what they give to the same batches can still come
 
 
-class _Group:
+class _OutcomeGroup:
     """The outcomes of one source message's stations that go into one frame."""
 
     __slots__ = ("batch_id", "codes", "letters", "source", "stations", "trace", "values")
@@ -35,13 +35,13 @@ class _Group:
         return Arrived(self.batch_id, self.source, at, self.stations, codes, self.values, self.letters, self.trace)
 
 
-class _Frame:
+class _OutcomeFrame:
     """A frame for one partition that is being filled, with its groups by batch and source message."""
 
     __slots__ = ("groups", "size", "stored")
 
     def __init__(self) -> None:
-        self.groups: dict[tuple[str, Source], _Group] = {}
+        self.groups: dict[tuple[str, Source], _OutcomeGroup] = {}
         self.stored: list[Callable[[], None]] = []
         self.size = 0
 
@@ -69,7 +69,7 @@ class OutcomeGatherer:
         self._clock = clock
         self._busy = busy
         self._on_error = on_error
-        self._filling: dict[int, _Frame] = {}
+        self._filling: dict[int, _OutcomeFrame] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._sending = TaskSet()
 
@@ -88,14 +88,14 @@ class OutcomeGatherer:
         """Take one outcome; `stored` is called when the broker has confirmed it. `trace` is the source message's."""
         frame = self._filling.get(partition)
         if frame is None:
-            frame = self._filling[partition] = _Frame()
+            frame = self._filling[partition] = _OutcomeFrame()
             if self._timer is None:
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(GATHER_SECONDS, self._look, loop.time() + BUSY_GATHER_SECONDS)
         key = (batch_id, source)
         group = frame.groups.get(key)
         if group is None:
-            group = frame.groups[key] = _Group(batch_id, source, trace)
+            group = frame.groups[key] = _OutcomeGroup(batch_id, source, trace)
         if letter is not None:
             group.letters[len(group.stations)] = letter
             frame.size += len(letter.value)
@@ -130,7 +130,7 @@ class OutcomeGatherer:
         self._filling.clear()
         await self._sending.cancel(SETTLE_SECONDS)
 
-    def _send(self, frames: dict[int, _Frame]) -> None:
+    def _send(self, frames: dict[int, _OutcomeFrame]) -> None:
         at = self._clock()
         messages = [
             OutMessage(
