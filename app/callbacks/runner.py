@@ -44,7 +44,7 @@ class CallbackRunner(Scheduler[Context]):
     Attributes:
         executor: what the callback is called through; it knows which calls are in threads or processes.
         pending: calls that have no outcome yet, queued or running.
-        begun: the calls whose callback took its first step last; app/worker/blocking.py reads it from another thread.
+        begun: the calls whose callback took its first step last; the loop watchdog reads it from another thread.
     """
 
     def __init__(
