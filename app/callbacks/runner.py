@@ -97,6 +97,7 @@ class CallbackRunner(Scheduler[Context]):
             settings, clock=clock, give_up=self._give_up, places_free=self._wake
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
+        self._ending: set[Run[Context]] = set()  # out of time, and about to say where they stand
 
     @property
     def upcoming(self) -> Call[Context] | None:
@@ -154,16 +155,17 @@ class CallbackRunner(Scheduler[Context]):
 
         It waits for the cancelled callbacks to clean up, but not for long; new calls may be submitted meanwhile.
         """
-        cancelled = {run.task for run in self._running}
-        for run in self._running:
+        given_up = [*self._running, *self._ending]
+        for run in given_up:
             run.cancel()
         self._limits.clear()
+        self._ending.clear()
         self._ready.clear()
         self._lanes.clear()
         if self._expect is not None:
             self._expect(0)
         self.pending = 0
-        await ended(cancelled, _CANCEL_GRACE)
+        await ended({run.task for run in given_up}, _CANCEL_GRACE)
 
     # -- a callback's first step -------------------------------------------------------------------------------------
 
@@ -268,11 +270,18 @@ class CallbackRunner(Scheduler[Context]):
             asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
     def _give_up(self, run: Run[Context], reason: str) -> None:
-        """End a callback that has run out of time. Its outcome doesn't wait for it to listen."""
-        stack = self.executor.give_up(run.waiting) or stack_of(run.coroutine)
+        """End a callback that has run out of time. Its outcome waits until it has said where it stands, for no more."""
         self._leave(run)
+        self._ending.add(run)
+        self.executor.give_up(run.waiting, partial(self._end, run, reason))
+
+    def _end(self, run: Run[Context], reason: str, stack: str | None) -> None:
+        if run not in self._ending:  # it was cancelled meanwhile
+            return
+        self._ending.discard(run)
+        outcome = out_of_time(reason, stack or stack_of(run.coroutine))
         run.cancel()  # it stays in its task, a zombie, until it has ended
-        self._settle_all(run.calls, [out_of_time(reason, stack)] * len(run.calls))
+        self._settle_all(run.calls, [outcome] * len(run.calls))
 
 
 # -- many stations in one call ---------------------------------------------------------------------------------------

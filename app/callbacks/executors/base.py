@@ -36,16 +36,15 @@ class CallbackExecutor:
             FunctionError: the callback can't be found where it is to run.
         """
 
-    def give_up(self, waiting: object) -> str | None:  # noqa: ARG002 - of others
-        """End a call that has run out of time, as far as its task's cancellation, which follows, does not.
+    def give_up(self, waiting: object, tell: Callable[[str | None], None]) -> None:  # noqa: ARG002 - of others
+        """End a call that has run out of time, as far as its task's cancellation, which `tell` leads to, does not.
 
         Args:
             waiting: what the call's task waits for.
-
-        Returns:
-            Where the callback stands, printed like a traceback; None where the task itself shows that.
+            tell: gets where the callback stands, printed like a traceback, now or as soon as that is known; None where
+                the task itself shows it.
         """
-        return None
+        tell(None)
 
     def close(self) -> None:
         """Let go of all threads or processes; no further call comes."""

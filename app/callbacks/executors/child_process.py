@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import pickle
-import select
 import signal
 import socket
 import subprocess
@@ -14,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic
 from typing import Any, cast
 
 from app.callbacks.executors import child_main as script
@@ -23,7 +21,7 @@ from app.callbacks.executors.child_main import HEADER, STACK_SIGNAL, encode
 END_SECONDS = 0.1  # from the end of the connection to that of the process, or it is killed
 REAP_SECONDS = 0.2  # what a killed process gets to be gone
 LEAVE_SECONDS = 5.0  # what a process that has nothing to do any more gets to end by itself
-STACK_SECONDS = 0.05
+STACK_SECONDS = 2.0  # what a process gets, on a busy machine, to say where it stands before it is killed
 STACK_BYTES = 64 * 1024
 
 
@@ -60,6 +58,9 @@ class ChildProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._gone = False
         self.served = 0
+        self._tell_stack: Callable[[str | None], None] | None = None
+        self._stack = b""
+        self._stack_timer: asyncio.TimerHandle | None = None
         ours, its = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         self._stacks, stacks = os.pipe()
@@ -137,22 +138,40 @@ class ChildProcess(asyncio.Protocol):
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
+        self._stack_is_known()
         self._close_pipes()
         self._on_end(self, _how(self._process.returncode))
 
-    def stack(self) -> str | None:
-        """Return where its main thread stands, innermost line first; None if it does not tell at once."""
+    def ask_stack(self, tell: Callable[[str | None], None]) -> None:
+        """Ask where its main thread stands; `tell` gets it, innermost line first, None if it does not say.
+
+        It says so when it gets its turn on the processor. Until then the event loop goes on, STACK_SECONDS at most.
+        """
+        self._tell_stack, self._stack = tell, b""
         if not self.alive:
-            return None
-        text, until = b"", monotonic() + STACK_SECONDS
+            self._stack_is_known()
+            return
+        self._loop.add_reader(self._stacks, self._read_stack)
+        self._stack_timer = self._loop.call_later(STACK_SECONDS, self._stack_is_known)
         self._process.send_signal(STACK_SIGNAL)
+
+    def _read_stack(self) -> None:
+        self._stack += os.read(self._stacks, STACK_BYTES)
         outermost = f'"{script.__file__}", line'.encode()
-        while (left := until - monotonic()) > 0 and not (outermost in text and text.endswith(b"in <module>\n")):
-            if select.select([self._stacks], [], [], left)[0]:
-                text += os.read(self._stacks, STACK_BYTES)
+        if outermost in self._stack and self._stack.endswith(b"in <module>\n"):
+            self._stack_is_known()
+
+    def _stack_is_known(self) -> None:
+        """Tell what is known of the stack, once."""
+        tell, self._tell_stack = self._tell_stack, None
+        if tell is None:
+            return
+        self._loop.remove_reader(self._stacks)
+        if self._stack_timer is not None:
+            self._stack_timer.cancel()
         own = str(Path(script.__file__).parent / "child")
-        lines = [line for line in text.decode(errors="replace").splitlines() if own not in line]
-        return "\n".join(lines) + "\n" if lines else None
+        lines = [line for line in self._stack.decode(errors="replace").splitlines() if own not in line]
+        tell("\n".join(lines) + "\n" if lines else None)
 
     async def _open(self, connection: socket.socket, first: dict[str, Any]) -> None:
         try:

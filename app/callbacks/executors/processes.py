@@ -14,6 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 from app.callbacks.executors.base import CallbackExecutor
@@ -32,8 +33,8 @@ class ProcessExecutor(CallbackExecutor):
     """Runs one callback in processes; as many at once as there are calls of `function`.
 
     Every process is *living* until it is gone. It is *starting* until it has imported the callback, then *idle*, or
-    *busy* with one call; a busy one is *abandoned* when nobody awaits its call any more. One that was killed, or asked
-    to end, is none of these.
+    *busy* with one call; a busy one is *abandoned* when nobody awaits its call any more. It is *dying* from the end of
+    its call's time until it has said where it stands. One that was killed, or asked to end, is none of these.
 
     `keep` processes are kept whether there are calls for them or not. More are started for calls that find all of them
     in use: *waiters*, which are in `function` already and wait for a process, and *announced* calls, which have not
@@ -59,6 +60,7 @@ class ProcessExecutor(CallbackExecutor):
         self._starting: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
         self._busy: dict[ChildProcess, asyncio.Future[Answer] | None] = {}  # None: it is abandoned
+        self._dying: set[ChildProcess] = set()
         self._waiters: deque[asyncio.Future[ChildProcess]] = deque()
         self._announced = 0  # calls
         self._failed_starts: deque[FunctionError] = deque()  # of processes for announced calls: one fails each
@@ -67,9 +69,9 @@ class ProcessExecutor(CallbackExecutor):
 
     @property
     def calls(self) -> frozenset[object]:
-        """The calls that someone awaits; and the starting processes, as long as calls wait for them."""
+        """The calls that someone awaits; dying processes; and the starting ones, as long as calls wait for them."""
         answers = frozenset(answer for answer in self._busy.values() if answer is not None)
-        return answers.union(self._starting if self._announced or self._waiters else ())
+        return answers.union(self._dying, self._starting if self._announced or self._waiters else ())
 
     async def start(self, on_ready: Callable[[], None]) -> None:
         """Start the processes, and wait until they have imported the callback; see `CallbackExecutor`.
@@ -137,21 +139,31 @@ class ProcessExecutor(CallbackExecutor):
             raise OutcomeError(value)
         return value
 
-    def give_up(self, waiting: object) -> str | None:
-        """Kill the process of a call that has run out of time; see `CallbackExecutor`."""
+    def give_up(self, waiting: object, tell: Callable[[str | None], None]) -> None:
+        """Kill the process of a call that has run out of time, once it has said where it stands.
+
+        On a busy machine that takes its time; another process is started meanwhile. See `CallbackExecutor`.
+        """
         for child, answer in self._busy.items():
             if answer is not None and answer is waiting:
-                stack = child.stack()
-                self._kill(child)
-                return stack and f"The process was killed. It stood at (innermost line first):\n{stack}"
-        return "Waiting for another process to start.\n" if waiting in self._waiters else None
+                del self._busy[child]
+                self._dying.add(child)
+                child.ask_stack(partial(self._kill_where_it_stands, child, tell))
+                self._refill()
+                return
+        tell("Waiting for another process to start.\n" if waiting in self._waiters else None)
+
+    def _kill_where_it_stands(self, child: ChildProcess, tell: Callable[[str | None], None], stack: str | None) -> None:
+        self._dying.discard(child)
+        child.kill()
+        tell(stack and f"The process was killed. It stood at (innermost line first):\n{stack}")
 
     def close(self) -> None:
         """Kill what is busy, and let the idle ones end."""
         self._open = False
         for child in self._idle:
             child.dismiss()
-        for child in [*self._starting, *self._busy]:
+        for child in [*self._starting, *self._busy, *self._dying]:
             child.kill()
         self._idle.clear()
 

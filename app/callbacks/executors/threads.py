@@ -201,9 +201,9 @@ class ThreadExecutor(ThreadPool, CallbackExecutor):
         value = await self.run(self._callback, *args)
         return await value if inspect.isawaitable(value) else value
 
-    def give_up(self, waiting: object) -> str | None:
+    def give_up(self, waiting: object, tell: Callable[[str | None], None]) -> None:
         """See `CallbackExecutor`; the thread is abandoned by the cancellation."""
-        return self.stack_of(waiting)
+        tell(self.stack_of(waiting))
 
 
 def _throw_away(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, error_of
-from tests.process_bench import Pool, eventually, module_input_of
+from tests.process_bench import Pool, eventually, module_input_of, stack_of
 
 DIED = "ProcessDiedError: the process in which the callback ran ended"
 
@@ -75,6 +76,41 @@ def test_one_that_takes_too_long_is_killed_and_replaced_and_the_letter_says_wher
             assert outcomes["await"].code is (Code.FAILED if name == "behave_async" else Code.RESULT)
             assert outcomes["A"].code is Code.RESULT
             assert bench.zombies() == 0
+
+    uvloop.run(main())
+
+
+def test_one_that_gets_no_turn_on_the_processor_says_where_it_stood_as_soon_as_it_does() -> None:
+    async def main() -> None:
+        pool = Pool(keep=1, station_timeout=3.0)
+        executor = pool.executor
+        async with pool as bench:
+            bench.submit("hang")
+            while not executor._busy or "in _hang\n" not in await stack_of(next(iter(executor._busy))):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            (pid,) = [child.pid for child in executor._busy]
+            os.kill(pid, signal.SIGSTOP)  # as on a machine with much else to do
+            await eventually(lambda: bool(executor._dying))  # its time is up, and it is asked
+            asyncio.get_running_loop().call_later(0.3, os.kill, pid, signal.SIGCONT)
+            bench.submit("A")
+            outcomes = await bench.until(2)
+            assert "in _hang\n" in (outcomes["hang"].traceback or "")
+            assert outcomes["A"].code is Code.RESULT
+
+    uvloop.run(main())
+
+
+def test_one_that_can_not_say_where_it_stands_is_killed_all_the_same() -> None:
+    async def main() -> None:
+        pool = Pool(keep=1, station_timeout=0.5)
+        executor = pool.executor
+        async with pool as bench:
+            bench.submit("hang")
+            await eventually(lambda: len(executor._busy) == 1)
+            (pid,) = [child.pid for child in executor._busy]
+            os.kill(pid, signal.SIGSTOP)
+            assert "AGG_STATION_TIMEOUT" in error_of((await bench.until(1))["hang"])
+            await eventually(lambda: not psutil.pid_exists(pid))
 
     uvloop.run(main())
 
@@ -147,7 +183,8 @@ def test_a_replacement_that_can_not_start_fails_the_stations_that_need_it(tmp_pa
             await eventually(lambda: len(deaths) == 1)  # the replacement
             bench.submit("A")
             assert "RuntimeError: gone" in error_of((await bench.until(2))["A"])
-            model.write_text("def callback(*_): return 1\n")
+            # Of another length than the one before: a cached module counts as fresh by its size and its whole second.
+            model.write_text("def callback(*_): return 'back again'\n")
             bench.submit("B")
             assert (await bench.until(3))["B"].code is Code.RESULT
         assert "RuntimeError: gone" in deaths[0]
