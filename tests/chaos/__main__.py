@@ -1,4 +1,4 @@
-"""Runs the fault tests of `tests/integration` and prints what was done to the application and what came of it."""
+"""Runs the tests marked `chaos` and prints what was done to the application and what came of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path(__file__).resolve().parents[1] / "integration"
-FAULTS = ("test_crashes.py", "test_broker_faults.py", "test_backlog.py", "test_result_handler.py", "test_shutdown.py")
+SIDE_BY_SIDE = 2  # files; more, and the load of one is the fault of another
 
 
 class Outcomes:
@@ -29,7 +29,8 @@ class Outcomes:
 def main() -> int:
     """Run and print; pytest's exit code."""
     outcomes = Outcomes()
-    code = pytest.main([*(str(FOLDER / name) for name in FAULTS), "-q", *sys.argv[1:]], plugins=[outcomes])
+    options = ["-q", "-m", "chaos", "-n", str(SIDE_BY_SIDE), "--dist", "loadfile"]
+    code = pytest.main([str(FOLDER), *options, *sys.argv[1:]], plugins=[outcomes])
     table = Table("what is done, and what must come of it", "result", "seconds")
     for name, outcome, seconds in outcomes.rows:
         table.add_row(name, outcome, f"{seconds:.1f}")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.kafka
 BACKLOG = 1_000  # messages
 
 
+@pytest.mark.chaos
 def test_twenty_thousand_stations_survive_restart_after_restart(cluster: Cluster) -> None:
     def start() -> None:
         settings = {"batch_timeout": "300", "max_batch_age": "300"}
@@ -59,6 +60,7 @@ def lost_messages(cluster: Cluster, environment: dict[str, str]) -> set[int]:
     return {int(value) for value in values if value not in out}
 
 
+@pytest.mark.chaos
 def test_fausts_own_consumer_acknowledges_messages_of_a_backlog_that_nobody_got(
     kafka_broker: DevBroker, tmp_path: Path
 ) -> None:
@@ -66,6 +68,7 @@ def test_fausts_own_consumer_acknowledges_messages_of_a_backlog_that_nobody_got(
         assert len(lost_messages(cluster, {})) > BACKLOG // 10
 
 
+@pytest.mark.chaos
 def test_our_consumer_acknowledges_none_of_them_before_it_is_done(kafka_broker: DevBroker, tmp_path: Path) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
         assert lost_messages(cluster, {OURS: "yes"}) == set()

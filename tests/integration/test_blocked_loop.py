@@ -20,7 +20,8 @@ def test_a_callback_that_blocks_the_event_loop_is_named_in_the_log_while_it_does
     worker = cluster.start({"callback": CALLBACK, "batch_timeout": "55"}, {GATE: str(gate)}).wait_ready()
     cluster.send(cluster.batch(0, [*stations_of(FINE, range(3)), *stations_of(GATED, range(1))]))
     wait_for(lambda: f"{CALLBACK} blocks the event loop, for " in worker.log, worker.tail)
-    (line,) = [line for line in worker.log.splitlines() if "blocks the event loop" in line]
+    # On a busy machine something else may hold up the loop, too, and be told.
+    (line,) = [line for line in worker.log.splitlines() if f"{CALLBACK} blocks the event loop" in line]
     assert "(station W-0)" in line
     assert "model.py" in line
     assert "in blocking: " in line

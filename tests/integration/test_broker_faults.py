@@ -13,6 +13,7 @@ from tests.integration.support.data import EMPTY, FAILS, FINE, stations_of
 pytestmark = pytest.mark.kafka
 
 
+@pytest.mark.chaos
 def test_a_broker_killed_under_load_costs_neither_a_batch_nor_a_copy(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path) as cluster:
         worker = cluster.start({"batch_timeout": "50"}).wait_ready()

@@ -99,6 +99,7 @@ def test_context_survives_a_kill_and_what_comes_meanwhile_is_read_then(cluster: 
     cluster.assert_clean_logs()
 
 
+@pytest.mark.chaos
 def test_context_goes_with_its_partitions_from_worker_to_worker(cluster: Cluster) -> None:
     numbers = Numbers(cluster)
     first = cluster.start(numbers.settings).wait_ready()
@@ -123,6 +124,7 @@ def test_context_goes_with_its_partitions_from_worker_to_worker(cluster: Cluster
     cluster.assert_clean_logs()
 
 
+@pytest.mark.chaos
 def test_no_context_is_lost_when_workers_are_killed_in_the_middle_of_it(cluster: Cluster) -> None:
     numbers = Numbers(cluster)
     for kill in range(3):

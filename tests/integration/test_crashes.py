@@ -55,6 +55,7 @@ def assert_closed_at_once(cluster: Cluster, batches: list[SentBatch], overdue_at
     assert all(meta["closed_at"] > overdue_at > meta["deadline"] for meta in metas)
 
 
+@pytest.mark.chaos
 def test_a_rebalance_under_load_neither_loses_nor_repeats_a_batch(cluster: Cluster) -> None:
     settings, slowly = {"batch_timeout": "50"}, {DELAY: "0.02"}
     stations = [*stations_of(FINE, range(60)), *stations_of(EMPTY, range(2))]
@@ -75,6 +76,7 @@ def test_a_rebalance_under_load_neither_loses_nor_repeats_a_batch(cluster: Clust
     assert str(report) == "600 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_a_worker_that_was_stopped_and_comes_back_neither_loses_nor_changes_what_its_successor_did(
     cluster: Cluster,
 ) -> None:

@@ -18,6 +18,7 @@ def live(worker: WorkerProcess) -> bool:
     return worker.answers("/healthz")
 
 
+@pytest.mark.chaos
 def test_it_is_not_ready_then_not_live_then_it_ends_and_a_new_one_does_the_work(cluster: Cluster) -> None:
     deaf = cluster.folder / "deaf"
     worker = cluster.start(

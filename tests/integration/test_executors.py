@@ -61,7 +61,12 @@ def callback(station_id, module_input):
 
 @pytest.mark.parametrize(
     ("executor", "function"),
-    [("auto", "waiting"), ("thread", "waiting"), ("process", "blocking"), ("process", "many")],
+    [
+        ("auto", "waiting"),
+        pytest.param("thread", "waiting", marks=pytest.mark.chaos),
+        pytest.param("process", "blocking", marks=pytest.mark.chaos),
+        ("process", "many"),
+    ],
 )
 def test_callbacks_that_hang_or_fail_delay_nothing_else(cluster: Cluster, executor: str, function: str) -> None:
     (cluster.folder / "hanging.py").write_text(MODEL)

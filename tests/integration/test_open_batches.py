@@ -34,6 +34,7 @@ def test_reading_waits_for_batches_to_close_also_over_a_stop_and_a_rebalance(clu
     assert str(cluster.finish()) == "40 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_a_backlog_does_not_run_into_its_deadlines_with_two_workers(cluster: Cluster) -> None:
     """The work of ten seconds, and five for each batch."""
     settings = {"batch_timeout": "5", "concurrency": "20"}

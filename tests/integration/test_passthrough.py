@@ -29,6 +29,7 @@ def time_of(number: int) -> str:
     return text_of(FIRST + timedelta(seconds=number))
 
 
+@pytest.mark.chaos
 def test_no_single_station_is_lost_and_each_ones_order_is_kept_through_kills(cluster: Cluster) -> None:
     direct = f"direct-{cluster.app_id}"
     cluster.create_topic(direct)

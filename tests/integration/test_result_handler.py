@@ -19,6 +19,7 @@ pytestmark = pytest.mark.kafka
 BATCHES = 60
 
 
+@pytest.mark.chaos
 def test_a_handlers_payload_comes_out_once_for_each_batch_whenever_the_worker_is_killed(cluster: Cluster) -> None:
     side, gate, calls = f"side-{cluster.app_id}", cluster.folder / "gate", cluster.folder / "calls"
     cluster.create_topic(side, 2)

@@ -37,6 +37,7 @@ def test_sigterm_ends_a_worker_with_a_hung_callback_and_the_next_one_does_its_wo
     assert str(cluster.finish()) == "10 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_sigterm_in_the_middle_of_a_load_ends_a_worker_soon_and_loses_nothing(cluster: Cluster) -> None:
     stations = stations_of(FINE, range(50))
     load = cluster.send_steadily([cluster.batch(number, stations) for number in range(300)], pause=0.02)
