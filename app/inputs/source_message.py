@@ -18,7 +18,8 @@ _OUTPUT_KEY = "stations"  # where a module's output has its results
 _BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 # A batch id that is made of a topic's name, of 249 characters at most, and a time.
 _OLD_BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,261}")
-_SECONDS = re.compile(r"\s*\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")  # float() takes far more: 1_0, nan.
+# Of what float() takes, what people write: not 1_0, not nan. Which spaces it takes depends on the version of Python.
+_SECONDS = re.compile(r"[ \t\r\n]*\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\r\n]*")
 _VALUE_SHOWN = 100
 
 # -- a source message --------------------------------------------------------------------------------------------------

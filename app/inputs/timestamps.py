@@ -26,9 +26,11 @@ _TEXT_LIMIT = 64  # The longest ISO 8601 text has under 40 characters; what is l
 _CACHED = 8192  # Distinct times at hand at once: a message has at most some hundreds.
 
 _BASIC_DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")  # no seconds of 1970
-_PLAIN = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}):([0-5][0-9]):([0-5][0-9])")
+_PLAIN = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} (?:[01][0-9]|2[0-3])):([0-5][0-9]):([0-5][0-9])")
 _NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{0,16})?")
 # `fromisoformat` takes any character between date and time; ISO 8601 has the T, and the plants' own form a space.
+# The end of a day is the next midnight (ISO 8601). Python reads that from 3.14 on, this program on each.
+_END_OF_DAY = re.compile(r"([0-9W-]+[T ])24((?::?00(?::?00(?:[.,]0+)?)?)?(?:Z|[+-][0-9:]+)?)")
 _ISO = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(?:-?[0-9])?)(?:[T ][0-9:.,Z+-]+)?")
 
 
@@ -99,8 +101,11 @@ def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
         return _moment_of_number(number, timezone) if number < _NUMBERS_TO else None
     if not _ISO.fullmatch(text):
         return None
+    ending = _END_OF_DAY.fullmatch(text)
     try:
-        read = datetime.fromisoformat(text)
+        read = datetime.fromisoformat(f"{ending[1]}00{ending[2]}" if ending else text)
+        if ending:
+            read += timedelta(days=1)
         if read.tzinfo is None:
             read = read.replace(tzinfo=timezone)
         seconds = read.timestamp()

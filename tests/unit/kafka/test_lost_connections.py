@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -81,8 +82,8 @@ async def listening() -> AsyncIterator[_Client]:
 
 
 def test_the_methods_that_are_wrapped_are_there() -> None:
-    assert asyncio.iscoroutinefunction(AIOKafkaClient.send)
-    assert asyncio.iscoroutinefunction(AIOKafkaClient._get_conn)
+    assert inspect.iscoroutinefunction(AIOKafkaClient.send)
+    assert inspect.iscoroutinefunction(AIOKafkaClient._get_conn)
 
 
 def test_a_connection_that_was_closed_is_made_anew_before_anything_is_written() -> None:
