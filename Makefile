@@ -10,6 +10,9 @@ UV := uv==0.13.9
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
+# Of the user's own Python: with some of them nothing is installed, asserts are left out, or other modules are imported.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTHONDEVMODE PYTHONSTARTUP PYTHONINSPECT
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:

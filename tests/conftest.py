@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from app.devbroker import DevBroker
+
+# Settings of whoever runs the tests are none of their business, and none of the processes' that they start.
+for name in [name for name in os.environ if name.startswith(("AGG_", "FAUST_", "MODEL_", "OTEL_"))]:
+    del os.environ[name]
 
 # A shell that starts something in the background has it ignore SIGINT, and all that it starts: the tests that send one
 # would wait for ever.
