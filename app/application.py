@@ -24,15 +24,6 @@ from app.settings import Settings
 from app.worker.app import AggregatorApp
 from app.worker.faust_command import AggregatorWorker
 
-SESSION_TIMEOUT = 10.0
-HEARTBEAT = 2.0
-# A request that a dying broker took may never be answered; a join waits for a dead member's session.
-REQUEST_TIMEOUT = 30.0
-COMMIT_INTERVAL = 1.0
-BUFFERED_PIECES = 1_000  # in a stream; messages and bytes are bounded by the consumer
-FETCH_BYTES = 4 * 1024 * 1024  # of a partition at once; a larger message comes alone
-METADATA_AGE = 30.0
-
 
 def create_app(settings: Settings) -> AggregatorApp:
     """Build the application. It connects to nothing before it is started."""
@@ -41,19 +32,20 @@ def create_app(settings: Settings) -> AggregatorApp:
         settings,
         broker=settings.broker,
         broker_credentials=worker_credentials(settings),
-        broker_session_timeout=SESSION_TIMEOUT,
-        broker_heartbeat_interval=HEARTBEAT,
-        broker_commit_interval=COMMIT_INTERVAL,
-        broker_request_timeout=REQUEST_TIMEOUT,
-        consumer_max_fetch_size=FETCH_BYTES,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_commit_interval=1.0,
+        # A request that a dying broker took may never be answered; a join waits for a dead member's session.
+        broker_request_timeout=30.0,
+        consumer_max_fetch_size=4 * 1024 * 1024,  # of a partition at once; a larger message comes alone
         consumer_auto_offset_reset="earliest",
-        consumer_metadata_max_age_ms=int(METADATA_AGE * 1000),
+        consumer_metadata_max_age_ms=30_000,
         producer_acks=-1,
         producer_max_batch_size=BATCH_BYTES,
         producer_max_request_size=message_bytes(settings),
         # How long aiokafka tries to deliver what it has taken: a broker that is away for less is waited for.
         producer_request_timeout=max(1.0, settings.broker_patience),
-        stream_buffer_maxsize=BUFFERED_PIECES,
+        stream_buffer_maxsize=1_000,  # pieces; messages and bytes are bounded by the consumer
         stream_wait_empty=True,
         stream_recovery_delay=0.0,
         PartitionAssignor=AggregatorAssignor,
@@ -77,11 +69,8 @@ def _wire(app: AggregatorApp) -> None:
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
-    register_send(app)
-    register_check(app)
-    register_dead_letters(app)
-    register_compare(app)
-    register_batches(app)
+    for register in (register_send, register_check, register_dead_letters, register_compare, register_batches):
+        register(app)
 
 
 def _declare(app: AggregatorApp, agent: Agent, intake: Intake) -> None:

@@ -110,6 +110,7 @@ class WorkingSet:
         self._records = records
         self._rules = rules
         self._tracked: dict[str, _Tracked] = {}
+        self.open: dict[str, Batch] = {}  # of these, for those who look at open batches again and again
         self._closed = ClosedBatches()
         # Queues of tracked batches. An entry that is out of date is passed over when its turn comes.
         self._deadlines: list[tuple[float, str]] = []
@@ -117,15 +118,6 @@ class WorkingSet:
         self._unstored: deque[tuple[int, _Tracked]] = deque()  # open batches by `unstored_from`
         self._due: list[_Tracked] = []
         self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
-
-    @property
-    def open(self) -> dict[str, Batch]:
-        """The open batches."""
-        return {
-            batch_id: tracked.batch
-            for batch_id, tracked in self._tracked.items()
-            if tracked.batch is not None and tracked.batch.is_open
-        }
 
     @property
     def closing(self) -> dict[str, Batch]:
@@ -141,12 +133,6 @@ class WorkingSet:
         """The batches whose first output is out, in the order of closing."""
         return self._closed.lines
 
-    def open_batch(self, batch_id: str) -> Batch | None:
-        """Return a batch if it is open."""
-        tracked = self._tracked.get(batch_id)
-        batch = tracked.batch if tracked is not None else None
-        return batch if batch is not None and batch.is_open else None
-
     # -- events ------------------------------------------------------------------------------------------------------
 
     def apply(self, event: BatchEvent, position: Position) -> list[Effect]:
@@ -155,9 +141,10 @@ class WorkingSet:
             self._forget(event)
             return []
         batch_id = event.batch_id
-        tracked = self._tracked.get(batch_id)
-        batch = tracked.batch if tracked is not None else None
-        if (batch is None or not batch.is_open) and not isinstance(event, Expire):
+        tracked, batch = self._tracked.get(batch_id), self.open.get(batch_id)
+        if batch is None:
+            if isinstance(event, Expire):
+                return []
             batch = self.look_up(batch_id)
         # A replayed message that stands before the opening is read again after a crash: it had no effect then either.
         if isinstance(event, Open) and event.replayed and (batch is None or position < batch.first_position):
@@ -167,6 +154,7 @@ class WorkingSet:
                 return _of_unknown(event)
             batch = Batch(batch_id, event.opened_at, self._rules)
             tracked = self._tracked[batch_id] = _Tracked(batch)
+            self.open[batch_id] = batch
         deadline = batch.deadline
         effects = self._apply_to(batch, event, position)
         if tracked is None or not batch.is_open:
@@ -234,6 +222,7 @@ class WorkingSet:
         if tracked is None:
             tracked = self._tracked[batch_id] = _Tracked()
         tracked.batch, tracked.unstored_from = batch, None
+        self.open.pop(batch_id, None)
         if not tracked.is_due:
             tracked.is_due = True
             self._due.append(tracked)
@@ -368,7 +357,7 @@ class WorkingSet:
         """Return an event for each batch whose deadline has come, or that is to be revised; each is given out once."""
         events: list[Expire | Revise] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            batch = self.open_batch(heapq.heappop(self._deadlines)[1])
+            batch = self.open.get(heapq.heappop(self._deadlines)[1])
             if batch is not None and batch.deadline <= now:
                 events.append(Expire(batch.batch_id, batch.deadline, now))
         while self._revisions and self._revisions[0][0] <= now:
@@ -403,6 +392,7 @@ class WorkingSet:
                 unpublished += self._recover_decided(records.header, records, tracked)
             else:
                 tracked.batch = rebuild_open(batch_id, records.early, self._rules)
+                self.open[batch_id] = tracked.batch
                 heapq.heappush(self._deadlines, (tracked.batch.deadline, batch_id))
         self._closed.sort()
         return unpublished

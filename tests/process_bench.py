@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from app.callbacks.executors.child_calls import ChildJob
-from app.callbacks.executors.child_process import ChildProcess
 from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.runner import ModuleInput
 from app.callbacks.scheduler import Call
@@ -44,13 +43,6 @@ async def eventually(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
-
-
-async def stack_of(child: ChildProcess) -> str:
-    """Where a process stands, as far as it says so."""
-    known: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-    child.ask_stack(known.set_result)
-    return await known or ""
 
 
 def module_input_of(call: Call[Any]) -> ModuleInput:

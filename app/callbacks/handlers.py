@@ -226,7 +226,8 @@ class HandlerContext:
             key: of the message.
             value: bytes, text, or anything that JSON can hold.
         """
-        sending = self._send(OutMessage(topic, _bytes_of(value), key=_bytes_of(key), headers=self._headers))
+        encoded = key.encode() if isinstance(key, str) else key
+        sending = self._send(OutMessage(topic, _bytes_of(value), key=encoded, headers=self._headers))
         if self._is_on_loop():
             return sending
         asyncio.run_coroutine_threadsafe(sending, self._loop).result()

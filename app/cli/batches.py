@@ -113,7 +113,8 @@ def _url(settings: Settings, given: str | None) -> str:
 
 async def _run(settings: Settings, url: str, request: Request) -> int:
     action = request.action
-    async with _WorkerWeb(url, settings, request.operator) as web:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
+        web = _WorkerWeb(session, url, settings, request.operator)
         if action == LIST:
             return await _list(web, settings.timezone, request)
         path = f"/batches/{quote(request.batch_id or '', safe='')}"
@@ -161,18 +162,12 @@ async def _list(web: _WorkerWeb, timezone: ZoneInfo, request: Request) -> int:
 class _WorkerWeb:
     """A worker's web."""
 
-    def __init__(self, url: str, settings: Settings, operator: str | None) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, settings: Settings, operator: str | None) -> None:
+        self._session = session
         self._url = url
         self._headers = {"x-operator": quote(operator or _user())}
         if settings.web_token is not None:
             self._headers["authorization"] = f"Bearer {settings.web_token.get_secret_value()}"
-
-    async def __aenter__(self) -> _WorkerWeb:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
 
     async def ask(self, method: str, path: str, body: Row | None = None) -> Row:
         """Return its answer.

@@ -26,6 +26,7 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
+STOP_SECONDS = 2.0
 CREATE_SECONDS = 10.0  # until a topic that was created has come up
 CHUNK_LINES = 100
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -216,7 +217,8 @@ async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         await producer.start()
         yield producer
     finally:
-        await producer.stop()
+        # It would wait for a broker that has gone away; that must not hide what has happened.
+        await asyncio.wait([asyncio.create_task(producer.stop())], timeout=STOP_SECONDS)
 
 
 async def create_source_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) -> None:

@@ -10,22 +10,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from app.cli.send import create_source_topic
+from app.cli.send import create_source_topic, producing
 from app.demo.outputs import Output, Tally, dead_letter_line, late_line, output_line
 from app.demo.sample import PUSHES, load_stations, make_push
 from app.inputs.source_message import batch_id
-from app.kafka.client import administering, client_options, reading
-from app.kafka.topics import INTERNAL_MESSAGE_BYTES, ensure_topics
+from app.kafka.client import administering, reading
+from app.kafka.topics import ensure_topics
 from app.settings import Settings
 
 PACE: Final = 0.5  # seconds between two batches
 POLL_MS: Final = 200
 OUTPUT_PATIENCE: Final = 30.0  # for an output, beyond its batch's deadline
-STOP_WITHIN: Final = 2.0
 LATE_PATIENCE: Final = 5.0  # for the late results of the last output
 
 
@@ -106,9 +105,7 @@ class Playback:
         stations = load_stations()
         topic = settings.source_topics[0]
         loop = asyncio.get_running_loop()
-        producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=INTERNAL_MESSAGE_BYTES)
-        await producer.start()
-        try:
+        async with producing(settings) as producer:
             next_at = loop.time()
             for number in range(1, PUSHES + 1):
                 push = make_push(number, stations, begin + number - 1, settings.timezone)
@@ -117,9 +114,6 @@ class Playback:
                 next_at = loop.time() + PACE
                 self.tally.sent[batch_id(topic, push.timestamp)] = time.time()
                 await producer.send_and_wait(topic, push.value)
-        finally:
-            # It would wait for a broker that has gone away; that must not hide what has happened.
-            await asyncio.wait([asyncio.create_task(producer.stop())], timeout=STOP_WITHIN)
 
     def _is_over(self) -> bool:
         tally, now = self.tally, time.time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -33,6 +34,10 @@ def in_message(record: ConsumerRecord) -> InMessage:
         record.value,
         record.headers,
     )
+
+
+class Stalled(KafkaConnectionError):  # type: ignore[misc]  # noqa: N818 - untyped there; says it
+    """Nothing has come for too long."""
 
 
 # -- to the end --------------------------------------------------------------------------------------------------------
@@ -68,14 +73,14 @@ async def ranges_of(
 
 
 async def read_ranges(
-    consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, OffsetRange]
+    consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, OffsetRange], *, stalled_after: float = STALLED_SECONDS
 ) -> AsyncIterator[InMessage]:
     """The messages of these ranges, each partition's in order.
 
     Raises:
         KafkaError: the broker refuses, or does not answer any more.
     """
-    async for tp, records in read_batches(consumer, ranges, stalled_after=STALLED_SECONDS):
+    async for tp, records in read_batches(consumer, ranges, stalled_after=stalled_after):
         end = ranges[tp].end
         for record in records:
             if record.offset < end:
@@ -91,7 +96,7 @@ async def read_batches(
     None waits for as long as it takes.
 
     Raises:
-        KafkaError: the broker refuses, or nothing has come for too long.
+        KafkaError: the broker refuses, or nothing has come for too long (`Stalled`).
     """
     left = {tp: offsets.end for tp, offsets in ranges.items() if offsets.start < offsets.end}
     if not left:
@@ -113,7 +118,7 @@ async def read_batches(
             moved_at = loop.time()
         elif stalled_after is not None and loop.time() > moved_at + stalled_after:
             message = f"nothing has come for {stalled_after:g} s"
-            raise KafkaConnectionError(message)
+            raise Stalled(message)
         # A partition that has been read to its end is not fetched any further.
         consumer.pause(*done)
 
@@ -172,8 +177,9 @@ async def find_sources(settings: Settings, sources: Sequence[Source]) -> dict[So
                 held = (await ranges_of(consumer, [tp]))[tp]
                 if held.start <= source.offset < held.end:
                     place = OffsetRange(source.offset, source.offset + 1)
-                    async for message in read_ranges(consumer, {tp: place}):
-                        found[source] = message
+                    with suppress(Stalled):  # compacted away, with nothing behind it
+                        async for message in read_ranges(consumer, {tp: place}, stalled_after=10.0):
+                            found[source] = message
         return found
 
     return await _patiently(settings)(find)

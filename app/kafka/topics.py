@@ -16,7 +16,6 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
-    BrokerResponseError,
     KafkaConnectionError,
     KafkaError,
     TopicAlreadyExistsError,
@@ -190,7 +189,7 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) 
     """Create topics. One that is there by now is left as it is: several workers may start at once.
 
     Raises:
-        KafkaError: one can't be created; its name comes first in `args`.
+        TopicError: one can't be created.
     """
     response = await admin.create_topics(
         [NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.config) for spec in specs]
@@ -198,7 +197,8 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) 
     for name, code, *message in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
-            raise error(name, *filter(None, message))
+            text = f"topic {name} can't be created: {error.__name__} {' '.join(filter(None, message))}".strip()
+            raise TopicError(text)
 
 
 async def create_and_wait(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], *, patience: float) -> dict[str, int]:
@@ -207,12 +207,7 @@ async def create_and_wait(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]
     Raises:
         TopicError: one can't be created, or has not come up within `patience` seconds.
     """
-    try:
-        await create_topics(admin, specs)
-    except BrokerResponseError as error:
-        name, *message = error.args
-        text = f"topic {name} can't be created: {type(error).__name__} {' '.join(message)}".strip()
-        raise TopicError(text) from error
+    await create_topics(admin, specs)
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + max(patience, 10.0)
     while True:

@@ -341,6 +341,7 @@ def _reading() -> Iterator[None]:
 def _load(value: bytes | None) -> dict[str, Any]:
     frame: dict[str, Any] = orjson.loads(value or b"")
     version = frame["v"]
+    _one(version, int)
     if version != FORMAT_VERSION:
         message = f"the frame has format version {version}; this program reads {FORMAT_VERSION}"
         raise FrameError(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tables.model.events import Source
 from tables.model.fast_dataclass import fast_dataclass
 
 Clock = Callable[[], float]  # Unix seconds
@@ -27,6 +28,11 @@ class InMessage:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+    @property
+    def source(self) -> Source:
+        """The place where it stands."""
+        return Source(self.topic, self.partition, self.offset)
 
     @property
     def size(self) -> int:

@@ -18,8 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.messages.dead_letters import Reason
-from app.observability.counters import OUTCOMES, Metrics, StationCounters, Statistics
-from app.observability.histogram import Histogram
+from app.observability.counters import OUTCOMES, Histogram, Metrics, StationCounters, Statistics
 from tables.model.enums import CompletedBy
 
 Gauges = Mapping[str, Callable[[], float]]  # values at the moment, by names of `GAUGES`
@@ -132,6 +131,7 @@ def _plain_counters(metrics: Metrics, stations_left_out: int) -> Iterator[Metric
         ("source_gaps", "Offsets of source topics that held no message", metrics.source_gaps),
         ("batches_opened", "Batches that were opened", metrics.batches_opened),
         ("batches_discarded", discarded, metrics.discarded),
+        ("late_dropped", "Late outcomes that AGG_LATE_POLICY=drop dropped", metrics.late_dropped),
         ("revisions", "Outputs of batches after their first", metrics.revisions),
         ("stations_left_out", left_out, stations_left_out),
     ):

@@ -74,14 +74,14 @@ class DeadLetters:
 
         `batch_id` is known where a header of the message gives it.
         """
-        subject = Subject(message.timestamp, _source_of(message), batch_id, trace=trace)
+        subject = Subject(message.timestamp, message.source, batch_id, trace=trace)
         return self.letter(Reason.BAD_MESSAGE, error, subject, value=message.value, key=message.key)
 
     def of_record(
         self, message: InMessage, reject: Reject, *, batch_id: str | None = None, trace: str | None = None
     ) -> DeadLetter:
         """Make the letter of a record that can't be used; the rest of its message goes on."""
-        subject = Subject(message.timestamp, _source_of(message), batch_id, reject.station_id, trace)
+        subject = Subject(message.timestamp, message.source, batch_id, reject.station_id, trace)
         return self.letter(Reason.BAD_RECORD, reject.error, subject, value=reject.record, key=message.key)
 
     def of_station(
@@ -91,10 +91,6 @@ class DeadLetters:
         trace = station_trace(group.trace, station_id)
         subject = Subject(group.opened_at, group.source, station_id=station_id, trace=trace)
         return self.letter(reason, error, subject, value=value, key=key)
-
-
-def _source_of(message: InMessage) -> Source:
-    return Source(message.topic, message.partition, message.offset)
 
 
 # -- failed stations ---------------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
 import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -44,7 +44,7 @@ class Access:
         given = [_BEARER.fullmatch(value) for value in authorizations]
         if len(given) != 1 or given[0] is None:
             return False
-        return hmac.compare_digest(_digest(given[0][1]), _digest(self.token.encode()))
+        return hmac.compare_digest(sha256(given[0][1]).digest(), sha256(self.token.encode()).digest())
 
     def has_host(self, hosts: Iterable[bytes]) -> bool:
         """Say whether there is one `Host` header, and it names this worker, with or without a port.
@@ -75,10 +75,6 @@ def access_of(settings: Settings) -> Access:
     if settings.web_advertised_url is not None:
         names.add((urlsplit(settings.web_advertised_url).hostname or "").lower())
     return Access(token, loopback, frozenset(names))
-
-
-def _digest(text: bytes) -> bytes:
-    return hashlib.sha256(text).digest()
 
 
 def _is_wildcard(host: str) -> bool:

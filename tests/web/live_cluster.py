@@ -44,7 +44,7 @@ def on_cluster(
     """Serve the workers, with these tokens or the one of all, and run the test."""
 
     async def running() -> None:
-        async with AsyncExitStack() as stack, asyncio.timeout(30):
+        async with AsyncExitStack() as stack, asyncio.timeout(120):
             client = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0))
             for worker, token in zip(workers, tokens or [TOKEN] * len(workers), strict=True):
                 web = create_web(worker, Access(token))

@@ -200,7 +200,12 @@ def test_it_is_a_command_of_the_application(tmp_path: Path) -> None:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
-            out, _ = await process.communicate()
+            try:
+                out, _ = await process.communicate()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
             assert process.returncode == code, out
             assert (b"T_2" in out) == (code == 0)
             assert TOKEN.encode() not in out

@@ -58,9 +58,7 @@ class ChildProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._gone = False
         self.served = 0
-        self._tell_stack: Callable[[str | None], None] | None = None
-        self._stack = b""
-        self._stack_timer: asyncio.TimerHandle | None = None
+        self._stack_news = asyncio.Event()
         ours, its = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         self._stacks, stacks = os.pipe()
@@ -138,40 +136,35 @@ class ChildProcess(asyncio.Protocol):
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
-        self._stack_is_known()
+        self._loop.remove_reader(self._stacks)
+        self._stack_news.set()
         self._close_pipes()
         self._on_end(self, _how(self._process.returncode))
 
-    def ask_stack(self, tell: Callable[[str | None], None]) -> None:
-        """Ask where its main thread stands; `tell` gets it, innermost line first, None if it does not say.
+    async def stack(self) -> str | None:
+        """Ask where its main thread stands, innermost line first; None if it does not say within STACK_SECONDS.
 
-        It says so when it gets its turn on the processor. Until then the event loop goes on, STACK_SECONDS at most.
+        It says so when it gets its turn on the processor; the event loop goes on until then.
         """
-        self._tell_stack, self._stack = tell, b""
         if not self.alive:
-            self._stack_is_known()
-            return
-        self._loop.add_reader(self._stacks, self._read_stack)
-        self._stack_timer = self._loop.call_later(STACK_SECONDS, self._stack_is_known)
+            return None
+        text, outermost = b"", f'"{script.__file__}", line'.encode()
+        self._loop.add_reader(self._stacks, self._stack_news.set)
         self._process.send_signal(STACK_SIGNAL)
-
-    def _read_stack(self) -> None:
-        self._stack += os.read(self._stacks, STACK_BYTES)
-        outermost = f'"{script.__file__}", line'.encode()
-        if outermost in self._stack and self._stack.endswith(b"in <module>\n"):
-            self._stack_is_known()
-
-    def _stack_is_known(self) -> None:
-        """Tell what is known of the stack, once."""
-        tell, self._tell_stack = self._tell_stack, None
-        if tell is None:
-            return
-        self._loop.remove_reader(self._stacks)
-        if self._stack_timer is not None:
-            self._stack_timer.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STACK_SECONDS):
+                while not (outermost in text and text.endswith(b"in <module>\n")):
+                    await self._stack_news.wait()
+                    self._stack_news.clear()
+                    if self._gone:
+                        break
+                    with contextlib.suppress(BlockingIOError):  # the loop tells once more of what has been read
+                        text += os.read(self._stacks, STACK_BYTES)
+        if not self._gone:
+            self._loop.remove_reader(self._stacks)
         own = str(Path(script.__file__).parent / "child")
-        lines = [line for line in self._stack.decode(errors="replace").splitlines() if own not in line]
-        tell("\n".join(lines) + "\n" if lines else None)
+        lines = [line for line in text.decode(errors="replace").splitlines() if own not in line]
+        return "\n".join(lines) + "\n" if lines else None
 
     async def _open(self, connection: socket.socket, first: dict[str, Any]) -> None:
         try:

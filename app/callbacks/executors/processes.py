@@ -14,7 +14,6 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Final
 
 from app.callbacks.executors.base import CallbackExecutor
@@ -22,6 +21,7 @@ from app.callbacks.executors.child_calls import Answer, ChildJob
 from app.callbacks.executors.child_process import ChildProcess
 from app.callbacks.loading import FunctionError
 from app.callbacks.outcome import Outcome, OutcomeError
+from app.callbacks.tasks import TaskSet
 from tables.model.enums import Code
 
 FINISH_SECONDS: Final = 0.5  # what a call that nobody awaits any more gets to end, which spares the process
@@ -61,6 +61,7 @@ class ProcessExecutor(CallbackExecutor):
         self._idle: list[ChildProcess] = []
         self._busy: dict[ChildProcess, asyncio.Future[Answer] | None] = {}  # None: it is abandoned
         self._dying: set[ChildProcess] = set()
+        self._killing = TaskSet()
         self._waiters: deque[asyncio.Future[ChildProcess]] = deque()
         self._announced = 0  # calls
         self._failed_starts: deque[FunctionError] = deque()  # of processes for announced calls: one fails each
@@ -148,15 +149,19 @@ class ProcessExecutor(CallbackExecutor):
             if answer is not None and answer is waiting:
                 del self._busy[child]
                 self._dying.add(child)
-                child.ask_stack(partial(self._kill_where_it_stands, child, tell))
+                self._killing.start(self._kill_where_it_stands(child, tell))
                 self._refill()
                 return
         tell("Waiting for another process to start.\n" if waiting in self._waiters else None)
 
-    def _kill_where_it_stands(self, child: ChildProcess, tell: Callable[[str | None], None], stack: str | None) -> None:
-        self._dying.discard(child)
-        child.kill()
-        tell(stack and f"The process was killed. It stood at (innermost line first):\n{stack}")
+    async def _kill_where_it_stands(self, child: ChildProcess, tell: Callable[[str | None], None]) -> None:
+        stack = None
+        try:
+            stack = await child.stack()
+        finally:
+            self._dying.discard(child)
+            child.kill()
+            tell(stack and f"The process was killed. It stood at (innermost line first):\n{stack}")
 
     def close(self) -> None:
         """Kill what is busy, and let the idle ones end."""
@@ -175,6 +180,7 @@ class ProcessExecutor(CallbackExecutor):
                 await asyncio.wait_for(self._all_gone.wait(), LEAVE_SECONDS)
         for child in list(self._living):
             child.clear_away()
+        await self._killing.cancel()
         await asyncio.sleep(0)  # the loop lets go of their connections
 
     # -- what processes tell -----------------------------------------------------------------------------------------

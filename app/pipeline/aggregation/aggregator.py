@@ -238,7 +238,7 @@ class Aggregator:
                         decision = effect.decision
                         destination = self._publisher.destination(decision.batch_id)
                         work.releases.append(Release(decision, destination, message.partition, working_set))
-                batch = working_set.open_batch(event.batch_id)
+                batch = working_set.open.get(event.batch_id)
                 if batch is not None:
                     progressed[event.batch_id] = batch
         self._effects.progressed(progressed.values())

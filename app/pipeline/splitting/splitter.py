@@ -130,7 +130,7 @@ class Splitter:
     def _read(self, delivery: Delivery) -> _SourceMessage:
         raw = delivery.message
         trace = self._traces.begin(raw)
-        source = Source(raw.topic, raw.partition, raw.offset)
+        source = raw.source
         passes_through = raw.topic in self._passthrough_topics
         overrides = read_overrides(() if passes_through else raw.headers, max_age=self._max_batch_age)
         message = _SourceMessage(delivery, source, overrides, trace)

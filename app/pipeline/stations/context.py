@@ -58,7 +58,7 @@ class ContextSplitter:
 
     def _delete(self, message: InMessage, key: bytes, packer: StationPacker) -> None:
         """Send a tombstone to every partition: what is everyone's may have come with this key."""
-        head = encode_context_head(message.topic, _place(message), key)
+        head = encode_context_head(message.topic, Place(message.partition, message.offset, message.timestamp), key)
         try:
             station_id = key.decode()
         except UnicodeDecodeError:  # no station's id, though it may be the key of what is everyone's
@@ -79,8 +79,8 @@ class ContextSplitter:
         letters.extend(self._dead_letters.of_record(message, reject) for reject in read.rejects)
         if not read.stations and not read.rejects:
             self._metrics.empty_messages += 1
-            self._log.empty_message(Source(message.topic, message.partition, message.offset))
-        place = _place(message)
+            self._log.empty_message(message.source)
+        place = Place(message.partition, message.offset, message.timestamp)
         head = encode_context_head(message.topic, place, message.key)
         for station_id, newest in read.stations.items():
             update = ContextUpdate(message.topic, place, message.key, station_id, newest.time, newest.records)
@@ -166,10 +166,6 @@ class StationContext:
     async def cancel(self) -> None:
         """Drop what has not been stored: the partitions are being taken away."""
         await self._changes.cancel()
-
-
-def _place(message: InMessage) -> Place:
-    return Place(message.partition, message.offset, message.timestamp)
 
 
 def _too_large(dead_letters: DeadLetters, update: ContextUpdate, value: bytes) -> OutMessage:

@@ -24,8 +24,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
-from app.observability.counters import StationCounters
-from app.observability.histogram import Histogram
+from app.observability.counters import Histogram, StationCounters
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.errors import Refusal
 from app.web.models import Answer

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from app.observability.counters import SLOT, oldest_open_age, open_batches
-from app.observability.histogram import Histogram
+from app.observability.counters import SLOT, Histogram, oldest_open_age, open_batches
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.models import Answer
 from app.web.paging import LocalQuery

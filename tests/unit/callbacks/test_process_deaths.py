@@ -18,7 +18,7 @@ from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, error_of
-from tests.process_bench import Pool, eventually, module_input_of, stack_of
+from tests.process_bench import Pool, eventually, module_input_of
 
 DIED = "ProcessDiedError: the process in which the callback ran ended"
 
@@ -86,7 +86,7 @@ def test_one_that_gets_no_turn_on_the_processor_says_where_it_stood_as_soon_as_i
         executor = pool.executor
         async with pool as bench:
             bench.submit("hang")
-            while not executor._busy or "in _hang\n" not in await stack_of(next(iter(executor._busy))):  # noqa: ASYNC110
+            while not executor._busy or "in _hang\n" not in (await next(iter(executor._busy)).stack() or ""):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             (pid,) = [child.pid for child in executor._busy]
             os.kill(pid, signal.SIGSTOP)  # as on a machine with much else to do

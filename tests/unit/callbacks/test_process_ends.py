@@ -102,7 +102,6 @@ PARENT = """
 import asyncio, sys, time
 from app.callbacks.executors.child_calls import ChildJob
 from app.callbacks.executors.processes import ProcessExecutor
-from tests.process_bench import stack_of
 
 async def main():
     job = ChildJob(list(sys.path), "tests.process_models:behave", "AGG_CALLBACK")
@@ -110,7 +109,7 @@ async def main():
     await executor.start(lambda: None)
     calls = [asyncio.create_task(executor.function(kind, {})) for kind in ("hang", "lock")]
     busy = executor._busy
-    while len(busy) < 2 or not all(["process_models.py" in await stack_of(child) for child in list(busy)]):
+    while len(busy) < 2 or not all(["process_models.py" in (await child.stack() or "") for child in list(busy)]):
         await asyncio.sleep(0.01)
     print(*(child.pid for child in executor._living), flush=True)
     await asyncio.sleep(600)

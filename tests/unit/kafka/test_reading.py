@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +14,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
-from app.kafka.reading import OffsetRange, in_message, ranges_of, read_batches, read_ranges
+from app.kafka.reading import OffsetRange, find_sources, in_message, ranges_of, read_batches, read_ranges
 from app.messages.message import InMessage
+from app.settings import Settings
+from tables.model.events import Source
 from tests.virtual_time import run_in_virtual_time
 
 ONE, TWO = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -119,6 +122,22 @@ def test_batches_are_read_to_the_end() -> None:
 def test_a_broker_that_goes_is_not_waited_for_without_end(answers: int) -> None:
     with pytest.raises(KafkaConnectionError):
         read(FakeConsumer({ONE: range(9)}, answers=answers), {ONE: OffsetRange(0, 9)})
+
+
+def test_a_source_message_that_was_compacted_away_with_nothing_behind_it_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Compacted(FakeConsumer):
+        async def getmany(self, *, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+            await asyncio.sleep(timeout_ms / 1000)
+            return {}
+
+    @asynccontextmanager
+    async def reading(_: Settings) -> AsyncIterator[FakeConsumer]:
+        yield Compacted({ONE: [0, 7]})
+
+    monkeypatch.setattr("app.kafka.reading.reading", reading)
+    assert run_in_virtual_time(find_sources(Settings(), [Source("t", 0, 7)])) == {}
 
 
 def test_a_range_is_all_there_is_or_what_was_written_from_a_time_on() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError
+from aiokafka.errors import InvalidReplicationFactorError, RequestTimedOutError, TopicAlreadyExistsError
 
 from app.kafka.topics import TopicError, create_and_wait, create_topics, source_spec
 from app.settings import Settings
@@ -41,8 +41,16 @@ def test_a_topic_is_created_or_there_by_now(code: int) -> None:
 
 def test_a_topic_that_can_not_be_created_is_named_with_the_brokers_reason() -> None:
     admin = FakeAdmin(InvalidReplicationFactorError.errno, "larger than available brokers: 1.")
-    with pytest.raises(InvalidReplicationFactorError):
-        asyncio.run(create_topics(admin, [SPEC]))
     text = "topic yard can't be created: InvalidReplicationFactorError larger than available brokers: 1."
-    with pytest.raises(TopicError, match=f"^{text}$"):
-        asyncio.run(create_and_wait(admin, [SPEC], patience=1.0))
+    for creating in (create_topics(admin, [SPEC]), create_and_wait(admin, [SPEC], patience=1.0)):
+        with pytest.raises(TopicError, match=f"^{text}$"):
+            asyncio.run(creating)
+
+
+def test_an_answer_that_does_not_come_is_the_brokers_error_and_no_topics() -> None:
+    class Silent(FakeAdmin):
+        async def create_topics(self, topics: list[Any]) -> Any:  # noqa: ARG002 - aiokafka's
+            raise RequestTimedOutError
+
+    with pytest.raises(RequestTimedOutError):
+        asyncio.run(create_and_wait(Silent(0), [SPEC], patience=1.0))

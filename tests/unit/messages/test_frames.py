@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.messages.frames import (
@@ -153,11 +153,14 @@ decoders: list[Callable[[bytes | None], Any]] = [decode_events, decode_stations]
         orjson.dumps
     )
 )
+@example(b'{"v":null}')
+@example(b'{"v":0}')
 @settings(max_examples=150, deadline=None)
 def test_foreign_bytes_are_no_frame_and_nothing_else(
     decode: Callable[[bytes | None], Any], value: bytes | None
 ) -> None:
-    with pytest.raises(FrameError, match="not a frame of this application"):
+    # A number under `v` may be that of a later format.
+    with pytest.raises(FrameError, match=r"not a frame of this application|the frame has format version -?\d+;"):
         decode(value)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.observability.histogram import Histogram
+from app.observability.counters import Histogram
 
 durations = st.lists(st.floats(min_value=1e-8, max_value=1e6), min_size=1, max_size=60)
 

@@ -146,3 +146,14 @@ def test_the_format_is_the_one_that_is_asked_for(statistics: Statistics, accept:
     body, given = expose(metrics_registry(statistics, {}, dict, most_stations=1, build={}), accept)
     assert given == content_type
     assert body.endswith(b"# EOF\n") == given.startswith("application/openmetrics")
+
+
+def test_every_count_of_the_metrics_is_exposed() -> None:
+    metrics = Metrics()
+    for number, (name, value) in enumerate(vars(metrics).items(), 1001):
+        if isinstance(value, int):
+            setattr(metrics, name, number)
+        else:
+            value[("a kind", "in") if name in {"frames", "bytes"} else "a label"] = number
+    shown = scrape(Statistics(metrics, lambda: 0.0)).values()
+    assert [name for number, name in enumerate(vars(metrics), 1001) if number not in shown] == []
