@@ -17,6 +17,8 @@ from tests.integration.support.worker import Program, WorkerProcess
 pytestmark = pytest.mark.kafka
 
 BACKLOG = 1_000  # messages
+# Faust takes no web_enabled=False from the application: its web page would want 0.0.0.0:6066, which others may have.
+STOCK = Program(SLOW_SEEK, STOCK_APP, ("--without-web",))
 
 
 @pytest.mark.chaos
@@ -41,7 +43,7 @@ def lost_messages(cluster: Cluster, environment: dict[str, str]) -> set[int]:
     """Restart the small application of `stock` within a backlog, to which more is added: what never comes out?"""
 
     def start() -> WorkerProcess:
-        return cluster.start(environment=environment, program=Program(SLOW_SEEK, STOCK_APP))
+        return cluster.start(environment=environment, program=STOCK)
 
     for topic in (cluster.output, cluster.late, cluster.dead_letters):
         cluster.create_topic(topic)

@@ -13,7 +13,7 @@ __all__ = ["Background"]
 T = TypeVar("T")
 
 LONGEST = 120.0  # seconds that one call may take
-CANCEL_AGAIN = 1.0
+PATIENCE = 20.0
 
 
 class Background:
@@ -40,19 +40,28 @@ class Background:
 
         return self.run(begin())
 
-    def cancel(self, task: asyncio.Task[None]) -> None:
-        """End a task and wait until it has ended."""
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Wait until a task has ended, which has been told to by whoever knows how; what it raised is of no interest.
+
+        It is cancelled only when it does not end, since aiokafka swallows the cancellation of a task of its own now and
+        then and waits for it: what a client has opened when it is cancelled in its first requests is closed by nobody.
+        """
 
         async def end() -> None:
-            # aiokafka may swallow a cancellation: a task that goes on is told again.
-            while not task.done():
+            while not (await asyncio.wait([task], timeout=PATIENCE))[0]:
                 task.cancel()
-                await asyncio.wait([task], timeout=CANCEL_AGAIN)
 
         self.run(end())
 
     def close(self) -> None:
-        """End the loop."""
+        """End the loop, and first whatever still runs on it."""
+        self.run(self._end_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LONGEST)
         self._loop.close()
+
+    async def _end_all(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -241,7 +241,8 @@ class Cluster:
         """End everything that is left."""
         for worker in self.workers:
             worker.kill()
-        self._loop.cancel(self._collecting)
+        self._collector.stop()
+        self._loop.ended(self._collecting)
         if self._producer is not None:
             self._loop.run(self._producer.stop())
         self._loop.close()

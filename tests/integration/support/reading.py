@@ -52,13 +52,14 @@ class Received:
 
 
 class Collector:
-    """Reads topics from their beginning, as soon as they are there, until it is cancelled."""
+    """Reads topics from their beginning, as soon as they are there, until it is told to stop."""
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
         self._bootstrap = bootstrap
         self._topics = topics
         self._read: dict[TopicPartition, int] = {}
         self._records: defaultdict[str, list[Received]] = defaultdict(list)
+        self._stopped = False
 
     def of(self, topic: str) -> list[Received]:
         """What has been read of a topic so far."""
@@ -68,9 +69,14 @@ class Collector:
         """Whether all that was there at some time has been read."""
         return all(self._read.get(tp, 0) >= end for tp, end in ends.items())
 
+    def stop(self) -> None:
+        """Have `run` return."""
+        self._stopped = True
+
     async def run(self) -> None:
         """Read."""
-        await self._topics_are_there()
+        if not await self._topics_are_there():
+            return
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             auto_offset_reset="earliest",
@@ -86,22 +92,25 @@ class Collector:
                     for partition in await partitions_of(consumer, topic)
                 ]
             )
-            while True:
+            while not self._stopped:
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
                     self._records[tp.topic] += [_received(record) for record in records]
                     self._read[tp] = records[-1].offset + 1
         finally:
-            await consumer.stop()  # also when it is cancelled while it starts
+            await consumer.stop()  # also when the broker goes while it starts
 
-    async def _topics_are_there(self) -> None:
+    async def _topics_are_there(self) -> bool:
         async with admin_client(self._bootstrap) as admin:
-            while not set(self._topics).issubset(await admin.list_topics()):  # noqa: ASYNC110 - the broker knows
+            while not self._stopped:
+                if set(self._topics).issubset(await admin.list_topics()):
+                    return True
                 await asyncio.sleep(0.05)
+        return False
 
 
 @asynccontextmanager
 async def admin_client(bootstrap: str) -> AsyncIterator[Any]:
-    """An admin client for a `with`; closed also when it is cancelled while it starts."""
+    """An admin client for a `with`; closed also when the broker goes while it starts."""
     client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await client.start()

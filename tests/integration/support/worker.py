@@ -31,6 +31,7 @@ class Program:
 
     runner: tuple[str, ...] = ("-m", "faust")
     app: str = "app"
+    options: tuple[str, ...] = ()
 
 
 FAUST_APP = Program()
@@ -54,7 +55,7 @@ class WorkerProcess:
         self.url = f"http://127.0.0.1:{web_port}"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *program.runner, "-A", program.app, "worker", "-l", "info"],
+                [sys.executable, *program.runner, "-A", program.app, "worker", "-l", "info", *program.options],
                 cwd=folder,
                 env=clean_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment),
                 stdin=subprocess.DEVNULL,
