@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 from faust.types.auth import CredentialsT
 
 from app.callbacks.tasks import is_from_outside
@@ -28,6 +29,12 @@ class Application(Protocol):
 
     def count_gap(self, offsets: int) -> None:
         """Count offsets of a plant's topic that hold no message."""
+
+    def count_lost(self, offsets: int) -> None:
+        """Count offsets that were gone from the broker before they were read."""
+
+    def count_restart(self) -> None:
+        """Count a partition that is read from its beginning again, because its log is another one."""
 
     async def give_up_work(self) -> None:
         """End or drop what is in flight, within seconds: partitions are being taken away, or the worker stops."""
@@ -112,6 +119,30 @@ def survive_lost_connections(client: AIOKafkaClient) -> None:
             return None  # as aiokafka says it
 
     client.send, client._get_conn = send_or_lose, connect_anew
+
+
+def never_create_topics(client: AIOKafkaClient) -> None:
+    """Make an aiokafka client ask for topics without making them.
+
+    Brokers make a topic that is asked for, unless they are told not to, and with a partition count of their own: a
+    source topic that its owner has deleted, to make it again, would be there already.
+    """
+    connect = client._get_conn
+
+    async def connect_to_ask(*args: Any, **options: Any) -> AIOKafkaConnection | None:
+        connection: AIOKafkaConnection | None = await connect(*args, **options)
+        if connection is not None and not hasattr(connection, "asks_only"):
+            send = connection.send
+
+            def ask(request: Any, *args: Any, **options: Any) -> Any:
+                if isinstance(request, MetadataRequest):
+                    request._allow_auto_topic_creation = False
+                return send(request, *args, **options)
+
+            connection.send, connection.asks_only = ask, True
+        return connection
+
+    client._get_conn = connect_to_ask
 
 
 def _is_lost(connection: AIOKafkaConnection) -> bool:

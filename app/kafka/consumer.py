@@ -29,7 +29,6 @@ Every override replaces a method of Faust. Without it:
     the thread, the group, and the producer
     _create_worker_consumer   a partition that is left out of a fetch waits for 500 ms
     on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered
-    _url, _get_external_…     the group is told of Faust's web server, and of one of two workers with the same URL
     _settings_extra           a batch that is sent again after a broker's fault is appended twice
     create_topic              Faust creates topics with its own partition counts
 """
@@ -37,35 +36,34 @@ Every override replaces a method of Faust. Without it:
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
 import faust
-from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
-from faust.assignor.partition_assignor import ClientAssignmentMapping, PartitionAssignor
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
-from faust.types.assignor import HostToPartitionMap
-from yarl import URL
+from mode import Service
 
-from app.kafka.client import Application, survive_lost_connections
+from app.kafka.client import Application
+from app.kafka.consumer_thread import ConsumerThread
 from app.kafka.delivery import Fetched
 from app.kafka.offset_ledger import OffsetLedger
+from app.kafka.log_changes import LogChanges, TopicIds
+from app.kafka.positions import Base, Cause, base_of, first_partitions_text, lost_before
 from app.kafka.reading import in_message
+from app.kafka.topics import changelog_topic
 from app.messages.message import Delivery
-from app.observability.log_lines import Line, say, tell
 from app.settings.enums import Start
+from tables.storage.records import Table
 
-logger = logging.getLogger(__name__)
-
-FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
+LOOK_SECONDS = 5.0
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
 PIECE_MESSAGES = 100
 PIECE_BYTES = 1024 * 1024
@@ -105,37 +103,10 @@ class FetchedSchema(faust.Schema[Any, Any]):
         return cast(list[Fetched], message.value)
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's thread of the aiokafka consumer, with a short fetch wait and an eye on the heartbeat."""
-
-    last_heartbeat = -math.inf  # time.monotonic() of the last one that the coordinator has answered well
-
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
-
-    async def on_start(self) -> None:
-        """Start the consumer and listen to its heartbeat."""
-        await super().on_start()
-        survive_lost_connections(self._ensure_consumer()._client)
-        coordinator = self._ensure_consumer()._coordinator
-        beat: Callable[[], Awaitable[bool]] = coordinator._do_heartbeat
-
-        async def do_heartbeat() -> bool:
-            started = time.monotonic()
-            alive = await beat()
-            if alive:
-                self.last_heartbeat = started
-            return alive
-
-        coordinator._do_heartbeat = do_heartbeat
-
-
 class AggregatorConsumer(driver.Consumer):
     """Commits only what is contiguously done."""
 
-    _thread: _ConsumerThread
+    _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -143,14 +114,19 @@ class AggregatorConsumer(driver.Consumer):
         self._in_flight: dict[TP, dict[int, int]] = {}  # offset -> bytes of what is delivered and not acknowledged
         self._bytes: Counter[str] = Counter()  # topic -> the sum of that
         self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
+        self._reading: dict[TP, object] = {}  # of a partition, since its last base: what was read before is no matter
         self._based: int | None = None  # the group's generation whose partitions have their bases
+        self._seeks = 0
+        self._ids = TopicIds()
+        self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
+        self._changes = LogChanges(self._application)
 
     @property
     def _application(self) -> Application:
         return cast(Application, self.app)
 
-    def _new_consumer_thread(self) -> _ConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def heartbeat_age(self) -> float:
         """Seconds since the group's coordinator last answered that we are a member; infinite before it ever has."""
@@ -169,45 +145,133 @@ class AggregatorConsumer(driver.Consumer):
         again afterwards.
         """
         generation = self.app.consumer_generation_id
+        self._seeks += 1
         self.stop_flow()
         self.app.flow_control.suspend()
         committed = await super().seek_to_committed()
-        ours = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
-        earliest = await self.earliest_offsets(*ours) if ours else {}
-        fresh: dict[TP, int] = {}
-        for tp in ours:
-            offset = committed.get(tp)
-            first = earliest.get(tp) or 0
-            if offset is None or offset < 0:
-                base = fresh[tp] = await self._first_base(tp, first)
-            else:
-                base = max(offset, first)
-                if base != offset:
-                    self._tell(logging.WARNING, Line.OFFSETS_GONE, tp, offset, base)
-            await self._seek(tp, base)
-            self._read_offset[tp] = base - 1
-            self._committed_offset[tp] = base
-            self._next[tp] = base
-            self.ledger.rebase(tp, base)
+        ours = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        bases = await self._find_bases(ours, committed) if ours else {}
+        for tp, base in bases.items():
+            await self._seek(tp, base.offset)
+            self._begin(tp, base.offset)
         self._in_flight.clear()
         self._bytes.clear()
         self._unacked_messages.clear()
         # A worker that dies before its first commit must not begin somewhere else the next time.
-        if fresh and self._application.settings.start is Start.LATEST:
-            await self._commit(fresh)
+        latest = self._application.settings.start is Start.LATEST
+        moved = {
+            tp: base.offset for tp, base in bases.items() if base.moved and (latest or base.cause is not Cause.FRESH)
+        }
+        if moved:
+            await self._commit(moved)
         self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
+
+    async def _find_bases(self, tps: Sequence[TP], committed: Mapping[TP, int | None]) -> dict[TP, Base]:
+        """Find where to read each partition from, and say where that is not what was committed."""
+        first, end = await self.earliest_offsets(*tps), await self.highwaters(*tps)
+        await self._look_at_topics()
+        await self._look_at_first_partitions()
+        await self._look_at_changelogs(committed)
+        bases: dict[TP, Base] = {}
+        for tp in tps:
+            base = bases[tp] = base_of(
+                committed.get(tp),
+                first.get(tp) or 0,
+                end.get(tp) or 0,
+                made_again=tp.topic in self._ids.again,
+                from_end=tp.partition < self._first_partitions.get(tp.topic, 0),
+            )
+            position = committed.get(tp) or self._next.get(tp, 0)
+            self._changes.started(tp, position, end.get(tp) or 0, base)
+        self._settle_topics()
+        return bases
+
+    def _settle_topics(self) -> None:
+        """Forget that topics were made again, but for those that the group does not read yet: nobody has seen them."""
+        read = {topic for topic in self._ids.again if any(self.app.assignor.members(topic).values())}
+        self._ids.settle(read | self.app.tables.changelog_topics)
+
+    async def _look_at_first_partitions(self) -> None:
+        """Find out which partitions AGG_START=latest is about: those that were there when the group began to read."""
+        settings = self._application.settings
+        if settings.start is not Start.LATEST:
+            return
+        unknown = [topic for topic in settings.started_topics if topic not in self._first_partitions]
+        if unknown:
+            self._first_partitions |= await self._thread.first_partitions(unknown)
+        self._thread.commit_metadata = {
+            topic: first_partitions_text(count) for topic, count in self._first_partitions.items()
+        }
+
+    async def _look_at_changelogs(self, committed: Mapping[TP, int | None]) -> None:
+        """Say of a changelog that is empty although events of its partition's batches have been acknowledged."""
+        settings = self._application.settings
+        topic = changelog_topic(settings.app_id, Table.BATCHES)
+        written = [
+            TP(topic, tp.partition)
+            for tp, offset in committed.items()
+            if tp.topic == settings.batch_events_topic and (offset or 0) > 0
+        ]
+        ends = await self.highwaters(*written) if written else {}
+        for tp in written:
+            if not ends.get(tp):
+                self._changes.state_lost(tp, 0)
+
+    async def _look_at_topics(self) -> None:
+        """Note which topics have been made again since they were read, and say which are gone."""
+        settings = self._application.settings
+        changelogs = self.app.tables.changelog_topics
+        names = {*settings.foreign_topics, settings.station_events_topic, settings.batch_events_topic, *changelogs}
+        with suppress(KafkaError):  # the next look will tell
+            for topic in self._ids.look(await self._thread.topic_ids(names)):
+                self._changes.topic_gone(topic)
+
+    @Service.task
+    async def _watch_topics(self) -> None:
+        """Look regularly: a topic that is made again within a moment may have messages at our position by then."""
+        while not self.should_stop:
+            await self.sleep(LOOK_SECONDS)
+            if self._based is not None and self._based == self.app.consumer_generation_id:
+                await self._look_at_topics()
 
     async def _seek(self, partition: TP, offset: int) -> None:
         """Seek in the thread of the aiokafka consumer."""
         seek: Any = self._thread.seek  # no coroutine: mode takes both, its types do not
         await self._thread.call_thread(seek, partition, offset)
 
-    async def _first_base(self, tp: TP, earliest: int) -> int:
-        if self._application.settings.start is Start.LATEST and tp.topic in self._application.settings.foreign_topics:
-            latest = await self.highwaters(tp)
-            return latest.get(tp) or 0
-        return earliest
+    def _begin(self, tp: TP, base: int) -> None:
+        """Count a partition from its base."""
+        self._read_offset[tp] = base - 1
+        self._committed_offset[tp] = base
+        self._next[tp] = base
+        self._reading[tp] = object()
+        self.ledger.rebase(tp, base)
+
+    async def _restart(self, tp: TP, base: int) -> None:
+        """Count a partition that is being read from a base of another log, and commit that.
+
+        What is in flight is of the log before: it is carried on with, and its acknowledgements are no matter.
+        """
+        while self._commit_fut is not None:  # of an offset of the log before
+            await self.maybe_wait_for_commit_to_finish()
+        self._bytes[tp.topic] -= sum(self._in_flight.pop(tp, {}).values())
+        self._begin(tp, base)
+        await self._commit({tp: base})
+
+    async def _start_over(self) -> None:
+        """Read the partitions of topics that have been made again from their beginning."""
+        if self._based != self.app.consumer_generation_id:
+            return  # the seek that is to come will
+        for topic in self._ids.again.keys() & self.app.tables.changelog_topics:
+            self._changes.changelog_made_again(topic)
+        for tp in self.ledger.partitions():
+            if tp.topic in self._ids.again:
+                position = self._next[tp]
+                await self._restart(tp, 0)
+                await self._seek(tp, 0)
+                self._changes.made_again(tp, position, 0)
+        self._settle_topics()
 
     async def _wait_next_records(self, timeout: float) -> tuple[RecordMap, set[TP]]:  # noqa: ASYNC109 - Faust's
         """Wait for records, for a moment only when every partition is paused."""
@@ -226,6 +290,9 @@ class AggregatorConsumer(driver.Consumer):
         its streams give the loop a turn before each value. Meanwhile whatever is delivered is worked off before the
         next partition's messages are there. With both gates open nothing here is waited for.
         """
+        if self._ids.again:  # here nothing is being fetched
+            with suppress(IllegalStateError):  # no longer assigned: the seek that is to come will
+                await self._start_over()
         together: dict[str, list[Message]] = {}
         async for tp, message in super().getmany(timeout):
             if self._is_changelog_tp(tp) or self.suspend_flow.is_set() or not self.app.flow_control.is_active():
@@ -255,8 +322,27 @@ class AggregatorConsumer(driver.Consumer):
             if not active_partitions:
                 await asyncio.sleep(THROTTLED_SLEEP)
                 return {}
+        seeks = self._seeks
         fetched = await super()._getmany(active_partitions, timeout)
+        if seeks == self._seeks and (back := [tp for tp, records in fetched.items() if self._went_back(tp, records)]):
+            fetched = await self._follow_back(fetched, back)
         return {tp: records if self._is_changelog_tp(tp) else pieces_of(records) for tp, records in fetched.items()}
+
+    def _went_back(self, tp: TP, records: Sequence[ConsumerRecord]) -> bool:
+        """Say whether a partition goes on before its position: aiokafka starts over where that is behind the end."""
+        return records[0].offset < self._next.get(tp, 0) and not self._is_changelog_tp(tp)
+
+    async def _follow_back(self, fetched: RecordMap, back: Sequence[TP]) -> RecordMap:
+        """Follow partitions to where their logs are read from now; returns the fetched records that are to be used."""
+        await self._look_at_topics()
+        again = self._ids.again
+        for tp in back:
+            if tp.topic not in again:
+                position, at = self._next[tp], fetched[tp][0].offset
+                await self._restart(tp, at)
+                self._changes.shorter(tp, position, self.highwater(tp) or 0, at)
+        # Those of topics that have been made again are read from their beginning next.
+        return {tp: records for tp, records in fetched.items() if tp.topic not in again}
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         """Make the message that Faust delivers: of a changelog's record, or of a piece of a partition of ours."""
@@ -274,28 +360,38 @@ class AggregatorConsumer(driver.Consumer):
             self._bytes[tp.topic] += weight
         self._next[tp] = expected
         generation = self.app.consumer_generation_id
-        acknowledge = partial(self.acknowledge, tp, generation)
+        acknowledge = partial(self.acknowledge, tp, generation, self._reading.get(tp))
         deliveries = [Delivery(in_message(one), partial(acknowledge, one.offset)) for one in piece]
         message: Any = super()._to_message(tp, piece[-1])
         message.value = [Fetched(deliveries, generation)]
         return cast(ConsumerMessage, message)
 
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
-        """Pass over a hole of a plant's topic, where compaction and transactions make them.
+        """Pass over a hole: what the broker has let go of, which is said, and what never was a message.
 
-        On a topic of ours it is an error: it stays uncommitted, and is read again by the partition's next owner.
+        Compaction and transactions make such holes in a plant's topic. In a topic of ours they are an error: they stay
+        uncommitted, and are read again by the partition's next owner.
         """
+        lost = lost_before(start, stop, self._thread.log_starts.get(tp, 0))
+        if lost > start:
+            self._changes.gone(tp, start, lost)
+            self.ledger.skip(tp, start, lost)
+        if lost == stop:
+            return
         if tp.topic in self._application.settings.foreign_topics:
-            self._application.count_gap(stop - start)
-            self.ledger.skip(tp, start, stop)
+            self._application.count_gap(stop - lost)
+            self.ledger.skip(tp, lost, stop)
         else:
-            self._tell(logging.ERROR, Line.NOT_DELIVERED, tp, start, stop)
+            self._changes.not_delivered(tp, lost, stop)
 
-    def _tell(self, level: int, line: Line, tp: TP, start: int, stop: int) -> None:
-        """Say something of the offsets from `start` up to `stop`, exclusive."""
-        place = f"{tp.topic}[{tp.partition}]"
-        text = say(self._application.settings.log_language, line, place=place, first=start, last=stop - 1)
-        logger.log(level, "%s", text, extra={"event": str(line), **tp._asdict(), "offset": start})
+    def lag(self, tp: TP) -> int:
+        """Return how many messages of a partition are not done: delivered, or still on the broker.
+
+        Markers of transactions at its end are no messages, as soon as it has been read up to there.
+        """
+        done = self.ledger.committable(tp) or 0
+        read = max(self._next.get(tp, done), self._thread.fetched_to(tp) or 0)
+        return self._next.get(tp, done) - done + max(0, (self.highwater(tp) or 0) - read)
 
     def is_behind(self, tp: TP) -> bool:
         """Say whether something in the partition is not done: delivered, or still on the broker."""
@@ -318,9 +414,12 @@ class AggregatorConsumer(driver.Consumer):
         """Tell Faust's sensors, and track nothing; see `wait_empty`."""
         self._on_message_in(message.tp, message.offset, message)
 
-    def acknowledge(self, tp: TP, generation: int, offset: int) -> None:
-        """Note that all that was made of a message is stored. `generation` is the one that it was read in."""
-        if generation == self.app.consumer_generation_id:
+    def acknowledge(self, tp: TP, generation: int, reading: object, offset: int) -> None:
+        """Note that all that was made of a message is stored.
+
+        `generation` and `reading` are what it was read in: it may have stood in another log at that offset.
+        """
+        if generation == self.app.consumer_generation_id and reading is self._reading.get(tp):
             self._bytes[tp.topic] -= self._in_flight.get(tp, {}).pop(offset, 0)
             self.ledger.done(tp, offset)
 
@@ -342,41 +441,6 @@ class AggregatorConsumer(driver.Consumer):
         """Forget the partitions after their last commit."""
         await super().on_partitions_revoked(revoked)
         self.ledger.forget(revoked)
-
-
-class AggregatorAssignor(PartitionAssignor):
-    """Tells each worker of the group where the others' web servers are.
-
-    A member tells its URL when it joins. With its assignment the leader gives every member the whole distribution: URL
-    to topics to partitions. So that is as new as the assignment.
-    """
-
-    @property
-    def _url(self) -> URL:
-        return URL(cast(Application, self.app).url)
-
-    def members(self, topic: str) -> dict[str, frozenset[int]]:
-        """The partitions of one topic by the URL of the worker that owns them, ours among them.
-
-        Workers without a partition are in it; empty before the first assignment.
-        """
-        distribution = cast(Mapping[str, Mapping[str, list[int]]], self.external_topic_distribution)
-        return {url.rstrip("/"): frozenset(topics.get(topic, ())) for url, topics in distribution.items()}
-
-    def _get_external_topic_distribution(self, assignments: ClientAssignmentMapping) -> HostToPartitionMap:
-        """Give a URL that two workers have the partitions of both: Faust keeps one of them."""
-        distribution: HostToPartitionMap = {}
-        language = cast(Application, self.app).settings.log_language
-        tables = self._table_manager.changelog_topics
-        for member, assignment in assignments.items():
-            url = self._member_urls[member]
-            if url in distribution:
-                tell(logger, logging.WARNING, language, Line.SAME_URL, url=url)
-            topics = distribution.setdefault(url, {})
-            for topic, partitions in assignment.actives.items():
-                if topic not in tables:
-                    topics.setdefault(topic, []).extend(partitions)
-        return distribution
 
 
 class AggregatorProducer(driver.Producer):

@@ -118,6 +118,8 @@ class Metrics:
         self.dead_letters: Counter[str] = Counter()  # reason -> letters
         self.outbox_recoveries: Counter[str] = Counter()  # "found" | "sent" -> messages
         self.source_gaps = 0
+        self.lost_offsets = 0
+        self.log_restarts = 0
         self.frames: Counter[tuple[str, Direction]] = Counter()  # kind of topic and direction -> Kafka messages
         self.bytes: Counter[tuple[str, Direction]] = Counter()
 

@@ -196,8 +196,49 @@ class Line(StrEnum):
     )
     OFFSETS_GONE = (
         "offsets-gone",
-        "{place}: offsets {first} to {last} are gone from the broker",
-        "{place}: 位移 {first} 至 {last} 已不在 Kafka 上",
+        "{place}: offsets {first} to {last} are gone from the broker before they were read (retention, deleted "
+        "records, or a restored log); reading goes on at {at}",
+        "{place}: 位移 {first} 至 {last} 尚未读取就已不在 Kafka 上 (保留期、删除记录或日志恢复)，从 {at} 继续读取",
+    )
+    LOG_SHORTER = (
+        "log-shorter",
+        "{place}: offset {position} was to be read next, but the log ends at {end}: it was truncated, restored or made "
+        "again. Reading starts over at {at}, so that nothing is left out; batches that are not remembered any more "
+        "(AGG_CLOSED_TTL) come out again",
+        "{place}: 下一个待读位移为 {position}，但日志止于 {end}: 日志被截断、恢复或重建。从 {at} 重新读取，不会遗漏；"
+        "已不再记忆 (AGG_CLOSED_TTL) 的批次会再次输出",
+    )
+    TOPIC_MADE_AGAIN = (
+        "topic-made-again",
+        "{place}: the topic was deleted and made again, its messages are others than those up to offset {position} "
+        "that were read; reading starts at {at}",
+        "{place}: 主题已被删除并重建，其消息与此前读到位移 {position} 的不同；从 {at} 开始读取",
+    )
+    TOPIC_GONE = (
+        "topic-gone",
+        "{topic} is not there any more; it is read from its beginning once it has been made again",
+        "主题 {topic} 已不存在；重建后将从头读取",
+    )
+    OWN_TOPIC_LOST = (
+        "own-topic-lost",
+        "Data loss in a topic of the application: {what}. What stood there and was not done yet is lost: stations that "
+        "are missing from their batches for it have to be sent again",
+        "应用自身的主题丢失数据: {what}。其中未完成的内容已丢失，因此缺失的场站需重新发送",
+    )
+    STATE_LOST = (
+        "state-lost",
+        "Data loss in {place}: the changelog ends at {end}, before what has been written to it. Batches that were open "
+        "are not known any more (what comes for them goes to the late topic), closed ones are not remembered: send "
+        "the source messages of missing batches again",
+        "{place} 丢失数据: 变更日志止于 {end}，早于已写入的内容。原先打开的批次已不可知 (其后续结果进入迟到主题)，"
+        "已关闭的批次不再被记忆；请重新发送缺失批次的源消息",
+    )
+    CHANGELOG_MADE_AGAIN = (
+        "changelog-made-again",
+        "Data loss in {topic}: the changelog was deleted and made again while workers run. What stood in it is in their "
+        "memory only, and is lost with them: let open batches close before a worker ends or joins",
+        "{topic} 丢失数据: 变更日志在 worker 运行期间被删除并重建。原有内容仅存于 worker 内存，随其退出而丢失: "
+        "在 worker 退出或加入之前，请先等打开的批次关闭",
     )
     NOT_DELIVERED = (
         "offsets-not-delivered",

@@ -122,6 +122,8 @@ def _counters(statistics: Statistics) -> Iterator[Metric]:
 def _plain_counters(metrics: Metrics, stations_left_out: int) -> Iterator[Metric]:
     discarded = "Closed batches that were not published, by the rules or by an operator"
     left_out = "Times a station was not counted by itself, as there are too many"
+    lost = "Offsets that were gone from the broker before they were read: retention, or deleted records"
+    restarts = "Partitions read from their beginning again: log truncated or restored, topic made again"
     for name, text, count in (
         ("source_messages", "Source messages that were split", metrics.source_messages),
         ("context_messages", "Messages of context topics that were split", metrics.context_messages),
@@ -129,6 +131,8 @@ def _plain_counters(metrics: Metrics, stations_left_out: int) -> Iterator[Metric
         ("stations_split", "Stations in them", metrics.stations_split),
         ("passthrough_stations", "Of these, stations on the pass-through path", metrics.passthrough_stations),
         ("source_gaps", "Offsets of source topics that held no message", metrics.source_gaps),
+        ("lost_offsets", lost, metrics.lost_offsets),
+        ("log_restarts", restarts, metrics.log_restarts),
         ("batches_opened", "Batches that were opened", metrics.batches_opened),
         ("batches_discarded", discarded, metrics.discarded),
         ("late_dropped", "Late outcomes that AGG_LATE_POLICY=drop dropped", metrics.late_dropped),

@@ -108,6 +108,11 @@ class Settings(BaseModel):
         """All topics that are read and belong to others. A worker never creates them, and they may have gaps."""
         return list(dict.fromkeys((*self.batch_topics, *self.passthrough_topics, *self.context_topics)))
 
+    @property
+    def started_topics(self) -> list[str]:
+        """Topics whose reading begins at `AGG_START`; context topics are read from their beginning."""
+        return [topic for topic in self.foreign_topics if topic not in self.context_topics]
+
     # -- the user's functions, and how they are run --------------------------------------------------------------------
 
     callback: types.FunctionPath | None = _setting(
@@ -296,7 +301,9 @@ class Settings(BaseModel):
         1, "Replicas of the topics that the application creates", "应用所建主题的副本数"
     )
     start: enums.Start = _setting(
-        enums.Start.EARLIEST, "Where reading begins when nothing is committed yet", "尚无已提交位移时从哪里开始读"
+        enums.Start.EARLIEST,
+        "Where reading of source and pass-through topics begins when nothing is committed yet",
+        "尚无已提交位移时，源主题与直通主题从哪里开始读",
     )
     app_id: types.AppId = _setting(
         lambda earlier: f"batch-aggregator-{earlier['module'].replace('_', '-')}",

@@ -180,7 +180,15 @@ class AggregatorApp(faust.App):
 
     def count_gap(self, offsets: int) -> None:
         """Count offsets of a plant's topic that hold no message."""
-        self.pipeline.metrics.source_gaps += offsets
+        self.statistics.metrics.source_gaps += offsets
+
+    def count_lost(self, offsets: int) -> None:
+        """Count offsets that were gone from the broker before they were read."""
+        self.statistics.metrics.lost_offsets += offsets
+
+    def count_restart(self) -> None:
+        """Count a partition that is read from its beginning again, because its log is another one."""
+        self.statistics.metrics.log_restarts += 1
 
     # -- ownership ---------------------------------------------------------------------------------------------------
 

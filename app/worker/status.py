@@ -172,11 +172,10 @@ class WorkerStatus:
         }
 
     def _group_lag(self) -> Counter[str]:
-        """Count the messages not done yet, by topic; a source topic's end may be a transaction's marker, no message."""
+        """Count the messages not done yet, by topic."""
         lag: Counter[str] = Counter()
         if self.ready():
             reader = self._worker.reader
             for tp in reader.ledger.partitions():
-                done = reader.ledger.committable(tp) or 0
-                lag[tp.topic] += max(0, (reader.highwater(tp) or done) - done)
+                lag[tp.topic] += reader.lag(tp)
         return lag

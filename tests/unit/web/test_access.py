@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from faust.assignor.client_assignment import ClientAssignment
 
-from app.kafka.consumer import AggregatorAssignor
+from app.kafka.assignor import AggregatorAssignor
 from app.settings import Settings
 from app.web.access import advertised_url
 

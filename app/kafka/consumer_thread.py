@@ -1,0 +1,150 @@
+"""The thread of Faust's aiokafka consumer: what it notes of the broker's answers, and what it commits.
+
+Everything here runs in the thread's own loop; what it notes is read by the worker's.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from app.kafka.client import never_create_topics, survive_lost_connections
+from app.kafka.positions import first_partitions_in
+from app.kafka.topic_ids import topic_ids
+
+FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
+_FETCH: Final = 1  # the key of fetch requests and responses
+_WITH_LOG_STARTS: Final = 5  # since this version a response tells where logs start
+_LOG_START: Final = 4  # place of that among the fields of a partition
+
+Send = Callable[..., Awaitable[Any]]
+
+
+def note_log_starts(response: Any, starts: dict[TP, int]) -> None:
+    """Take from a broker's response, if it is one to a fetch, where the logs of its partitions start."""
+    if response.API_KEY != _FETCH or response.API_VERSION < _WITH_LOG_STARTS:
+        return
+    for topic, partitions in response.topics:
+        for partition in partitions:
+            starts[TP(topic, partition[0])] = partition[_LOG_START]
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread, with a short fetch wait and an eye on heartbeats and logs.
+
+    Attributes:
+        last_heartbeat: `time.monotonic()` of the last one that the coordinator has answered well.
+        log_starts: where the logs of partitions started when they were last fetched; -1 where that was not told.
+        commit_metadata: text that goes with the commits of a topic.
+    """
+
+    last_heartbeat = -math.inf
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.log_starts: dict[TP, int] = {}
+        self.commit_metadata: dict[str, str] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def on_start(self) -> None:
+        """Start the consumer, and listen to what the broker answers it."""
+        await super().on_start()
+        consumer = self._ensure_consumer()
+        survive_lost_connections(consumer._client)
+        never_create_topics(consumer._client)
+        consumer._client.send = self._noting(consumer._client.send)
+        coordinator = consumer._coordinator
+        coordinator._do_heartbeat = self._beating(coordinator._do_heartbeat)
+        coordinator._do_commit_offsets = self._committing(coordinator._do_commit_offsets)
+
+    def _noting(self, send: Send) -> Send:
+        async def send_and_note(*args: Any, **options: Any) -> Any:
+            response = await send(*args, **options)
+            if response is not None:
+                note_log_starts(response, self.log_starts)
+            return response
+
+        return send_and_note
+
+    def _beating(self, beat: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
+        async def do_heartbeat() -> bool:
+            started = time.monotonic()
+            alive = await beat()
+            if alive:
+                self.last_heartbeat = started
+            return alive
+
+        return do_heartbeat
+
+    def _committing(self, commit: Send) -> Send:
+        """Add the metadata; what is committed of a topic that was deleted meanwhile is no matter.
+
+        aiokafka would try that again until the topic is there, and all other partitions, and rebalances, would wait.
+        """
+
+        async def do_commit_offsets(assignment: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+            texts = self.commit_metadata
+            told = {tp: OffsetAndMetadata(one.offset, texts.get(tp.topic, "")) for tp, one in offsets.items()}
+            try:
+                await commit(assignment, told)
+            except UnknownTopicOrPartitionError:
+                return
+
+        return do_commit_offsets
+
+    # -- what the worker's loop asks ---------------------------------------------------------------------------------
+
+    def fetched_to(self, tp: TP) -> int | None:
+        """Return the offset up to which the partition has been handed out; markers at its end count as handed out."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription and subscription.assignment
+        state = assignment and assignment.state_value(TopicPartition(*tp))
+        return state._position if state else None
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, bytes]:
+        """Ask a broker for the ids of topics; those that are not there are left out.
+
+        Raises:
+            KafkaError: it does not answer.
+        """
+        ids: Mapping[str, bytes] = await self.call_thread(self._topic_ids, topics)
+        return ids
+
+    async def _topic_ids(self, topics: Collection[str]) -> Mapping[str, bytes]:
+        client = self._ensure_consumer()._client
+        ids = await topic_ids(client, topics)
+        if not ids.keys() <= client.cluster.topics(exclude_internal_topics=False):
+            client.force_metadata_update()  # it has been made since: the group is to read it now
+        return ids
+
+    async def first_partitions(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions each topic had when the group began to read it.
+
+        That is what the commits say; where there are none, it is as many as there are now.
+
+        Raises:
+            KafkaError: the coordinator refuses.
+        """
+        counts: dict[str, int] = await self.call_thread(self._first_partitions, list(topics))
+        return counts
+
+    async def _first_partitions(self, topics: Iterable[str]) -> dict[str, int]:
+        consumer = self._ensure_consumer()
+        now = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
+        asked = [TopicPartition(topic, partition) for topic, partitions in now.items() for partition in partitions]
+        committed = await consumer._coordinator.fetch_committed_offsets(asked)
+        texts: dict[str, list[str]] = {topic: [] for topic in now}
+        for tp, one in committed.items():
+            texts[tp.topic].append(one.metadata)
+        return {topic: first_partitions_in(texts[topic], len(partitions)) for topic, partitions in now.items()}
