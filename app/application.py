@@ -11,8 +11,8 @@ from app.cli.check import register_check
 from app.cli.compare import register_compare
 from app.cli.dead_letters.command import register_dead_letters
 from app.cli.send import register_send
-from app.kafka.client import worker_credentials
 from app.kafka.assignor import AggregatorAssignor
+from app.kafka.client import worker_credentials
 from app.kafka.consumer import FetchedSchema
 from app.kafka.delivery import Intake
 from app.kafka.producer import BATCH_BYTES

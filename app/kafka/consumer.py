@@ -51,11 +51,12 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
 from mode import Service
 
+from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import Application
 from app.kafka.consumer_thread import ConsumerThread
 from app.kafka.delivery import Fetched
-from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.log_changes import LogChanges, TopicIds
+from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.positions import Base, Cause, base_of, first_partitions_text, lost_before
 from app.kafka.reading import in_message
 from app.kafka.topics import changelog_topic
@@ -189,7 +190,8 @@ class AggregatorConsumer(driver.Consumer):
 
     def _settle_topics(self) -> None:
         """Forget that topics were made again, but for those that the group does not read yet: nobody has seen them."""
-        read = {topic for topic in self._ids.again if any(self.app.assignor.members(topic).values())}
+        assignor = cast(AggregatorAssignor, self.app.assignor)
+        read = {topic for topic in self._ids.again if any(assignor.members(topic).values())}
         self._ids.settle(read | self.app.tables.changelog_topics)
 
     async def _look_at_first_partitions(self) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.conn import create_conn
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -22,7 +21,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from app.kafka.client import administering, client_options
+from app.kafka.client import administering
+from app.kafka.diagnosis import Trouble, find_trouble
 from app.messages.output import OUTPUT_HEADROOM
 from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
@@ -137,19 +137,19 @@ async def _connected(settings: Settings, patience: float) -> AsyncIterator[AIOKa
                 admin = await stack.enter_async_context(administering(settings))
                 break
             except KafkaConnectionError as error:
-                refusal = await _refusal(settings)
-                if refusal is not None:
-                    message = f"the broker at {servers} refuses the connection: {refusal!r}"
-                    raise BrokerError(message) from refusal
+                trouble = await find_trouble(settings) or Trouble(str(error))
+                if trouble.final:
+                    message = f"the broker at {servers} refuses the connection: {trouble.text}"
+                    raise BrokerError(message) from error
                 if loop.time() >= started + patience:
                     message = (
-                        f"no broker answers at {servers} ({error}); start it, or set AGG_BROKER "
+                        f"no broker answers at {servers} ({trouble.text}); start it, or set AGG_BROKER "
                         f"(waited {patience:g} s, AGG_BROKER_PATIENCE)"
                     )
                     raise BrokerError(message) from error
                 if not away:
                     away = True
-                    about = {"broker": servers, "patience": patience, "error": str(error)}
+                    about = {"broker": servers, "patience": patience, "error": trouble.text}
                     tell(logger, logging.WARNING, settings.log_language, Line.BROKER_AWAY, **about)
                 await asyncio.sleep(CONNECT_PAUSE)
             except KafkaError as error:
@@ -159,21 +159,6 @@ async def _connected(settings: Settings, patience: float) -> AsyncIterator[AIOKa
             waited = loop.time() - started
             tell(logger, logging.INFO, settings.log_language, Line.BROKER_BACK, broker=servers, away=waited)
         yield admin
-
-
-async def _refusal(settings: Settings) -> KafkaError | None:
-    """Find out why a broker that is there does not let us in: the client only says that it can't be reached."""
-    options = client_options(settings)
-    for server in options.pop("bootstrap_servers"):
-        host, _, port = server.rpartition(":")
-        try:
-            connection = await create_conn(host, int(port), **options)
-        except (KafkaConnectionError, OSError, TimeoutError):
-            continue
-        except KafkaError as error:
-            return error
-        connection.close()
-    return None
 
 
 async def partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:

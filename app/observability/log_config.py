@@ -6,12 +6,14 @@ Wired by `faust.App(logging_config=...)`.
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Collection
 from typing import Any, Final
 
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, UnknownTopicOrPartitionError
 
 from app.observability.json_formatter import JsonFormatter
-from app.observability.log_lines import Throttle
+from app.observability.log_lines import Line, Throttle
 from app.settings.enums import LogFormat
 
 # Below these levels the messages of libraries are of no use to an operator, and cost more than the work itself.
@@ -33,14 +35,41 @@ _FLOODING: Final = (
     "opentelemetry.sdk._shared_internal",
 )
 _REPEAT_SECONDS: Final = 10.0
-# Complaints and news about what is as it should be: a group rebalances (`Worker ready` says how it ended), a source
-# topic is not there yet (which has a line of ours).
-_EXPECTED: Final = {
-    "aiokafka.cluster": "Topic %s not found in cluster metadata",
-    "aiokafka.consumer.group_coordinator": "Heartbeat failed for group %s because it is rebalancing",
-    "faust.app.base": "Executing _on_partitions_assigned",
-    "faust.assignor.partition_assignor": "Ignoring missing topic: %r",
+# What aiokafka says of a broker that is away: a line for each part of it that notices. `Line.BROKER_AWAY` says it once.
+_LOST_BROKER: Final = {
+    "aiokafka": (
+        "Unable connect to node with id %s: %s",
+        "Unable to request metadata from node with id %s: %r",
+        "Unable to update metadata from %s",
+    ),
+    "aiokafka.consumer.fetcher": ("Failed fetch messages from %s: %s", "Failed fetch offsets from %s: %s"),
+    "aiokafka.consumer.group_coordinator": (
+        "Error sending %s to node %s [%s] -- marking coordinator dead",
+        "Marking the coordinator dead (node %s)for group %s.",
+        "Group Coordinator Request failed: %s",
+        "Heartbeat session expired - marking coordinator dead",
+        "Heartbeat send request failed: %s. Will retry.",
+        "Heartbeat failed for group %s: coordinator (node %s) is either not started or not valid",
+        "OffsetCommit failed before join, ignoring: %s",
+        "Failed to commit on finallization: %s",
+    ),
 }
+_TELLERS: Final = ("app.kafka.topics", "app.worker.watchdog")  # that say when the broker is away, and when it is back
+_TOLD_WITHIN: Final = 15.0  # seconds in which the watchdog tells, if no broker of the cluster answers
+_NEW_TROUBLE_AFTER: Final = 60.0  # seconds without a complaint
+# Complaints and news about what is as it should be: a group rebalances (`Worker ready` says how it ended), a source
+# topic is not there yet, or was deleted, or a worker can't connect at its start (which have lines of ours).
+_EXPECTED: Final = {
+    "aiokafka": ('Unable connect to "%s:%s": %s', 'Unable to request metadata from "%s:%s": %s'),
+    "aiokafka.cluster": ("Topic %s not found in cluster metadata",),
+    "aiokafka.consumer.group_coordinator": (
+        "Heartbeat failed for group %s because it is rebalancing",
+        "OffsetFetchRequest -- unknown topic %s",
+    ),
+    "faust.app.base": ("Executing _on_partitions_assigned",),
+    "faust.assignor.partition_assignor": ("Ignoring missing topic: %r",),
+}
+_COMMIT_FAILED: Final = "OffsetCommit failed for group %s on partition %s with offset %s: %s"
 
 
 class RepeatFilter(logging.Filter):
@@ -56,19 +85,56 @@ class RepeatFilter(logging.Filter):
 
 
 class ExpectedFilter(logging.Filter):
-    """Drops one message of a logger, whatever its arguments, and that a new cluster has no coordinator yet."""
+    """Drops some messages of a logger, whatever their arguments, and that a new cluster has no coordinator yet.
 
-    def __init__(self, message: str) -> None:
+    So it does with a commit for a topic that was deleted.
+    """
+
+    def __init__(self, messages: Collection[str]) -> None:
         super().__init__()
-        self._message = message
+        self._messages = frozenset(messages)
         self._first: float | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether this record is logged."""
-        if any(isinstance(arg, GroupCoordinatorNotAvailableError) for arg in record.args or ()):
+        args = record.args if isinstance(record.args, tuple) else ()
+        if any(isinstance(arg, GroupCoordinatorNotAvailableError) for arg in args):
             self._first = record.created if self._first is None else self._first
             return record.created - self._first >= _REPEAT_SECONDS  # one that lasts is no news of a start
-        return record.msg != self._message
+        if record.msg == _COMMIT_FAILED:
+            return UnknownTopicOrPartitionError.__name__ not in args
+        return record.msg not in self._messages
+
+
+class LostBrokerFilter(logging.Filter):
+    """Drops what aiokafka says of a broker that is away, where a line of ours has said it or will.
+
+    That is for as long as ours says that it is away, and for the first seconds of any trouble. With one broker of
+    several away ours says nothing: what aiokafka says is logged after that. A refusal, which waiting does not end,
+    always is.
+    """
+
+    def __init__(self, messages: Collection[str]) -> None:
+        super().__init__()
+        self._messages = frozenset(messages)
+        self._away = False
+        self._since = self._last = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether this record is logged."""
+        now = record.created
+        event = getattr(record, "event", None)
+        if event in {Line.BROKER_AWAY, Line.BROKER_BACK}:
+            self._away = event == Line.BROKER_AWAY
+            self._since = self._last = now
+            return True
+        args = record.args if isinstance(record.args, tuple) else ()
+        if record.msg not in self._messages or any(isinstance(arg, KafkaError) and not arg.retriable for arg in args):
+            return True
+        if now - self._last > _NEW_TROUBLE_AFTER:
+            self._since = now
+        self._last = now
+        return not self._away and now - self._since >= _TOLD_WITHIN
 
 
 def logging_config(log_format: LogFormat) -> dict[str, Any]:
@@ -82,9 +148,17 @@ def logging_config(log_format: LogFormat) -> dict[str, Any]:
     for name in _FLOODING:
         loggers.setdefault(name, {})["filters"] = ["repeats"]
     config: dict[str, Any] = {"version": 1, "merge": True, "loggers": loggers}
-    config["filters"] = {"repeats": {"()": RepeatFilter}}
-    for name, message in _EXPECTED.items():
-        config["filters"][name] = {"()": ExpectedFilter, "message": message}
+    config["filters"] = {
+        "repeats": {"()": RepeatFilter},
+        "lost-broker": {
+            "()": LostBrokerFilter,
+            "messages": [line for lines in _LOST_BROKER.values() for line in lines],
+        },
+    }
+    for name in (*_LOST_BROKER, *_TELLERS):
+        loggers.setdefault(name, {}).setdefault("filters", []).insert(0, "lost-broker")
+    for name, messages in _EXPECTED.items():
+        config["filters"][name] = {"()": ExpectedFilter, "messages": messages}
         loggers.setdefault(name, {}).setdefault("filters", []).insert(0, name)
     if log_format is LogFormat.JSON:
         config["formatters"] = {name: {"()": JsonFormatter} for name in ("default", "colored")}

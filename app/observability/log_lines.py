@@ -235,8 +235,8 @@ class Line(StrEnum):
     )
     CHANGELOG_MADE_AGAIN = (
         "changelog-made-again",
-        "Data loss in {topic}: the changelog was deleted and made again while workers run. What stood in it is in their "
-        "memory only, and is lost with them: let open batches close before a worker ends or joins",
+        "Data loss in {topic}: the changelog was deleted and made again while workers run. What stood in it is in "
+        "their memory only, and is lost with them: let open batches close before a worker ends or joins",
         "{topic} 丢失数据: 变更日志在 worker 运行期间被删除并重建。原有内容仅存于 worker 内存，随其退出而丢失: "
         "在 worker 退出或加入之前，请先等打开的批次关闭",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -22,14 +21,14 @@ from app.kafka.consumer import (
     pieces_of,
     weight_of,
 )
-from app.observability.log_lines import Line
-from app.settings import Settings
-from app.settings.enums import Language
+from app.kafka.log_changes import TopicIds
 
 
 def bare_consumer() -> Any:
     """A consumer without a worker around it."""
-    return AggregatorConsumer.__new__(AggregatorConsumer)
+    consumer: Any = AggregatorConsumer.__new__(AggregatorConsumer)
+    consumer._ids = TopicIds()
+    return consumer
 
 
 class FakeThread:
@@ -140,25 +139,6 @@ def test_what_has_been_delivered_already_is_not_delivered_again(monkeypatch: pyt
     delivery.consumer._read_offset = {TP("events", 0): 4}
     asyncio.run(delivery.run())
     assert delivery.delivered == [[(TP("events", 0), 4)]]
-
-
-@pytest.mark.parametrize(
-    ("language", "line", "text"),
-    [
-        (Language.EN, Line.OFFSETS_GONE, "own[1]: offsets 7 to 9 are gone from the broker"),
-        (Language.ZH, Line.NOT_DELIVERED, "own[1]: 位移 7 至 9 未送达，保持未提交，将重新读取"),
-    ],
-)
-def test_offsets_that_are_not_there_are_told_with_their_place(
-    language: Language, line: Line, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    consumer = bare_consumer()
-    consumer.app = SimpleNamespace(settings=Settings(log_language=language))
-    consumer._tell(logging.ERROR, line, TP("own", 1), 7, 10)
-    (record,) = caplog.records
-    assert record.getMessage() == text
-    told = {name: getattr(record, name) for name in ("event", "topic", "partition", "offset")}
-    assert told == {"event": line, "topic": "own", "partition": 1, "offset": 7}
 
 
 def record(offset: int, value: bytes | None = b"{}") -> ConsumerRecord:

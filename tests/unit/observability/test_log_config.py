@@ -120,7 +120,7 @@ def test_what_happens_at_each_rebalance_is_no_complaint_and_a_missing_coordinato
         record.created = at
         return expected.filter(record)
 
-    expected = ExpectedFilter("Heartbeat failed for group %s because it is rebalancing")
+    expected = ExpectedFilter(["Heartbeat failed for group %s because it is rebalancing"])
     no_coordinator = GroupCoordinatorNotAvailableError()
 
     assert not passes("Heartbeat failed for group %s because it is rebalancing", "g")

@@ -1,0 +1,315 @@
+"""What is said and counted where a log is not the one that has been read, and what a consumer does then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
+from aiokafka.structs import ConsumerRecord
+from faust.transport.drivers.aiokafka import Consumer
+from faust.types import TP
+
+from app.kafka.consumer import AggregatorConsumer
+from app.kafka.consumer_thread import note_log_starts
+from app.kafka.log_changes import LogChanges, TopicIds
+from app.kafka.offset_ledger import OffsetLedger
+from app.kafka.positions import Base, Cause
+from app.kafka.topic_ids import _MetadataResponse, ids_in
+from app.settings import Settings
+from app.settings.enums import Language
+
+SOURCE, OWN = TP("yard", 1), TP("app-station-events", 0)
+
+
+class FakeApplication:
+    """What is counted of a worker."""
+
+    def __init__(self, language: Language = Language.EN) -> None:
+        self.settings = Settings(app_id="app", source_topics=("yard",), log_language=language)
+        self.url = ""
+        self.gaps = self.lost = self.restarts = 0
+        self.consumer_generation_id = 1
+        self.tables = SimpleNamespace(changelog_topics={"changelog"})
+        self.assignor = SimpleNamespace(members=lambda topic: {"": {0}} if topic in {"yard", OWN.topic} else {})
+
+    def count_gap(self, offsets: int) -> None:
+        self.gaps += offsets
+
+    def count_lost(self, offsets: int) -> None:
+        self.lost += offsets
+
+    def count_restart(self) -> None:
+        self.restarts += 1
+
+    async def give_up_work(self) -> None:
+        """Nothing is in flight."""
+
+    @property
+    def counted(self) -> tuple[int, int, int]:
+        return self.gaps, self.lost, self.restarts
+
+
+@pytest.mark.parametrize(
+    ("base", "said", "counted"),
+    [
+        (
+            Base(7, Cause.GONE),
+            "yard[1]: offsets 5 to 6 are gone from the broker before they were read (retention, deleted records, or a "
+            "restored log); reading goes on at 7",
+            (0, 2, 0),
+        ),
+        (
+            Base(0, Cause.SHORTER),
+            "yard[1]: offset 5 was to be read next, but the log ends at 9: it was truncated, restored or made again. "
+            "Reading starts over at 0, so that nothing is left out; batches that are not remembered any more "
+            "(AGG_CLOSED_TTL) come out again",
+            (0, 0, 1),
+        ),
+        (
+            Base(0, Cause.MADE_AGAIN),
+            "yard[1]: the topic was deleted and made again, its messages are others than those up to offset 5 that "
+            "were read; reading starts at 0",
+            (0, 0, 1),
+        ),
+        (Base(5, Cause.COMMITTED), None, (0, 0, 0)),
+        (Base(0, Cause.FRESH), None, (0, 0, 0)),
+    ],
+)
+def test_a_start_elsewhere_is_a_warning_with_both_offsets_and_is_counted(
+    base: Base, said: str | None, counted: tuple[int, int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    application = FakeApplication()
+    LogChanges(application).started(SOURCE, 5, 9, base)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, text) for text in [said] if text
+    ]
+    assert application.counted == counted
+    for record in caplog.records:
+        assert {name: getattr(record, name) for name in ("topic", "partition", "offset")} == {
+            "topic": "yard",
+            "partition": 1,
+            "offset": 5,
+        }
+
+
+@pytest.mark.parametrize("cause", [Cause.GONE, Cause.SHORTER, Cause.MADE_AGAIN])
+def test_a_topic_of_the_application_has_lost_data(cause: Cause, caplog: pytest.LogCaptureFixture) -> None:
+    LogChanges(FakeApplication()).started(OWN, 5, 9, Base(7, cause))
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith(
+        "Data loss in a topic of the application: app-station-events[0]: off"
+        if cause is not Cause.MADE_AGAIN
+        else "Data loss in a topic of the application: app-station-events[0]: the topic was deleted and made again"
+    )
+
+
+def test_other_lines_name_their_place_in_the_users_language(caplog: pytest.LogCaptureFixture) -> None:
+    changes = LogChanges(FakeApplication(Language.ZH))
+    changes.not_delivered(TP("own", 1), 7, 10)
+    changes.topic_gone("yard")
+    changes.topic_gone("changelog")
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, "own[1]: 位移 7 至 9 未送达，保持未提交，将重新读取"),
+        (logging.WARNING, "主题 yard 已不存在；重建后将从头读取"),
+        (logging.ERROR, "主题 changelog 已不存在；重建后将从头读取"),
+    ]
+
+
+# -- which topic stands behind a name ----------------------------------------------------------------------------------
+
+
+def test_a_topic_with_another_id_was_made_again_until_somebody_has_started_it_over() -> None:
+    ids = TopicIds()
+    assert ids.look({"a": b"1", "b": b"1"}) == set()
+    assert ids.look({"a": b"1"}) == {"b"}
+    assert ids.look({"a": b"1"}) == set()  # that is no news any more
+    assert ids.look({"a": b"2", "b": b"2"}) == set()
+    assert ids.again == {"a": b"2", "b": b"2"}
+    ids.settle({"a"})
+    ids.look({"a": b"2", "b": b"2"})
+    assert ids.again == {"b": b"2"}
+
+
+def test_ids_are_read_from_a_brokers_answer() -> None:
+    partitions: list[Any] = [(0, 0, 1, 7, [1], [1], [], {})]
+    topics: list[Any] = [
+        (0, "yard", b"0123456789abcdef", False, partitions, 0, {}),
+        (3, "nope", bytes(16), False, [], 0, {}),
+    ]
+    answer = _MetadataResponse(0, [(1, "127.0.0.1", 9092, None, {})], "cluster", 1, topics, 0, {})
+    read: Any = _MetadataResponse.decode(BytesIO(answer.encode()))
+    assert ids_in(read.topics) == {"yard": b"0123456789abcdef"}
+
+
+# -- the consumer ------------------------------------------------------------------------------------------------------
+
+
+def test_answers_to_fetches_tell_where_logs_start() -> None:
+    starts: dict[TP, int] = {}
+    note_log_starts(FetchResponse_v4(0, [("yard", [(1, 0, 9, 9, [], b"")])]), starts)
+    assert starts == {}
+    note_log_starts(FetchResponse_v11(0, 0, 0, [("yard", [(1, 0, 9, 9, 4, [], -1, b"")])]), starts)
+    assert starts == {SOURCE: 4}
+
+
+def record(offset: int) -> ConsumerRecord:
+    return ConsumerRecord("yard", 1, offset, 1762218000_500, 0, b"key", b"{}", None, 3, 2, ())
+
+
+class FakeThread:
+    """Where logs start, what topics are there, and what was sought."""
+
+    def __init__(self) -> None:
+        self.log_starts: dict[TP, int] = {}
+        self.ids: dict[str, bytes] = {"yard": b"1"}
+        self.sought: list[tuple[TP, int]] = []
+        self.fetched: int | None = None
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, bytes]:
+        return {name: topic_id for name, topic_id in self.ids.items() if name in topics}
+
+    def fetched_to(self, tp: TP) -> int | None:
+        assert tp == SOURCE
+        return self.fetched
+
+
+class Reader:
+    """A consumer that has read yard[1] up to offset 10, of which 8 and 9 are in flight."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.application = FakeApplication()
+        self.thread = FakeThread()
+        self.committed: list[dict[TP, int]] = []
+        self.fetches: list[dict[TP, list[ConsumerRecord]]] = []
+        self.end = 10
+        consumer: Any = AggregatorConsumer.__new__(AggregatorConsumer)
+        self.consumer = consumer
+        consumer.app = self.application
+        consumer._thread = self.thread
+        consumer._changes = LogChanges(self.application)
+        consumer._ids = TopicIds()
+        consumer._ids.look(self.thread.ids)
+        consumer.ledger = OffsetLedger()
+        consumer._in_flight, consumer._reading, consumer._next = {}, {}, {}
+        consumer._read_offset, consumer._committed_offset = {}, {}
+        consumer._bytes = {"yard": 0}
+        consumer._based, consumer._seeks, consumer._commit_fut = 1, 0, None
+        consumer.highwater = lambda _: self.end
+
+        async def commit(offsets: dict[TP, int]) -> None:
+            self.committed.append(offsets)
+
+        async def seek(tp: TP, offset: int) -> None:
+            self.thread.sought.append((tp, offset))
+
+        async def fetch(*_: Any) -> dict[TP, list[ConsumerRecord]]:
+            return self.fetches.pop(0)
+
+        consumer._commit, consumer._seek = commit, seek
+        monkeypatch.setattr(Consumer, "_getmany", fetch)
+        consumer._begin(SOURCE, 8)
+        self.old = self.deliver(8, 9)
+
+    def deliver(self, *offsets: int) -> list[Any]:
+        """Fetch and deliver; returns the deliveries."""
+        self.fetches.append({SOURCE: [record(offset) for offset in offsets]})
+        fetched = asyncio.run(self.consumer._getmany(None, 1.0))
+        pieces = [self.consumer._to_message(tp, piece) for tp, cut in fetched.items() for piece in cut]
+        return [delivery for message in pieces for delivery in message.value[0].deliveries]
+
+
+def test_a_log_that_goes_on_before_our_position_is_followed_and_its_smaller_offset_committed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = Reader(monkeypatch)
+    reader.end = 3
+    new = reader.deliver(0, 1, 2)
+    assert [delivery.message.offset for delivery in new] == [0, 1, 2]
+    assert (reader.committed, reader.application.counted) == ([{SOURCE: 0}], (0, 0, 1))
+    assert "yard[1]: offset 10 was to be read next, but the log ends at 3" in caplog.text
+    new[0].ack()
+    assert reader.consumer.ledger.committable(SOURCE) == 1
+
+
+def test_what_was_in_flight_of_the_log_before_acknowledges_nothing_of_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = Reader(monkeypatch)
+    new = reader.deliver(*range(10))
+    for delivery in [*reader.old, *new[:8]]:
+        delivery.ack()
+    assert reader.consumer.ledger.committable(SOURCE) == 8
+
+
+def test_a_topic_that_was_made_again_is_started_over_even_where_it_has_our_position(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = Reader(monkeypatch)
+    reader.thread.ids = {"yard": b"2"}
+    asyncio.run(reader.consumer._look_at_topics())
+    asyncio.run(reader.consumer._start_over())
+    assert (reader.committed, reader.thread.sought) == ([{SOURCE: 0}], [(SOURCE, 0)])
+    assert (
+        "yard[1]: the topic was deleted and made again, its messages are others than those up to offset 10"
+        in caplog.text
+    )
+    assert [delivery.message.offset for delivery in reader.deliver(0, 1)] == [0, 1]
+    assert reader.application.counted == (0, 0, 1)
+
+
+def test_it_is_told_once_when_it_goes_on_before_our_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(monkeypatch)
+    reader.thread.ids = {"yard": b"2"}
+    assert reader.deliver(1, 2) == []  # what lies before is read first
+    asyncio.run(reader.consumer._start_over())
+    assert len(reader.deliver(0, 1, 2)) == 3
+    assert reader.application.counted == (0, 0, 1)
+
+
+def test_a_topic_that_nobody_reads_yet_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(monkeypatch)
+    reader.consumer.app.assignor.members = lambda _: {"": frozenset()}
+    reader.thread.ids = {"yard": b"2"}
+    asyncio.run(reader.consumer._look_at_topics())
+    reader.consumer._settle_topics()
+    assert reader.consumer._ids.again == {"yard": b"2"}
+
+
+def test_what_retention_has_taken_is_lost_and_what_never_was_a_message_is_a_gap(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = Reader(monkeypatch)
+    reader.thread.log_starts[SOURCE] = 13
+    new = reader.deliver(15, 18)
+    assert reader.application.counted == (4, 3, 0)  # 13, 14, 16, 17 are markers; 10, 11, 12 were messages
+    assert [record.getMessage() for record in caplog.records] == [
+        "yard[1]: offsets 10 to 12 are gone from the broker before they were read (retention, deleted records, or a "
+        "restored log); reading goes on at 13"
+    ]
+    for delivery in [*reader.old, *new]:
+        delivery.ack()
+    assert reader.consumer.ledger.committable(SOURCE) == 19
+
+
+@pytest.mark.parametrize(("end", "fetched", "lag"), [(10, 10, 2), (12, 10, 4), (12, 12, 2), (12, None, 4)])
+def test_lag_is_what_is_in_flight_and_what_has_not_been_read(
+    end: int, fetched: int | None, lag: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(monkeypatch)
+    reader.end, reader.thread.fetched = end, fetched
+    assert reader.consumer.lag(SOURCE) == lag
+
+
+def test_a_marker_at_the_end_is_no_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(monkeypatch)
+    for delivery in reader.old:
+        delivery.ack()
+    reader.end = reader.thread.fetched = 11
+    assert reader.consumer.lag(SOURCE) == 0
