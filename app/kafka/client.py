@@ -180,6 +180,7 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
     consumer = AIOKafkaConsumer(
         **client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", **options
     )
+    never_create_topics(consumer._client)
     await consumer.start()
     try:
         yield consumer

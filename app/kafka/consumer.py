@@ -178,13 +178,12 @@ class AggregatorConsumer(driver.Consumer):
         for tp in tps:
             base = bases[tp] = base_of(
                 committed.get(tp),
-                first.get(tp) or 0,
-                end.get(tp) or 0,
+                first[tp],
+                end[tp],
                 made_again=tp.topic in self._ids.again,
                 from_end=tp.partition < self._first_partitions.get(tp.topic, 0),
             )
-            position = committed.get(tp) or self._next.get(tp, 0)
-            self._changes.started(tp, position, end.get(tp) or 0, base)
+            self._changes.started(tp, committed.get(tp) or self._next.get(tp, 0), end[tp], base)
         self._settle_topics()
         return bases
 

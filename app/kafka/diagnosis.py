@@ -8,7 +8,7 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
@@ -16,6 +16,7 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from app.kafka.client import client_options
 from app.settings import Settings
@@ -56,7 +57,22 @@ async def _trouble_at(settings: Settings, host: str, port: int) -> Trouble | Non
         return await _unanswered(settings, host, port, error)
     except KafkaError as error:
         return Trouble(_refusal(settings, error), final=True)
-    connection.close()
+    return await _trouble_asking(settings, connection)
+
+
+async def _trouble_asking(settings: Settings, connection: AIOKafkaConnection) -> Trouble | None:
+    """Ask a broker that has taken the connection: one that wants to know who we are closes it only now."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await connection.send(MetadataRequest([]))
+    except (KafkaError, OSError, TimeoutError) as error:
+        text = f"it takes the connection and then does not answer ({error!r})"
+        if not settings.security_protocol.authenticated:
+            secure = settings.security_protocol.value.replace("PLAINTEXT", "SASL_PLAINTEXT").replace("SSL", "SASL_SSL")
+            text += f"; the port may be one that authenticates, for AGG_SECURITY_PROTOCOL={secure}"
+        return Trouble(text)
+    finally:
+        connection.close()
     return None
 
 
@@ -75,16 +91,24 @@ async def _unanswered(settings: Settings, host: str, port: int, error: Exception
         return Trouble(away)
     protocol = settings.security_protocol
     if protocol.encrypted:
-        plain = protocol.value.replace("SSL", "PLAINTEXT")
-        reason = str(error) or "the connection was closed in the handshake"
-        return Trouble(f"TLS failed ({reason}): the port may be a plain one, for AGG_SECURITY_PROTOCOL={plain}")
+        return await _tls_unanswered(host, port, error)
     if await _speaks_tls(host, port):
         secure = protocol.value.replace("PLAINTEXT", "SSL")
         return Trouble(f"the port speaks TLS: set AGG_SECURITY_PROTOCOL={secure}", final=True)
-    text = f"it takes the connection and closes it without an answer ({error})"
-    if not protocol.authenticated:
-        text += "; the port may be one for AGG_SECURITY_PROTOCOL=SASL_PLAINTEXT"
-    return Trouble(text)
+    return Trouble(f"it takes the connection and closes it without an answer ({error!r})")
+
+
+async def _tls_unanswered(host: str, port: int, error: Exception) -> Trouble:
+    """Find out about a broker that has closed the connection before or after the handshake."""
+    if await _speaks_plain(host, port):
+        text = "TLS failed: the port is a plain one, for AGG_SECURITY_PROTOCOL=PLAINTEXT or SASL_PLAINTEXT"
+        return Trouble(text, final=True)
+    if await _speaks_tls(host, port):
+        return Trouble(
+            f"TLS works, but the broker closes the connection ({error!r}): it may ask for a certificate of ours "
+            "(AGG_SSL_CERTFILE, AGG_SSL_KEYFILE)"
+        )
+    return Trouble(f"TLS failed ({error!r}): the port may be a plain one (AGG_SECURITY_PROTOCOL)")
 
 
 async def _unreachable(host: str, port: int) -> str | None:
@@ -118,6 +142,17 @@ async def _speaks_tls(host: str, port: int) -> bool:
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
+    return True
+
+
+async def _speaks_plain(host: str, port: int) -> bool:
+    """Say whether the port answers Kafka's first question without TLS; nobody's password is sent for it."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            connection = await create_conn(host, port)
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    connection.close()
     return True
 
 

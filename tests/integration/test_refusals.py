@@ -33,7 +33,29 @@ def test_a_broker_that_is_away_for_longer_than_the_patience_is_named(cluster: Cl
     away = f"127.0.0.1:{free_port()}"
     code, said = refused(cluster, {"broker": f"kafka://{away}", "broker_patience": "1"})
     assert code == BROKER
-    assert f"no broker answers at {away}" in said
+    first, last = complaints(said)  # that it waits, and that it has waited
+    assert f"Kafka at {away} is away, waiting for it up to 1 s: nothing listens at port" in first
+    assert f"no broker answers at {away} (nothing listens at port" in last
+
+
+def complaints(said: str) -> list[str]:
+    return [line for line in said.splitlines() if any(level in line for level in ("WARN", "ERROR", "CRITICAL"))]
+
+
+def test_tls_at_a_plain_port_is_said_in_one_line(cluster: Cluster) -> None:
+    code, said = refused(cluster, {"security_protocol": "SSL", "broker_patience": "20"})
+    assert code == BROKER
+    (line,) = complaints(said)
+    assert cluster.broker.bootstrap in line
+    assert "TLS failed: the port is a plain one, for AGG_SECURITY_PROTOCOL=PLAINTEXT or SASL_PLAINTEXT" in line
+
+
+def test_a_login_at_a_port_without_one_is_said_in_one_line(cluster: Cluster) -> None:
+    login = {"security_protocol": "SASL_PLAINTEXT", "sasl_username": "u", "sasl_password": "p"}
+    code, said = refused(cluster, login)
+    assert code == BROKER
+    (line,) = complaints(said)
+    assert "the port does not authenticate: set AGG_SECURITY_PROTOCOL=PLAINTEXT" in line
 
 
 def test_a_taken_web_port_is_named_with_its_setting(cluster: Cluster) -> None:

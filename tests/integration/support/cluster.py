@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Self
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port
@@ -66,6 +67,52 @@ class Cluster:
                 await create_topics(admin, [TopicSpec(name, partitions, 1, own, exact=True)])
 
         self._loop.run(create())
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic, and forget the producer that knows it."""
+
+        async def delete() -> None:
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                await producer.stop()
+            async with admin_client(self.broker.bootstrap) as admin:
+                await admin.delete_topics([name])
+
+        self._loop.run(delete())
+
+    def delete_records(self, before: int) -> None:
+        """Have the source's first partition begin at an offset, as retention does."""
+
+        async def delete() -> None:
+            async with admin_client(self.broker.bootstrap) as admin:
+                await admin.delete_records({TopicPartition(self.source, 0): RecordsToDelete(before)})
+
+        self._loop.run(delete())
+
+    def add_partitions(self, total: int) -> None:
+        """Give the source more partitions, and forget the producer that knows how many it had."""
+
+        async def add() -> None:
+            producer, self._producer = self._producer, None
+            if producer is not None:
+                await producer.stop()
+            async with admin_client(self.broker.bootstrap) as admin:
+                await admin.create_partitions({self.source: NewPartitions(total)})
+
+        self._loop.run(add())
+
+    def commit(self, topic: str, partition: int, offset: int) -> None:
+        """Commit an offset for the group, which has no member."""
+
+        async def commit() -> None:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self.broker.bootstrap, group_id=self.app_id, enable_auto_commit=False
+            )
+            async with consumer:
+                consumer.assign([TopicPartition(topic, partition)])
+                await consumer.commit({TopicPartition(topic, partition): offset})
+
+        self._loop.run(commit())
 
     def batch(
         self, number: int, stations: Sequence[str], *, window: int = 1, headers: dict[str, str] | None = None
@@ -197,6 +244,11 @@ class Cluster:
         return {
             f"{tp.topic}[{tp.partition}]": (done.get(tp, 0), end) for tp, end in ends.items() if done.get(tp, 0) < end
         }
+
+    def committed(self, topic: str) -> dict[int, int]:
+        """What is acknowledged of a topic, by partition."""
+        done = self._loop.run(committed_offsets(self.broker.bootstrap, self.app_id))
+        return {tp.partition: offset for tp, offset in done.items() if tp.topic == topic}
 
     def wait_settled(self, within: float = PATIENCE) -> None:
         """Wait until everything that has been read or made is acknowledged."""

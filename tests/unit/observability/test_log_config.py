@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import faust.app.base
 import pytest
-from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka import client, cluster
+from aiokafka.consumer import fetcher, group_coordinator
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError, KafkaConnectionError
+from faust.assignor import partition_assignor
 from mode.utils.logging import setup_logging
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk import _shared_internal
@@ -18,7 +24,8 @@ from opentelemetry.sdk import _shared_internal
 from app.messages.dead_letters import Subject
 from app.observability.batch_log import BatchLog
 from app.observability.json_formatter import JsonFormatter
-from app.observability.log_config import ExpectedFilter, RepeatFilter, logging_config
+from app.observability.log_config import ExpectedFilter, LostBrokerFilter, RepeatFilter, logging_config
+from app.observability.log_lines import Line
 from app.settings.enums import Language, LogFormat
 from tables.model.events import Source
 from tests.heard_log import Heard
@@ -126,6 +133,65 @@ def test_what_happens_at_each_rebalance_is_no_complaint_and_a_missing_coordinato
     assert not passes("Heartbeat failed for group %s because it is rebalancing", "g")
     assert passes("Heartbeat failed for group %s because it is dead", "g")
     assert [passes("lookup failed: %s", no_coordinator, at=at) for at in (5.0, 14.9, 15.0)] == [False, False, True]
+
+
+LOST, DEAD = "Failed fetch messages from %s: %s", "Heartbeat session expired - marking coordinator dead"
+
+
+class LostBroker:
+    """A filter that has heard these lines of ours, and what it lets pass."""
+
+    def __init__(self) -> None:
+        self.filter = LostBrokerFilter([LOST, DEAD])
+
+    def passes(self, message: str, *args: object, at: float, event: Line | None = None) -> bool:
+        record = logging.LogRecord("aiokafka", logging.ERROR, __file__, 1, message, args, None)
+        record.created = at
+        if event is not None:
+            record.event = event
+        return self.filter.filter(record)
+
+
+def test_what_aiokafka_says_of_a_broker_that_is_away_is_said_by_a_line_of_ours() -> None:
+    broker = LostBroker()
+    away = KafkaConnectionError("closed")
+    assert not broker.passes(LOST, 1, away, at=100.0)
+    assert broker.passes("%s", "Kafka is away", at=106.0, event=Line.BROKER_AWAY)
+    assert not any(broker.passes(LOST, 1, away, at=at) for at in (110.0, 130.0, 180.0))
+    assert broker.passes("%s", "Kafka is back", at=181.0, event=Line.BROKER_BACK)
+    assert not broker.passes(DEAD, at=185.0)  # its echo
+
+
+def test_of_one_broker_that_is_away_while_others_answer_aiokafka_says_it() -> None:
+    broker = LostBroker()
+    told = [broker.passes(LOST, 2, KafkaConnectionError("closed"), at=100.0 + second) for second in range(0, 40, 5)]
+    assert told == [False, False, False, True, True, True, True, True]
+    assert not broker.passes(LOST, 2, KafkaConnectionError("closed"), at=300.0)  # another trouble
+
+
+def test_a_refusal_and_what_is_about_something_else_are_said_at_once() -> None:
+    broker = LostBroker()
+    assert broker.passes(LOST, 1, GroupAuthorizationFailedError("g"), at=100.0)
+    assert broker.passes("Not authorized to read from topic %s.", "t", at=100.0)
+
+
+def test_a_commit_for_a_topic_that_was_deleted_is_no_complaint() -> None:
+    def passes(error: str) -> bool:
+        message = "OffsetCommit failed for group %s on partition %s with offset %s: %s"
+        record = logging.LogRecord("aiokafka", logging.ERROR, __file__, 1, message, ("g", "t[0]", 3, error), None)
+        return ExpectedFilter([]).filter(record)
+
+    assert not passes("UnknownTopicOrPartitionError")
+    assert passes("OffsetMetadataTooLargeError")
+
+
+def test_the_messages_that_are_held_back_are_those_of_the_libraries() -> None:
+    filters = logging_config(LogFormat.TEXT)["filters"]
+    held_back = [message for name in filters for message in filters[name].get("messages", ())]
+    modules = (client, cluster, fetcher, group_coordinator, faust.app.base, partition_assignor)
+    # Strings that stand beside each other in the source are one.
+    source = re.sub(r"""["']\s+["']""", "", "".join(inspect.getsource(module) for module in modules))
+    assert [message for message in held_back if message not in source] == []
 
 
 def test_what_repeats_is_held_back_in_the_loggers_that_libraries_really_have() -> None:

@@ -1,0 +1,180 @@
+"""Where a log is not the one that has been read: shorter, made again, overtaken by retention, with more partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.devbroker import DevBroker
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FINE, SentBatch, stations_of
+from tests.integration.support.waiting import wait_for
+from tests.integration.support.worker import WorkerProcess
+
+pytestmark = pytest.mark.kafka
+
+STATIONS = stations_of(FINE, range(3))
+MADE_AGAIN = "the topic was deleted and made again"
+
+
+@pytest.fixture
+def cluster(kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
+    """A share of the session's Kafka, with one partition of the source."""
+    with Cluster(kafka_broker, tmp_path, source_partitions=1) as own:
+        yield own
+
+
+def batches(cluster: Cluster, first: int, count: int) -> list[SentBatch]:
+    return [cluster.batch(first + number, STATIONS) for number in range(count)]
+
+
+def metric(worker: WorkerProcess, name: str) -> float:
+    """The value of a metric; of all its series together."""
+    lines = worker.read("/metrics").splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"batch_aggregator_{name}"))
+
+
+def lines_of(worker: WorkerProcess, text: str) -> list[str]:
+    return [line for line in worker.log.splitlines() if text in line]
+
+
+def test_nothing_is_passed_over_where_the_log_ends_before_what_is_committed(cluster: Cluster) -> None:
+    cluster.send(*batches(cluster, 0, 3))
+    cluster.commit(cluster.source, 0, 100)
+    worker = cluster.start().wait_ready()
+    (said,) = lines_of(worker, "was to be read next")
+    assert "[WARNING]" in said
+    assert f"{cluster.source}[0]: offset 100 was to be read next, but the log ends at 3" in said
+    assert "starts over at 0" in said
+    cluster.send(*batches(cluster, 10, 5))
+    cluster.wait_out()
+    wait_for(lambda: cluster.committed(cluster.source) == {0: 8}, lambda: f"{cluster.committed(cluster.source)}")
+    assert metric(worker, "log_restarts_total") == 1
+    assert str(cluster.finish()) == "8 complete, 0 partial, 0 copies, 0 late"
+
+
+@pytest.mark.parametrize("count", [5, 20], ids=["shorter", "longer"])
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_source_topic_that_is_made_again_is_read_from_its_beginning(cluster: Cluster, count: int, start: str) -> None:
+    worker = cluster.start({"start": start}).wait_ready()
+    cluster.send(*batches(cluster, 0, 12))
+    cluster.wait_out()
+    cluster.wait_settled()
+    cluster.delete_topic(cluster.source)
+    cluster.create_topic(cluster.source)
+    cluster.send(*batches(cluster, 100, count))
+    cluster.wait_out()
+    (said,) = lines_of(worker, MADE_AGAIN)
+    assert "[WARNING]" in said
+    assert f"{cluster.source}[0]" in said
+    assert "up to offset 12" in said
+    assert metric(worker, "log_restarts_total") == 1
+    assert str(cluster.finish()) == f"{12 + count} complete, 0 partial, 0 copies, 0 late"
+
+
+def test_a_source_topic_that_is_gone_is_told_and_stays_gone_until_its_owner_makes_it_again(cluster: Cluster) -> None:
+    worker = cluster.start({"start": "latest"}).wait_ready()
+    cluster.send(*batches(cluster, 0, 6))
+    cluster.wait_out()
+    cluster.delete_topic(cluster.source)
+    wait_for(lambda: lines_of(worker, "is not there any more"), worker.tail)
+    cluster.create_topic(cluster.source, 3)
+    cluster.send(*batches(cluster, 100, 20))
+    cluster.wait_out()
+    assert len(cluster.committed(cluster.source)) == 3, "the worker has made it"
+    assert not lines_of(worker, "OffsetCommit failed")
+    assert str(cluster.finish()) == "26 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_a_source_topic_that_is_not_there_at_the_start_is_read_from_its_beginning(cluster: Cluster) -> None:
+    cluster.delete_topic(cluster.source)
+    worker = cluster.start({"start": "latest"}).wait_ready()
+    assert lines_of(worker, f"Not there yet, and not created by a worker: {cluster.source}")
+    cluster.create_topic(cluster.source, 3)
+    cluster.send(*batches(cluster, 0, 20))
+    assert str(cluster.finish()) == "20 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_what_retention_takes_from_a_worker_that_lags_is_said_and_counted_apart(cluster: Cluster) -> None:
+    worker = cluster.start().wait_ready()
+    cluster.send(*batches(cluster, 0, 4))
+    cluster.wait_out()
+    cluster.wait_settled()
+    worker.pause()
+    lost, kept = batches(cluster, 100, 3), batches(cluster, 200, 2)
+    cluster.send(*lost, *kept)
+    cluster.delete_records(7)
+    worker.resume()
+    for batch in lost:
+        del cluster.sent[batch.batch_id]
+    cluster.wait_out()
+    (said,) = lines_of(worker, "are gone from the broker")
+    assert "[WARNING]" in said
+    assert f"{cluster.source}[0]: offsets 4 to 6 are gone" in said
+    assert said.rstrip().endswith("reading goes on at 7")
+    assert (metric(worker, "lost_offsets_total"), metric(worker, "source_gaps_total")) == (3, 0)
+    assert str(cluster.finish()) == "6 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_a_transactions_marker_at_the_end_is_no_lag(cluster: Cluster) -> None:
+    worker = cluster.start().wait_ready()
+    cluster.send_in_transaction(*batches(cluster, 0, 5), commit=True)
+    cluster.wait_out()
+    wait_for(lambda: metric(worker, "group_lag") == 0, lambda: worker.read("/metrics"))
+    worker.terminate()
+    worker = cluster.start().wait_ready()
+    wait_for(lambda: metric(worker, "group_lag") == 0, lambda: worker.read("/metrics"))
+    assert metric(worker, "lost_offsets_total") == 0
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning_whatever_the_start(cluster: Cluster) -> None:
+    cluster.send_raw(cluster.source, cluster.batch(0, STATIONS).value)  # older than the group: not read
+    worker = cluster.start({"start": "latest"}).wait_ready()
+    cluster.send(*batches(cluster, 10, 3))
+    cluster.wait_out()
+    worker.pause()
+    cluster.add_partitions(3)
+    cluster.send(*batches(cluster, 100, 20))
+    worker.resume()
+    cluster.wait_out()
+    worker.kill()
+    cluster.add_partitions(5)
+    cluster.send(*batches(cluster, 200, 30))
+    cluster.start({"start": "latest"}).wait_ready()
+    cluster.wait_out()
+    assert str(cluster.finish()) == "53 complete, 0 partial, 0 copies, 0 late"
+
+
+@pytest.mark.parametrize("topic", ["batch-events", "station-events"])
+def test_a_topic_of_the_application_that_is_made_again_is_told_as_data_loss_and_work_goes_on(
+    cluster: Cluster, topic: str
+) -> None:
+    name = f"{cluster.app_id}-{topic}"
+    worker = cluster.start().wait_ready()
+    cluster.send(*batches(cluster, 0, 12))
+    cluster.wait_out()
+    cluster.wait_settled()
+    cluster.delete_topic(name)
+    cluster.create_topic(name, 4)
+    wait_for(lambda: lines_of(worker, f"Data loss in a topic of the application: {name}["), worker.tail)
+    wait_for(lambda: worker.ready, worker.tail)
+    cluster.send(*batches(cluster, 100, 20))
+    cluster.wait_out()
+    assert str(cluster.finish()) == "32 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_a_changelog_that_is_lost_is_told_at_the_start(cluster: Cluster) -> None:
+    cluster.start().wait_ready()
+    cluster.send(*batches(cluster, 0, 12))
+    cluster.wait_out()
+    cluster.wait_settled()
+    cluster.workers[-1].terminate()
+    cluster.delete_topic(f"{cluster.app_id}-batches-changelog")
+    worker = cluster.start().wait_ready()
+    said = lines_of(worker, f"Data loss in {cluster.app_id}-batches-changelog[")
+    assert said
+    assert all("[ERROR]" in line for line in said)
+    cluster.send(*batches(cluster, 100, 5))
+    assert str(cluster.finish()) == "17 complete, 0 partial, 0 copies, 0 late"

@@ -1,0 +1,133 @@
+"""What is said of a broker that can't be reached, by what answers at its port."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from app.devbroker.config import free_port
+from app.kafka.diagnosis import Trouble, find_trouble
+from app.settings import Settings
+
+# Of no use but here: self-signed, for 127.0.0.1.
+CERTIFICATE = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgMZRlRaxicPv3txbY
+J7vgwf3E+B72lgfa84xjgilbmrihRANCAAT91WWLjc2IDG96Si4rrP24U7zDUwOH
+6dRVdPZx3y3vRJCknvGZHL221gRHRrH3nTO/hf4Woj2fijFDUPZfrJNf
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBkDCCATagAwIBAgIUPx8O04wa8+6TTzOf5OBw5ou4yZwwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTEwMTcyMVoYDzIxMjYxMTA1
+MTAxNzIxWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAT91WWLjc2IDG96Si4rrP24U7zDUwOH6dRVdPZx3y3vRJCknvGZHL22
+1gRHRrH3nTO/hf4Woj2fijFDUPZfrJNfo2QwYjAdBgNVHQ4EFgQUE5Hv6Sw58O+5
+0gzklogasWVtrYUwHwYDVR0jBBgwFoAUE5Hv6Sw58O+50gzklogasWVtrYUwDwYD
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0gAMEUC
+IQCweM3x7wn6d9iLOeUq72MDqWdurqpbETf8L7GnNSf/oAIgO2kU8wiG+v+DCC0p
+Ce9eTZRKiMfx4YTQMFf0hQXVTRU=
+-----END CERTIFICATE-----
+"""
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    """A file with a certificate and its key."""
+    file = tmp_path / "server.pem"
+    file.write_text(CERTIFICATE)
+    return file
+
+
+@asynccontextmanager
+async def closing_server(context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A port that closes each connection as soon as something comes, as Kafka does with what it can't read."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def trouble_at(port: int, **settings: object) -> Trouble | None:
+    return asyncio.run(find_trouble(Settings(broker=f"kafka://127.0.0.1:{port}", **settings)))
+
+
+def trouble_of_server(context: ssl.SSLContext | None = None, **settings: object) -> Trouble:
+    async def find() -> Trouble | None:
+        async with closing_server(context) as port:
+            return await find_trouble(Settings(broker=f"kafka://127.0.0.1:{port}", **settings))
+
+    trouble = asyncio.run(find())
+    assert trouble is not None
+    return trouble
+
+
+def serving(pem: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
+def test_a_closed_port(protocol: str) -> None:
+    port = free_port()
+    text = f"nothing listens at port {port} of 127.0.0.1"
+    assert trouble_at(port, security_protocol=protocol) == Trouble(text)
+
+
+def test_a_host_that_is_none() -> None:
+    trouble = asyncio.run(find_trouble(Settings(broker="kafka://no-such-host.invalid:9092")))
+    assert trouble is not None
+    assert trouble.text.startswith("there is no host no-such-host.invalid: ")
+    assert not trouble.final
+
+
+def test_a_port_that_does_not_speak_tls() -> None:
+    trouble = trouble_of_server(security_protocol="SSL")
+    assert trouble.text.startswith("TLS failed (")
+    assert trouble.text.endswith("the port may be a plain one (AGG_SECURITY_PROTOCOL)")
+    assert not trouble.final, "a proxy whose broker is away looks the same"
+
+
+@pytest.mark.parametrize("protocol", ["PLAINTEXT", "SASL_PLAINTEXT"])
+def test_a_plain_client_at_a_tls_port(protocol: str, pem: Path) -> None:
+    login = {"sasl_username": "u", "sasl_password": "p"} if protocol.startswith("SASL") else {}
+    secure = protocol.replace("PLAINTEXT", "SSL")
+    assert trouble_of_server(serving(pem), security_protocol=protocol, **login) == Trouble(
+        f"the port speaks TLS: set AGG_SECURITY_PROTOCOL={secure}", final=True
+    )
+
+
+def test_a_certificate_that_nobody_vouches_for(pem: Path) -> None:
+    trouble = trouble_of_server(serving(pem), security_protocol="SSL")
+    assert trouble.text.startswith("TLS failed: the broker's certificate is not accepted: self")
+    assert "AGG_SSL_CAFILE" in trouble.text
+    assert trouble.final
+
+
+def test_a_broker_that_closes_the_connection_after_the_handshake(pem: Path) -> None:
+    trouble = trouble_of_server(serving(pem), security_protocol="SSL", ssl_cafile=pem)
+    assert trouble.text.startswith("TLS works, but the broker closes the connection")
+    assert not trouble.final
+
+
+def test_a_port_that_closes_a_plain_connection() -> None:
+    trouble = trouble_of_server()
+    assert trouble.text.startswith("it takes the connection and closes it without an answer (")
+    assert not trouble.final
+
+
+def test_what_waiting_does_not_end_comes_first(pem: Path) -> None:
+    async def find() -> Trouble | None:
+        async with closing_server(serving(pem)) as port:
+            return await find_trouble(Settings(broker=f"kafka://127.0.0.1:{free_port()};kafka://127.0.0.1:{port}"))
+
+    assert asyncio.run(find()) == Trouble("the port speaks TLS: set AGG_SECURITY_PROTOCOL=SSL", final=True)
