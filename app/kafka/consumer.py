@@ -42,12 +42,14 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord
+from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.structs import ConsumerRecord, TopicPartition
 from faust.assignor.partition_assignor import ClientAssignmentMapping, PartitionAssignor
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
@@ -56,6 +58,7 @@ from faust.types.assignor import HostToPartitionMap
 from yarl import URL
 
 from app.kafka.client import Application, survive_lost_connections
+from app.kafka.commit_notes import CommitNotes
 from app.kafka.delivery import Fetched
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.reading import in_message
@@ -110,10 +113,38 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     last_heartbeat = -math.inf  # time.monotonic() of the last one that the coordinator has answered well
 
+    def __init__(self, consumer: Any, note_of: Callable[[TP], str], **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._note_of = note_of
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        self._commit_plainly = commit = consumer.commit
+
+        async def commit_noted(offsets: Mapping[Any, Any]) -> None:
+            await commit({tp: (one.offset, self._note_of(TP(*tp))) for tp, one in offsets.items()})
+
+        consumer.commit = commit_noted
         return consumer
+
+    async def read_notes(self, partitions: Sequence[TP]) -> dict[TP, str]:
+        """Read what stands beside the committed offsets of partitions."""
+        coordinator = self._ensure_consumer()._coordinator
+        found = await self.call_thread(coordinator.fetch_committed_offsets, [TopicPartition(*tp) for tp in partitions])
+        return {TP(*tp): meta.metadata for tp, meta in found.items()}
+
+    async def commit_with_notes(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        """Commit offsets with a text beside each, as far as the partitions are still ours.
+
+        Where they are not any more, what the notes are of is about to be given up, and nobody misses them.
+        """
+
+        async def commit() -> None:
+            with suppress(CommitFailedError, IllegalStateError):
+                await self._commit_plainly({TopicPartition(*tp): noted for tp, noted in offsets.items()})
+
+        await self.call_thread(commit)
 
     async def on_start(self) -> None:
         """Start the consumer and listen to its heartbeat."""
@@ -144,13 +175,14 @@ class AggregatorConsumer(driver.Consumer):
         self._bytes: Counter[str] = Counter()  # topic -> the sum of that
         self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
         self._based: int | None = None  # the group's generation whose partitions have their bases
+        self.notes = CommitNotes(self._commit_notes, time.monotonic)
 
     @property
     def _application(self) -> Application:
         return cast(Application, self.app)
 
     def _new_consumer_thread(self) -> _ConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return _ConsumerThread(self, self._notes_of, loop=self.loop, beacon=self.beacon)
 
     def heartbeat_age(self) -> float:
         """Seconds since the group's coordinator last answered that we are a member; infinite before it ever has."""
@@ -192,11 +224,37 @@ class AggregatorConsumer(driver.Consumer):
         self._in_flight.clear()
         self._bytes.clear()
         self._unacked_messages.clear()
+        await self._note_start({tp: self._next[tp] for tp in ours if tp.topic == self._noted_topic})
         # A worker that dies before its first commit must not begin somewhere else the next time.
         if fresh and self._application.settings.start is Start.LATEST:
             await self._commit(fresh)
         self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
+
+    async def _note_start(self, bases: Mapping[TP, int]) -> None:
+        """Note that this start has found something to do in partitions of the station events."""
+        ends = await self.highwaters(*bases) if bases else {}
+        behind = [tp for tp, base in bases.items() if base < (ends.get(tp) or 0)]
+        texts = await self._thread.read_notes(behind) if behind else {}
+        suspected = await self.notes.begin({tp.partition: (texts.get(tp, ""), ends[tp] or 0) for tp in behind})
+        for tp in behind:
+            if tp.partition in suspected:
+                self._tell(logging.WARNING, Line.SUSPECTED, tp, bases[tp], ends[tp] or 0)
+
+    async def _commit_notes(self, texts: Mapping[int, str]) -> None:
+        """Commit the offsets of these partitions of the station events again, with a note beside each."""
+        partitions = {TP(self._noted_topic, partition): text for partition, text in texts.items()}
+        offsets = {tp: self.ledger.committable(tp) for tp in partitions}
+        await self._thread.commit_with_notes(
+            {tp: (offset, partitions[tp]) for tp, offset in offsets.items() if offset is not None}
+        )
+
+    def _notes_of(self, tp: TP) -> str:
+        return self.notes.texts.get(tp.partition, "") if tp.topic == self._noted_topic else ""
+
+    @property
+    def _noted_topic(self) -> str:
+        return self._application.settings.station_events_topic
 
     async def _seek(self, partition: TP, offset: int) -> None:
         """Seek in the thread of the aiokafka consumer."""
@@ -336,6 +394,7 @@ class AggregatorConsumer(driver.Consumer):
         Called when partitions are revoked and when the worker stops.
         """
         await self._application.give_up_work()
+        await self.notes.end()
         await self.commit_and_end_transactions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

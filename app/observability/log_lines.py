@@ -199,6 +199,13 @@ class Line(StrEnum):
         "{place}: offsets {first} to {last} are gone from the broker",
         "{place}: 位移 {first} 至 {last} 已不在 Kafka 上",
     )
+    SUSPECTED = (
+        "starts-without-progress",
+        "{place}: the last workers have ended where they began, at offset {first}: up to {last} station events are run "
+        "in small groups, noted before they begin, and one that ends its worker twice while it runs alone is failed",
+        "{place}: 最近的 worker 都在位移 {first} 处结束，没有进展: 至位移 {last} 的场站事件将分小组运行并先行记录，"
+        "单独运行时两次使 worker 结束的场站记为失败",
+    )
     NOT_DELIVERED = (
         "offsets-not-delivered",
         "{place}: offsets {first} to {last} were not delivered; they stay uncommitted and are read again",
