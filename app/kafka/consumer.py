@@ -38,7 +38,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -53,6 +53,7 @@ from mode import Service
 
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import Application
+from app.kafka.commit_notes import CommitNotes
 from app.kafka.consumer_thread import ConsumerThread
 from app.kafka.delivery import Fetched
 from app.kafka.log_changes import LogChanges, TopicIds
@@ -121,13 +122,16 @@ class AggregatorConsumer(driver.Consumer):
         self._ids = TopicIds()
         self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
         self._changes = LogChanges(self._application)
+        self.notes = CommitNotes(self._commit_again, time.monotonic)
 
     @property
     def _application(self) -> Application:
         return cast(Application, self.app)
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        thread.note_of = self._note_of
+        return thread
 
     def heartbeat_age(self) -> float:
         """Seconds since the group's coordinator last answered that we are a member; infinite before it ever has."""
@@ -165,8 +169,30 @@ class AggregatorConsumer(driver.Consumer):
         }
         if moved:
             await self._commit(moved)
+        await self._note_start({tp: base.offset for tp, base in bases.items() if tp.topic == self._noted_topic})
         self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
+
+    async def _note_start(self, bases: Mapping[TP, int]) -> None:
+        """Note that this start has found something to do in partitions of the station events."""
+        ends = await self.highwaters(*bases) if bases else {}
+        behind = {tp: end for tp, base in bases.items() if (end := ends.get(tp) or 0) > base}
+        texts = await self._thread.commit_texts(behind) if behind else {}
+        for partition in await self.notes.begin({tp.partition: (texts[tp], end) for tp, end in behind.items()}):
+            tp = TP(self._noted_topic, partition)
+            self._changes.suspected(tp, bases[tp], behind[tp])
+
+    async def _commit_again(self, partitions: Iterable[int]) -> None:
+        """Commit the offsets of these partitions of the station events again, for the notes beside them."""
+        offsets = {tp: self.ledger.committable(tp) for tp in [TP(self._noted_topic, number) for number in partitions]}
+        await self._commit({tp: offset for tp, offset in offsets.items() if offset is not None})
+
+    def _note_of(self, tp: TP) -> str:
+        return self.notes.texts.get(tp.partition, "") if tp.topic == self._noted_topic else ""
+
+    @property
+    def _noted_topic(self) -> str:
+        return self._application.settings.station_events_topic
 
     async def _find_bases(self, tps: Sequence[TP], committed: Mapping[TP, int | None]) -> dict[TP, Base]:
         """Find where to read each partition from, and say where that is not what was committed."""
@@ -436,6 +462,7 @@ class AggregatorConsumer(driver.Consumer):
         Called when partitions are revoked and when the worker stops.
         """
         await self._application.give_up_work()
+        await self.notes.end()
         await self.commit_and_end_transactions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

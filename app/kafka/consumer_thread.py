@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         last_heartbeat: `time.monotonic()` of the last one that the coordinator has answered well.
         log_starts: where the logs of partitions started when they were last fetched; -1 where that was not told.
         commit_metadata: text that goes with the commits of a topic.
+        note_of: gives the text that goes with a commit of a partition of any other topic.
     """
 
     last_heartbeat = -math.inf
@@ -51,6 +53,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(*args, **kwargs)
         self.log_starts: dict[TP, int] = {}
         self.commit_metadata: dict[str, str] = {}
+        self.note_of: Callable[[TP], str] = lambda _: ""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -94,8 +97,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """
 
         async def do_commit_offsets(assignment: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-            texts = self.commit_metadata
-            told = {tp: OffsetAndMetadata(one.offset, texts.get(tp.topic, "")) for tp, one in offsets.items()}
+            texts, note_of = self.commit_metadata, self.note_of
+            told = {
+                tp: OffsetAndMetadata(one.offset, texts.get(tp.topic) or note_of(TP(*tp)))
+                for tp, one in offsets.items()
+            }
             try:
                 await commit(assignment, told)
             except UnknownTopicOrPartitionError:
@@ -142,9 +148,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _first_partitions(self, topics: Iterable[str]) -> dict[str, int]:
         consumer = self._ensure_consumer()
         now = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
-        asked = [TopicPartition(topic, partition) for topic, partitions in now.items() for partition in partitions]
-        committed = await consumer._coordinator.fetch_committed_offsets(asked)
+        committed = await self._commit_texts(
+            [TP(topic, number) for topic, numbers in now.items() for number in numbers]
+        )
         texts: dict[str, list[str]] = {topic: [] for topic in now}
-        for tp, one in committed.items():
-            texts[tp.topic].append(one.metadata)
+        for tp, text in committed.items():
+            texts[tp.topic].append(text)
         return {topic: first_partitions_in(texts[topic], len(partitions)) for topic, partitions in now.items()}
+
+    async def commit_texts(self, partitions: Iterable[TP]) -> defaultdict[TP, str]:
+        """Return what stands beside the committed offsets of partitions; "" where nothing is committed.
+
+        Raises:
+            KafkaError: the coordinator refuses.
+        """
+        texts = await self.call_thread(self._commit_texts, list(partitions))
+        return defaultdict(str, texts)
+
+    async def _commit_texts(self, partitions: Iterable[TP]) -> dict[TP, str]:
+        coordinator = self._ensure_consumer()._coordinator
+        committed = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in partitions])
+        return {TP(*tp): one.metadata for tp, one in committed.items()}

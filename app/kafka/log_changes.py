@@ -74,6 +74,10 @@ class LogChanges:
         self._application.count_restart()
         self._tell(Line.TOPIC_MADE_AGAIN, tp, position, position=position, at=at)
 
+    def suspected(self, tp: TP, base: int, end: int) -> None:
+        """The last owners of a partition have ended where they began: its events up to before `end` are suspected."""
+        self._log(logging.WARNING, Line.SUSPECTED, tp, base, first=base, last=end - 1)
+
     def state_lost(self, tp: TP, end: int) -> None:
         """A changelog holds less than has been written: it ends at `end`."""
         self._log(logging.ERROR, Line.STATE_LOST, tp, end, end=end)

@@ -240,6 +240,13 @@ class Line(StrEnum):
         "{topic} 丢失数据: 变更日志在 worker 运行期间被删除并重建。原有内容仅存于 worker 内存，随其退出而丢失: "
         "在 worker 退出或加入之前，请先等打开的批次关闭",
     )
+    SUSPECTED = (
+        "starts-without-progress",
+        "{place}: the last workers have ended where they began, at offset {first}: up to {last} station events are run "
+        "in small groups, noted before they begin, and one that ends its worker twice while it runs alone is failed",
+        "{place}: 最近的 worker 都在位移 {first} 处结束，没有进展: 至位移 {last} 的场站事件将分小组运行并先行记录，"
+        "单独运行时两次使 worker 结束的场站记为失败",
+    )
     NOT_DELIVERED = (
         "offsets-not-delivered",
         "{place}: offsets {first} to {last} were not delivered; they stay uncommitted and are read again",

@@ -10,6 +10,7 @@ from typing import Protocol
 from app.callbacks.tasks import TaskSet
 from app.messages.message import InMessage, OutMessage, Sender
 from app.messages.output import OUTPUT_HEADROOM, RECORD_OVERHEAD, OutputId
+from app.messages.start_note import StartNote
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Statistics
 from app.observability.tracing import Traces
@@ -40,6 +41,16 @@ class StateStore(Protocol):
         """Make changes durable."""
 
 
+class StartNotes(Protocol):
+    """Notes beside the committed offsets of the station events; see `app.messages.start_note`."""
+
+    def suspicion(self, partition: int, offset: int) -> StartNote | None:
+        """Return the note that this start goes by at that offset; None where all is well."""
+
+    async def write(self, partition: int, note: StartNote) -> None:
+        """Put a note beside the partition's committed offset; returns when it is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """The surroundings of the pipeline: Kafka in a worker, memory in the test driver.
@@ -47,6 +58,7 @@ class Backend:
     Attributes:
         sender: sends confirmed.
         store: the tables.
+        notes: of what may have ended a worker.
         find_outputs: looks for outputs that a predecessor may have published.
         find_sources: reads source messages again.
         output_partitions: partitions of the output topic.
@@ -55,6 +67,7 @@ class Backend:
 
     sender: Sender
     store: StateStore
+    notes: StartNotes
     find_outputs: FindOutputs
     find_sources: FindSources
     output_partitions: int

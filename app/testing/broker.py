@@ -34,6 +34,7 @@ class MemoryBroker:
             limit = spec.config.get("max.message.bytes")
             self._topics[spec.name] = _MemoryTopic(spec.name, spec.partitions, int(limit) if limit else None)
         self.committed: dict[tuple[str, int], int] = {}
+        self.notes: dict[int, str] = {}  # partition of the station events -> what stands beside its committed offset
 
     @property
     def topics(self) -> list[str]:
@@ -84,6 +85,10 @@ class MemoryBroker:
     def end(self, topic: str) -> int:
         """Number of messages of a topic."""
         return len(self._topic(topic).log)
+
+    def end_of(self, topic: str, partition: int) -> int:
+        """Offset that the next message of a partition gets."""
+        return len(self._topic(topic).partitions[partition])
 
     def subscribe(self, topic: str, notify: Callable[[], None]) -> None:
         """Call that function whenever a message has been appended to the topic."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.callbacks.loading import UserFunctions
+from app.kafka.commit_notes import CommitNotes
 from app.kafka.delivery import Fetched, Intake
 from app.kafka.offset_ledger import OffsetLedger
 from app.messages.message import Clock, Delivery, InMessage, OutMessage
@@ -73,12 +74,14 @@ class MemoryWorker:
         self._on_end = on_end
         self.alive = True
         self.crash = crash
+        self._notes = CommitNotes(self._commit_again, clock)
         self.pipeline = build_pipeline(
             settings,
             functions,
             Backend(
                 self,
                 MemoryTables(settings.app_id, broker, self),
+                self._notes,
                 find_outputs=broker.find_outputs,
                 find_sources=broker.find_sources,
                 output_partitions=broker.partitions(settings.output_topic),
@@ -99,6 +102,7 @@ class MemoryWorker:
         settings, pipeline = self._settings, self.pipeline
         await pipeline.start()
         pipeline.aggregator.recover(range(settings.partitions))
+        await self._note_start()
         for agent in agents_of(settings):
             intake = Intake(agent.handler(pipeline), self._is_current, self.end)
             self._intakes.append(intake)
@@ -106,6 +110,23 @@ class MemoryWorker:
                 stream = _TopicReader(topic, self._broker, self).stream()
                 self._keep(asyncio.get_running_loop().create_task(intake.feed(stream)))
         self._keep(asyncio.get_running_loop().create_task(self._tick()))
+
+    async def _note_start(self) -> None:
+        """Note that this start has found something to do, as the consumer of a real worker does."""
+        topic, broker = self._settings.station_events_topic, self._broker
+        committed = {number: broker.committed.get((topic, number), 0) for number in range(self._settings.partitions)}
+        ends = {number: broker.end_of(topic, number) for number in committed}
+        await self._notes.begin(
+            {
+                number: (broker.notes.get(number, ""), ends[number])
+                for number, offset in committed.items()
+                if offset < ends[number]
+            }
+        )
+
+    async def _commit_again(self, partitions: Iterable[int]) -> None:
+        if self.alive:
+            self._broker.notes |= {number: self._notes.texts.get(number, "") for number in partitions}
 
     async def stop(self) -> None:
         """Cancel everything in flight, unacknowledged; it has no effect any more."""
@@ -155,6 +176,12 @@ class MemoryWorker:
         calls = self.pipeline.stations.runner.executor.calls
         return calls.union(*(handler.threads.calls for handler in self.pipeline.handlers))
 
+    def commit(self, topic: str, partition: int, offset: int) -> None:
+        """Commit an offset, with the note of its partition."""
+        self._broker.committed[topic, partition] = offset
+        if topic == self._settings.station_events_topic:
+            self._broker.notes[partition] = self._notes.texts.get(partition, "")
+
     def _is_current(self, fetched: Fetched) -> bool:  # noqa: ARG002 - there is no other worker that could own it
         return self.alive
 
@@ -202,4 +229,4 @@ class _TopicReader:
         self._ledger.done(partition, message.offset)
         committable = self._ledger.committable(partition)
         if committable is not None and self._worker.alive:
-            self._broker.committed[self._topic, partition] = committable
+            self._worker.commit(self._topic, partition, committable)

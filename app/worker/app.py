@@ -136,6 +136,7 @@ class AggregatorApp(faust.App):
             Backend(
                 sender,
                 TableState(self.state_tables, sender),
+                self.reader.notes,
                 find_outputs=partial(find_outputs, settings),
                 find_sources=partial(find_sources, settings),
                 output_partitions=partitions,

@@ -17,7 +17,7 @@ CALLBACK = "tests.integration.support.model:freezing"
 
 def test_a_callback_that_blocks_the_event_loop_is_named_in_the_log_while_it_does(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
-    worker = cluster.start({"callback": CALLBACK, "batch_timeout": "55"}, {GATE: str(gate)}).wait_ready()
+    worker = cluster.start({"callback": CALLBACK, "batch_timeout": "250"}, {GATE: str(gate)}).wait_ready()
     cluster.send(cluster.batch(0, [*stations_of(FINE, range(3)), *stations_of(GATED, range(1))]))
     wait_for(lambda: f"{CALLBACK} blocks the event loop, for " in worker.log, worker.tail)
     # On a busy machine something else may hold up the loop, too, and be told.

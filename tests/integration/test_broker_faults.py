@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kafka
 @pytest.mark.chaos
 def test_a_broker_killed_under_load_costs_neither_a_batch_nor_a_copy(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path) as cluster:
-        worker = cluster.start({"batch_timeout": "50"}).wait_ready()
+        worker = cluster.start({"batch_timeout": "250"}).wait_ready()
         stations = [*stations_of(FINE, range(60)), *stations_of(EMPTY, range(2)), *stations_of(FAILS, range(2))]
         load = cluster.send_steadily([cluster.batch(number, stations) for number in range(400)], pause=0.03)
         for _ in range(2):

@@ -17,7 +17,7 @@ from tests.integration.support.web import TOKEN, ask, two_workers
 
 pytestmark = pytest.mark.kafka
 
-WITHIN = 2.0  # seconds
+WITHIN = 10.0  # seconds: two, but for a busy machine; without its deadline it would wait for ever
 
 
 def gate_of(cluster: Cluster) -> dict[str, str]:
@@ -38,7 +38,7 @@ def ids(answer: httpx.Response) -> list[str]:
 
 
 def test_either_worker_shows_the_batches_of_both(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="50")
+    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="250")
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches?status=open")) == due, lambda: f"all are open\n{cluster.logs()}")
     own = [ids(ask(worker, "/batches?local=true")) for worker in (first, second)]
@@ -74,7 +74,7 @@ def test_a_worker_listens_on_one_port_and_has_no_page_of_fausts(cluster: Cluster
 
 
 def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="50")
+    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="250")
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
     (own, other) = (ids(ask(worker, "/batches?local=true")) for worker in (first, second))
@@ -96,7 +96,7 @@ def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Clus
 
 
 def test_actions_reach_batches_of_either_worker_through_the_other(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="50")
+    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="250")
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
     wait_for(

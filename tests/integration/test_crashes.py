@@ -14,7 +14,7 @@ from tests.integration.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
-SHORT = 4.0  # seconds of a batch that is to be overdue
+SHORT = 8.0  # seconds of a batch that is to be overdue
 
 
 def open_batches(worker: WorkerProcess) -> dict[str, int]:
@@ -27,7 +27,7 @@ def test_open_batches_of_a_killed_worker_come_out_after_its_restart_overdue_ones
     gate = cluster.folder / "gate"
     stations = [*stations_of(FINE, range(8)), *stations_of(EMPTY, range(2)), *stations_of(GATED, range(3))]
     short = [cluster.batch(number, stations, headers={"batch-timeout": str(SHORT)}) for number in range(10)]
-    patient = [cluster.batch(number, stations, headers={"batch-timeout": "60"}) for number in range(10, 20)]
+    patient = [cluster.batch(number, stations, headers={"batch-timeout": "250"}) for number in range(10, 20)]
     worker = cluster.start(environment={GATE: str(gate)}).wait_ready()
     cluster.send(*short, *patient)
     due = {batch.batch_id: 10 for batch in (*short, *patient)}
@@ -38,7 +38,7 @@ def test_open_batches_of_a_killed_worker_come_out_after_its_restart_overdue_ones
     wait_for(lambda: time.time() > overdue_at, "the short deadline", SHORT + 1)
 
     worker = cluster.start(environment={GATE: str(gate)}).wait_ready()
-    cluster.wait_out(short, within=3.0)
+    cluster.wait_out(short)
     assert cluster.out() == {batch.batch_id for batch in short}
     gate.touch()
 
@@ -57,7 +57,7 @@ def assert_closed_at_once(cluster: Cluster, batches: list[SentBatch], overdue_at
 
 @pytest.mark.chaos
 def test_a_rebalance_under_load_neither_loses_nor_repeats_a_batch(cluster: Cluster) -> None:
-    settings, slowly = {"batch_timeout": "50"}, {DELAY: "0.02"}
+    settings, slowly = {"batch_timeout": "250"}, {DELAY: "0.02"}
     stations = [*stations_of(FINE, range(60)), *stations_of(EMPTY, range(2))]
     first = cluster.start(settings, slowly).wait_ready()
     load = cluster.send_steadily([cluster.batch(number, stations) for number in range(600)], pause=0.05)
@@ -80,7 +80,7 @@ def test_a_rebalance_under_load_neither_loses_nor_repeats_a_batch(cluster: Clust
 def test_a_worker_that_was_stopped_and_comes_back_neither_loses_nor_changes_what_its_successor_did(
     cluster: Cluster,
 ) -> None:
-    settings, slowly = {"batch_timeout": "50"}, {DELAY: "0.05"}
+    settings, slowly = {"batch_timeout": "250"}, {DELAY: "0.05"}
     stations = stations_of(FINE, range(50))
     zombie = cluster.start(settings, slowly).wait_ready()
     load = cluster.send_steadily([cluster.batch(number, stations) for number in range(100)], pause=0.05)

@@ -121,7 +121,7 @@ def stations(output: Received) -> list[str]:
 
 def test_a_failed_station_joins_its_batch_while_that_is_open(worked: Cluster, gate: Path, mended: Path) -> None:
     # Its id is given by a header: the records alone would make another.
-    batch = worked.batch(1, ["R-1", "F-2", "W-3"], headers={"batch-id": "plant:7", "batch-timeout": "50"})
+    batch = worked.batch(1, ["R-1", "F-2", "W-3"], headers={"batch-id": "plant:7", "batch-timeout": "250"})
     worked.send(batch)
     letters_of(worked, 1)
     mended.touch()

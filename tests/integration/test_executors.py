@@ -86,9 +86,9 @@ def test_callbacks_that_hang_or_fail_delay_nothing_else(cluster: Cluster, execut
 
     # A station that is called together with one that hangs hangs with it, and its next call waits for that one.
     cluster.send(cluster.batch(0, hung if function == "many" else [*hung, *fine]))
-    cluster.wait_out(within=20)
+    cluster.wait_out(within=60)
     cluster.send(cluster.batch(1, [*fine, *failing]))  # the hung ones have more than all places, and give them up
-    cluster.wait_out(within=20)
+    cluster.wait_out(within=60)
     by_id = {output.name: output.json["meta"] for output in cluster.outputs()}
     first, second = (by_id[cluster.batch(number, []).batch_id] for number in range(2))
     assert set(hung) <= set(first["missing"])
@@ -97,10 +97,10 @@ def test_callbacks_that_hang_or_fail_delay_nothing_else(cluster: Cluster, execut
     assert set(failing) <= set(failed) <= ({*failing, *fine} if function == "many" else {*failing})
     assert all("exit code 7" in error for error in failed.values())
 
-    other = cluster.start(settings, here).wait_ready(within=20)  # a rebalance with callbacks that hang
-    wait_for(lambda: worker.ready, lambda: f"both are ready\n{cluster.logs()}", 20)
+    other = cluster.start(settings, here).wait_ready(within=60)  # a rebalance with callbacks that hang
+    wait_for(lambda: worker.ready, lambda: f"both are ready\n{cluster.logs()}", 60)
     cluster.send(*(cluster.batch(number, fine) for number in range(2, 6)))
-    cluster.wait_out(within=20)
+    cluster.wait_out(within=60)
 
     children = psutil.Process(worker.process.pid).children(recursive=True)
     assert bool(children) == (executor == "process")
@@ -112,7 +112,7 @@ def test_callbacks_that_hang_or_fail_delay_nothing_else(cluster: Cluster, execut
 
 def test_processes_end_with_a_worker_that_is_killed(cluster: Cluster) -> None:
     (cluster.folder / "hanging.py").write_text(MODEL)
-    settings = {"callback": "hanging:blocking", "executor": "process", "executor_workers": "2", "batch_timeout": "55"}
+    settings = {"callback": "hanging:blocking", "executor": "process", "executor_workers": "2", "batch_timeout": "250"}
     worker = cluster.start(settings, {"PYTHONPATH": f"{cluster.folder}:{REPOSITORY}"}).wait_ready()
     cluster.send(cluster.batch(0, [*stations_of(HANGS, range(1)), *stations_of(FINE, range(1))]))
     wait_for(

@@ -26,7 +26,7 @@ def test_a_handlers_payload_comes_out_once_for_each_batch_whenever_the_worker_is
     calls.touch()
 
     def start() -> WorkerProcess:
-        settings = {"batch_timeout": "50", "result_handler": "tests.integration.support.model:sending_handler"}
+        settings = {"batch_timeout": "250", "result_handler": "tests.integration.support.model:sending_handler"}
         environment = {SIDE_TOPIC: side, HANDLER_GATE: str(gate), HANDLER_CALLS: str(calls)}
         return cluster.start(settings, environment).wait_ready()
 

@@ -19,7 +19,7 @@ def test_sigterm_ends_a_worker_with_a_hung_callback_and_the_next_one_does_its_wo
     cluster: Cluster, function: str
 ) -> None:
     gate = cluster.folder / "gate"
-    settings = {"batch_timeout": "55", "callback": f"tests.integration.support.model:{function}"}
+    settings = {"batch_timeout": "250", "callback": f"tests.integration.support.model:{function}"}
     stations = [*stations_of(FINE, range(5)), *stations_of(GATED, range(5))]
     worker = cluster.start(settings, {GATE: str(gate)}).wait_ready()
     cluster.send(*(cluster.batch(number, stations) for number in range(10)))
@@ -42,10 +42,10 @@ def test_sigterm_in_the_middle_of_a_load_ends_a_worker_soon_and_loses_nothing(cl
     stations = stations_of(FINE, range(50))
     load = cluster.send_steadily([cluster.batch(number, stations) for number in range(300)], pause=0.02)
     for _ in range(2):
-        worker = cluster.start({"batch_timeout": "55"}, {DELAY: "0.05"}).wait_ready()
+        worker = cluster.start({"batch_timeout": "250"}, {DELAY: "0.05"}).wait_ready()
         cluster.wait_out_count(len(cluster.out()) + 20)
         assert worker.terminate() < LONGEST
         assert len(cluster.out()) < 300
-    cluster.start({"batch_timeout": "55"}).wait_ready()
+    cluster.start({"batch_timeout": "250"}).wait_ready()
     load.result(60)
     assert str(cluster.finish()) == "300 complete, 0 partial, 0 copies, 0 late"

@@ -74,7 +74,7 @@ def test_a_batch_keeps_its_trace_when_its_worker_is_killed(cluster: Cluster) -> 
     gate = cluster.folder / "gate"
     with SpanCollector() as collector:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, GATE: str(gate)}
-        worker = cluster.start({"traces": "true", "batch_timeout": "50"}, environment).wait_ready()
+        worker = cluster.start({"traces": "true", "batch_timeout": "250"}, environment).wait_ready()
         batch = cluster.batch(
             0, [*stations_of(FINE, range(2)), *stations_of(GATED, range(1))], headers={"traceparent": PARENT}
         )
@@ -86,7 +86,7 @@ def test_a_batch_keeps_its_trace_when_its_worker_is_killed(cluster: Cluster) -> 
         worker.kill()
         gate.touch()
         # The next one makes no traces: what the log says goes on all the same.
-        cluster.start({"batch_timeout": "50"}, environment).wait_ready()
+        cluster.start({"batch_timeout": "250"}, environment).wait_ready()
         cluster.wait_out()
         (output,) = cluster.outputs()
         assert output.json["station_count"] == 3

@@ -177,7 +177,7 @@ def test_a_worker_that_does_not_answer_is_named_and_the_rest_is_shown(behave: An
             worker.others[url] = frozenset({2})
             started = time.monotonic()
             answer = await live[0].get("/batches")
-            assert time.monotonic() - started < 2.0
+            assert time.monotonic() - started < 10  # two, but for a busy machine; it would wait for ever
             assert (ids(answer), answer["incomplete"]) == (["T_1", "T_2"], [url])
             worker.home = 2
             away = await live[0].ask("/batches/T_3")

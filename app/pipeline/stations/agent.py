@@ -19,6 +19,7 @@ from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery
 from app.messages.partitioner import Partitioner
+from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
 from app.pipeline.ports import Backend, Telemetry
@@ -26,6 +27,7 @@ from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
 from app.pipeline.stations.context import StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
+from app.pipeline.stations.suspects import Suspects
 from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
@@ -134,6 +136,13 @@ class StationAgent:
             max_result_bytes=backend.largest_result(settings),
             observe=telemetry.statistics.callback,
         )
+        self._suspects = Suspects(
+            backend.notes,
+            submit=self.runner.submit,
+            fail=self._on_outcome,
+            occupied=lambda: self.runner.occupied,
+            clock=clock,
+        )
         self.in_flight = FramesInFlight()
         self.settled = 0
         self._gatherer = OutcomeGatherer(
@@ -183,31 +192,45 @@ class StationAgent:
                 continue
             frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery))
             self._grow(count, message.size)
-            if content.context:
+            suspected = self._suspects.among(message)
+            if content.context or suspected:
                 self._submit(order)
+            if content.context:
                 await self._context.apply(message.partition, content.context, frame.stored)
-            order.add(message.partition, content.groups, frame)
+            if suspected:
+                calls = [(group.source, call) for group in content.groups for call in self._calls(group, frame)]
+                await self._suspects.run(message, [(mark_of(source, call.station_id), call) for source, call in calls])
+            else:
+                order.add(message.partition, content.groups, frame)
         self._submit(order)
 
     def _submit(self, order: SubmissionOrder) -> None:
         submit = self.runner.submit
         for _, group, frame in order.take():
-            batch_id, deadline = group.batch_id, group.deadline
-            if batch_id is None:
-                self._submit_singles(group, frame)
-                continue
-            partition = self._partition_of(batch_id)
-            for station_id, records in group.stations:
-                submit(Call(station_id, deadline, _BatchStation(group, batch_id, records, frame, partition)))
+            for call in self._calls(group, frame):
+                submit(call)
 
-    def _submit_singles(self, group: StationGroup, frame: FrameInProgress) -> None:
+    def _calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
+        """Make the calls of a group's stations."""
+        batch_id, deadline = group.batch_id, group.deadline
+        if batch_id is None:
+            return self._single_calls(group, frame)
+        partition = self._partition_of(batch_id)
+        return [
+            Call(station_id, deadline, _BatchStation(group, batch_id, records, frame, partition))
+            for station_id, records in group.stations
+        ]
+
+    def _single_calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
         def stored() -> None:
             self._stations -= 1
             self._shrink()
             frame.stored()
 
-        for station_id, records in group.stations:
-            self.runner.submit(Call(station_id, None, SingleStation(station_id, group, records, stored), bare=True))
+        return [
+            Call(station_id, None, SingleStation(station_id, group, records, stored), bare=True)
+            for station_id, records in group.stations
+        ]
 
     async def cancel(self) -> None:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""

@@ -29,7 +29,9 @@ class StockApp(faust.App):
     """Faust as it is, but for the consumer when that is asked for."""
 
     # What our consumer asks of its application.
-    settings = SimpleNamespace(start=Start.EARLIEST, foreign_topics=(os.environ["AGG_SOURCE_TOPICS"],))
+    settings = SimpleNamespace(
+        start=Start.EARLIEST, foreign_topics=(os.environ["AGG_SOURCE_TOPICS"],), station_events_topic=""
+    )
 
     def _new_transport(self) -> Transport:
         transport = OurConsumer if OURS in os.environ else Transport

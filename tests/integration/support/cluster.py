@@ -47,6 +47,9 @@ class Cluster:
             "output_topic": self.output,
             "partitions": str(partitions),
             "callback": "tests.integration.support.model:callback",
+            # Work that is held back until a test lets it go on has all the time that a busy machine needs.
+            "station_timeout": "300",
+            "max_batch_age": "300",
         }
         self.sent: dict[str, SentBatch] = {}
         self.workers: list[WorkerProcess] = []

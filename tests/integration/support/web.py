@@ -28,7 +28,7 @@ def two_workers(
     cluster: Cluster, environment: Mapping[str, str] | None = None, **settings: str
 ) -> tuple[WorkerProcess, WorkerProcess]:
     """Two workers that both own partitions, and know it."""
-    own = {"web_token": TOKEN, "station_timeout": "120"} | settings
+    own = {"web_token": TOKEN} | settings
     workers = [cluster.start(own, environment) for _ in range(2)]
     for worker in workers:
         worker.wait_ready()

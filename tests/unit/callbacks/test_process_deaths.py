@@ -65,7 +65,7 @@ def test_one_that_takes_too_long_is_killed_and_replaced_and_the_letter_says_wher
             started = time.monotonic()
             bench.submit("hang", "lock", "await", "A")
             first = (await bench.until(1))["hang"]
-            assert 0.4 < time.monotonic() - started < 5
+            assert 0.4 < time.monotonic() - started < 20
             assert error_of(first) == "TimeoutError: the callback did not finish within 0.5 s (AGG_STATION_TIMEOUT)"
             assert "in _hang\n" in (first.traceback or "")
             assert "executors/child" not in (first.traceback or "")
