@@ -194,10 +194,13 @@ class StationResultHandler(HandlerCalls):
         threads = ThreadCaller("station-result-handler", size=settings.concurrency)
         super().__init__(handler, settings, name=name, threads=threads)
 
-    async def __call__(self, station_id: str, module_input: dict[str, Any], result: str) -> Prepared:
-        """Return what is to be published for a station whose callback has returned the value with the JSON `result`."""
+    async def __call__(self, station_id: str, module_input: Callable[[], dict[str, Any]], result: str) -> Prepared:
+        """Return what is to be published for a station whose callback has returned the value with the JSON `result`.
+
+        `module_input` is called for each attempt: what one has edited is none of the next one's.
+        """
         return await self.answer(
-            lambda: (self._handler, (station_id, module_input, orjson.loads(result))), f"station {station_id}"
+            lambda: (self._handler, (station_id, module_input(), orjson.loads(result))), f"station {station_id}"
         )
 
 

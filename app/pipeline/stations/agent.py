@@ -23,7 +23,7 @@ from app.observability.batch_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
 from app.pipeline.ports import Backend, Telemetry
 from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
-from app.pipeline.stations.context import StationContext
+from app.pipeline.stations.context import KnownContext, StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
 from app.settings import Settings
@@ -258,12 +258,16 @@ class StationAgent:
         topic = job.group.source.topic
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
-        id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
-        module_input = {topic: align(job.records, self._alignment, id_keys=id_keys)}
-        module_input |= self._context.columns(call.station_id)
+        known = self._context.known(call.station_id)
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
-            job.module_input = module_input
-        return module_input
+            job.module_input = partial(self._columns, topic, job.records, known)
+        return self._columns(topic, job.records, known)
+
+    def _columns(self, topic: str, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
+        """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
+        id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
+        columns = align(records, self._alignment, id_keys=id_keys)
+        return {topic: columns, **self._context.columns(known)}
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         job = call.context

@@ -30,7 +30,7 @@ class SingleStation:
     Attributes:
         stored: called when all that was made of the event is stored.
         started: when its callback did, set only where it is traced.
-        module_input: the callback's input, set only where a handler needs it.
+        module_input: makes the callback's input once more, set only where a handler needs it.
     """
 
     station_id: str
@@ -38,7 +38,7 @@ class SingleStation:
     records: list[Record]
     stored: Callable[[], None]
     started: float | None = None
-    module_input: ModuleInput | None = None
+    module_input: Callable[[], ModuleInput] = dict
 
 
 class PassThrough:
@@ -93,7 +93,7 @@ class PassThrough:
 
     async def _handle(self, calls: OneAtATime, handler: StationResultHandler, job: SingleStation, result: str) -> None:
         async with self._places:
-            answer = await handler(job.station_id, job.module_input or {}, result)
+            answer = await handler(job.station_id, job.module_input, result)
         if calls is not self._calls:
             return  # the partitions have been taken away, and the handler did not listen
         if answer.error is not None:
