@@ -18,7 +18,7 @@ import contextlib
 import contextvars
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Generic, TypeVar
@@ -112,7 +112,9 @@ class Run(Generic[Context]):
 class Scheduler(ABC, Generic[Context]):
     """Sees to it that a task leads as long as something is ready and there is a place for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        """Nothing is ready. `on_error` gets errors of our own that a call may have been lost to; it ends the worker."""
+        self._on_error = on_error
         self._ready: deque[Call[Context]] = deque()  # calls that wait for a place
         self._loop: asyncio.AbstractEventLoop | None = None  # what the tasks run on, between start and stop
         self._leader: asyncio.Task[None] | None = None  # the task that leads now
@@ -149,6 +151,9 @@ class Scheduler(ABC, Generic[Context]):
     def _gone(self, task: asyncio.Task[None]) -> None:
         """Have another task lead if this one has ended as the leader: cancelled by the runner, or by user code."""
         del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_error(error)  # a call that had begun may have no outcome
+            return
         if self._leader is task:
             self._leader = None
             self._wake()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 
 class TaskSet:
-    """Owns the background tasks of one part: holds them while they run, and ends them.
+    """Owns the background tasks of one part: holds them while they run, and ends them."""
 
-    It knows nothing of what they raise: what is started in it handles its own errors.
-    """
+    def __init__(self, on_error: Callable[[BaseException], None] | None = None) -> None:
+        """No task.
 
-    def __init__(self) -> None:
+        Args:
+            on_error: gets what a task has raised, and a cancellation that nobody has asked for. None: what is started
+                handles its own errors.
+        """
         self._tasks: set[asyncio.Task[None]] = set()
+        self._on_error = on_error
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -25,8 +29,16 @@ class TaskSet:
         """Run the coroutine in a task on the loop that runs now."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._on_error is None or (task.cancelled() and task.cancelling()):
+            return
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self._on_error(error)
 
     async def cancel(self, grace: float = 0.0, *, patience: float | None = None) -> None:
         """Let the tasks end by themselves, cancel those that don't, and wait until they are gone.
@@ -62,10 +74,11 @@ def is_from_outside(error: BaseException) -> bool:
     That is a CancelledError in a task that was asked to cancel, and the GeneratorExit of a coroutine that is closed.
     Any other CancelledError comes from what the task awaits: a library or a user's function ended itself.
     """
-    if isinstance(error, asyncio.CancelledError):
+    kind = type(error)  # an exception of the user's may lie about its `__class__`
+    if issubclass(kind, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
-    return isinstance(error, GeneratorExit)
+    return issubclass(kind, GeneratorExit)
 
 
 async def awaited(awaitable: Awaitable[Any]) -> Any:

@@ -84,7 +84,7 @@ def test_the_letter_of_a_failed_station_has_what_came_and_each_try_gets_the_same
     topic: str, kind: str, edit: Edit
 ) -> None:
     model = Model(edit)
-    options = {"passthrough_topics": [DIRECT], "context_topics": [CONTEXT], "retries": 2}
+    options: dict[str, Any] = {"passthrough_topics": [DIRECT], "context_topics": [CONTEXT], "retries": 2}
     with TopologyTestDriver(**functions(model, kind), **options) as driver:
         driver.send(record("A", weather={"sky": ["clear"]}), CONTEXT)
         driver.send([RECORD, record("A", "2025-11-14 09:00:00", meters={"kwh": []})], topic)
@@ -124,7 +124,7 @@ def test_a_station_result_handler_gets_the_input_as_it_came_at_each_try(edit: Ed
         edit(module_input)
         return {"ok": [1]}
 
-    options = {"passthrough_topics": [DIRECT], "context_topics": [CONTEXT], "handler_retries": 2}
+    options: dict[str, Any] = {"passthrough_topics": [DIRECT], "context_topics": [CONTEXT], "handler_retries": 2}
     with TopologyTestDriver(model, station_result_handler=handler, **options) as driver:
         driver.send(record("A", weather={"sky": ["clear"]}), CONTEXT)
         driver.send(RECORD, DIRECT)

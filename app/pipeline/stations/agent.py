@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.loading import UserFunctions
-from app.callbacks.outcome import Outcome
+from app.callbacks.outcome import Outcome, failed
 from app.callbacks.runner import ModuleInput, make_runner
 from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
@@ -98,6 +98,13 @@ class _BatchStation:
 StationCall = Call[_BatchStation | SingleStation]
 
 
+def _not_taken(error: Exception) -> Outcome:
+    """Return the outcome of a station whose outcome could not be handed on."""
+    bug = RuntimeError(f"the outcome could not be taken, which is a bug: {failed(error).value}")
+    bug.__cause__ = error
+    return failed(bug)
+
+
 class StationAgent:
     """Feeds the callback runner and hands its outcomes on. One per worker, over all partitions that it owns.
 
@@ -130,6 +137,7 @@ class StationAgent:
             log=CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock),
             module_input=self._module_input,
             on_outcome=self._on_outcome,
+            on_error=on_error,
             clock=clock,
             max_result_bytes=backend.largest_result(settings),
             observe=telemetry.statistics.callback,
@@ -144,6 +152,7 @@ class StationAgent:
             on_error=on_error,
         )
         self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
+        self._on_error = on_error
         self._context = StationContext(settings, backend, partitioner=partitioner, on_error=on_error)
         self._alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
         self._passthrough_topics = frozenset(settings.passthrough_topics)
@@ -270,12 +279,33 @@ class StationAgent:
         return {topic: columns, **self._context.columns(known)}
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
-        job = call.context
+        """Take an outcome, whatever goes wrong: an event whose outcome is lost could never be acknowledged."""
         self.settled += 1
-        trace = job.group.trace
-        if trace is not None and self._traces.wants(trace):
-            started = self._traces.now() if job.started is None else job.started
-            self._traces.station(trace, call.station_id, outcome.code, outcome.value, started)
+        try:
+            self._take(call, outcome)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it fails this station alone
+            outcome = _not_taken(error)
+            try:
+                self._take(call, outcome)
+            except Exception as second:  # noqa: BLE001 - then nothing may be acknowledged
+                self._on_error(second)
+                return
+        if call.context.group.trace is not None:
+            self._trace(call, outcome, call.context.group.trace)
+
+    def _trace(self, call: StationCall, outcome: Outcome, trace: str) -> None:
+        """Make the span of a call. That it can't be made is no failure of the station's."""
+        try:
+            if self._traces.wants(trace):
+                started = self._traces.now() if call.context.started is None else call.context.started
+                self._traces.station(trace, call.station_id, outcome.code, outcome.value, started)
+        except Exception as error:  # noqa: BLE001 - as above
+            about = {"message": f"the span of station {call.station_id} could not be made", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(about)
+
+    def _take(self, call: StationCall, outcome: Outcome) -> None:
+        """Hand an outcome on; if this raises, nothing of it has been handed on."""
+        job = call.context
         if isinstance(job, SingleStation):
             self._passthrough.take(job, outcome)
             return
@@ -289,7 +319,7 @@ class StationAgent:
             job.group.source,
             call.station_id,
             outcome,
-            trace=trace,
+            trace=job.group.trace,
             letter=letter,
             stored=job.frame.stored,
         )

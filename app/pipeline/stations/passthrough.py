@@ -16,7 +16,7 @@ from app.messages.dead_letters import Reason
 from app.messages.frames import StationGroup
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
-from app.pipeline.dead_letters import DeadLetters
+from app.pipeline.dead_letters import DeadLetters, records_json
 from app.pipeline.ports import Backend, ConfirmingSender, OneAtATime
 from app.settings import Settings
 from tables.context import Record
@@ -75,7 +75,8 @@ class PassThrough:
     def take(self, job: SingleStation, outcome: Outcome) -> None:
         """Take the outcome of a station's callback; its value is the JSON of what the callback has returned."""
         if outcome.code == Code.FAILED:
-            error, value = outcome.traceback or outcome.value or "", orjson.dumps({job.group.source.topic: job.records})
+            value, remark = records_json(job.group.source.topic, job.records)
+            error = f"{outcome.traceback or outcome.value or ''}{remark}"
             self._refuse(Reason.STATION_FAILED, error, job, value, job.group.key)
         elif outcome.code != Code.RESULT or outcome.value is None:
             job.stored()
