@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any
 
 import orjson
-from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
 from app.callbacks.executors.threads import ThreadPool
 from app.callbacks.loading import ContextBy, is_async, takes_context
 from app.callbacks.outcome import failed, json_bytes
-from app.callbacks.tasks import is_from_outside
+from app.callbacks.tasks import is_from_outside, user_context
 from app.messages.message import Headers, OutMessage, Sender
 from app.messages.output import meta_of
 from app.messages.trace_context import handler_trace, trace_headers
@@ -125,34 +125,47 @@ class HandlerCalls:
 
     async def answer(self, call: MakeCall, about: str) -> Prepared:
         """Return the JSON of what the handler returns, nothing, or the last error; `about` is the batch or station."""
+        # Errors are values here: an exception such as StopAsyncIteration means something to what it passes through.
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=wait_exponential(multiplier=FIRST_BACKOFF),
             sleep=asyncio.sleep,
-            reraise=True,
+            retry=retry_if_result(_has_failed),
+            retry_error_callback=_last_result,
         )
+        prepared: Prepared = await retrying(self._attempt_apart, call, about)
+        return prepared
+
+    async def _attempt_apart(self, call: MakeCall, about: str) -> Prepared:
+        """Make an attempt in a task of its own: a handler that cancels the task that it runs in cancels only that."""
+        work = asyncio.get_running_loop().create_task(self.attempt(call, about), context=user_context())
         try:
-            async for attempt in retrying:
-                with attempt:
-                    payload = await self.attempt(call, about)
-        except Exception as error:  # noqa: BLE001 - whatever the user's handler raises becomes a dead letter
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.wait([work])
+            raise
+        return Prepared(None, "CancelledError: the handler cancelled its task") if work.cancelled() else work.result()
+
+    async def attempt(self, call: MakeCall, about: str) -> Prepared:
+        """Return the JSON of what one call returns, nothing, or the error: whatever leaves the handler."""
+        try:
+            payload = await self._called(call, about)
+            return Prepared(None if payload is None else json_bytes(payload).decode())
+        except BaseException as error:  # noqa: BLE001 - a task that raises a SystemExit ends the event loop
             outcome = failed(error)
             return Prepared(None, outcome.traceback or outcome.value)
-        return Prepared(payload)
 
-    async def attempt(self, call: MakeCall, about: str) -> str | None:
-        """Return the JSON of what one call returns, or None; raise what the handler raises."""
+    async def _called(self, call: MakeCall, about: str) -> Any:
         handler, arguments = call()
         try:
             if self._async:
                 async with time_limit(self._timeout):
-                    payload = await handler(*arguments)
-            else:
-                payload = await self.threads.call(handler, *arguments, timeout=self._timeout)
+                    return await handler(*arguments)
+            return await self.threads.call(handler, *arguments, timeout=self._timeout)
         except OutOfTimeError as error:
             message = f"{self.name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
             raise TimeoutError(message) from error
-        return None if payload is None else json_bytes(payload).decode()
 
     def close(self) -> None:
         """Let its threads end."""
@@ -202,6 +215,19 @@ class StationResultHandler(HandlerCalls):
         return await self.answer(
             lambda: (self._handler, (station_id, module_input(), orjson.loads(result))), f"station {station_id}"
         )
+
+
+def _has_failed(prepared: Prepared) -> bool:
+    return prepared.error is not None
+
+
+def _last_result(state: RetryCallState) -> Prepared:
+    """Return what the last attempt has come to, which is an error."""
+    if state.outcome is None:
+        message = "no attempt was made"
+        raise RuntimeError(message)
+    result: Prepared = state.outcome.result()
+    return result
 
 
 # -- a batch handler's context ---------------------------------------------------------------------------------------

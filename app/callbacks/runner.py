@@ -6,7 +6,6 @@ In which tasks callbacks run is the scheduler's affair (app/callbacks/scheduler.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import sys
 from collections import deque
@@ -25,7 +24,7 @@ from app.callbacks.limits import Retries, TimeLimits
 from app.callbacks.loading import FunctionError, UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
 from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
-from app.callbacks.tasks import awaited, ended, stack_of
+from app.callbacks.tasks import awaited, contain_exits, ended, stack_of, user_context
 from app.observability.batch_log import CallbackLog
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
@@ -133,7 +132,8 @@ class CallbackRunner(Scheduler[Context]):
         """
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
-        self._surroundings = contextvars.copy_context()
+        contain_exits(self._loop)
+        self._surroundings = user_context()
         await self.executor.start(self._wake)
 
     async def stop(self) -> None:

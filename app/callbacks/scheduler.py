@@ -143,8 +143,11 @@ class Scheduler(ABC, Generic[Context]):
     def _wake(self) -> None:
         """Start a task that leads, if none does and something can begin."""
         if self._leader is None and self._ready and self._may_begin() and self._loop is not None:
-            # Not in the context of the callback that happens to run now.
-            self._leader = self._loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
+            # Not in the context of the callback that happens to run now; and not by `create_task`, whose task factory
+            # may wrap what a function of the user's starts: each step would cost more.
+            self._leader = asyncio.Task(
+                self._lead(), loop=self._loop, name="callbacks", context=self._surroundings.copy()
+            )
             self._tasks[self._leader] = None
             self._leader.add_done_callback(self._gone)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from contextvars import Context, ContextVar, copy_context
 from types import CoroutineType, FrameType, GeneratorType
 from typing import Any
 
@@ -79,6 +80,75 @@ def is_from_outside(error: BaseException) -> bool:
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
     return issubclass(kind, GeneratorExit)
+
+
+_in_user_code: ContextVar[bool] = ContextVar("in_user_code", default=False)
+
+
+def user_context() -> Context:
+    """Return a copy of the context, for tasks that call functions of the user's; see `contain_exits`."""
+    context = copy_context()
+    context.run(_in_user_code.set, True)
+    return context
+
+
+def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
+    """Have tasks that a function of the user's starts never end the loop, as by `gather` or a `TaskGroup`.
+
+    A task that raises SystemExit or KeyboardInterrupt raises it into the loop, too, which ends a worker as if it were
+    done. In tasks that come from a `user_context` it is a RuntimeError. Costs other tasks about 0.2 µs.
+    """
+    before = loop.get_task_factory()
+    if before is not None and getattr(before, "contains_exits", False):
+        return
+
+    def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        if _in_user_code.get():
+            coroutine = _Contained(coroutine)
+        return asyncio.Task(coroutine, loop=loop, **options) if before is None else before(loop, coroutine, **options)
+
+    make.contains_exits = True  # type: ignore[attr-defined]
+    loop.set_task_factory(make)
+
+
+def user_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop for functions of the user's alone; see `contain_exits`."""
+    loop = asyncio.new_event_loop()
+    contain_exits(loop)
+    return loop
+
+
+class _Contained(Coroutine[Any, Any, Any]):
+    """A coroutine step by step, which raises no SystemExit and no KeyboardInterrupt."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        """Show the frame and the name of the coroutine to whoever prints the task."""
+        return getattr(self._inner, name)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._inner.__await__()
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._inner.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _not_an_exit(error) from error
+
+    def throw(self, *given: Any) -> Any:
+        try:
+            return self._inner.throw(*given)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise _not_an_exit(error) from error
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _not_an_exit(error: BaseException) -> RuntimeError:
+    return RuntimeError(f"a task raised {type(error).__name__}: {error}, which must not end the worker")
 
 
 async def awaited(awaitable: Awaitable[Any]) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from app.callbacks.executors import part_forks
 from app.callbacks.loading import FunctionError, load_function
 from app.callbacks.outcome import encode_result, encode_results, failed
-from app.callbacks.tasks import awaited
+from app.callbacks.tasks import awaited, user_context, user_loop
 from app.observability.json_formatter import JsonFormatter
 
 LOG_LINES = "[%(asctime)s] [%(process)s] [%(levelname)s] %(message)s"
@@ -74,7 +74,7 @@ class _Caller:
     def __init__(self, callback: Callable[..., Any], job: ChildJob) -> None:
         self._callback = callback
         self._job = job
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=user_loop)
 
     def __call__(self, task: Task) -> Answer:
         """The answer is the list of outcomes, with the ids of strangers if the callback takes many stations."""
@@ -84,7 +84,7 @@ class _Caller:
         try:
             value = self._callback(*arguments)
             if inspect.isawaitable(value):
-                value = self._runner.run(awaited(value))
+                value = self._runner.run(awaited(value), context=user_context())
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one call
             return False, failed(error)
         if job.many:
