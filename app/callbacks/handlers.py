@@ -18,8 +18,9 @@ import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
 from app.callbacks.executors.threads import ThreadPool
-from app.callbacks.loading import ContextBy, is_async, takes_context
+from app.callbacks.loading import is_async
 from app.callbacks.outcome import failed, json_bytes
+from app.callbacks.signatures import ContextBy, takes_context
 from app.callbacks.tasks import is_from_outside, user_context
 from app.messages.message import Headers, OutMessage, Sender
 from app.messages.output import meta_of
