@@ -26,6 +26,7 @@ from app.callbacks.outcome import Outcome, encode_result, encode_results, failed
 from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
 from app.callbacks.tasks import awaited, contain_exits, ended, stack_of, user_context
 from app.observability.batch_log import CallbackLog
+from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
 from tables.model.enums import Code
@@ -459,5 +460,6 @@ def make_executor(
         max_result_bytes,
         logging.getLogger().level,
         settings.log_format is LogFormat.JSON,
+        Line.PRINTED.texts[settings.log_language],
     )
     return ProcessExecutor(job, keep=min(settings.concurrency, workers or available_cores()), on_death=on_death)

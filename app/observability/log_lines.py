@@ -188,6 +188,11 @@ class Line(StrEnum):
         "{name} has returned results of stations that it was not called for, ignored: {stations}",
         "{name} 返回了未请求场站的结果，已忽略: {stations}",
     )
+    PRINTED = (
+        "printed",
+        "{name} ({about}) prints: {text}",
+        "{name} ({about}) 输出: {text}",
+    )
     PROCESS_DIED = (
         "process-died",
         "{name} has lost a process: {what}",

@@ -75,6 +75,32 @@ def test_a_process_imports_nothing_that_callbacks_do_not_need(log_json: bool) ->
     uvloop.run(main())
 
 
+def test_what_a_callback_prints_in_a_process_is_one_line_that_names_the_station(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def main() -> None:
+        async with Pool(keep=1) as bench:
+            bench.submit("print-A")
+            await bench.until(1)
+
+    uvloop.run(main())
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.endswith("[WARNING] tests.process_models:behave (station print-A) prints: load 1.5\n")
+
+
+def test_a_task_in_a_process_that_exits_fails_its_station_and_the_next_call_is_well() -> None:
+    async def main() -> None:
+        async with Pool(keep=1) as bench:
+            bench.submit("leave-A", "B", "leave-C", "D")
+            outcomes = await bench.until(4)
+            assert "SystemExit: 0" in error_of(outcomes["leave-A"])
+            assert "SystemExit: 0" in error_of(outcomes["leave-C"])
+            assert value_of(outcomes["B"])["pid"] == value_of(outcomes["D"])["pid"]
+
+    uvloop.run(main())
+
+
 def test_a_process_that_a_callback_forks_ends_when_it_is_told_to() -> None:
     async def main() -> None:
         async with Pool(module_input=module_input_of) as bench:
