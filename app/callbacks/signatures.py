@@ -10,7 +10,7 @@ from typing import Any, Final
 
 WANTED: Final = {
     "AGG_CALLBACK": "callback(station_id, module_input)",
-    "AGG_BATCH_CALLBACK": "callback(module_inputs)",
+    "AGG_BATCH_CALLBACK": "callback({station_id: module_input})",
     "AGG_RESULT_HANDLER": "result_handler(batch_id, batch_results_list[, context])",
     "AGG_STATION_RESULT_HANDLER": "station_result_handler(station_id, module_input, result)",
 }

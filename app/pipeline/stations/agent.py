@@ -39,16 +39,16 @@ ORDERED_STATIONS = 8_000  # that are put in order together, about: what the spli
 class FrameInProgress:
     """A frame that has been taken in: acknowledged when its context and the outcome of its last station are stored."""
 
-    __slots__ = ("_done", "_left")
+    __slots__ = ("_done", "left")
 
     def __init__(self, left: int, done: Callable[[], None]) -> None:
-        self._left = left
+        self.left = left
         self._done = done
 
     def stored(self) -> None:
         """Count one more of its outcomes, or its context, as stored."""
-        self._left -= 1
-        if not self._left:
+        self.left -= 1
+        if not self.left:
             self._done()
 
 
@@ -112,6 +112,7 @@ class StationAgent:
         runner: runs the callbacks.
         in_flight: frames on their way here from this worker's splitter.
         settled: outcomes since the start: what moves while a frame is not done yet.
+        stored_singles: stored outcomes of stations that pass through, since the start.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class StationAgent:
         )
         self.in_flight = FramesInFlight()
         self.settled = 0
+        self.stored_singles = 0
         self._gatherer = OutcomeGatherer(
             settings.batch_events_topic,
             sender=backend.sender,
@@ -161,6 +163,7 @@ class StationAgent:
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._traces = telemetry.traces
         self._clock = clock
+        self._frames: dict[tuple[int, int], FrameInProgress] = {}  # by partition and offset
         self._stations = 0
         self._bytes = 0
         # Seconds from the splitting of a message to its callback: the least of all that began since the last look.
@@ -191,6 +194,7 @@ class StationAgent:
                 delivery.ack()
                 continue
             frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery))
+            self._frames[message.partition, message.offset] = frame
             self._grow(count, message.size)
             if content.context:
                 self._submit(order)
@@ -211,6 +215,7 @@ class StationAgent:
 
     def _submit_singles(self, group: StationGroup, frame: FrameInProgress) -> None:
         def stored() -> None:
+            self.stored_singles += 1
             self._stations -= 1
             self._shrink()
             frame.stored()
@@ -224,7 +229,18 @@ class StationAgent:
         await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
         self.in_flight.clear()
         self._stations = self._bytes = 0
+        self._frames.clear()
         self._room.set()
+
+    @property
+    def unsettled(self) -> int:
+        """Stations that have been taken in, and whose outcome has not come, or not been stored if they pass through."""
+        return self._stations
+
+    def left(self, partition: int, offset: int) -> int | None:
+        """Return for how many outcomes the frame at that offset still waits; None if it is not in progress."""
+        frame = self._frames.get((partition, offset))
+        return None if frame is None else frame.left
 
     def _more_is_coming(self) -> bool:
         """Return whether callbacks wait for their turn, or frames are on their way here."""
@@ -241,7 +257,9 @@ class StationAgent:
             self._room.set()
 
     def _finish(self, delivery: Delivery) -> None:
-        self._bytes -= delivery.message.size
+        message = delivery.message
+        self._frames.pop((message.partition, message.offset), None)
+        self._bytes -= message.size
         self._shrink()
         delivery.ack()
 

@@ -121,7 +121,7 @@ def test_a_function_with_another_signature_is_wrong_and_shows_the_one_wanted(
     )
     assert "result_handler(batch_id, batch_results_list[, context]), but is handler(a, b, c, d)" in findings[1].text
     assert "station_result_handler(station_id, module_input, result), but this is a class" in findings[2].text
-    assert "callback(module_inputs), but is batch(a, b)" in findings[3].text
+    assert "callback({station_id: module_input}), but is batch(a, b)" in findings[3].text
 
 
 def test_functions_that_are_not_there_are_wrong() -> None:
