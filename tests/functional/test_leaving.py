@@ -167,6 +167,22 @@ def test_what_leaves_a_def_is_its_failure(kind: str) -> None:
         check(kind, function)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_function_that_ignores_the_end_of_its_time_holds_up_nothing(kind: str) -> None:
+    ignores = True
+
+    async def function(*arguments: Any) -> Any:
+        while is_bad(arguments) and ignores:
+            try:
+                await asyncio.sleep(1.0)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.01)
+        return answer(kind, arguments)
+
+    check(kind, function, handler_timeout=1, station_timeout=1, retries=0, batch_timeout=5)
+    ignores = False
+
+
 @pytest.mark.parametrize("kind", ["callback", "batch_callback"])
 def test_what_leaves_an_async_def_in_a_thread_is_its_failure(kind: str) -> None:
     for leave in [*PLAIN, *AWAITED]:
