@@ -12,7 +12,7 @@ from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
-from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, make_executor
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports, make_executor
 from app.callbacks.scheduler import Call
 from app.settings import Settings
 from tables.model.enums import Code
@@ -29,6 +29,7 @@ class Bench:
         self.outcomes: list[tuple[Call[Any], Outcome]] = []
         self.times: list[float] = []
         self.strangers: list[str] = []
+        self.errors: list[BaseException] = []  # what would end the worker
         self.reports: list[dict[str, Any]] = []  # what the loop was told of errors that nobody has caught
         self._changed = asyncio.Event()
         names = {"size": "batch_callback_size", "kind": "executor", "workers": "executor_workers"}
@@ -39,8 +40,9 @@ class Bench:
             "clock": unix_now,
             "max_result_bytes": 16 * 1024 * 1024,
             "on_outcome": self._take,
-            "on_strangers": self.strangers.extend,
+            "on_error": self.errors.append,
         } | given
+        parts["reports"] = Reports(parts.pop("observe", None), self.strangers.extend)
         executor: CallbackExecutor
         if isinstance(callback, ProcessExecutor):
             executor = callback
@@ -61,7 +63,7 @@ class Bench:
 
     async def __aexit__(self, *_: object) -> None:
         await self.runner.stop()
-        assert self.reports == []
+        assert (self.reports, self.errors) == ([], [])
 
     def submit(self, *stations: str, deadline: float | None = None) -> None:
         """Submit calls; the deadline is in seconds of the loop's time."""

@@ -22,7 +22,8 @@ class Pool:
 
     def __init__(self, name: str = "behave", *, keep: int = 2, many: bool = False, **options: Any) -> None:
         self.deaths: list[str] = []
-        job = ChildJob(list(sys.path), f"{MODELS}:{name}", "AGG_CALLBACK", many, options.get("max_result_bytes", 2**20))
+        setting = "AGG_BATCH_CALLBACK" if many else "AGG_CALLBACK"
+        job = ChildJob(list(sys.path), f"{MODELS}:{name}", setting, many, options.get("max_result_bytes", 2**20))
         self.executor = ProcessExecutor(job, keep=keep, on_death=self.deaths.append)
         self.bench = Bench(self.executor, **{"clock": time.time} | options)
 

@@ -30,6 +30,20 @@ def _raise(module_input: ModuleInput) -> None:
     raise ValueError(message)
 
 
+def _print(module_input: ModuleInput) -> None:
+    print("load", 1.5)  # noqa: T201 - what a user's function does
+
+
+def _leave_by_a_task(module_input: ModuleInput) -> Any:
+    async def leave() -> None:
+        sys.exit(0)
+
+    async def together() -> None:
+        await asyncio.gather(leave(), asyncio.sleep(0.1))
+
+    return together()
+
+
 def _hang(module_input: ModuleInput) -> None:
     while True:
         time.sleep(0.01)
@@ -67,6 +81,8 @@ def _numpy(module_input: ModuleInput) -> dict[str, Any]:
 
 
 KINDS: dict[str, Callable[[ModuleInput], Any]] = {
+    "print": _print,
+    "leave": _leave_by_a_task,
     "raise": _raise,
     "exit": lambda _: sys.exit("bye"),
     "die": lambda _: os._exit(3),

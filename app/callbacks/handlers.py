@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any
 
 import orjson
-from tenacity import AsyncRetrying, stop_after_attempt, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
 from app.callbacks.executors.threads import ThreadPool
-from app.callbacks.loading import ContextBy, is_async, takes_context
+from app.callbacks.loading import is_async
 from app.callbacks.outcome import failed, json_bytes
-from app.callbacks.tasks import is_from_outside
+from app.callbacks.signatures import ContextBy, takes_context
+from app.callbacks.tasks import is_from_outside, user_context
 from app.messages.message import Headers, OutMessage, Sender
 from app.messages.output import meta_of
 from app.messages.trace_context import handler_trace, trace_headers
@@ -29,6 +30,7 @@ from tables.model.events import Decision
 from tables.storage.records import Prepared
 
 FIRST_BACKOFF = 0.5
+CANCEL_GRACE = 0.5  # seconds that a handler gets to clean up when its time is up
 
 # Makes the function to call and its arguments, anew for each attempt.
 MakeCall = Callable[[], tuple[Callable[..., Any], Sequence[Any]]]
@@ -42,8 +44,10 @@ class OutOfTimeError(TimeoutError):
 
 
 @contextlib.asynccontextmanager
-async def time_limit(seconds: float) -> AsyncIterator[None]:
+async def time_limit(seconds: float, on_ignored: Callable[[], None] | None = None) -> AsyncIterator[None]:
     """End the block after so many seconds, and contain what must not get out of a user's function.
+
+    `on_ignored` is called if the block is still there some time after it was cancelled for that.
 
     Raises:
         OutOfTimeError: the time is up.
@@ -51,6 +55,7 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
         Exception: any other one that the block raised.
     """
     limit = asyncio.timeout(seconds)
+    ignored = on_ignored and asyncio.get_running_loop().call_later(seconds + CANCEL_GRACE, on_ignored)
     try:
         async with limit:
             yield
@@ -64,6 +69,9 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
         if is_from_outside(error):
             raise
         raise _contained_error(error) from error
+    finally:
+        if ignored is not None:
+            ignored.cancel()
 
 
 class ThreadCaller(ThreadPool):
@@ -79,13 +87,19 @@ class ThreadCaller(ThreadPool):
         super().__init__(name, keep=size)
         self._places = asyncio.Semaphore(size)
 
-    async def call(self, function: Callable[..., Any], *args: Any, timeout: float) -> Any:  # noqa: ASYNC109 - part of the call
+    async def call(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        timeout: float,  # noqa: ASYNC109 - part of the call
+        on_ignored: Callable[[], None] | None = None,
+    ) -> Any:
         """Call the function in a thread; if it returns an awaitable, await that here.
 
         The `timeout` is in seconds from the start of the call. A thread that has not returned by then is abandoned, and
-        replaced. For what is raised see `time_limit`.
+        replaced. For what is raised, and `on_ignored`, see `time_limit`.
         """
-        async with self._places, time_limit(timeout):
+        async with self._places, time_limit(timeout, on_ignored):
             value = await self.run(_contained, function, args)
             return await value if inspect.isawaitable(value) else value
 
@@ -122,37 +136,64 @@ class HandlerCalls:
         self._timeout = settings.handler_timeout
         self._attempts = settings.handler_retries + 1
         self._async = is_async(handler)
+        self._running: set[asyncio.Task[Prepared]] = set()  # those too that were left behind
 
     async def answer(self, call: MakeCall, about: str) -> Prepared:
         """Return the JSON of what the handler returns, nothing, or the last error; `about` is the batch or station."""
+        # Errors are values here: an exception such as StopAsyncIteration means something to what it passes through.
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=wait_exponential(multiplier=FIRST_BACKOFF),
             sleep=asyncio.sleep,
-            reraise=True,
+            retry=retry_if_result(_has_failed),
+            retry_error_callback=_last_result,
         )
+        prepared: Prepared = await retrying(self._attempt_apart, call, about)
+        return prepared
+
+    async def _attempt_apart(self, call: MakeCall, about: str) -> Prepared:
+        """Make an attempt in a task of its own: a handler that cancels the task that it runs in cancels only that.
+
+        One that does not listen when its time is up is left behind.
+        """
+        loop = asyncio.get_running_loop()
+        ignored = loop.create_future()
+        work = loop.create_task(
+            self.attempt(call, about, on_ignored=partial(ignored.set_result, None)), context=user_context()
+        )
+        self._running.add(work)
+        work.add_done_callback(self._running.discard)
         try:
-            async for attempt in retrying:
-                with attempt:
-                    payload = await self.attempt(call, about)
-        except Exception as error:  # noqa: BLE001 - whatever the user's handler raises becomes a dead letter
+            await asyncio.wait([work, ignored], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.wait([work])
+            raise
+        if not work.done():
+            return Prepared(None, f"TimeoutError: {self._too_slow(about)}; it ignores that it was cancelled for that")
+        return Prepared(None, "CancelledError: the handler cancelled its task") if work.cancelled() else work.result()
+
+    async def attempt(self, call: MakeCall, about: str, on_ignored: Callable[[], None]) -> Prepared:
+        """Return the JSON of what one call returns, nothing, or the error: whatever leaves the handler."""
+        try:
+            payload = await self._called(call, about, on_ignored)
+            return Prepared(None if payload is None else json_bytes(payload).decode())
+        except BaseException as error:  # noqa: BLE001 - a task that raises a SystemExit ends the event loop
             outcome = failed(error)
             return Prepared(None, outcome.traceback or outcome.value)
-        return Prepared(payload)
 
-    async def attempt(self, call: MakeCall, about: str) -> str | None:
-        """Return the JSON of what one call returns, or None; raise what the handler raises."""
+    async def _called(self, call: MakeCall, about: str, on_ignored: Callable[[], None]) -> Any:
         handler, arguments = call()
         try:
             if self._async:
-                async with time_limit(self._timeout):
-                    payload = await handler(*arguments)
-            else:
-                payload = await self.threads.call(handler, *arguments, timeout=self._timeout)
+                async with time_limit(self._timeout, on_ignored):
+                    return await handler(*arguments)
+            return await self.threads.call(handler, *arguments, timeout=self._timeout, on_ignored=on_ignored)
         except OutOfTimeError as error:
-            message = f"{self.name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
-            raise TimeoutError(message) from error
-        return None if payload is None else json_bytes(payload).decode()
+            raise TimeoutError(self._too_slow(about)) from error
+
+    def _too_slow(self, about: str) -> str:
+        return f"{self.name} did not finish within {self._timeout:g} s for {about} (AGG_HANDLER_TIMEOUT)"
 
     def close(self) -> None:
         """Let its threads end."""
@@ -194,11 +235,27 @@ class StationResultHandler(HandlerCalls):
         threads = ThreadCaller("station-result-handler", size=settings.concurrency)
         super().__init__(handler, settings, name=name, threads=threads)
 
-    async def __call__(self, station_id: str, module_input: dict[str, Any], result: str) -> Prepared:
-        """Return what is to be published for a station whose callback has returned the value with the JSON `result`."""
+    async def __call__(self, station_id: str, module_input: Callable[[], dict[str, Any]], result: str) -> Prepared:
+        """Return what is to be published for a station whose callback has returned the value with the JSON `result`.
+
+        `module_input` is called for each attempt: what one has edited is none of the next one's.
+        """
         return await self.answer(
-            lambda: (self._handler, (station_id, module_input, orjson.loads(result))), f"station {station_id}"
+            lambda: (self._handler, (station_id, module_input(), orjson.loads(result))), f"station {station_id}"
         )
+
+
+def _has_failed(prepared: Prepared) -> bool:
+    return prepared.error is not None
+
+
+def _last_result(state: RetryCallState) -> Prepared:
+    """Return what the last attempt has come to, which is an error."""
+    if state.outcome is None:
+        message = "no attempt was made"
+        raise RuntimeError(message)
+    result: Prepared = state.outcome.result()
+    return result
 
 
 # -- a batch handler's context ---------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ class TimeLimits(Generic[Context]):
         clock: Callable[[], float],
         give_up: Callable[[Run[Context], str], None],
         places_free: Callable[[], None],
+        on_error: Callable[[BaseException], None],
     ) -> None:
         """Limits that nothing runs under.
 
@@ -44,6 +45,7 @@ class TimeLimits(Generic[Context]):
             clock: Unix seconds, what deadlines are compared with.
             give_up: gets what has run out of time, and the reason; it must `remove` it.
             places_free: called when callbacks may have given up their places.
+            on_error: gets what one of these two raises, after which nothing would be ended any more.
         """
         self.running: dict[Run[Context], None] = {}
         self.overtime: dict[Run[Context], None] = {}
@@ -52,6 +54,7 @@ class TimeLimits(Generic[Context]):
         self._overtime_max = settings.overtime_max
         self._give_up = give_up
         self._places_free = places_free
+        self._on_error = on_error
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, run: Run[Context]) -> None:
@@ -84,6 +87,14 @@ class TimeLimits(Generic[Context]):
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
+        try:
+            self._end_overdue(loop)
+            if self.running and self._timer is None:
+                self._look_later(loop)
+        except Exception as error:  # noqa: BLE001 - raised into the event loop it would only be logged
+            self._on_error(error)
+
+    def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
         now, unix = loop.time(), self._clock()
         for run in list(self.running):
             if run not in self.running:
@@ -99,8 +110,6 @@ class TimeLimits(Generic[Context]):
                         "their batch's deadline (AGG_OVERTIME_MAX)",
                     )
         self._places_free()
-        if self.running and self._timer is None:
-            self._look_later(loop)
 
 
 class Retries:

@@ -8,11 +8,11 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from app.callbacks.outcome import failed
+from app.callbacks.signatures import misfit
 
 if TYPE_CHECKING:
     from app.settings import Settings  # a process for callbacks imports this module, and starts sooner without pydantic
@@ -21,7 +21,6 @@ NO_CALLBACK = (
     "AGG_CALLBACK is not set: name your model as package.module:function "
     "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once)"
 )
-_CONTEXT_POSITION = 3
 
 
 class FunctionError(ValueError):
@@ -29,14 +28,15 @@ class FunctionError(ValueError):
 
 
 def load_function(spec: str, setting: str) -> Callable[..., Any]:
-    """Import the function that a setting names.
+    """Import the function that a setting names, and see whether it can be called as it will be.
 
     Args:
         spec: `package.module:function`; the part after the colon may be dotted, such as `models:Load.predict`.
         setting: the name of the setting, for error texts, such as `AGG_CALLBACK`.
 
     Raises:
-        FunctionError: the form is wrong, the module can't be imported, or there is no such callable in it.
+        FunctionError: the form is wrong, the module can't be imported, there is no such callable in it, or it has
+            another signature.
     """
     where = f"{setting}={spec}"
     module_name, colon, attribute = spec.strip().partition(":")
@@ -53,13 +53,16 @@ def load_function(spec: str, setting: str) -> Callable[..., Any]:
         message = f"{where}: this is no function, it is of type {type(found).__name__}; name a `def` or an `async def`"
         raise FunctionError(message)
     function: Callable[..., Any] = found
+    if (problem := misfit(function, setting)) is not None:
+        message = f"{where}: {problem}"
+        raise FunctionError(message)
     return function
 
 
 def _import(name: str, where: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever a module raises, it can't be used
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             message = (
                 f"{where}: there is no module {error.name}; start the worker in the folder that holds it, "
@@ -82,6 +85,9 @@ def _attribute(owner: object, name: str, path: str, where: str) -> Any:
         hint = f"did you mean {' or '.join(close)}?" if close else "define it there, or correct the setting"
         message = f"{where}: {path} has no attribute {name}; {hint}"
         raise FunctionError(message) from error
+    except BaseException as error:  # a module may make its attributes when they are asked for
+        message = f"{where}: getting {name} of {path} failed with {failed(error).value}"
+        raise FunctionError(message) from error
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -90,31 +96,6 @@ def is_async(function: Callable[..., Any]) -> bool:
         function = function.func
     call = inspect.getattr_static(type(function), "__call__", None)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
-class ContextBy(Enum):
-    """Ways in which a result handler can take its context."""
-
-    NOTHING = "nothing"
-    POSITION = "position"
-    KEYWORD = "keyword"
-
-
-def takes_context(function: Callable[..., Any]) -> ContextBy:
-    """Find out how a result handler takes its context: a third positional parameter, or a keyword-only `context`.
-
-    `*args` and `**kwargs` count as neither, nor does a `context` that a `functools.partial` has bound already.
-    """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some built-in functions have no signature
-        return ContextBy.NOTHING
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if sum(parameter.kind in positional for parameter in parameters) >= _CONTEXT_POSITION:
-        return ContextBy.POSITION
-    bound = function.keywords if isinstance(function, functools.partial) else {}
-    keywords = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
-    return ContextBy.KEYWORD if "context" in keywords - bound.keys() else ContextBy.NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping, Sequence, Set
 from itertools import islice
-from operator import methodcaller
+from operator import index, methodcaller
 from typing import Any
 
 import orjson
@@ -26,6 +26,7 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson
 # For what orjson doesn't know: arrays and scalars in forms that it doesn't write itself.
 _default = methodcaller("tolist")
 _MAX_DEPTH = 250  # orjson's own limit is 254
+_TEXT = frozenset({str})
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
 
@@ -99,11 +100,13 @@ def encode_results(
 
     Returns:
         The outcome of each station, in the order of `stations`: empty for those that the mapping leaves out, failed for
-        all when it is no mapping. And the strangers: ids in the mapping that the call was not made for, as text, the
-        first 20 of them.
+        all when it is no mapping, or two of its keys are the same id: integers count as their text. And the strangers:
+        ids in the mapping that the call was not made for, as text, the first 20 of them.
     """
     try:
         results = _mapping(value)
+        if not _TEXT.issuperset(map(type, results)):
+            results = _by_text(results)
     except BaseException as error:  # noqa: BLE001 - the mapping is the user's, and may raise anything
         return [failed(error)] * len(stations), []
     outcomes = [
@@ -116,7 +119,7 @@ def encode_results(
         return outcomes, []
     asked = set(stations)
     strangers = (key for key in results if key not in asked)
-    return outcomes, [str(key) for key in islice(strangers, _STRANGERS_TOLD)]
+    return outcomes, list(islice(strangers, _STRANGERS_TOLD))
 
 
 def json_bytes(value: object) -> bytes:
@@ -133,7 +136,7 @@ def json_bytes(value: object) -> bytes:
 
 def failed(error: BaseException) -> Outcome:
     """The outcome of a callback that raised, with its traceback."""
-    if isinstance(error, OutcomeError):
+    if type(error) is OutcomeError:  # an exception of the user's may lie about its `__class__`
         return error.outcome
     try:
         shown = _end("".join(traceback.format_exception(error)))
@@ -155,6 +158,25 @@ def _mapping(value: Any) -> dict[Any, Any]:
         message = f"a batch callback returns a dict {{station_id: result}}, this one returned {type(value).__name__}"
         raise TypeError(message)
     return dict(value)
+
+
+def _by_text(results: dict[Any, Any]) -> dict[str, Any]:
+    """The same results by the text of their keys: a frame of pandas, for one, makes integers of ids."""
+    by_text: dict[str, Any] = {}
+    for key, result in results.items():
+        name = _id_text(key)
+        if name in by_text:
+            message = f"two keys of the results are {name!r} as text"
+            raise TypeError(message)
+        by_text[name] = result
+    return by_text
+
+
+def _id_text(key: object) -> str:
+    if isinstance(key, str):
+        return str.__str__(key)
+    is_integer = hasattr(key, "__index__") and not isinstance(key, bool)
+    return str(index(key)) if is_integer else f"{key!r}"  # type: ignore[arg-type]
 
 
 def _named(station_id: str | None, value: object) -> object:
@@ -255,6 +277,7 @@ def _end(text: str) -> str:
 
 def _one_line(error: BaseException) -> str:
     """`ValueError: text` in one line of at most 500 characters that UTF-8 can hold."""
+    line = "an exception"
     try:
         line = type(error).__name__
         text = f"{error}"[: 4 * ERROR_CHARACTERS]

@@ -6,11 +6,11 @@ In which tasks callbacks run is the scheduler's affair (app/callbacks/scheduler.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from types import CoroutineType
@@ -24,8 +24,9 @@ from app.callbacks.limits import Retries, TimeLimits
 from app.callbacks.loading import FunctionError, UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
 from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
-from app.callbacks.tasks import awaited, ended, stack_of
+from app.callbacks.tasks import awaited, contain_exits, ended, stack_of, user_context
 from app.observability.batch_log import CallbackLog
+from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
 from tables.model.enums import Code
@@ -36,6 +37,19 @@ _CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up bef
 _KILL_GRACE = 0.25
 
 LATE = Outcome(Code.SKIPPED, "the deadline had passed before the callback started")
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Outlets for what a runner tells beside outcomes.
+
+    Attributes:
+        observe: gets the station of each callback that has run, and how many seconds it took.
+        on_strangers: gets the ids in what a callback for many stations has returned that it was not called for.
+    """
+
+    observe: Callable[[str, float], None] | None = None
+    on_strangers: Callable[[list[str]], None] | None = None
 
 
 class CallbackRunner(Scheduler[Context]):
@@ -54,10 +68,10 @@ class CallbackRunner(Scheduler[Context]):
         *,
         module_input: Callable[[Call[Context]], ModuleInput],
         on_outcome: Callable[[Call[Context], Outcome], None],
+        on_error: Callable[[BaseException], None],
         clock: Callable[[], float],
         max_result_bytes: int,
-        observe: Callable[[str, float], None] | None = None,
-        on_strangers: Callable[[list[str]], None] | None = None,
+        reports: Reports | None = None,
     ) -> None:
         """A runner that is not started.
 
@@ -67,13 +81,15 @@ class CallbackRunner(Scheduler[Context]):
                 counted; and limits and retries, see `TimeLimits` and `Retries`. A callback that is retried keeps its
                 place between two calls.
             module_input: makes the second argument, right before the callback starts.
-            on_outcome: gets each call with its outcome; it must neither block nor raise.
+            on_outcome: gets each call with its outcome; it must not block.
+            on_error: gets what `on_outcome` has raised, or code of ours: a call may have lost its outcome. It must end
+                the worker, so that nothing of it is acknowledged.
             clock: Unix seconds.
             max_result_bytes: results whose JSON is longer make their station failed.
-            observe: gets the station of each callback that has run, and how many seconds it took.
-            on_strangers: gets the ids in what a callback for many stations has returned that it was not called for.
+            reports: what else it tells.
         """
-        super().__init__()
+        super().__init__(on_error)
+        reports = reports or Reports()
         self.executor = executor
         self.begun: Sequence[Call[Context]] = ()
         self._settings = settings
@@ -86,15 +102,15 @@ class CallbackRunner(Scheduler[Context]):
         self._on_outcome = on_outcome
         self._clock = clock
         self._max_bytes = max_result_bytes
-        self._observe = observe
-        self._on_strangers = on_strangers
+        self._observe = reports.observe
+        self._on_strangers = reports.on_strangers
 
         self._time: Callable[[], float] = perf_counter  # the loop's, once there is one
         self.pending = 0
         # The stations that have a call which is ready or running, each with its calls that must wait for that one.
         self._lanes: dict[str, deque[Call[Context]] | None] = {}
         self._limits: TimeLimits[Context] = TimeLimits(
-            settings, clock=clock, give_up=self._give_up, places_free=self._wake
+            settings, clock=clock, give_up=self._give_up, places_free=self._wake, on_error=on_error
         )
         self._running, self._overtime = self._limits.running, self._limits.overtime
         self._ending: set[Run[Context]] = set()  # out of time, and about to say where they stand
@@ -122,7 +138,8 @@ class CallbackRunner(Scheduler[Context]):
         """
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
-        self._surroundings = contextvars.copy_context()
+        contain_exits(self._loop)
+        self._surroundings = user_context()
         await self.executor.start(self._wake)
 
     async def stop(self) -> None:
@@ -270,23 +287,36 @@ class CallbackRunner(Scheduler[Context]):
             del self._lanes[call.station_id]
         try:
             self._on_outcome(call, outcome)
-        except Exception as error:  # noqa: BLE001 - a bug of ours, not to be taken for the end of other stations
-            message = f"the outcome of station {call.station_id} could not be taken"
-            asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+        except Exception as error:  # noqa: BLE001 - a bug of ours: the outcome is lost
+            self._on_error(error)
 
     def _give_up(self, run: Run[Context], reason: str) -> None:
         """End a callback that has run out of time. Its outcome waits until it has said where it stands, for no more."""
         self._leave(run)
         self._ending.add(run)
-        self.executor.give_up(run.waiting, partial(self._end, run, reason))
+        try:
+            self.executor.give_up(run.waiting, partial(self._end, run, reason))
+        except Exception:  # noqa: BLE001 - to print a stack, source is read in ways that modules may replace
+            self._end(run, reason, None)
 
     def _end(self, run: Run[Context], reason: str, stack: str | None) -> None:
         if run not in self._ending:  # it was cancelled meanwhile
             return
         self._ending.discard(run)
-        outcome = out_of_time(reason, stack or stack_of(run.coroutine))
-        run.cancel()  # it stays in its task, a zombie, until it has ended
-        self._settle_all(run.calls, [outcome] * len(run.calls))
+        try:
+            outcome = out_of_time(reason, stack or _stack_of(run))
+            run.cancel()  # it stays in its task, a zombie, until it has ended
+            self._settle_all(run.calls, [outcome] * len(run.calls))
+        except Exception as error:  # noqa: BLE001 - raised into the event loop it would only be logged
+            self._on_error(error)
+
+
+def _stack_of(run: Run[Any]) -> str:
+    """Return where a run has suspended; empty where it can't be printed."""
+    try:
+        return stack_of(run.coroutine)
+    except Exception:  # noqa: BLE001 - as above
+        return ""
 
 
 # -- many stations in one call ---------------------------------------------------------------------------------------
@@ -308,10 +338,15 @@ class BatchCallbackRunner(CallbackRunner[Context]):
         self.begun = calls
         started = self._time()
         try:
-            waiting = (coroutine := self._coroutine(calls, inputs)).send(None)
+            coroutine = self._coroutine(calls, inputs)
+        except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is no failure of the worker
+            self._settle_all(calls, [failed(error)] * len(calls))
+            return None
+        try:
+            waiting = coroutine.send(None)
         except StopIteration as returned:
             outcomes = self._outcomes(calls, returned.value)
-        except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is no failure of the worker
+        except BaseException as error:  # noqa: BLE001 - as above
             outcomes = [failed(error)] * len(calls)
         else:
             deadlines = [call.deadline for call in calls if call.deadline is not None]
@@ -376,6 +411,7 @@ def make_runner(
     log: CallbackLog,
     module_input: Callable[[Call[Context]], ModuleInput],
     on_outcome: Callable[[Call[Context], Outcome], None],
+    on_error: Callable[[BaseException], None],
     clock: Callable[[], float],
     max_result_bytes: int,
     observe: Callable[[str, float], None] | None = None,
@@ -393,10 +429,10 @@ def make_runner(
         settings,
         module_input=module_input,
         on_outcome=on_outcome,
+        on_error=on_error,
         clock=clock,
         max_result_bytes=max_result_bytes,
-        observe=observe,
-        on_strangers=log.not_asked,
+        reports=Reports(observe, log.not_asked),
     )
 
 
@@ -429,5 +465,6 @@ def make_executor(
         max_result_bytes,
         logging.getLogger().level,
         settings.log_format is LogFormat.JSON,
+        Line.PRINTED.texts[settings.log_language],
     )
     return ProcessExecutor(job, keep=min(settings.concurrency, workers or available_cores()), on_death=on_death)

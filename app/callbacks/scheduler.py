@@ -18,7 +18,7 @@ import contextlib
 import contextvars
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Generic, TypeVar
@@ -112,7 +112,9 @@ class Run(Generic[Context]):
 class Scheduler(ABC, Generic[Context]):
     """Sees to it that a task leads as long as something is ready and there is a place for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        """Nothing is ready. `on_error` gets errors of our own that a call may have been lost to; it ends the worker."""
+        self._on_error = on_error
         self._ready: deque[Call[Context]] = deque()  # calls that wait for a place
         self._loop: asyncio.AbstractEventLoop | None = None  # what the tasks run on, between start and stop
         self._leader: asyncio.Task[None] | None = None  # the task that leads now
@@ -141,14 +143,20 @@ class Scheduler(ABC, Generic[Context]):
     def _wake(self) -> None:
         """Start a task that leads, if none does and something can begin."""
         if self._leader is None and self._ready and self._may_begin() and self._loop is not None:
-            # Not in the context of the callback that happens to run now.
-            self._leader = self._loop.create_task(self._lead(), name="callbacks", context=self._surroundings.copy())
+            # Not in the context of the callback that happens to run now; and not by `create_task`, whose task factory
+            # may wrap what a function of the user's starts: each step would cost more.
+            self._leader = asyncio.Task(
+                self._lead(), loop=self._loop, name="callbacks", context=self._surroundings.copy()
+            )
             self._tasks[self._leader] = None
             self._leader.add_done_callback(self._gone)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """Have another task lead if this one has ended as the leader: cancelled by the runner, or by user code."""
         del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_error(error)  # a call that had begun may have no outcome
+            return
         if self._leader is task:
             self._leader = None
             self._wake()

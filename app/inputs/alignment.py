@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, gap_alone
+from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, gap_alone, own
 from app.inputs.grouping import STATION_ID_KEYS, id_key
 from app.inputs.guns import POWER, AlignmentError, gun_columns, misfit, one_gun_row
 from app.inputs.timestamps import EARLIEST, TIME_KEYS, Moment, format_time, record_moment
@@ -21,6 +21,7 @@ Columns = dict[str, list[Any]]
 MAX_POINTS = 100_000
 """The most points of a window without a size: one wrong time among the records must not fill memory."""
 
+_NESTED = frozenset({list, dict})
 _NO_SCALARS = frozenset({*STATION_ID_KEYS, *TIME_KEYS, "gunPower"})
 
 
@@ -69,7 +70,7 @@ def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[
       wins. `hostCode` is such a field when no record has a `gunPower`.
 
     null is the same as a field that is not there. Gaps are filled as `app.inputs.gap_filling.fill_series` says. The
-    columns may share nested values of fields with the records, nothing else.
+    columns share nothing with the records, nor points with each other: who gets them may edit them.
 
     Args:
         records: The station's records, in the order they came in.
@@ -114,7 +115,7 @@ def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_
         elif name.startswith(POWER):
             return None
         else:
-            columns[name] = [value]
+            columns[name] = [value if kind is str else own(value)]
     return columns
 
 
@@ -182,4 +183,9 @@ def _scalar_column(name: str, records: Sequence[Record], timeline: Timeline) -> 
     for row, value in zip(timeline.rows, given, strict=True):
         if value is not None:
             values[row] = value
-    return fill_series(values, timeline)
+    return _own_all(fill_series(values, timeline))
+
+
+def _own_all(values: list[Any]) -> list[Any]:
+    """Return the values with copies of those that are lists or objects; the same list where none is."""
+    return values if _NESTED.isdisjoint(map(type, values)) else [own(value) for value in values]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.inputs.gap_filling import NUMBERS, Timeline, fill_series
+from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, own
 from app.settings.enums import Fill
 from tables.context import Record
 
@@ -92,7 +92,8 @@ def gun_columns(records: Sequence[Record], timeline: Timeline) -> dict[str, list
         "hostCode": [host for host, _ in table.guns],
     }
     for name in table.cells:
-        columns[name] = table.matrix(name)
+        matrix = table.matrix(name)
+        columns[name] = matrix if name.startswith(POWER) else own(matrix)  # only numbers are sure to hold no lists
     return columns
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -88,6 +89,12 @@ class BatchLog:
         """The batch is not published."""
         self.forget(batch_id)
         self._batch(logging.WARNING, Line.DISCARDED, batch_id, rule=rule, arrived=arrived, expected=expected)
+
+    def all_failed(self, batch_id: str, errors: Collection[str]) -> None:
+        """Every station of a batch that has closed has failed, with these errors."""
+        if self.logger.isEnabledFor(logging.WARNING):
+            ((error, times),) = Counter(errors).most_common(1)
+            self._batch(logging.WARNING, Line.ALL_FAILED, batch_id, count=len(errors), times=times, error=error)
 
     def commanded(self, command: Command, deadline: float | None) -> None:
         """An operator has sent a command; `deadline` is the batch's (Unix seconds), None: it changed nothing."""

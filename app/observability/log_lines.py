@@ -71,6 +71,11 @@ class Line(StrEnum):
         "Batch {batch_id} discarded ({rule}) with {arrived}/{expected}: not published, see the dead letters",
         "批次 {batch_id} 已丢弃 ({rule})，已完成 {arrived}/{expected}，未发布，详见死信",
     )
+    ALL_FAILED = (
+        "batch-all-failed",
+        "Batch {batch_id}: all of its {count} stations have failed, {times} of them with {error}",
+        "批次 {batch_id} 的 {count} 个场站全部失败，其中 {times} 个的错误为 {error}",
+    )
     COMMAND = (
         "operator-command",
         "Batch {batch_id}: {action} by operator {by} at {at}, deadline {deadline}",
@@ -182,6 +187,11 @@ class Line(StrEnum):
         "results-not-asked-for",
         "{name} has returned results of stations that it was not called for, ignored: {stations}",
         "{name} 返回了未请求场站的结果，已忽略: {stations}",
+    )
+    PRINTED = (
+        "printed",
+        "{name} ({about}) prints: {text}",
+        "{name} ({about}) 输出: {text}",
     )
     PROCESS_DIED = (
         "process-died",

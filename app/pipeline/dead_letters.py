@@ -98,11 +98,23 @@ class DeadLetters:
 
 def failure_letter(topic: str, records: Sequence[Record], key: bytes | None, error: str) -> FailureLetter:
     """Make what the letter of a station with these records holds; `topic` and `key` are the source message's."""
-    value = orjson.dumps({topic: records}).decode()
+    data, remark = records_json(topic, records)
+    value, error = data.decode(), error + remark
     if len(value) > LETTER_CHARACTERS:
         error = f"{error}\nthe station's records have {len(value)} characters; only the start of them is kept here"
         return FailureLetter(value[:TOO_LARGE_BYTES], key, error, too_large=True)
     return FailureLetter(value, key, error)
+
+
+def records_json(topic: str, records: Sequence[Record]) -> tuple[bytes, str]:
+    """Return a source message with the records, and what is to be added to a letter's error; never raises.
+
+    Without a letter the station could not be failed, and its event never be acknowledged.
+    """
+    try:
+        return orjson.dumps({topic: records}), ""
+    except Exception as problem:  # noqa: BLE001 - see above
+        return b"", f"\nthe station's records can't be written as JSON: {type(problem).__name__}: {problem}"
 
 
 class SourceLetters:

@@ -102,19 +102,18 @@ class ConfirmingSender:
         self, send: Callable[[Sequence[OutMessage]], Awaitable[object]], on_error: Callable[[BaseException], None]
     ) -> None:
         self._send = send
-        self._on_error = on_error
         self._messages: list[OutMessage] = []
         self._stored: list[Callable[[], None]] = []
-        self._tasks = TaskSet()
+        self._tasks = TaskSet(on_error)
         self._sending = False
 
     def add(self, messages: Sequence[OutMessage], stored: Callable[[], None]) -> None:
         """Send these behind all that was added before; `stored` is called when the broker has confirmed them."""
+        if not self._sending:
+            self._tasks.start(self._run())  # it begins when the loop has its turn
+            self._sending = True
         self._messages += messages
         self._stored.append(stored)
-        if not self._sending:
-            self._sending = True
-            self._tasks.start(self._run())
 
     async def cancel(self) -> None:
         """Drop what has not been sent, and give what is in flight SETTLE_SECONDS to be confirmed."""
@@ -129,8 +128,6 @@ class ConfirmingSender:
                 await self._send(messages)
                 for callback in stored:
                     callback()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be acknowledged, and the owner decides
-            self._on_error(error)
         finally:
             self._sending = False
 
@@ -142,8 +139,7 @@ class OneAtATime:
     """
 
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
-        self._on_error = on_error
-        self._tasks = TaskSet()
+        self._tasks = TaskSet(on_error)
         self._latest: dict[str, asyncio.Task[None]] = {}  # key -> the work that the next one waits for
 
     def start(self, keys: Sequence[str], work: Callable[[], Awaitable[None]]) -> None:
@@ -165,8 +161,6 @@ class OneAtATime:
             if before:
                 await asyncio.wait(before)
             await work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be acknowledged, and the owner decides
-            self._on_error(error)
         finally:
             task = asyncio.current_task()
             for key in keys:

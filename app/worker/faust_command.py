@@ -12,7 +12,9 @@ from faust.app import BootStrategy
 from faust.cli import worker as cli
 
 from app.callbacks.executors import part_forks
+from app.callbacks.loading import UserFunctions
 from app.settings.enums import LogFormat
+from app.worker.printing import printed_to_log
 from app.worker.shutdown import EXIT_SETTINGS
 
 _faust_rows: Any = cli.worker._banner_data
@@ -34,7 +36,8 @@ class AggregatorWorker(faust.Worker):
         if problems:
             sys.stderr.write("\n".join(problems) + "\n")
             raise SystemExit(EXIT_SETTINGS)
-        app.prepare()
+        functions: UserFunctions = app.prepare()
+        self._callback, self._language = functions.name, app.settings.log_language
         super().__init__(app, *services, **options)
         # The spinner of a quiet log makes every logger of the process tell everything, to spin for it.
         self.spinner = None
@@ -48,6 +51,10 @@ class AggregatorWorker(faust.Worker):
         """Handle signals on the loop, here and nowhere else."""
         super().install_signal_handlers()
         part_forks()
+
+    def _redirect_stdouts(self) -> None:
+        """Make lines of the log of what is printed, where mode would make one of each part of it."""
+        self.add_context(printed_to_log(self._callback, self._language, self.redirect_stdouts_level))
 
     def carp(self, msg: str) -> None:
         """Say nothing where mode would print a row of `-INT-` on Ctrl-C; that a signal came is a line of the log."""

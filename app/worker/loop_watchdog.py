@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import FrameType
@@ -196,6 +196,12 @@ class UserCall:
     call: object
 
 
+def stations_shown(stations: str | Collection[str]) -> Shown:
+    """Return the stations of a call, or the only one of it, as a log line names them."""
+    ids = [stations] if isinstance(stations, str) else list(stations)
+    return names(ids, len(ids)) if len(ids) > 1 else printable(f"station {ids[0]}")
+
+
 def user_call(stack: Sequence[FrameType], callback: str) -> UserCall | None:
     """Return the call that the event loop is busy with; None when that is no function of the user's.
 
@@ -210,9 +216,7 @@ def user_call(stack: Sequence[FrameType], callback: str) -> UserCall | None:
             calls = own.begun if code in _BEGIN else own.calls
             if not calls:
                 return None
-            stations = [call.station_id for call in calls]
-            about = names(stations, len(stations)) if len(stations) > 1 else printable(f"station {stations[0]}")
-            return UserCall(callback, about, calls)
+            return UserCall(callback, stations_shown([call.station_id for call in calls]), calls)
         if code is _HANDLE:
             handler: HandlerCalls = frame.f_locals["self"]
             return UserCall(handler.name, printable(frame.f_locals["about"]), frame)

@@ -11,10 +11,12 @@ import asyncio
 import logging
 import math
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from faust.types import TP
 
+from app.callbacks.handlers import FIRST_BACKOFF
 from app.observability.log_lines import Line, Shown, tell
 from app.pipeline.build import Pipeline
 from app.settings import Settings
@@ -53,8 +55,42 @@ class Watched(Worker, Protocol):
 
 
 def patience_of(settings: Settings) -> float:
-    """Seconds that a partition may stand still: longer than any callback, broker outage and recovery take."""
-    return settings.station_timeout + settings.broker_patience + LONGEST_RECOVERY
+    """Seconds that a partition may stand still: longer than any callback, broker outage and recovery take.
+
+    A station that passes through is done when its handler is.
+    """
+    handler = 0.0
+    if settings.station_result_handler is not None:
+        attempts = settings.handler_retries + 1
+        handler = attempts * settings.handler_timeout + FIRST_BACKOFF * 2**attempts
+    return settings.station_timeout + handler + settings.broker_patience + LONGEST_RECOVERY
+
+
+@dataclass(slots=True)
+class Place:
+    """A place at which a partition stands, and since when.
+
+    Attributes:
+        offset: of the oldest message that is not acknowledged.
+        left: outcomes for which that waits if it is a frame of station events.
+        since: when it last moved, monotonic, seconds.
+        settled: outcomes of all frames until then, and stored ones of stations that pass through.
+        ahead: outcomes that may come before the next one of this frame: of the calls that were there then, each of
+            which counts twice if it passes through. They are a movement, too; what came later is not.
+        counted: how many of these have come.
+    """
+
+    offset: int | None
+    left: int | None
+    since: float
+    settled: int = 0
+    ahead: int = 0
+    counted: int = 0
+
+    def moves(self, settled: int) -> bool:
+        """Count the outcomes that have come; return whether there was one that may come before this frame's."""
+        before, self.counted = self.counted, min(settled - self.settled, self.ahead)
+        return self.counted > before
 
 
 class Watchdog:
@@ -67,7 +103,7 @@ class Watchdog:
     def __init__(self, worker: Watched) -> None:
         self._worker = worker
         self._patience = patience_of(worker.settings)
-        self._moved: dict[TP, tuple[tuple[int | None, int], float]] = {}  # to where, and when
+        self._places: dict[TP, Place] = {}
         self._away_since: float | None = None
         self._lost_since: float | None = None
         self._looked = -math.inf
@@ -80,10 +116,10 @@ class Watchdog:
             await self._look_at_broker()
             self.look_at_group(time.monotonic())
             if not self._worker.ready() or self._away_since is not None:
-                self._moved.clear()
+                self._places.clear()
                 continue
             for tp in self.stuck(time.monotonic()):
-                place = f"{tp.topic}[{tp.partition}]@{self._moved[tp][0][0]}"
+                place = f"{tp.topic}[{tp.partition}]@{self._places[tp].offset}"
                 self.trouble = f"{place} has stood still for {self._patience:g} s"
                 self._worker.fail(RuntimeError(self.trouble))
 
@@ -136,12 +172,20 @@ class Watchdog:
         held_back = settings.batch_topics if pipeline.open_batches.waiting else ()
         stuck: list[TP] = []
         for tp in consumer.ledger.partitions():
-            # A frame of slow stations is done with the last of them; until then each outcome is a movement.
-            settled = pipeline.stations.settled if tp.topic == settings.station_events_topic else 0
-            place = (consumer.ledger.committable(tp), settled)
-            last, since = self._moved.get(tp, (None, now))
-            if place != last or not consumer.is_behind(tp) or tp.topic in held_back:
-                self._moved[tp] = (place, now)
-            elif now - since > self._patience:
+            here, place = self._place(tp, now), self._places.get(tp)
+            if place is None or (here.offset, here.left) != (place.offset, place.left):
+                self._places[tp] = here
+            elif place.moves(here.settled) or not consumer.is_behind(tp) or tp.topic in held_back:
+                place.since = now
+            elif now - place.since > self._patience:
                 stuck.append(tp)
         return stuck
+
+    def _place(self, tp: TP, now: float) -> Place:
+        """Return where a partition stands. A frame of slow stations is done with the last of them."""
+        offset = self._worker.reader.ledger.committable(tp)
+        stations = self._worker.pipeline.stations
+        if tp.topic != self._worker.settings.station_events_topic or offset is None:
+            return Place(offset, None, now)
+        moves = stations.settled + stations.stored_singles
+        return Place(offset, stations.left(tp.partition, offset), now, moves, 2 * stations.unsettled)

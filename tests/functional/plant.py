@@ -26,6 +26,7 @@ __all__ = [
     "record",
     "slow",
     "steps",
+    "unacknowledged",
 ]
 
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
@@ -86,3 +87,16 @@ def steps(messages: list[Message]) -> list[tuple[str | None, str | None]]:
 def direct(callback: Callable[..., Any], handler: Callable[..., Any] | None = None, **settings: Any) -> Any:
     """A driver that passes the topic DIRECT through."""
     return TopologyTestDriver(callback, station_result_handler=handler, passthrough_topics=(DIRECT,), **settings)
+
+
+def unacknowledged(driver: TopologyTestDriver) -> dict[str, int]:
+    """Messages that came to the worker and are not acknowledged, by topic; empty when everything is done."""
+    broker = driver._broker
+    left: dict[str, int] = {}
+    for topic in (*driver.settings.foreign_topics, driver.settings.station_events_topic):
+        for partition in range(broker.partitions(topic)):
+            ends = [m.offset + 1 for m in driver.messages(topic) if m.partition == partition]
+            missing = max(ends, default=0) - broker.committed.get((topic, partition), 0)
+            if missing:
+                left[topic] = left.get(topic, 0) + missing
+    return left

@@ -77,9 +77,9 @@ def test_long_station_sets_are_cut(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_dead_letter_is_told_with_its_reason_and_its_place(caplog: pytest.LogCaptureFixture) -> None:
-    with TopologyTestDriver(answering({"A": ValueError("no data")})) as driver:
+    with TopologyTestDriver(answering({"A": ValueError("no data"), "B": 1})) as driver:
         driver.send(b"bad")
-        driver.send(message("A"))
+        driver.send(message("A", "B"))
     told = [line for level, line in lines(caplog) if level == "WARNING"]
     assert told[0].startswith("Dead letter (bad-message): not JSON: ")
     assert told[0].endswith("[topic=SCHEDULE-STATION-REALTIME-DATA, partition=0, offset=0]")
@@ -109,3 +109,24 @@ def test_an_empty_message_is_told_in_the_language_of_the_log_whatever_topic_it_i
         partition, offset = driver.send([], topic)
         assert driver.metrics.empty_messages == 1
     assert lines(caplog) == [("WARNING", f"{topic}[{partition}]@{offset} 的记录列表为空，无需处理")]
+
+
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        ("en", f"Batch {BATCH}: all of its 3 stations have failed, 2 of them with KeyError: 'soc'"),
+        ("zh", f"批次 {BATCH} 的 3 个场站全部失败，其中 2 个的错误为 KeyError: 'soc'"),
+    ],
+)
+def test_a_batch_whose_stations_have_all_failed_is_told_with_the_commonest_error(
+    caplog: pytest.LogCaptureFixture, language: str, line: str
+) -> None:
+    results = {"A": ValueError("no model\nfor A"), "B": KeyError("soc"), "C": KeyError("soc"), "D": None}
+    with TopologyTestDriver(answering(results), log_language=language) as driver:
+        driver.send(message("A", "B", "C"))
+        assert [told for told in lines(caplog) if "KeyError" in told[1] and "station_id" not in told[1]] == [
+            ("WARNING", line)
+        ]
+        caplog.clear()
+        driver.send(message("A", "B", "D", time="2025-11-14 10:00:01"))
+        assert [told for told in lines(caplog) if "KeyError" in told[1] and "station_id" not in told[1]] == []

@@ -163,3 +163,15 @@ def test_a_station_skipped_in_a_batch_that_a_supplement_has_extended_is_failed()
         assert letter.headers["station-id"] == "A"
         assert letter.headers["batch-id"] == BATCH
         assert letter.headers["error"] == "the deadline had passed before the callback started"
+
+
+def test_a_frame_in_progress_says_for_how_many_outcomes_it_waits() -> None:
+    with TopologyTestDriver(slow({"B": 10.0, "C": 20.0}), partitions=1, batch_timeout=50) as driver:
+        driver.send(message("A", "B", "C"))
+        stations = driver._worker.pipeline.stations if driver._worker else None
+        assert stations is not None
+        assert (stations.left(0, 0), stations.unsettled) == (2, 2)
+        driver.advance(11.0)
+        assert (stations.left(0, 0), stations.unsettled) == (1, 1)
+        driver.advance(10.0)
+        assert (stations.left(0, 0), stations.unsettled) == (None, 0)

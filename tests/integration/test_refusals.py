@@ -74,6 +74,7 @@ def test_a_taken_web_port_is_named_with_its_setting(cluster: Cluster) -> None:
         ({"batch_timeot": "5"}, "AGG_BATCH_TIMEOT"),
         ({"callback": ""}, "AGG_CALLBACK"),
         ({"callback": "tests.integration.support.model:no_such_function"}, "AGG_CALLBACK"),
+        ({"callback": "os.path:basename"}, "called as callback(station_id, module_input), but is basename(p)"),
     ],
 )
 def test_a_bad_setting_is_named(cluster: Cluster, settings: dict[str, str], named: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from typing import Any
 from app.callbacks.executors import part_forks
 from app.callbacks.loading import FunctionError, load_function
 from app.callbacks.outcome import encode_result, encode_results, failed
-from app.callbacks.tasks import awaited
+from app.callbacks.tasks import awaited, user_context, user_loop
 from app.observability.json_formatter import JsonFormatter
+from app.observability.printed_lines import PrintedLines, in_one_line
 
 LOG_LINES = "[%(asctime)s] [%(process)s] [%(levelname)s] %(message)s"
 
@@ -38,6 +40,7 @@ class ChildJob:
         max_result_bytes: see `encode_result`.
         log_level: of the worker's root logger.
         log_json: log lines are JSON (`AGG_LOG_FORMAT`).
+        printed: the log line of what is printed, in the language of the log.
     """
 
     path: list[str]
@@ -47,6 +50,7 @@ class ChildJob:
     max_result_bytes: int = 16 * 1024 * 1024
     log_level: int = logging.WARNING
     log_json: bool = False
+    printed: str = "{name} ({about}) prints: {text}"
 
 
 def prepare(message: dict[str, Any]) -> tuple[Answer, Callable[[Task], Answer] | None]:
@@ -74,22 +78,31 @@ class _Caller:
     def __init__(self, callback: Callable[..., Any], job: ChildJob) -> None:
         self._callback = callback
         self._job = job
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=user_loop)
+        self._stations: list[str] = []  # of the call that runs
+        sys.stdout = sys.stderr = PrintedLines(self._tell)
 
     def __call__(self, task: Task) -> Answer:
         """The answer is the list of outcomes, with the ids of strangers if the callback takes many stations."""
         job = self._job
         arguments, bare = task
-        stations = list(arguments[0]) if job.many else [arguments[0]]
+        stations = self._stations = list(arguments[0]) if job.many else [arguments[0]]
         try:
             value = self._callback(*arguments)
             if inspect.isawaitable(value):
-                value = self._runner.run(awaited(value))
+                value = self._runner.run(awaited(value), context=user_context())
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one call
             return False, failed(error)
         if job.many:
             return True, encode_results(stations, value, max_bytes=job.max_result_bytes, bare=bare)
         return True, [encode_result(None if bare else stations[0], value, max_bytes=job.max_result_bytes)]
+
+    def _tell(self, text: str) -> None:
+        """Log what is printed."""
+        stations = self._stations
+        about = f"station {stations[0]}" if len(stations) == 1 else f"{len(stations)} stations: {', '.join(stations)}"
+        fields = {"name": self._job.callback, "about": in_one_line(about), "text": in_one_line(text)}
+        logging.getLogger(__name__).warning("%s", self._job.printed.format_map(fields), extra={"event": "printed"})
 
 
 def _set_up_logging(job: ChildJob) -> None:

@@ -20,7 +20,7 @@ from types import CoroutineType
 from typing import Any
 
 from app.callbacks.executors.base import CallbackExecutor
-from app.callbacks.tasks import stack_of
+from app.callbacks.tasks import stack_of, user_context, user_loop
 
 
 @dataclass(slots=True, eq=False)
@@ -137,10 +137,16 @@ class ThreadPool:
         if not self._own_loops:
             self._work_off(todo, lambda _, value: value)
             return
-        with contextlib.closing(asyncio.Runner()) as runner:  # its loop is made when there is something to await
-            self._work_off(
-                todo, lambda job, value: runner.run(job.on_own_loop(value)) if inspect.isawaitable(value) else value
-            )
+        with contextlib.closing(
+            asyncio.Runner(loop_factory=user_loop)
+        ) as runner:  # its loop is made when there is something to await
+
+            def finish(job: _Job, value: Any) -> Any:
+                if not inspect.isawaitable(value):
+                    return value
+                return runner.run(job.on_own_loop(value), context=user_context())
+
+            self._work_off(todo, finish)
 
     def _work_off(self, todo: SimpleQueue[_Job | None], finish: Callable[[_Job, Any], Any]) -> None:
         while (job := todo.get()) is not None:

@@ -94,6 +94,8 @@ class EffectWriter:
             self._log.completed(batch_id, decision.expected)
         if decision.status is Status.DISCARDED:
             self._log.discarded(batch_id, rule, arrived, expected)
+        if expected and len(decision.failed) == expected:
+            self._log.all_failed(batch_id, [error for _, error in decision.failed])
 
     def _late_message(self, late: Late) -> OutMessage:
         known: dict[str, object] = {}

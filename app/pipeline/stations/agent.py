@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.loading import UserFunctions
-from app.callbacks.outcome import Outcome
+from app.callbacks.outcome import Outcome, failed
 from app.callbacks.runner import ModuleInput, make_runner
 from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
@@ -24,7 +24,7 @@ from app.observability.batch_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
 from app.pipeline.ports import Backend, Telemetry
 from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
-from app.pipeline.stations.context import StationContext
+from app.pipeline.stations.context import KnownContext, StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
 from app.pipeline.stations.suspects import Suspects
@@ -41,16 +41,16 @@ ORDERED_STATIONS = 8_000  # that are put in order together, about: what the spli
 class FrameInProgress:
     """A frame that has been taken in: acknowledged when its context and the outcome of its last station are stored."""
 
-    __slots__ = ("_done", "_left")
+    __slots__ = ("_done", "left")
 
     def __init__(self, left: int, done: Callable[[], None]) -> None:
-        self._left = left
+        self.left = left
         self._done = done
 
     def stored(self) -> None:
         """Count one more of its outcomes, or its context, as stored."""
-        self._left -= 1
-        if not self._left:
+        self.left -= 1
+        if not self.left:
             self._done()
 
 
@@ -100,6 +100,13 @@ class _BatchStation:
 StationCall = Call[_BatchStation | SingleStation]
 
 
+def _not_taken(error: Exception) -> Outcome:
+    """Return the outcome of a station whose outcome could not be handed on."""
+    bug = RuntimeError(f"the outcome could not be taken, which is a bug: {failed(error).value}")
+    bug.__cause__ = error
+    return failed(bug)
+
+
 class StationAgent:
     """Feeds the callback runner and hands its outcomes on. One per worker, over all partitions that it owns.
 
@@ -107,6 +114,7 @@ class StationAgent:
         runner: runs the callbacks.
         in_flight: frames on their way here from this worker's splitter.
         settled: outcomes since the start: what moves while a frame is not done yet.
+        stored_singles: stored outcomes of stations that pass through, since the start.
     """
 
     def __init__(
@@ -132,6 +140,7 @@ class StationAgent:
             log=CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock),
             module_input=self._module_input,
             on_outcome=self._on_outcome,
+            on_error=on_error,
             clock=clock,
             max_result_bytes=backend.largest_result(settings),
             observe=telemetry.statistics.callback,
@@ -145,6 +154,7 @@ class StationAgent:
         )
         self.in_flight = FramesInFlight()
         self.settled = 0
+        self.stored_singles = 0
         self._gatherer = OutcomeGatherer(
             settings.batch_events_topic,
             sender=backend.sender,
@@ -153,6 +163,7 @@ class StationAgent:
             on_error=on_error,
         )
         self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
+        self._on_error = on_error
         self._context = StationContext(settings, backend, partitioner=partitioner, on_error=on_error)
         self._alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
         self._passthrough_topics = frozenset(settings.passthrough_topics)
@@ -161,6 +172,7 @@ class StationAgent:
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._traces = telemetry.traces
         self._clock = clock
+        self._frames: dict[tuple[int, int], FrameInProgress] = {}  # by partition and offset
         self._stations = 0
         self._bytes = 0
         # Seconds from the splitting of a message to its callback: the least of all that began since the last look.
@@ -191,6 +203,7 @@ class StationAgent:
                 delivery.ack()
                 continue
             frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery))
+            self._frames[message.partition, message.offset] = frame
             self._grow(count, message.size)
             suspected = self._suspects.among(message)
             if content.context or suspected:
@@ -223,6 +236,7 @@ class StationAgent:
 
     def _single_calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
         def stored() -> None:
+            self.stored_singles += 1
             self._stations -= 1
             self._shrink()
             frame.stored()
@@ -238,7 +252,18 @@ class StationAgent:
         await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
         self.in_flight.clear()
         self._stations = self._bytes = 0
+        self._frames.clear()
         self._room.set()
+
+    @property
+    def unsettled(self) -> int:
+        """Stations that have been taken in, and whose outcome has not come, or not been stored if they pass through."""
+        return self._stations
+
+    def left(self, partition: int, offset: int) -> int | None:
+        """Return for how many outcomes the frame at that offset still waits; None if it is not in progress."""
+        frame = self._frames.get((partition, offset))
+        return None if frame is None else frame.left
 
     def _more_is_coming(self) -> bool:
         """Return whether callbacks wait for their turn, or frames are on their way here."""
@@ -255,7 +280,9 @@ class StationAgent:
             self._room.set()
 
     def _finish(self, delivery: Delivery) -> None:
-        self._bytes -= delivery.message.size
+        message = delivery.message
+        self._frames.pop((message.partition, message.offset), None)
+        self._bytes -= message.size
         self._shrink()
         delivery.ack()
 
@@ -281,20 +308,45 @@ class StationAgent:
         topic = job.group.source.topic
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
-        id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
-        module_input = {topic: align(job.records, self._alignment, id_keys=id_keys)}
-        module_input |= self._context.columns(call.station_id)
+        known = self._context.known(call.station_id)
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
-            job.module_input = module_input
-        return module_input
+            job.module_input = partial(self._columns, topic, job.records, known)
+        return self._columns(topic, job.records, known)
+
+    def _columns(self, topic: str, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
+        """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
+        id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
+        columns = align(records, self._alignment, id_keys=id_keys)
+        return {topic: columns, **self._context.columns(known)}
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
-        job = call.context
+        """Take an outcome, whatever goes wrong: an event whose outcome is lost could never be acknowledged."""
         self.settled += 1
-        trace = job.group.trace
-        if trace is not None and self._traces.wants(trace):
-            started = self._traces.now() if job.started is None else job.started
-            self._traces.station(trace, call.station_id, outcome.code, outcome.value, started)
+        try:
+            self._take(call, outcome)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it fails this station alone
+            outcome = _not_taken(error)
+            try:
+                self._take(call, outcome)
+            except Exception as second:  # noqa: BLE001 - then nothing may be acknowledged
+                self._on_error(second)
+                return
+        if call.context.group.trace is not None:
+            self._trace(call, outcome, call.context.group.trace)
+
+    def _trace(self, call: StationCall, outcome: Outcome, trace: str) -> None:
+        """Make the span of a call. That it can't be made is no failure of the station's."""
+        try:
+            if self._traces.wants(trace):
+                started = self._traces.now() if call.context.started is None else call.context.started
+                self._traces.station(trace, call.station_id, outcome.code, outcome.value, started)
+        except Exception as error:  # noqa: BLE001 - as above
+            about = {"message": f"the span of station {call.station_id} could not be made", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(about)
+
+    def _take(self, call: StationCall, outcome: Outcome) -> None:
+        """Hand an outcome on; if this raises, nothing of it has been handed on."""
+        job = call.context
         if isinstance(job, SingleStation):
             self._passthrough.take(job, outcome)
             return
@@ -308,7 +360,7 @@ class StationAgent:
             job.group.source,
             call.station_id,
             outcome,
-            trace=trace,
+            trace=job.group.trace,
             letter=letter,
             stored=job.frame.stored,
         )

@@ -25,6 +25,8 @@ from tables.model.events import Source
 from tables.storage.records import Table
 
 CONTEXT_BYTES = 8 * 1024 * 1024  # of what is kept of one station on one topic
+KnownContext = tuple[str, bytes, bytes]
+"""A context topic, and the key and the value of the table's entry."""
 NO_KEY = ", and no key that says what it deletes"
 
 
@@ -134,26 +136,33 @@ class StationContext:
             await self._sender.send(letters)
         self._changes.add(changes, stored)
 
-    def columns(self, station_id: str) -> dict[str, Columns]:
-        """Make the entries of `module_input`: one for each context topic, empty where nothing is known.
+    def known(self, station_id: str) -> Sequence[KnownContext]:
+        """Return what is known now, for `columns`: of each context topic of which there is something.
 
         The station's own context is taken; only where there is none, what everyone has.
-
-        Raises:
-            AlignmentError: a record can't be aligned; the text names its topic.
         """
         if not self._topics:
-            return {}
+            return ()
         records = self._store.records(self._partition_of(station_id))
-        found: dict[str, Columns] = {}
+        known: list[KnownContext] = []
         for topic in self._topics:
-            found[topic] = {}
             for owner in (station_id, EVERYONE):
                 key = context_key(topic, owner)
                 value = records.get(Table.CONTEXT, key)
                 if value is not None:
-                    found[topic] = self._align(topic, key, value)
+                    known.append((topic, key, value))
                     break
+        return known
+
+    def columns(self, known: Sequence[KnownContext]) -> dict[str, Columns]:
+        """Make the entries of `module_input`, anew each time: one for each context topic, empty where nothing is known.
+
+        Raises:
+            AlignmentError: a record can't be aligned; the text names its topic.
+        """
+        found: dict[str, Columns] = {topic: {} for topic in self._topics}
+        for topic, key, value in known:
+            found[topic] = self._align(topic, key, value)
         return found
 
     def _align(self, topic: str, key: bytes, value: bytes) -> Columns:

@@ -52,7 +52,7 @@ class OutcomeGatherer:
     A slow station never delays a fast one: what is there is sent after `GATHER_SECONDS`, or when a frame is full. While
     `busy` returns True it may stay up to `BUSY_GATHER_SECONDS`: callbacks wait for their turn then, the outcomes of a
     batch come from all partitions of the station events, and each event of the batch's log costs CPU.
-    `on_error` gets what a send raised; the outcomes of that frame then stay unacknowledged.
+    `on_error` gets whatever goes wrong with a frame; its outcomes then stay unacknowledged, and the worker must end.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class OutcomeGatherer:
         self._on_error = on_error
         self._filling: dict[int, _OutcomeFrame] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._sending = TaskSet()
+        self._sending = TaskSet(on_error)
 
     def add(
         self,
@@ -85,17 +85,21 @@ class OutcomeGatherer:
         letter: FailureLetter | None,
         stored: Callable[[], None],
     ) -> None:
-        """Take one outcome; `stored` is called when the broker has confirmed it. `trace` is the source message's."""
+        """Take one outcome; `stored` is called when the broker has confirmed it. `trace` is the source message's.
+
+        If this raises, nothing of the outcome has been taken.
+        """
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(GATHER_SECONDS, self._look, loop.time() + BUSY_GATHER_SECONDS)
         frame = self._filling.get(partition)
         if frame is None:
             frame = self._filling[partition] = _OutcomeFrame()
-            if self._timer is None:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(GATHER_SECONDS, self._look, loop.time() + BUSY_GATHER_SECONDS)
         key = (batch_id, source)
         group = frame.groups.get(key)
         if group is None:
             group = frame.groups[key] = _OutcomeGroup(batch_id, source, trace)
+        # From here on nothing is called that could raise: lists that do not run in parallel could not be read.
         if letter is not None:
             group.letters[len(group.stations)] = letter
             frame.size += len(letter.value)
@@ -105,18 +109,24 @@ class OutcomeGatherer:
         frame.stored.append(stored)
         frame.size += len(station) + len(outcome.value or "")
         if len(frame.stored) >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
-            self._send({partition: self._filling.pop(partition)})
+            try:
+                self._send({partition: self._filling.pop(partition)})
+            except Exception as error:  # noqa: BLE001 - it is no single outcome's fault, and this one has been taken
+                self._on_error(error)
 
     def _look(self, flush_at: float) -> None:
         """Send what there is, unless more of the same is about to come."""
         loop = asyncio.get_running_loop()
-        if self._busy() and loop.time() < flush_at:
-            self._timer = loop.call_later(GATHER_SECONDS, self._look, flush_at)
-            return
-        self._timer = None
-        filling, self._filling = self._filling, {}
-        if filling:
-            self._send(filling)
+        try:
+            if loop.time() < flush_at and self._busy():
+                self._timer = loop.call_later(GATHER_SECONDS, self._look, flush_at)
+                return
+            self._timer = None
+            filling, self._filling = self._filling, {}
+            if filling:
+                self._send(filling)
+        except Exception as error:  # noqa: BLE001 - raised into the event loop it would only be logged
+            self._on_error(error)
 
     async def cancel(self) -> None:
         """Drop what has not been sent, and give what is in flight SETTLE_SECONDS to be confirmed.
@@ -142,10 +152,6 @@ class OutcomeGatherer:
         self._sending.start(self._confirm(messages, stored))
 
     async def _confirm(self, messages: list[OutMessage], stored: list[Callable[[], None]]) -> None:
-        try:
-            await self._sender.send(messages)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be acknowledged, and the owner decides
-            self._on_error(error)
-            return
+        await self._sender.send(messages)
         for callback in stored:
             callback()

@@ -16,7 +16,7 @@ from app.messages.dead_letters import Reason
 from app.messages.frames import StationGroup
 from app.messages.message import OutMessage
 from app.messages.trace_context import station_trace, trace_headers
-from app.pipeline.dead_letters import DeadLetters
+from app.pipeline.dead_letters import DeadLetters, records_json
 from app.pipeline.ports import Backend, ConfirmingSender, OneAtATime
 from app.settings import Settings
 from tables.context import Record
@@ -30,7 +30,7 @@ class SingleStation:
     Attributes:
         stored: called when all that was made of the event is stored.
         started: when its callback did, set only where it is traced.
-        module_input: the callback's input, set only where a handler needs it.
+        module_input: makes the callback's input once more, set only where a handler needs it.
     """
 
     station_id: str
@@ -38,7 +38,7 @@ class SingleStation:
     records: list[Record]
     stored: Callable[[], None]
     started: float | None = None
-    module_input: ModuleInput | None = None
+    module_input: Callable[[], ModuleInput] = dict
 
 
 class PassThrough:
@@ -75,7 +75,8 @@ class PassThrough:
     def take(self, job: SingleStation, outcome: Outcome) -> None:
         """Take the outcome of a station's callback; its value is the JSON of what the callback has returned."""
         if outcome.code == Code.FAILED:
-            error, value = outcome.traceback or outcome.value or "", orjson.dumps({job.group.source.topic: job.records})
+            value, remark = records_json(job.group.source.topic, job.records)
+            error = f"{outcome.traceback or outcome.value or ''}{remark}"
             self._refuse(Reason.STATION_FAILED, error, job, value, job.group.key)
         elif outcome.code != Code.RESULT or outcome.value is None:
             job.stored()
@@ -93,7 +94,7 @@ class PassThrough:
 
     async def _handle(self, calls: OneAtATime, handler: StationResultHandler, job: SingleStation, result: str) -> None:
         async with self._places:
-            answer = await handler(job.station_id, job.module_input or {}, result)
+            answer = await handler(job.station_id, job.module_input, result)
         if calls is not self._calls:
             return  # the partitions have been taken away, and the handler did not listen
         if answer.error is not None:

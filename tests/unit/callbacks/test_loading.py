@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.callbacks.loading import ContextBy, FunctionError, is_async, load_function, takes_context
+from app.callbacks.loading import FunctionError, is_async, load_function
+from app.callbacks.signatures import ContextBy, takes_context
 
 USER_MODULE = """
 import functools
@@ -28,6 +29,9 @@ class Models:
 def callback(station_id, module_input):
     return {"id": station_id}
 
+def short(station_id):
+    return station_id
+
 model = Model()
 VERSION = 3
 """
@@ -43,6 +47,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (package / "load.py").write_text(USER_MODULE)
     (package / "broken.py").write_text("import json\nraise RuntimeError('no weights\\nfound')\n")
     (package / "leaving.py").write_text("import sys\nsys.exit('bye')\n")
+    (package / "stopped.py").write_text("raise KeyboardInterrupt\n")
+    (package / "closed.py").write_text("raise GeneratorExit\n")
+    (package / "lazy.py").write_text("def __getattr__(name):\n    raise SystemExit('no weights')\n")
     (package / "needy.py").write_text("import a_library_that_is_not_there\n")
     (package / "wrong.py").write_text("def f(:\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -81,6 +88,11 @@ def test_the_name_may_be_a_path_of_attributes() -> None:
         ("nowhere_at_all.x:callback", ["no module nowhere_at_all", "PYTHONPATH"]),
         ("user_models.broken:callback", ["importing user_models.broken failed", "RuntimeError: no weights found"]),
         ("user_models.leaving:callback", ["importing user_models.leaving failed", "SystemExit: bye"]),
+        ("user_models.stopped:callback", ["importing user_models.stopped failed", "KeyboardInterrupt"]),
+        ("user_models.closed:callback", ["importing user_models.closed failed", "GeneratorExit"]),
+        ("user_models.lazy:callback", ["getting callback of user_models.lazy failed", "SystemExit: no weights"]),
+        ("user_models.load:Model", ["called as callback(station_id, module_input)", "a class"]),
+        ("user_models.load:short", ["called as callback(station_id, module_input), but is short(station_id)"]),
         ("user_models.needy:callback", ["importing user_models.needy failed", "a_library_that_is_not_there"]),
         ("user_models.wrong:callback", ["importing user_models.wrong failed", "SyntaxError"]),
         ("user_models.load:calback", ["user_models.load has no attribute calback", "did you mean callback"]),

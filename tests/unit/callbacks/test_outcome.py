@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.callbacks.outcome import ERROR_CHARACTERS, TRACEBACK_BYTES, Outcome, encode_result, failed, out_of_time
+from app.callbacks.outcome import (
+    ERROR_CHARACTERS,
+    TRACEBACK_BYTES,
+    Outcome,
+    encode_result,
+    encode_results,
+    failed,
+    out_of_time,
+)
 from tables.model.enums import Code
 
 LIMIT = 1_000_000
@@ -246,6 +254,59 @@ def test_errors_that_can_not_be_shown_are_shown_as_far_as_they_can() -> None:
     assert failed(UnprintableError()).value == "UnprintableError: (its text can't be shown)"
     assert failed(ValueError("a\ud800b")).value == "ValueError: a?b"
     orjson.dumps(failed(ValueError("a\ud800b")).traceback)
+
+
+def hostile(**attributes: Any) -> BaseException:
+    """An error of a class that has these attributes."""
+    kind: Any = type("Hostile", (Exception,), attributes)
+    made: BaseException = kind()
+    return made
+
+
+def raises(*_: Any) -> Any:
+    raise SystemExit(1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: hostile(__str__=raises),
+        lambda: hostile(__class__=property(raises)),
+        lambda: hostile(__traceback__=property(raises), __cause__=property(raises)),
+        lambda: ExceptionGroup("many", [ValueError(str(number)) for number in range(1_000)]),
+        lambda: BaseExceptionGroup("several", [SystemExit(1), ExceptionGroup("inner", [ValueError("x\ud800")])]),
+        lambda: ValueError("x" * 10_000_000),
+        lambda: SystemExit(raises),
+    ],
+)
+def test_whatever_an_error_is_its_outcome_can_be_written(make: Callable[[], BaseException]) -> None:
+    outcome = failed(make())
+    assert outcome.code is Code.FAILED
+    assert outcome.value
+    orjson.dumps([outcome.value, outcome.traceback])
+
+
+class OddKey:
+    """A key that raises when it is looked at."""
+
+    __repr__ = __str__ = raises
+
+
+def codes(results: object) -> tuple[str, list[str]]:
+    """The outcomes of a callback that was called for 7 and A, and the strangers."""
+    outcomes, strangers = encode_results(["7", "A"], results, max_bytes=LIMIT)
+    return "".join(outcome.code for outcome in outcomes), strangers
+
+
+@pytest.mark.parametrize("key", [7, np.int64(7), np.uint8(7), "7", np.str_("7")])
+def test_integer_keys_of_a_batch_callbacks_result_count_as_their_text(key: object) -> None:
+    result, failed_, empty = Code.RESULT, Code.FAILED, Code.EMPTY
+    assert codes({key: 1, "A": 2}) == (result + result, [])
+    assert codes({key: 1}) == (result + empty, [])
+    assert codes({key: 1, 8: 2, True: 3, 7.5: 4, (1,): 5}) == (result + empty, ["8", "True", "7.5", "(1,)"])
+    if key != "7":
+        assert codes({key: 1, "7": 2, "A": 3})[0] == failed_ * 2
+    assert codes({key: 1, OddKey(): 2})[0] == failed_ * 2
 
 
 def test_a_callback_out_of_time_shows_where_it_stood() -> None:

@@ -41,16 +41,11 @@ def test_callbacks_run_in_other_processes_which_are_there_before_the_first_call(
     uvloop.run(main())
 
 
-@pytest.mark.parametrize("name", ["Model.predict", "model.predict"])
-def test_the_callback_may_be_an_attribute_of_an_object(name: str) -> None:
+def test_the_callback_may_be_an_attribute_of_an_object() -> None:
     async def main() -> None:
-        async with Pool(name, keep=1) as bench:
+        async with Pool("model.predict", keep=1) as bench:
             bench.submit("A")
-            outcome = (await bench.until(1))["A"]
-            if name == "model.predict":
-                assert value_of(outcome)["result"] == "predicted A"
-            else:  # the class's own function, which lacks an object
-                assert "missing 1 required positional argument" in error_of(outcome)
+            assert value_of((await bench.until(1))["A"])["result"] == "predicted A"
 
     uvloop.run(main())
 
@@ -76,6 +71,32 @@ def test_a_process_imports_nothing_that_callbacks_do_not_need(log_json: bool) ->
             modules = set(value_of((await bench.until(1))["modules"])["result"])
             assert {"app", "tables", "orjson"} <= modules
             assert not modules & {"aiokafka", "aiohttp", "faust", "mode", "prometheus_client", "pydantic", "tenacity"}
+
+    uvloop.run(main())
+
+
+def test_what_a_callback_prints_in_a_process_is_one_line_that_names_the_station(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async def main() -> None:
+        async with Pool(keep=1) as bench:
+            bench.submit("print-A")
+            await bench.until(1)
+
+    uvloop.run(main())
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.endswith("[WARNING] tests.process_models:behave (station print-A) prints: load 1.5\n")
+
+
+def test_a_task_in_a_process_that_exits_fails_its_station_and_the_next_call_is_well() -> None:
+    async def main() -> None:
+        async with Pool(keep=1) as bench:
+            bench.submit("leave-A", "B", "leave-C", "D")
+            outcomes = await bench.until(4)
+            assert "SystemExit: 0" in error_of(outcomes["leave-A"])
+            assert "SystemExit: 0" in error_of(outcomes["leave-C"])
+            assert value_of(outcomes["B"])["pid"] == value_of(outcomes["D"])["pid"]
 
     uvloop.run(main())
 

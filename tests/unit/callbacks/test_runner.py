@@ -162,9 +162,9 @@ def test_a_result_over_the_limit_fails_its_station() -> None:
     run_in_virtual_time(main())
 
 
-def test_an_outcome_that_can_not_be_taken_is_reported_and_stops_nothing() -> None:
+def test_an_outcome_that_can_not_be_taken_is_an_error_that_ends_the_worker() -> None:
     async def main() -> None:
-        reports: list[dict[str, Any]] = []
+        errors: list[BaseException] = []
         taken: list[str] = []
         done = asyncio.Event()
 
@@ -175,12 +175,12 @@ def test_an_outcome_that_can_not_be_taken_is_reported_and_stops_nothing() -> Non
             taken.append(call.station_id)
             done.set()
 
-        asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
         runner: CallbackRunner[None] = CallbackRunner(
             LoopExecutor(echo),
             Settings(),
             module_input=lambda _: {},
             on_outcome=on_outcome,
+            on_error=errors.append,
             clock=unix_now,
             max_result_bytes=1_000,
         )
@@ -190,7 +190,7 @@ def test_an_outcome_that_can_not_be_taken_is_reported_and_stops_nothing() -> Non
         await done.wait()
         await runner.stop()
         assert taken == ["B"]
-        assert [str(report["exception"]) for report in reports] == ["bug"]
+        assert [str(error) for error in errors] == ["bug"]
 
     run_in_virtual_time(main())
 

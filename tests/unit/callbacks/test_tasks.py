@@ -111,3 +111,25 @@ def test_a_cancellation_is_from_outside_if_the_task_was_asked_to_cancel() -> Non
         assert not is_from_outside(ValueError())
 
     run_in_virtual_time(main())
+
+
+def test_what_a_task_raises_is_told_and_so_is_a_cancellation_that_nobody_has_asked_for() -> None:
+    async def main() -> None:
+        errors: list[BaseException] = []
+        tasks = TaskSet(errors.append)
+
+        async def fails(error: BaseException) -> None:
+            raise error
+
+        bug = RuntimeError("bug")
+        tasks.start(fails(bug))
+        await asyncio.sleep(1)
+        assert errors == [bug]
+        tasks.start(fails(asyncio.CancelledError()))
+        await asyncio.sleep(1)
+        assert isinstance(errors.pop(), asyncio.CancelledError)
+        tasks.start(asyncio.sleep(60))
+        await tasks.cancel()
+        assert errors == [bug]
+
+    run_in_virtual_time(main())

@@ -98,6 +98,32 @@ def test_callback_is_found_in_the_folder_one_stands_in(tmp_path: Path, monkeypat
     assert check_functions(settings(CALLBACK=spec)) == [Finding(Mark.OK, "AGG_CALLBACK", spec)]
 
 
+def test_a_function_with_another_signature_is_wrong_and_shows_the_one_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "signatures_of_check.py").write_text(
+        "def predict(station_id): ...\ndef handler(a, b, c, d): ...\nclass Upload: ...\ndef batch(a, b): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    module = "signatures_of_check"
+    given = settings(
+        CALLBACK=f"{module}:predict", RESULT_HANDLER=f"{module}:handler", STATION_RESULT_HANDLER=f"{module}:Upload"
+    )
+    findings = [*check_functions(given), *check_functions(settings(BATCH_CALLBACK=f"{module}:batch"))]
+    assert [(finding.mark, finding.what) for finding in findings] == [
+        (Mark.WRONG, "AGG_CALLBACK"),
+        (Mark.WRONG, "AGG_RESULT_HANDLER"),
+        (Mark.WRONG, "AGG_STATION_RESULT_HANDLER"),
+        (Mark.WRONG, "AGG_BATCH_CALLBACK"),
+    ]
+    assert findings[0].text == (
+        "it is called as callback(station_id, module_input), but is predict(station_id): too many positional arguments"
+    )
+    assert "result_handler(batch_id, batch_results_list[, context]), but is handler(a, b, c, d)" in findings[1].text
+    assert "station_result_handler(station_id, module_input, result), but this is a class" in findings[2].text
+    assert "callback({station_id: module_input}), but is batch(a, b)" in findings[3].text
+
+
 def test_functions_that_are_not_there_are_wrong() -> None:
     findings = check_functions(settings(CALLBACK="no_such_module:predict", RESULT_HANDLER="json:no_such_name"))
     assert [finding.mark for finding in findings] == [Mark.WRONG, Mark.WRONG]

@@ -16,7 +16,7 @@ from app.messages.message import InMessage, OutMessage
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics, Statistics
 from app.observability.tracing import Traces
-from app.pipeline.dead_letters import DeadLetter, DeadLetters, LetterSender, SourceLetters
+from app.pipeline.dead_letters import DeadLetter, DeadLetters, LetterSender, SourceLetters, failure_letter
 from app.pipeline.ports import Telemetry
 from app.settings import Settings
 from app.settings.enums import Language
@@ -194,3 +194,9 @@ def test_a_station_whose_message_is_gone_has_a_letter_that_says_so() -> None:
         (failed,) = letters([skipped("A", source)], {unreadable: b"not JSON"})
         assert failed.letter.value == '{"T":[]}'
         assert failed.letter.error == f"{ERROR}\nits source message can't be read any more"
+
+
+def test_a_station_whose_records_cannot_be_written_has_a_letter_that_says_so() -> None:
+    letter = failure_letter("t", [{"stationId": "A", "x": {1}}], b"k", "ValueError: no model")
+    assert (letter.value, letter.key, letter.too_large) == ("", b"k", False)
+    assert letter.error.startswith("ValueError: no model\nthe station's records can't be written as JSON: ")

@@ -67,6 +67,7 @@ def runner_of(callback: Callable[..., Any], kind: type[CallbackRunner[Any]] = Ca
         Settings(),
         module_input=lambda _: {},
         on_outcome=lambda *_: None,
+        on_error=lambda _: None,
         clock=time.time,
         max_result_bytes=1_000,
     )
@@ -138,7 +139,7 @@ def test_a_result_handler_that_blocks_is_told_with_its_own_name(caplog: pytest.L
     async def main() -> None:
         handler = StationResultHandler(blocks_later, Settings(station_result_handler="out:one", handler_retries=0))
         with Watched().running():
-            await handler("S1", {}, "1")
+            await handler("S1", dict, "1")
         handler.close()
 
     asyncio.run(main())

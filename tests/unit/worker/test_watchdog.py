@@ -37,7 +37,10 @@ class FakePipeline:
     """A pipeline whose station agent has settled nothing, and which waits for no batch."""
 
     def __init__(self) -> None:
-        self.stations = SimpleNamespace(settled=0)
+        self.frames: dict[tuple[int, int], int] = {(0, 7): 3}
+        self.stations = SimpleNamespace(
+            settled=0, stored_singles=0, unsettled=2, left=lambda *place: self.frames.get(place)
+        )
         self.open_batches = SimpleNamespace(waiting=False)
 
 
@@ -75,6 +78,42 @@ def test_a_frame_of_slow_stations_moves_with_each_outcome() -> None:
     app.pipeline.stations.settled += 1
     assert dog.stuck(PATIENCE) == []
     assert dog.stuck(PATIENCE + 0.1) == [LOG]
+
+
+def test_a_frame_moves_with_its_own_outcomes_however_long_it_takes() -> None:
+    app, dog = watched()
+    for left in (2, 1):
+        app.pipeline.frames[0, 7] = left
+        assert dog.stuck(PATIENCE * (10 - left)) == [LOG]
+    assert dog.stuck(PATIENCE * 10 + 0.1) == [STATIONS, LOG]
+
+
+def test_a_frame_that_never_ends_is_seen_though_the_outcomes_of_others_come() -> None:
+    app, dog = watched()
+    stuck_at = None
+    for second in range(int(3 * PATIENCE)):
+        app.pipeline.stations.settled += 1
+        app.pipeline.stations.stored_singles += 1
+        if STATIONS in dog.stuck(float(second)):
+            stuck_at = second
+            break
+    assert stuck_at is not None
+    assert PATIENCE < stuck_at < PATIENCE + 5  # the outcomes of the two calls that were there before it count
+
+
+def test_a_frame_that_waits_behind_others_is_not_stuck() -> None:
+    app, dog = watched()
+    app.pipeline.frames[0, 8] = 3
+    app.pipeline.stations.unsettled = 1_000
+    app.reader.ledger.done(STATIONS, 7)
+    for minute in range(1_000):
+        assert STATIONS not in dog.stuck(60.0 * minute)
+        app.pipeline.stations.settled += 1
+
+
+def test_the_patience_has_room_for_a_handler_of_stations_that_pass_through() -> None:
+    handled = SETTINGS.model_copy(update={"station_result_handler": "a:b", "handler_timeout": 600.0})
+    assert patience_of(handled) > PATIENCE + 4 * 600
 
 
 def test_a_partition_that_has_been_read_to_its_end_may_rest() -> None:

@@ -1,0 +1,126 @@
+"""The signatures of the user's functions: how each is called, and whether it can be called so."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Final
+
+WANTED: Final = {
+    "AGG_CALLBACK": "callback(station_id, module_input)",
+    "AGG_BATCH_CALLBACK": "callback({station_id: module_input})",
+    "AGG_RESULT_HANDLER": "result_handler(batch_id, batch_results_list[, context])",
+    "AGG_STATION_RESULT_HANDLER": "station_result_handler(station_id, module_input, result)",
+}
+"""Setting -> the signature of the function that it names."""
+_POSITIONAL: Final = {"AGG_BATCH_CALLBACK": 1, "AGG_STATION_RESULT_HANDLER": 3}  # arguments; of the others 2
+_CONTEXT_POSITION: Final = 3
+_SHOWN: Final = 200
+
+
+class ContextBy(Enum):
+    """Ways in which a result handler can take its context."""
+
+    NOTHING = "nothing"
+    POSITION = "position"
+    KEYWORD = "keyword"
+
+
+def takes_context(function: Callable[..., Any]) -> ContextBy:
+    """Find out how a result handler takes its context: a third positional parameter, or a keyword-only `context`.
+
+    `*args` and `**kwargs` count as neither, nor does a `context` that a `functools.partial` has bound already.
+    """
+    signature = _decorated(function) or _own(function)
+    if signature is None:
+        return ContextBy.NOTHING
+    parameters = signature.parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if sum(parameter.kind in positional for parameter in parameters) >= _CONTEXT_POSITION:
+        return ContextBy.POSITION
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    keywords = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+    return ContextBy.KEYWORD if "context" in keywords - bound.keys() else ContextBy.NOTHING
+
+
+def misfit(function: Callable[..., Any], setting: str) -> str | None:
+    """Return why a function can't be what the setting names; None if it can, or if that can't be seen.
+
+    A decorator that passes on what it gets (`*args`) may add arguments of its own. So of what it decorates it only
+    counts whether that takes what it is given, not what it wants beside that.
+    """
+    wanted = f"it is called as {WANTED[setting]}"
+    if inspect.isclass(function):
+        return f"{wanted}, but this is a class: name a function, an instance that can be called, or a method of one"
+    if (kind := _generates(function)) is not None:
+        return f"{wanted} and gives one value, but this is {kind}: use return in place of yield"
+    arguments: list[object] = [None] * _POSITIONAL.get(setting, 2)
+    keywords: dict[str, object] = {}
+    if setting == "AGG_RESULT_HANDLER":
+        context_by = takes_context(function)
+        if context_by is ContextBy.POSITION:
+            arguments.append(None)
+        elif context_by is ContextBy.KEYWORD:
+            keywords["context"] = None
+    for signature, bind in (
+        (_own(function), inspect.Signature.bind),
+        (_decorated(function), inspect.Signature.bind_partial),
+    ):
+        if signature is None:
+            continue
+        try:
+            bind(signature, *arguments, **keywords)
+        except TypeError as error:
+            return f"{wanted}, but is {_shown(function, signature)}: {error}"
+    return None
+
+
+def _own(function: Callable[..., Any], *, follow_wrapped: bool = False) -> inspect.Signature | None:
+    """Return the signature of a function; None where it has none that can be seen, as some built-in ones."""
+    try:
+        return inspect.signature(function, follow_wrapped=follow_wrapped)
+    except Exception:  # noqa: BLE001 - an object of the user's may do anything
+        return None
+
+
+def _decorated(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of what a decorator that takes `*args` passes them on to; None where there is no such."""
+    own = _own(function)
+    kinds = [] if own is None else [parameter.kind for parameter in own.parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds or not hasattr(function, "__wrapped__"):
+        return None
+    return _own(function, follow_wrapped=True)
+
+
+def _generates(function: Callable[..., Any]) -> str | None:
+    """Name the kind of a function that makes a generator in place of a value."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    for candidate in (function, getattr(type(function), "__call__", None)):  # noqa: B004 - of its class, as it is called
+        if inspect.isasyncgenfunction(candidate):
+            return "an async generator function"
+        if inspect.isgeneratorfunction(candidate) and not _is_old_coroutine(candidate):
+            return "a generator function"
+    return None
+
+
+def _is_old_coroutine(function: Any) -> bool:
+    """Tell whether a generator function can be awaited: `types.coroutine` makes it so."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+
+
+def _shown(function: Callable[..., Any], signature: inspect.Signature) -> str:
+    """Return `name(parameters)` in one line, without annotations, which may be long."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", type(function).__name__)
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    try:
+        text = f"{name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}"
+    except Exception:  # noqa: BLE001 - a default of the user's may not be printable
+        text = f"{name}({', '.join(parameter.name for parameter in bare)})"
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
