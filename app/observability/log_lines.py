@@ -240,6 +240,13 @@ class Line(StrEnum):
         "{topic} 丢失数据: 变更日志在 worker 运行期间被删除并重建。原有内容仅存于 worker 内存，随其退出而丢失: "
         "在 worker 退出或加入之前，请先等打开的批次关闭",
     )
+    CHANGELOG_SHORTER = (
+        "changelog-shorter",
+        "Data loss in {place}: the changelog ends at {end}, before what this worker has of it: it was truncated or "
+        "made again. What is missing is in this worker's memory only: let open batches close before it ends",
+        "{place} 丢失数据: 变更日志止于 {end}，早于本 worker 已有的内容: 被截断或重建。缺失部分仅存于本 worker 内存: "
+        "在其退出之前，请先等打开的批次关闭",
+    )
     NOT_DELIVERED = (
         "offsets-not-delivered",
         "{place}: offsets {first} to {last} were not delivered; they stay uncommitted and are read again",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from app.kafka.consumer_thread import note_log_starts
 from app.kafka.log_changes import LogChanges, TopicIds
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.positions import Base, Cause
+from app.kafka.state_store import BulkRecovery
 from app.kafka.topic_ids import _MetadataResponse, ids_in
 from app.settings import Settings
 from app.settings.enums import Language
@@ -313,3 +315,24 @@ def test_a_marker_at_the_end_is_no_lag(monkeypatch: pytest.MonkeyPatch) -> None:
         delivery.ack()
     reader.end = reader.thread.fetched = 11
     assert reader.consumer.lag(SOURCE) == 0
+
+
+# -- changelogs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_changelog_that_holds_less_than_the_worker_is_told_and_gone_on_from_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shorter, whole, empty = TP("changelog", 0), TP("changelog", 1), TP("changelog", 2)
+    stored: list[tuple[int, int]] = []
+    store = SimpleNamespace(loaded=lambda partition, offset: stored.append((partition, offset)))
+    recovery: Any = BulkRecovery.__new__(BulkRecovery)
+    recovery.app = FakeApplication()
+    recovery.active_highwaters = Counter({shorter: 4, whole: 9, empty: -1})
+    recovery.tp_to_table = {tp: SimpleNamespace(store=store) for tp in (shorter, whole, empty)}
+    offsets = Counter({shorter: 9, whole: 9, empty: -1})
+    recovery._follow_shorter(set(offsets), offsets)
+    assert (offsets, stored) == ({shorter: 4, whole: 9, empty: -1}, [(0, 4)])
+    (said,) = caplog.records
+    assert said.levelno == logging.ERROR
+    assert said.getMessage().startswith("Data loss in changelog[0]: the changelog ends at 5, before what")
