@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -16,7 +17,6 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.kafka.client import never_create_topics, survive_lost_connections
-from app.kafka.positions import first_partitions_in
 from app.kafka.topic_ids import topic_ids
 
 FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
@@ -42,7 +42,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     Attributes:
         last_heartbeat: `time.monotonic()` of the last one that the coordinator has answered well.
         log_starts: where the logs of partitions started when they were last fetched; -1 where that was not told.
-        commit_metadata: text that goes with the commits of a topic.
+        commit_metadata: gives the text that goes with the commits of a partition.
     """
 
     last_heartbeat = -math.inf
@@ -50,7 +50,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.log_starts: dict[TP, int] = {}
-        self.commit_metadata: dict[str, str] = {}
+        self.commit_metadata: Callable[[TP], str] = lambda _: ""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -94,14 +94,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """
 
         async def do_commit_offsets(assignment: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-            texts = self.commit_metadata
-            told = {tp: OffsetAndMetadata(one.offset, texts.get(tp.topic, "")) for tp, one in offsets.items()}
+            text_of = self.commit_metadata
+            told = {tp: OffsetAndMetadata(one.offset, text_of(TP(*tp))) for tp, one in offsets.items()}
             try:
                 await commit(assignment, told)
             except UnknownTopicOrPartitionError:
                 return
 
         return do_commit_offsets
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Say of a partition, as Faust does, that it has not moved for minutes.
+
+        It has no position while aiokafka finds out where a log begins that ours lies outside of: that ended the worker.
+        """
+        with suppress(AssertionError):
+            super().verify_event_path(now, tp)
 
     # -- what the worker's loop asks ---------------------------------------------------------------------------------
 
@@ -128,23 +136,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             client.force_metadata_update()  # it has been made since: the group is to read it now
         return ids
 
-    async def first_partitions(self, topics: Iterable[str]) -> dict[str, int]:
-        """Return how many partitions each topic had when the group began to read it.
-
-        That is what the commits say; where there are none, it is as many as there are now.
+    async def commit_texts(self, topics: Collection[str]) -> dict[str, dict[int, str | None]]:
+        """Return the metadata of the group's commits, by topic and partition; None for a partition without a commit.
 
         Raises:
             KafkaError: the coordinator refuses.
         """
-        counts: dict[str, int] = await self.call_thread(self._first_partitions, list(topics))
-        return counts
+        texts: dict[str, dict[int, str | None]] = await self.call_thread(self._commit_texts, topics)
+        return texts
 
-    async def _first_partitions(self, topics: Iterable[str]) -> dict[str, int]:
+    async def _commit_texts(self, topics: Collection[str]) -> dict[str, dict[int, str | None]]:
         consumer = self._ensure_consumer()
-        now = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
-        asked = [TopicPartition(topic, partition) for topic, partitions in now.items() for partition in partitions]
+        partitions = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
+        asked = [TopicPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
         committed = await consumer._coordinator.fetch_committed_offsets(asked)
-        texts: dict[str, list[str]] = {topic: [] for topic in now}
-        for tp, one in committed.items():
-            texts[tp.topic].append(one.metadata)
-        return {topic: first_partitions_in(texts[topic], len(partitions)) for topic, partitions in now.items()}
+        texts = {tp: one.metadata for tp, one in committed.items()}
+        return {
+            topic: {number: texts.get(TopicPartition(topic, number)) for number in numbers}
+            for topic, numbers in partitions.items()
+        }

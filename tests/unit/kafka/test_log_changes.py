@@ -11,13 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
-from aiokafka.structs import ConsumerRecord
-from faust.transport.drivers.aiokafka import Consumer
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP
 
 from app.kafka.consumer import AggregatorConsumer
-from app.kafka.consumer_thread import note_log_starts
+from app.kafka.consumer_thread import ConsumerThread, note_log_starts
 from app.kafka.log_changes import LogChanges, TopicIds
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.positions import Base, Cause
@@ -159,6 +161,35 @@ def test_answers_to_fetches_tell_where_logs_start() -> None:
     assert starts == {}
     note_log_starts(FetchResponse_v11(0, 0, 0, [("yard", [(1, 0, 9, 9, 4, [], -1, b"")])]), starts)
     assert starts == {SOURCE: 4}
+
+
+def test_a_partition_without_a_position_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[TP] = []
+
+    def verify(_: AIOKafkaConsumerThread, now: float, tp: TP) -> None:
+        looked.append(tp)
+        raise AssertionError  # of aiokafka, which looks where the log begins
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "verify_event_path", verify)
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    thread.verify_event_path(0.0, SOURCE)
+    assert looked == [SOURCE]
+
+
+def test_a_commit_for_a_topic_that_is_gone_is_done_and_commits_carry_their_text() -> None:
+    told: list[Any] = []
+
+    async def commit(assignment: Any, offsets: Any) -> None:
+        told.append(offsets)
+        if len(told) > 1:
+            raise UnknownTopicOrPartitionError
+
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    thread.commit_metadata = lambda tp: f"of {tp.topic}"
+    commit_as_told = thread._committing(commit)
+    for _ in range(2):
+        asyncio.run(commit_as_told(None, {TopicPartition("yard", 1): OffsetAndMetadata(5, "")}))
+    assert told == [{TopicPartition("yard", 1): OffsetAndMetadata(5, "of yard")}] * 2
 
 
 def record(offset: int) -> ConsumerRecord:
