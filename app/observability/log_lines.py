@@ -158,6 +158,11 @@ class Line(StrEnum):
         "Kafka at {broker} is back after {away:.1f} s",
         "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
     )
+    BROKER_UNUSABLE = (
+        "broker-unusable",
+        "{broker} of AGG_BROKER can't be used, another one answers: {error}",
+        "AGG_BROKER 中的 {broker} 不可用，其他地址有应答: {error}",
+    )
     READING_WAITS = (
         "reading-waits",
         "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",

@@ -98,6 +98,25 @@ def test_a_source_topic_that_is_not_there_at_the_start_is_read_from_its_beginnin
     assert str(cluster.finish()) == "20 complete, 0 partial, 0 copies, 0 late"
 
 
+def test_two_workers_start_at_the_end_together_and_each_follows_its_partitions_of_a_topic_that_is_made_again(
+    kafka_broker: DevBroker, tmp_path: Path
+) -> None:
+    with Cluster(kafka_broker, tmp_path, source_partitions=4) as cluster:
+        old = batches(cluster, 0, 20)
+        cluster.send_raw(cluster.source, *(batch.value for batch in old))
+        workers = [cluster.start({"start": "latest"}) for _ in range(2)]
+        for worker in workers:
+            worker.wait_ready()
+        wait_for(lambda: len(cluster.committed(cluster.source)) == 4, lambda: f"{cluster.committed(cluster.source)}")
+        cluster.send(*batches(cluster, 100, 40))
+        cluster.wait_out()
+        cluster.wait_settled()
+        cluster.delete_topic(cluster.source)
+        cluster.create_topic(cluster.source, 4)
+        cluster.send(*batches(cluster, 200, 80))
+        assert str(cluster.finish()) == "120 complete, 0 partial, 0 copies, 0 late"  # nothing of `old`
+
+
 def test_what_retention_takes_from_a_worker_that_lags_is_said_and_counted_apart(cluster: Cluster) -> None:
     worker = cluster.start().wait_ready()
     cluster.send(*batches(cluster, 0, 4))
