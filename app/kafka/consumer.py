@@ -58,11 +58,21 @@ from app.kafka.consumer_thread import ConsumerThread
 from app.kafka.delivery import Fetched
 from app.kafka.log_changes import LogChanges, TopicIds
 from app.kafka.offset_ledger import OffsetLedger
-from app.kafka.positions import Base, Cause, base_of, first_partitions_text, lost_before
+from app.kafka.positions import (
+    Base,
+    Cause,
+    base_of,
+    changelog_end_in,
+    changelog_text,
+    first_partitions_in,
+    first_partitions_text,
+    lost_before,
+)
 from app.kafka.reading import in_message
 from app.kafka.topics import changelog_topic
 from app.messages.message import Delivery
 from app.settings.enums import Start
+from tables.faust_tables import BatchTable
 from tables.storage.records import Table
 
 LOOK_SECONDS = 5.0
@@ -118,6 +128,7 @@ class AggregatorConsumer(driver.Consumer):
         self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
         self._reading: dict[TP, object] = {}  # of a partition, since its last base: what was read before is no matter
         self._based: int | None = None  # the group's generation whose partitions have their bases
+        self._owned: frozenset[TP] = frozenset()  # partitions of that generation
         self._seeks = 0
         self._ids = TopicIds()
         self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
@@ -130,7 +141,7 @@ class AggregatorConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-        thread.note_of = self._note_of
+        thread.commit_metadata = self._commit_metadata
         return thread
 
     def heartbeat_age(self) -> float:
@@ -177,8 +188,9 @@ class AggregatorConsumer(driver.Consumer):
         """Note that this start has found something to do in partitions of the station events."""
         ends = await self.highwaters(*bases) if bases else {}
         behind = {tp: end for tp, base in bases.items() if (end := ends.get(tp) or 0) > base}
-        texts = await self._thread.commit_texts(behind) if behind else {}
-        for partition in await self.notes.begin({tp.partition: (texts[tp], end) for tp, end in behind.items()}):
+        texts = (await self._thread.commit_texts([self._noted_topic]))[self._noted_topic] if behind else {}
+        started = {tp.partition: (texts.get(tp.partition) or "", end) for tp, end in behind.items()}
+        for partition in await self.notes.begin(started):
             tp = TP(self._noted_topic, partition)
             self._changes.suspected(tp, bases[tp], behind[tp])
 
@@ -186,9 +198,6 @@ class AggregatorConsumer(driver.Consumer):
         """Commit the offsets of these partitions of the station events again, for the notes beside them."""
         offsets = {tp: self.ledger.committable(tp) for tp in [TP(self._noted_topic, number) for number in partitions]}
         await self._commit({tp: offset for tp, offset in offsets.items() if offset is not None})
-
-    def _note_of(self, tp: TP) -> str:
-        return self.notes.texts.get(tp.partition, "") if tp.topic == self._noted_topic else ""
 
     @property
     def _noted_topic(self) -> str:
@@ -198,8 +207,7 @@ class AggregatorConsumer(driver.Consumer):
         """Find where to read each partition from, and say where that is not what was committed."""
         first, end = await self.earliest_offsets(*tps), await self.highwaters(*tps)
         await self._look_at_topics()
-        await self._look_at_first_partitions()
-        await self._look_at_changelogs(committed)
+        await self._look_at_commits(tps)
         bases: dict[TP, Base] = {}
         for tp in tps:
             base = bases[tp] = base_of(
@@ -219,31 +227,47 @@ class AggregatorConsumer(driver.Consumer):
         read = {topic for topic in self._ids.again if any(assignor.members(topic).values())}
         self._ids.settle(read | self.app.tables.changelog_topics)
 
-    async def _look_at_first_partitions(self) -> None:
-        """Find out which partitions AGG_START=latest is about: those that were there when the group began to read."""
+    async def _look_at_commits(self, tps: Sequence[TP]) -> None:
+        """Take from the metadata of the group's commits what it knew when it made them."""
         settings = self._application.settings
-        if settings.start is not Start.LATEST:
-            return
-        unknown = [topic for topic in settings.started_topics if topic not in self._first_partitions]
-        if unknown:
-            self._first_partitions |= await self._thread.first_partitions(unknown)
-        self._thread.commit_metadata = {
-            topic: first_partitions_text(count) for topic, count in self._first_partitions.items()
-        }
+        started = settings.started_topics if settings.start is Start.LATEST else []
+        new = [topic for topic in started if topic not in self._first_partitions]
+        texts = await self._thread.commit_texts([*new, settings.batch_events_topic])
+        for topic in new:
+            told = [text for text in texts[topic].values() if text is not None]
+            self._first_partitions[topic] = first_partitions_in(told, len(texts[topic]))
+        events = texts[settings.batch_events_topic]
+        owned, self._owned = self._owned, frozenset(tps)
+        await self._look_at_changelogs(
+            {
+                self._changelog_of(tp): changelog_end_in(text)
+                for tp in self._owned - owned
+                if tp.topic == settings.batch_events_topic and (text := events.get(tp.partition)) is not None
+            }
+        )
 
-    async def _look_at_changelogs(self, committed: Mapping[TP, int | None]) -> None:
-        """Say of a changelog that is empty although events of its partition's batches have been acknowledged."""
-        settings = self._application.settings
-        topic = changelog_topic(settings.app_id, Table.BATCHES)
-        written = [
-            TP(topic, tp.partition)
-            for tp, offset in committed.items()
-            if tp.topic == settings.batch_events_topic and (offset or 0) > 0
-        ]
+    async def _look_at_changelogs(self, written: Mapping[TP, int]) -> None:
+        """Say which changelogs end before what had been written to them when events were committed."""
         ends = await self.highwaters(*written) if written else {}
-        for tp in written:
-            if not ends.get(tp):
-                self._changes.state_lost(tp, 0)
+        for tp, end in written.items():
+            if ends[tp] < end:
+                self._changes.state_lost(tp, ends[tp])
+
+    def _changelog_of(self, tp: TP) -> TP:
+        """Return the changelog of the batches of a partition of the events."""
+        return TP(changelog_topic(self._application.settings.app_id, Table.BATCHES), tp.partition)
+
+    def _commit_metadata(self, tp: TP) -> str:
+        """Return what a commit says of a partition, beside its offset. Called in the consumer's thread."""
+        if tp.topic == self._application.settings.batch_events_topic:
+            changelog = self._changelog_of(tp)
+            table = cast(BatchTable, self.app.tables[Table.BATCHES.value])
+            offset = table.store.persisted_offset(changelog)
+            return "" if offset is None else changelog_text(offset + 1)
+        if tp.topic == self._noted_topic:
+            return self.notes.texts.get(tp.partition, "")
+        count = self._first_partitions.get(tp.topic)
+        return "" if count is None else first_partitions_text(count)
 
     async def _look_at_topics(self) -> None:
         """Note which topics have been made again since they were read, and say which are gone."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -17,7 +17,6 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.kafka.client import never_create_topics, survive_lost_connections
-from app.kafka.positions import first_partitions_in
 from app.kafka.topic_ids import topic_ids
 
 FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
@@ -43,8 +42,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     Attributes:
         last_heartbeat: `time.monotonic()` of the last one that the coordinator has answered well.
         log_starts: where the logs of partitions started when they were last fetched; -1 where that was not told.
-        commit_metadata: text that goes with the commits of a topic.
-        note_of: gives the text that goes with a commit of a partition of any other topic.
+        commit_metadata: gives the text that goes with the commits of a partition.
     """
 
     last_heartbeat = -math.inf
@@ -52,8 +50,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.log_starts: dict[TP, int] = {}
-        self.commit_metadata: dict[str, str] = {}
-        self.note_of: Callable[[TP], str] = lambda _: ""
+        self.commit_metadata: Callable[[TP], str] = lambda _: ""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -97,17 +94,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """
 
         async def do_commit_offsets(assignment: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-            texts, note_of = self.commit_metadata, self.note_of
-            told = {
-                tp: OffsetAndMetadata(one.offset, texts.get(tp.topic) or note_of(TP(*tp)))
-                for tp, one in offsets.items()
-            }
+            text_of = self.commit_metadata
+            told = {tp: OffsetAndMetadata(one.offset, text_of(TP(*tp))) for tp, one in offsets.items()}
             try:
                 await commit(assignment, told)
             except UnknownTopicOrPartitionError:
                 return
 
         return do_commit_offsets
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Say of a partition, as Faust does, that it has not moved for minutes.
+
+        It has no position while aiokafka finds out where a log begins that ours lies outside of: that ended the worker.
+        """
+        with suppress(AssertionError):
+            super().verify_event_path(now, tp)
 
     # -- what the worker's loop asks ---------------------------------------------------------------------------------
 
@@ -134,38 +136,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             client.force_metadata_update()  # it has been made since: the group is to read it now
         return ids
 
-    async def first_partitions(self, topics: Iterable[str]) -> dict[str, int]:
-        """Return how many partitions each topic had when the group began to read it.
-
-        That is what the commits say; where there are none, it is as many as there are now.
+    async def commit_texts(self, topics: Collection[str]) -> dict[str, dict[int, str | None]]:
+        """Return the metadata of the group's commits, by topic and partition; None for a partition without a commit.
 
         Raises:
             KafkaError: the coordinator refuses.
         """
-        counts: dict[str, int] = await self.call_thread(self._first_partitions, list(topics))
-        return counts
+        texts: dict[str, dict[int, str | None]] = await self.call_thread(self._commit_texts, topics)
+        return texts
 
-    async def _first_partitions(self, topics: Iterable[str]) -> dict[str, int]:
+    async def _commit_texts(self, topics: Collection[str]) -> dict[str, dict[int, str | None]]:
         consumer = self._ensure_consumer()
-        now = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
-        committed = await self._commit_texts(
-            [TP(topic, number) for topic, numbers in now.items() for number in numbers]
-        )
-        texts: dict[str, list[str]] = {topic: [] for topic in now}
-        for tp, text in committed.items():
-            texts[tp.topic].append(text)
-        return {topic: first_partitions_in(texts[topic], len(partitions)) for topic, partitions in now.items()}
-
-    async def commit_texts(self, partitions: Iterable[TP]) -> defaultdict[TP, str]:
-        """Return what stands beside the committed offsets of partitions; "" where nothing is committed.
-
-        Raises:
-            KafkaError: the coordinator refuses.
-        """
-        texts = await self.call_thread(self._commit_texts, list(partitions))
-        return defaultdict(str, texts)
-
-    async def _commit_texts(self, partitions: Iterable[TP]) -> dict[TP, str]:
-        coordinator = self._ensure_consumer()._coordinator
-        committed = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in partitions])
-        return {TP(*tp): one.metadata for tp, one in committed.items()}
+        partitions = {topic: sorted(consumer.partitions_for_topic(topic) or ()) for topic in topics}
+        asked = [TopicPartition(topic, number) for topic, numbers in partitions.items() for number in numbers]
+        committed = await consumer._coordinator.fetch_committed_offsets(asked)
+        texts = {tp: one.metadata for tp, one in committed.items()}
+        return {
+            topic: {number: texts.get(TopicPartition(topic, number)) for number in numbers}
+            for topic, numbers in partitions.items()
+        }

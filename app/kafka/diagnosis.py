@@ -33,19 +33,24 @@ class Trouble:
 
 
 async def find_trouble(settings: Settings) -> Trouble | None:
-    """Try each broker that the settings name; returns what is wrong with them, None when one lets us in."""
-    troubles: list[Trouble] = []
-    for server in settings.bootstrap_servers:
-        host, _, port = server.rpartition(":")
-        trouble = await _trouble_at(settings, host.strip("[]"), int(port))
-        if trouble is None:
-            return None
-        troubles.append(trouble)
+    """Try the brokers that the settings name; returns what is wrong with them, None when one lets us in."""
+    troubles = list((await find_troubles(settings)).values())
+    if len(troubles) < len(set(settings.bootstrap_servers)):
+        return None
     final = [trouble for trouble in troubles if trouble.final]
     return Trouble("; ".join(dict.fromkeys(trouble.text for trouble in final or troubles)), bool(final))
 
 
-async def _trouble_at(settings: Settings, host: str, port: int) -> Trouble | None:
+async def find_troubles(settings: Settings) -> dict[str, Trouble]:
+    """Try the brokers that the settings name; returns what is wrong with each that does not let us in."""
+    servers = list(dict.fromkeys(settings.bootstrap_servers))
+    tried = await asyncio.gather(*(_trouble_at(settings, server) for server in servers))
+    return {server: trouble for server, trouble in zip(servers, tried, strict=True) if trouble is not None}
+
+
+async def _trouble_at(settings: Settings, server: str) -> Trouble | None:
+    name, _, number = server.rpartition(":")
+    host, port = name.strip("[]"), int(number)
     options = client_options(settings)
     del options["bootstrap_servers"]
     try:

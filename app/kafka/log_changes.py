@@ -86,6 +86,10 @@ class LogChanges:
         """A changelog was deleted and made again under a running worker."""
         self._say(logging.ERROR, Line.CHANGELOG_MADE_AGAIN, topic)
 
+    def changelog_shorter(self, tp: TP, end: int) -> None:
+        """A changelog ends at `end`, before what this worker has of it."""
+        self._log(logging.ERROR, Line.CHANGELOG_SHORTER, tp, end, end=end)
+
     def not_delivered(self, tp: TP, start: int, stop: int) -> None:
         """Messages from `start` up to before `stop` should have come, and have not."""
         self._log(logging.ERROR, Line.NOT_DELIVERED, tp, start, first=start, last=stop - 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 _FIRST_PARTITIONS = re.compile(r"first-partitions=(\d+)")
+_CHANGELOG = re.compile(r"changelog=(\d+)")
 
 
 class Cause(Enum):
@@ -66,7 +67,7 @@ def lost_before(start: int, stop: int, log_start: int) -> int:
     return max(start, min(stop, log_start))
 
 
-# -- the partitions that a topic had when the group began to read it ---------------------------------------------------
+# -- what commits say --------------------------------------------------------------------------------------------------
 
 
 def first_partitions_text(count: int) -> str:
@@ -86,3 +87,14 @@ def first_partitions_in(texts: Collection[str], count: int) -> int:
         return count
     found = [int(match[1]) for text in texts if (match := _FIRST_PARTITIONS.fullmatch(text))]
     return min(found) if len(found) == len(texts) else 0
+
+
+def changelog_text(end: int) -> str:
+    """Return the metadata of a commit that says up to where, exclusive, the partition's changelog had been written."""
+    return f"changelog={end}"
+
+
+def changelog_end_in(text: str) -> int:
+    """Return up to where a changelog had been written when events were committed: one record where that is not said."""
+    match = _CHANGELOG.fullmatch(text)
+    return int(match[1]) if match else 1

@@ -18,6 +18,7 @@ from faust.types import TP
 from faust.types.transports import ConsumerT
 
 from app.kafka.client import Application, reading
+from app.kafka.log_changes import LogChanges
 from app.kafka.producer import KafkaSender
 from app.kafka.reading import OffsetRange, read_batches
 from app.messages.message import OutMessage
@@ -63,7 +64,20 @@ class BulkRecovery(Recovery):
     async def _build_offsets(self, consumer: ConsumerT, tps: set[TP], destination: Counter[TP], title: str) -> None:
         await super()._build_offsets(consumer, tps, destination, title)
         if title == "active":
+            self._follow_shorter(tps, destination)
             await self._load(tps, destination)
+
+    def _follow_shorter(self, tps: set[TP], offsets: Counter[TP]) -> None:
+        """Go on from the end of a changelog that holds less than this worker has of it, and say so.
+
+        Its records stay in memory. Faust would end the worker, whose successor would know nothing of them.
+        """
+        for tp in tps:
+            end = self.active_highwaters[tp]
+            if offsets[tp] > end:
+                LogChanges(cast(Application, self.app)).changelog_shorter(tp, end + 1)
+                cast(BatchTable, self.tp_to_table[tp]).store.loaded(tp.partition, end)
+                offsets[tp] = end
 
     async def _load(self, tps: set[TP], offsets: Counter[TP]) -> None:
         """Read each changelog partition up to its end as it was when this recovery began.

@@ -163,6 +163,11 @@ class Line(StrEnum):
         "Kafka at {broker} is back after {away:.1f} s",
         "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
     )
+    BROKER_UNUSABLE = (
+        "broker-unusable",
+        "{broker} of AGG_BROKER can't be used, another one answers: {error}",
+        "AGG_BROKER 中的 {broker} 不可用，其他地址有应答: {error}",
+    )
     READING_WAITS = (
         "reading-waits",
         "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",
@@ -256,6 +261,13 @@ class Line(StrEnum):
         "in small groups, noted before they begin, and one that ends its worker twice while it runs alone is failed",
         "{place}: 最近的 worker 都在位移 {first} 处结束，没有进展: 至位移 {last} 的场站事件将分小组运行并先行记录，"
         "单独运行时两次使 worker 结束的场站记为失败",
+    )
+    CHANGELOG_SHORTER = (
+        "changelog-shorter",
+        "Data loss in {place}: the changelog ends at {end}, before what this worker has of it: it was truncated or "
+        "made again. What is missing is in this worker's memory only: let open batches close before it ends",
+        "{place} 丢失数据: 变更日志止于 {end}，早于本 worker 已有的内容: 被截断或重建。缺失部分仅存于本 worker 内存: "
+        "在其退出之前，请先等打开的批次关闭",
     )
     NOT_DELIVERED = (
         "offsets-not-delivered",

@@ -35,7 +35,7 @@ from app.web.server import WebAddressError, WebServer
 from app.worker.faust_command import OwnWebOnly
 from app.worker.loop_watchdog import LoopWatch
 from app.worker.shutdown import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
-from app.worker.startup import make_traces, prepare_topics, start_web, tune_collector
+from app.worker.startup import make_traces, prepare_topics, start_web, tell_troubles, tune_collector
 from app.worker.status import WorkerStatus
 from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
@@ -105,6 +105,7 @@ class AggregatorApp(faust.App):
         tune_collector()
         self.add_future(self._watchdog.run())
         self.add_future(self.status.keep_history())
+        self.add_future(tell_troubles(self.settings))
 
     async def _start_parts(self, functions: UserFunctions) -> None:
         """Web, topics, producer, pipeline."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.callbacks.executors import close_in_forks
+from app.kafka.diagnosis import find_troubles
 from app.kafka.topics import ensure_topics, output_limit
 from app.messages.output import RECORD_OVERHEAD
 from app.observability.log_lines import Line, Shown, tell
@@ -59,6 +60,16 @@ async def prepare_topics(settings: Settings) -> tuple[int, int | None]:
         sizes = {"limit": limit, "wanted": settings.max_message_bytes}
         tell(logger, logging.WARNING, settings.log_language, Line.OUTPUT_LIMIT, topic=settings.output_topic, **sizes)
     return topics[settings.output_topic], limit - RECORD_OVERHEAD
+
+
+async def tell_troubles(settings: Settings) -> None:
+    """Say which of several brokers in the settings can't be used: with another one a worker starts all the same."""
+    _first, *others = settings.bootstrap_servers
+    if not others:
+        return
+    for server, trouble in (await find_troubles(settings)).items():
+        about = {"broker": Shown(server), "error": trouble.text}
+        tell(logger, logging.WARNING, settings.log_language, Line.BROKER_UNUSABLE, **about)
 
 
 def tune_collector() -> None:

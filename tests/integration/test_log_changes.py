@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +98,25 @@ def test_a_source_topic_that_is_not_there_at_the_start_is_read_from_its_beginnin
     assert str(cluster.finish()) == "20 complete, 0 partial, 0 copies, 0 late"
 
 
+def test_two_workers_start_at_the_end_together_and_each_follows_its_partitions_of_a_topic_that_is_made_again(
+    kafka_broker: DevBroker, tmp_path: Path
+) -> None:
+    with Cluster(kafka_broker, tmp_path, source_partitions=4) as cluster:
+        old = batches(cluster, 0, 20)
+        cluster.send_raw(cluster.source, *(batch.value for batch in old))
+        workers = [cluster.start({"start": "latest"}) for _ in range(2)]
+        for worker in workers:
+            worker.wait_ready()
+        wait_for(lambda: len(cluster.committed(cluster.source)) == 4, lambda: f"{cluster.committed(cluster.source)}")
+        cluster.send(*batches(cluster, 100, 40))
+        cluster.wait_out()
+        cluster.wait_settled()
+        cluster.delete_topic(cluster.source)
+        cluster.create_topic(cluster.source, 4)
+        cluster.send(*batches(cluster, 200, 80))
+        assert str(cluster.finish()) == "120 complete, 0 partial, 0 copies, 0 late"  # nothing of `old`
+
+
 def test_what_retention_takes_from_a_worker_that_lags_is_said_and_counted_apart(cluster: Cluster) -> None:
     worker = cluster.start().wait_ready()
     cluster.send(*batches(cluster, 0, 4))
@@ -145,6 +165,52 @@ def test_partitions_that_are_added_are_read_from_their_beginning_whatever_the_st
     cluster.start({"start": "latest"}).wait_ready()
     cluster.wait_out()
     assert str(cluster.finish()) == "53 complete, 0 partial, 0 copies, 0 late"
+
+
+def truncate(broker: DevBroker, partition: str, share: float) -> None:
+    """Cut the end of a partition's log while its broker is stopped, as a power failure does."""
+    (folder,) = broker.data.glob(f"*/{partition}")
+    (log,) = folder.glob("*.log")
+    os.truncate(log, int(log.stat().st_size * share))
+    for file in (*folder.glob("*.index"), *folder.glob("*.timeindex"), *broker.data.glob("*/.kafka_cleanshutdown")):
+        file.unlink()
+
+
+def test_a_log_that_is_truncated_under_a_running_worker_is_read_on(tmp_path: Path) -> None:
+    with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path, source_partitions=1) as cluster:
+        worker = cluster.start().wait_ready()
+        for batch in batches(cluster, 0, 12):
+            cluster.send(batch)  # each is a batch of records of its own
+        cluster.wait_out()
+        cluster.wait_settled()
+        cluster.forget_producer()
+        broker.stop()
+        truncate(broker, f"{cluster.source}-0", 0.5)
+        broker.start()
+        cluster.send(*batches(cluster, 100, 3))
+        cluster.wait_out()
+        (said,) = lines_of(worker, "was to be read next")
+        assert f"{cluster.source}[0]: offset 12 was to be read next" in said
+        assert str(cluster.finish()) == "15 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_a_changelog_that_has_lost_its_end_is_told_at_the_next_start(tmp_path: Path) -> None:
+    with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path, source_partitions=1) as cluster:
+        cluster.start().wait_ready()
+        for batch in batches(cluster, 0, 24):
+            cluster.send(batch)
+            cluster.wait_out()
+        cluster.wait_settled()
+        cluster.workers[-1].terminate()
+        broker.stop()
+        changelog = f"{cluster.app_id}-batches-changelog"
+        for partition in range(4):
+            truncate(broker, f"{changelog}-{partition}", 0.5)
+        broker.start()
+        worker = cluster.start().wait_ready()
+        for partition in range(4):
+            (said,) = lines_of(worker, f"Data loss in {changelog}[{partition}]: the changelog ends at ")
+            assert "ends at 0," not in said
 
 
 @pytest.mark.parametrize("topic", ["batch-events", "station-events"])

@@ -9,6 +9,7 @@ import pytest
 
 from app.devbroker.config import free_port
 from tests.integration.support.cluster import Cluster
+from tests.integration.support.waiting import wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -56,6 +57,16 @@ def test_a_login_at_a_port_without_one_is_said_in_one_line(cluster: Cluster) -> 
     assert code == BROKER
     (line,) = complaints(said)
     assert "the port does not authenticate: set AGG_SECURITY_PROTOCOL=PLAINTEXT" in line
+
+
+def test_one_broker_of_several_that_can_not_be_used_is_said_in_one_line(cluster: Cluster) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    servers = f"kafka://{away};kafka://{cluster.broker.bootstrap}"
+    worker = cluster.start({"broker": servers}).wait_ready()
+    wait_for(lambda: complaints(worker.log), worker.tail)
+    worker.terminate()
+    (line,) = complaints(worker.log)
+    assert f"{away} of AGG_BROKER can't be used, another one answers: nothing listens at port" in line
 
 
 def test_a_taken_web_port_is_named_with_its_setting(cluster: Cluster) -> None:

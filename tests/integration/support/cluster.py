@@ -75,9 +75,7 @@ class Cluster:
         """Delete a topic, and forget the producer that knows it."""
 
         async def delete() -> None:
-            producer, self._producer = self._producer, None
-            if producer is not None:
-                await producer.stop()
+            await self._forget_producer()
             async with admin_client(self.broker.bootstrap) as admin:
                 await admin.delete_topics([name])
 
@@ -96,9 +94,7 @@ class Cluster:
         """Give the source more partitions, and forget the producer that knows how many it had."""
 
         async def add() -> None:
-            producer, self._producer = self._producer, None
-            if producer is not None:
-                await producer.stop()
+            await self._forget_producer()
             async with admin_client(self.broker.bootstrap) as admin:
                 await admin.create_partitions({self.source: NewPartitions(total)})
 
@@ -173,6 +169,15 @@ class Cluster:
     def send_raw(self, topic: str, *values: bytes | None, key: bytes | None = None) -> None:
         """Send anything anywhere."""
         self._loop.run(self._send([(topic, key, value, ()) for value in values]))
+
+    def forget_producer(self) -> None:
+        """Stop the producer, which knows what its topics held; the next message gets another one."""
+        self._loop.run(self._forget_producer())
+
+    async def _forget_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
 
     async def _send(
         self, messages: Sequence[tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
-from aiokafka.structs import ConsumerRecord
-from faust.transport.drivers.aiokafka import Consumer
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP
 
 from app.kafka.consumer import AggregatorConsumer
-from app.kafka.consumer_thread import note_log_starts
+from app.kafka.consumer_thread import ConsumerThread, note_log_starts
 from app.kafka.log_changes import LogChanges, TopicIds
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.positions import Base, Cause
+from app.kafka.state_store import BulkRecovery
 from app.kafka.topic_ids import _MetadataResponse, ids_in
 from app.settings import Settings
 from app.settings.enums import Language
@@ -157,6 +161,35 @@ def test_answers_to_fetches_tell_where_logs_start() -> None:
     assert starts == {}
     note_log_starts(FetchResponse_v11(0, 0, 0, [("yard", [(1, 0, 9, 9, 4, [], -1, b"")])]), starts)
     assert starts == {SOURCE: 4}
+
+
+def test_a_partition_without_a_position_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[TP] = []
+
+    def verify(_: AIOKafkaConsumerThread, now: float, tp: TP) -> None:
+        looked.append(tp)
+        raise AssertionError  # of aiokafka, which looks where the log begins
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "verify_event_path", verify)
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    thread.verify_event_path(0.0, SOURCE)
+    assert looked == [SOURCE]
+
+
+def test_a_commit_for_a_topic_that_is_gone_is_done_and_commits_carry_their_text() -> None:
+    told: list[Any] = []
+
+    async def commit(assignment: Any, offsets: Any) -> None:
+        told.append(offsets)
+        if len(told) > 1:
+            raise UnknownTopicOrPartitionError
+
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    thread.commit_metadata = lambda tp: f"of {tp.topic}"
+    commit_as_told = thread._committing(commit)
+    for _ in range(2):
+        asyncio.run(commit_as_told(None, {TopicPartition("yard", 1): OffsetAndMetadata(5, "")}))
+    assert told == [{TopicPartition("yard", 1): OffsetAndMetadata(5, "of yard")}] * 2
 
 
 def record(offset: int) -> ConsumerRecord:
@@ -313,3 +346,24 @@ def test_a_marker_at_the_end_is_no_lag(monkeypatch: pytest.MonkeyPatch) -> None:
         delivery.ack()
     reader.end = reader.thread.fetched = 11
     assert reader.consumer.lag(SOURCE) == 0
+
+
+# -- changelogs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_changelog_that_holds_less_than_the_worker_is_told_and_gone_on_from_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shorter, whole, empty = TP("changelog", 0), TP("changelog", 1), TP("changelog", 2)
+    stored: list[tuple[int, int]] = []
+    store = SimpleNamespace(loaded=lambda partition, offset: stored.append((partition, offset)))
+    recovery: Any = BulkRecovery.__new__(BulkRecovery)
+    recovery.app = FakeApplication()
+    recovery.active_highwaters = Counter({shorter: 4, whole: 9, empty: -1})
+    recovery.tp_to_table = {tp: SimpleNamespace(store=store) for tp in (shorter, whole, empty)}
+    offsets = Counter({shorter: 9, whole: 9, empty: -1})
+    recovery._follow_shorter(set(offsets), offsets)
+    assert (offsets, stored) == ({shorter: 4, whole: 9, empty: -1}, [(0, 4)])
+    (said,) = caplog.records
+    assert said.levelno == logging.ERROR
+    assert said.getMessage().startswith("Data loss in changelog[0]: the changelog ends at 5, before what")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from app.kafka.positions import Base, Cause, base_of, first_partitions_in, first_partitions_text, lost_before
+from app.kafka.positions import (
+    Base,
+    Cause,
+    base_of,
+    changelog_end_in,
+    changelog_text,
+    first_partitions_in,
+    first_partitions_text,
+    lost_before,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +69,7 @@ def test_of_a_hole_only_what_lies_before_the_log_was_a_message(log_start: int, l
 )
 def test_commits_say_which_partitions_were_there_when_the_group_began(texts: list[str], count: int) -> None:
     assert first_partitions_in(texts, 6) == count
+
+
+def test_a_commit_says_how_far_its_changelog_was_written() -> None:
+    assert [changelog_end_in(text) for text in (changelog_text(0), changelog_text(57), "", "else")] == [0, 57, 1, 1]

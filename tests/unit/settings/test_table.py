@@ -24,10 +24,10 @@ def test_the_table_has_a_row_for_each_setting() -> None:
     assert len(english) == len(chinese) == 2 + len(Settings.model_fields)
     assert "| `AGG_BATCH_TIMEOUT` | `5` s | From the opening of a batch to its deadline |" in english
     assert "| `AGG_BATCH_TIMEOUT` | `5` 秒 | 批次从建立到截止的时间 |" in chinese
-    assert (
-        "| `AGG_START` | `earliest` | Where reading begins when nothing is committed yet (`earliest`, `latest`) |"
-        in english
+    start = (
+        "Where reading of source and pass-through topics begins when nothing is committed yet (`earliest`, `latest`)"
     )
+    assert f"| `AGG_START` | `earliest` | {start} |" in english
 
 
 def test_a_stale_table_is_found_and_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
