@@ -3,6 +3,9 @@
 A decision is stored before it comes here. With a result handler of the user's: call it, store its answer, publish that.
 Then publish, then store that it is out. After a crash the new owner goes on from the last stored step, and looks in the
 output's partition whether the message is there before it sends it.
+
+That partition is stored with the decision. When it is gone, because the topic was made again with fewer, the decision
+gets another one, chosen by its key. It is stored before anything is sent there: the next owner looks in the same place.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from functools import partial
 
 from app.callbacks.handlers import ResultHandler
 from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason, Subject
-from app.messages.message import OutMessage
+from app.messages.message import OutMessage, PlaceGoneError
 from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
-from app.messages.partitioner import Partitioner
+from app.messages.partitioner import Partitioner, partition_of
 from app.messages.trace_context import publish_trace
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import SETTLE_SECONDS, Backend, OneAtATime, Telemetry
@@ -91,10 +94,7 @@ class Publisher:
 
     def recover(self, releases: Sequence[Release]) -> None:
         """Go on with decisions that a predecessor has stored and perhaps published."""
-        by_destination: dict[Destination, list[Release]] = {}
-        for release in releases:
-            by_destination.setdefault(release.destination, []).append(release)
-        for destination, group in by_destination.items():
+        for destination, group in _by_destination(releases).items():
             self._start(group, partial(self._recover, destination, group))
 
     async def cancel(self) -> None:
@@ -136,6 +136,12 @@ class Publisher:
         await self._publish_all([release])
 
     async def _publish_all(self, releases: Sequence[Release], found: set[OutputId] | None = None) -> None:
+        try:
+            await self._publish(releases, found)
+        except PlaceGoneError as gone:
+            await self._publish_elsewhere(releases, gone)
+
+    async def _publish(self, releases: Sequence[Release], found: set[OutputId] | None) -> None:
         if not releases:
             return
         outputs = [self._outputs(release) for release in releases]
@@ -153,6 +159,38 @@ class Publisher:
             if not own or any(message.topic == release.destination.topic for message in own):
                 self._log.published(release.decision.batch_id, len(release.decision.results))
         await self._store_published(releases)
+
+    async def _publish_elsewhere(self, releases: Sequence[Release], gone: PlaceGoneError) -> None:
+        """Give those whose place is gone another one; then go on as after a crash: some of the others may be out."""
+        moved = [release for release in releases if self._was_for(release, gone)]
+        if not moved:
+            raise gone
+        if gone.topic == self._output_topic:
+            self._partition_of = Partitioner(gone.partitions)
+        changes: list[OutMessage] = []
+        places = [(release, release.destination, self._destination_instead(release, gone)) for release in moved]
+        for release, _, new in places:
+            writes = release.working_set.moved(release.decision.batch_id, release.decision.revision, new)
+            changes += self._store.apply(release.partition, writes)
+            release.destination = new
+        await self._store.save(changes)
+        for release, old, new in places:
+            self._log.moved(release.decision.batch_id, (old.topic, old.partition), (new.topic, new.partition))
+        for destination, group in _by_destination(releases).items():
+            await self._recover(destination, group)
+
+    def _was_for(self, release: Release, gone: PlaceGoneError) -> bool:
+        destination = release.destination
+        if destination.topic != gone.topic or destination.partition < gone.partitions:
+            return False
+        return any(message.topic == gone.topic for message in self._outputs(release))
+
+    def _destination_instead(self, release: Release, gone: PlaceGoneError) -> Destination:
+        """Choose by the key alone, so that whoever does it again chooses the same."""
+        batch_id = release.decision.batch_id
+        if gone.topic == self._output_topic or not gone.partitions:  # AGG_OUTPUT_TOPIC has changed since
+            return self.destination(batch_id)
+        return Destination(gone.topic, partition_of(batch_id.encode(), gone.partitions))
 
     async def _store_published(self, releases: Sequence[Release]) -> None:
         changes: list[OutMessage] = []
@@ -234,3 +272,10 @@ class Publisher:
         if operator is not None and operator.action is Action.DISCARD:
             return f"{discarded} by the operator {operator.by}"
         return f"{discarded} at its deadline: {self._partial_policy.problem(decision)}"
+
+
+def _by_destination(releases: Sequence[Release]) -> dict[Destination, list[Release]]:
+    groups: dict[Destination, list[Release]] = {}
+    for release in releases:
+        groups.setdefault(release.destination, []).append(release)
+    return groups
