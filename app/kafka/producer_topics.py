@@ -153,7 +153,9 @@ class ProducerTopics:
     def _give_up_on(self, topic: str, absent: float) -> None:
         """Raise where a topic that has been asked for and not been there for so many seconds is not waited for."""
         if topic in self._client.cluster.unauthorized_topics:
-            text = f"{topic} may not be written by this user (AGG_SASL_USERNAME): the broker says so"
+            text = (
+                f"the broker does not let this worker write to {topic}: its principal needs the operation Write there"
+            )
             raise SendError(text)
         if topic not in self._own and absent > UNKNOWN_SECONDS:
             text = f"there is no topic {topic}, and the broker does not create it: create it, or name another"
