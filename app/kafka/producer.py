@@ -91,36 +91,42 @@ class KafkaSender:
             return []
         await self._fence()
         groups = await self._by_partition(messages)
-        tickets = [self._enqueue(tp, [messages[index] for index in indices]) for tp, indices in groups.items()]
+        tickets = [
+            self._enqueue((topic, partition), [messages[index] for index in indices])
+            for (topic, partition, _), indices in groups.items()
+        ]
         # Whatever happens, nothing of ours may still be on its way when the caller goes on: so all are waited for.
         if len(tickets) > 1:
             await asyncio.wait([ticket.confirmed for ticket in tickets])
         results = [await _result_of(ticket) for ticket in tickets]
+        refused = [one for one in results if isinstance(one, SendError) and not isinstance(one, PlaceGoneError)]
+        if refused:
+            raise refused[0]
         offsets = [0] * len(messages)
-        errors: list[SendError] = []
+        gone: list[PlaceGoneError] = []
         again: list[int] = []
-        for indices, result in zip(groups.values(), results, strict=True):
+        for ((_, _, is_bound), indices), result in zip(groups.items(), results, strict=True):
             if isinstance(result, list):
-                for index, offset in zip(indices, result, strict=True):
-                    offsets[index] = offset
-            elif isinstance(result, PlaceGoneError) and all(messages[index].partition is None for index in indices):
-                again += indices  # that partition was our choice
+                _put(offsets, indices, result)
+            elif isinstance(result, PlaceGoneError) and is_bound:
+                gone.append(result)
             else:
-                errors.append(result)
-        if errors:
-            raise max(errors, key=lambda error: not isinstance(error, PlaceGoneError))
-        for index, offset in zip(again, await self.send([messages[index] for index in again]), strict=True):
-            offsets[index] = offset
+                again += indices  # that partition was our choice
+        if again:
+            _put(offsets, again, await self.send([messages[index] for index in again]))
+        if gone:
+            raise _all_of(gone)
         return offsets
 
-    async def _by_partition(self, messages: Sequence[OutMessage]) -> dict[tuple[str, int], list[int]]:
-        """Return the indices of the messages for each topic and partition, in order."""
-        groups: dict[tuple[str, int], list[int]] = {}
+    async def _by_partition(self, messages: Sequence[OutMessage]) -> dict[tuple[str, int, bool], list[int]]:
+        """Return the indices of messages, in order, by topic, partition, and whether the message is bound to that."""
+        groups: dict[tuple[str, int, bool], list[int]] = {}
         for index, message in enumerate(messages):
             partition = message.partition
+            is_bound = partition is not None
             if partition is None:
                 partition = await self._partition_of(message)
-            groups.setdefault((message.topic, partition), []).append(index)
+            groups.setdefault((message.topic, partition, is_bound), []).append(index)
         return groups
 
     async def _partition_of(self, message: OutMessage) -> int:
@@ -240,6 +246,18 @@ class KafkaSender:
             f"{place}: a message of {len(message.value or b'')} bytes with key {message.key!r} was "
             f"not taken by the broker ({reason}; AGG_BROKER_PATIENCE is {self._patience:g} s)"
         )
+
+
+def _put(offsets: list[int], indices: Sequence[int], confirmed: Sequence[int]) -> None:
+    for index, offset in zip(indices, confirmed, strict=True):
+        offsets[index] = offset
+
+
+def _all_of(gone: Sequence[PlaceGoneError]) -> PlaceGoneError:
+    """Return the first error, which then knows of all places."""
+    for error in gone[1:]:
+        gone[0].counts.update(error.counts)
+    return gone[0]
 
 
 async def _result_of(ticket: _Ticket) -> list[int] | SendError:

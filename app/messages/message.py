@@ -70,12 +70,20 @@ class PlaceGoneError(SendError):
     Attributes:
         topic: the topic.
         partitions: how many partitions it has now; 0: there is no such topic.
+        counts: the same of this topic and of others to which messages of the same send were not sent for that reason.
+            All its messages for other places have been confirmed.
     """
 
     def __init__(self, text: str, topic: str, partitions: int) -> None:
         super().__init__(text)
         self.topic = topic
         self.partitions = partitions
+        self.counts = {topic: partitions}
+
+    def is_of(self, message: OutMessage) -> bool:
+        """Say whether a message of the same send was not sent for that reason."""
+        partition = message.partition
+        return message.topic in self.counts and partition is not None and partition >= self.counts[message.topic]
 
 
 class UnknownTopicError(PlaceGoneError, ValueError):

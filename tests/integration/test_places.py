@@ -166,8 +166,23 @@ def test_a_partition_that_is_gone_is_an_error_at_once_and_what_was_not_bound_to_
                 await bound
             assert (gone.value.topic, gone.value.partitions) == ("OUT", 1)
             assert sorted(await free) == list(range(8))
+            with pytest.raises(PlaceGoneError) as gone:
+                await own.sender.send(
+                    [
+                        OutMessage("OUT", b"v", partition=3),
+                        OutMessage("OUT", b"v", partition=0),
+                        OutMessage("nowhere", b"v", partition=0),
+                        OutMessage("known", b"v", partition=0),
+                    ]
+                )
+            assert gone.value.counts == {"OUT": 1, "nowhere": 0}
+            assert await end_offsets(strict_broker.bootstrap, ["OUT", "known"]) == {
+                TopicPartition("OUT", 0): 9,
+                TopicPartition("known", 0): 1,
+                TopicPartition("known", 1): 0,
+            }
             assert own.held() == 0, "what the producer had for them would appear when they came back"
-            assert await own.sender.send([OutMessage("OUT", b"v", partition=0)]) == [8]
+            assert await own.sender.send([OutMessage("OUT", b"v", partition=0)]) == [9]
 
     asyncio.run(main())
     assert "never retrieved" not in caplog.text

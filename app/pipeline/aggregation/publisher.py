@@ -94,7 +94,10 @@ class Publisher:
 
     def recover(self, releases: Sequence[Release]) -> None:
         """Go on with decisions that a predecessor has stored and perhaps published."""
-        for destination, group in _by_destination(releases).items():
+        by_destination: dict[Destination, list[Release]] = {}
+        for release in releases:
+            by_destination.setdefault(release.destination, []).append(release)
+        for destination, group in by_destination.items():
             self._start(group, partial(self._recover, destination, group))
 
     async def cancel(self) -> None:
@@ -136,12 +139,6 @@ class Publisher:
         await self._publish_all([release])
 
     async def _publish_all(self, releases: Sequence[Release], found: set[OutputId] | None = None) -> None:
-        try:
-            await self._publish(releases, found)
-        except PlaceGoneError as gone:
-            await self._publish_elsewhere(releases, gone)
-
-    async def _publish(self, releases: Sequence[Release], found: set[OutputId] | None) -> None:
         if not releases:
             return
         outputs = [self._outputs(release) for release in releases]
@@ -152,23 +149,29 @@ class Publisher:
             self._recoveries["sent"] += len(missing)
             messages = missing
         started = self._traces.now()
-        await self._sender.send(messages)
-        for release, own in zip(releases, outputs, strict=True):
+        moved: list[Release] = []
+        try:
+            await self._sender.send(messages)
+        except PlaceGoneError as gone:
+            moved = [one for one, own in zip(releases, outputs, strict=True) if any(map(gone.is_of, own))]
+            if not moved or gone.counts.get(self._output_topic) == 0:
+                raise
+            await self._move(moved, gone)
+        out = [(one, own) for one, own in zip(releases, outputs, strict=True) if one not in moved]
+        for release, own in out:
             self._traces.published(release.decision, len(own), started)
             # A handler that answers None has uploaded by itself. Otherwise dead letters may have taken its place.
             if not own or any(message.topic == release.destination.topic for message in own):
                 self._log.published(release.decision.batch_id, len(release.decision.results))
-        await self._store_published(releases)
+        await self._store_published([release for release, _ in out])
+        await self._publish_all(moved)
 
-    async def _publish_elsewhere(self, releases: Sequence[Release], gone: PlaceGoneError) -> None:
-        """Give those whose place is gone another one; then go on as after a crash: some of the others may be out."""
-        moved = [release for release in releases if self._was_for(release, gone)]
-        if not moved:
-            raise gone
-        if gone.topic == self._output_topic:
-            self._partition_of = Partitioner(gone.partitions)
+    async def _move(self, releases: Sequence[Release], gone: PlaceGoneError) -> None:
+        """Store another destination of each; nothing has been sent there, for whoever does that stores it before."""
+        if self._output_topic in gone.counts:
+            self._partition_of = Partitioner(gone.counts[self._output_topic])
         changes: list[OutMessage] = []
-        places = [(release, release.destination, self._destination_instead(release, gone)) for release in moved]
+        places = [(release, release.destination, self._destination_instead(release, gone)) for release in releases]
         for release, _, new in places:
             writes = release.working_set.moved(release.decision.batch_id, release.decision.revision, new)
             changes += self._store.apply(release.partition, writes)
@@ -176,21 +179,13 @@ class Publisher:
         await self._store.save(changes)
         for release, old, new in places:
             self._log.moved(release.decision.batch_id, (old.topic, old.partition), (new.topic, new.partition))
-        for destination, group in _by_destination(releases).items():
-            await self._recover(destination, group)
-
-    def _was_for(self, release: Release, gone: PlaceGoneError) -> bool:
-        destination = release.destination
-        if destination.topic != gone.topic or destination.partition < gone.partitions:
-            return False
-        return any(message.topic == gone.topic for message in self._outputs(release))
 
     def _destination_instead(self, release: Release, gone: PlaceGoneError) -> Destination:
         """Choose by the key alone, so that whoever does it again chooses the same."""
-        batch_id = release.decision.batch_id
-        if gone.topic == self._output_topic or not gone.partitions:  # AGG_OUTPUT_TOPIC has changed since
+        batch_id, topic = release.decision.batch_id, release.destination.topic
+        if topic == self._output_topic or not gone.counts[topic]:  # AGG_OUTPUT_TOPIC has changed since
             return self.destination(batch_id)
-        return Destination(gone.topic, partition_of(batch_id.encode(), gone.partitions))
+        return Destination(topic, partition_of(batch_id.encode(), gone.counts[topic]))
 
     async def _store_published(self, releases: Sequence[Release]) -> None:
         changes: list[OutMessage] = []
@@ -272,10 +267,3 @@ class Publisher:
         if operator is not None and operator.action is Action.DISCARD:
             return f"{discarded} by the operator {operator.by}"
         return f"{discarded} at its deadline: {self._partial_policy.problem(decision)}"
-
-
-def _by_destination(releases: Sequence[Release]) -> dict[Destination, list[Release]]:
-    groups: dict[Destination, list[Release]] = {}
-    for release in releases:
-        groups.setdefault(release.destination, []).append(release)
-    return groups
