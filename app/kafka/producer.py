@@ -12,8 +12,10 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import BrokerResponseError, OutOfOrderSequenceNumber, UnknownError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.kafka.producer_topics import ProducerTopics
@@ -74,6 +76,7 @@ class KafkaSender:
         self._on_sent = on_sent
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._one_by_one = one_by_one
+        self._refused: dict[tuple[str, int], int] = {}  # the number of what was refused, with nothing taken after it
         self._look_at: asyncio.TimerHandle | None = None
         self._looked_after: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._bytes = 0
@@ -191,17 +194,48 @@ class KafkaSender:
             return
         size = batch.size()
         self._count(size)
+        number = self._numbers[tp]
         try:
             base = await self._submit(batch, tp)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            if self._numbers_again(tp, number, error):
+                return
             if not self._topics.has(*tp):
                 await self._topics.withdraw(*tp, error)
             self._refuse(tp, lane, taken, error)
         else:
+            self._refused.pop(tp, None)
             self._on_sent(tp[0], sum(count for _, count in taken), size)
             self._settle(lane, taken, base)
         finally:
             self._count(-size)
+
+    @property
+    def _numbers(self) -> dict[tuple[str, int], int]:
+        """The idempotent producer's number for each partition's next message, by which the broker knows repeats."""
+        return cast("dict[tuple[str, int], int]", self._producer()._txn_manager._sequence_numbers)
+
+    def _numbers_again(self, tp: tuple[str, int], number: int, error: Exception) -> bool:
+        """Say whether the messages of a batch that was not taken are to be sent once more, under other numbers.
+
+        What the broker refuses (too large, without a key for a compacted topic) has got numbers all the same, and
+        aiokafka goes on behind them: a hole, for which the broker refuses all that comes. Whether it is one is certain
+        only when the broker says so; had the first been appended, their numbers given to others would lose those.
+
+        Args:
+            tp: the partition.
+            number: that of the first message.
+            error: why it was not taken.
+        """
+        if not isinstance(error, OutOfOrderSequenceNumber):
+            if isinstance(error, BrokerResponseError):
+                self._refused.setdefault(tp, number)
+            return False
+        first = self._refused.pop(tp, None)
+        if first is None:
+            return False
+        self._numbers[tp] = first
+        return True
 
     def _refuse(self, tp: tuple[str, int], lane: _Lane, taken: list[tuple[_Ticket, int]], error: Exception) -> None:
         for ticket, _ in taken:
@@ -242,6 +276,8 @@ class KafkaSender:
             return SendError(str(error))
         place = message.topic if partition is None else f"{message.topic}[{partition}]"
         reason = self._topics.problem(message.topic, partition) or repr(error)
+        if message.key is None and isinstance(error, UnknownError):
+            reason += ": a compacted topic takes no message without a key"
         return SendError(
             f"{place}: a message of {len(message.value or b'')} bytes with key {message.key!r} was "
             f"not taken by the broker ({reason}; AGG_BROKER_PATIENCE is {self._patience:g} s)"

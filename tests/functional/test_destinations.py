@@ -182,6 +182,22 @@ def test_what_was_stored_for_a_topic_that_is_no_setting_any_more_and_gone_goes_t
         assert len(driver.messages("NEW")) == 1
 
 
+def test_a_stored_payload_that_the_topic_does_not_take_any_more_is_a_letter_and_stops_nothing() -> None:
+    async def handler(batch_id: str, batch_results_list: list[Any]) -> dict[str, str]:
+        return {"x": "y" * 2_000_000}
+
+    with TopologyTestDriver(model, handler, max_message_bytes=4_000_000) as driver:
+        driver.crash_before(to_output(driver))
+        driver.send(message("A"))
+        driver.settings = driver.settings.model_copy(update={"max_message_bytes": 1024})
+        driver.restart()
+        (letter,) = driver.dead_letters
+        assert (letter.key, letter.headers["reason"]) == (BATCH, "too-large")
+        assert driver.settings.output_topic in letter.headers["error"]
+        assert driver.outputs == []
+        assert driver.closed_batches == [BATCH]
+
+
 def test_a_handlers_side_topic_that_is_gone_is_the_handlers_failure() -> None:
     async def handler(batch_id: str, batch_results_list: list[Any], context: Any) -> dict[str, bool]:
         try:

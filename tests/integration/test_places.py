@@ -128,6 +128,32 @@ def test_what_is_no_message_is_refused_and_what_waits_behind_it_goes_out(strict_
     asyncio.run(main())
 
 
+def test_what_a_topic_does_not_take_is_refused_by_name_and_harms_nothing_that_comes_after(
+    strict_broker: DevBroker,
+) -> None:
+    async def main() -> None:
+        async with plant(strict_broker) as own:
+            await create_topics(
+                own.admin,
+                [
+                    TopicSpec("small", 1, 1, {"max.message.bytes": "1000"}, exact=True),
+                    TopicSpec("compacted", 1, 1, {"cleanup.policy": "compact"}, exact=True),
+                ],
+            )
+            fine = [OutMessage(topic, b"v", key=b"k", partition=0) for topic in ("small", "compacted", "known")]
+            assert await own.sender.send(fine) == [0, 0, 0]
+            for _ in range(2):
+                with pytest.raises(SendError, match=r"small\[0\]: a message of 2000 bytes .*MessageSizeTooLargeError"):
+                    await own.sender.send([OutMessage("small", b"x" * 2000, partition=0)])
+                with pytest.raises(SendError, match=r"compacted\[0\]: .* takes no message without a key"):
+                    await own.sender.send([OutMessage("compacted", b"v", partition=0)])
+            assert await own.sender.send(fine) == [1, 1, 1]
+            assert await own.sender.send(fine) == [2, 2, 2]
+            await own.admin.delete_topics(["small", "compacted"])
+
+    asyncio.run(main())
+
+
 def test_a_topic_of_ours_that_is_away_for_a_while_is_waited_for_and_nothing_is_sent_twice(
     strict_broker: DevBroker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -206,16 +206,27 @@ class Publisher:
             return [
                 self._output(release, part.value, part.number, part.count)
                 if len(part.value) <= self._largest_output
-                else self._letter(decision, Reason.TOO_LARGE, self._part_error(decision, part), part.value)
+                else self._letter(
+                    decision, Reason.TOO_LARGE, self._too_large(_name_of(decision, part), part.value), part.value
+                )
                 for part in parts
             ]
+        return self._handled(release, prepared)
+
+    def _handled(self, release: Release, prepared: Prepared) -> list[OutMessage]:
+        """Make what a handler's answer leads to."""
+        decision = release.decision
         if prepared.error is not None:
             if prepared.value is None:
                 return self._letters(decision, Reason.HANDLER_FAILED, prepared.error)
             return [self._letter(decision, Reason.TOO_LARGE, prepared.error, prepared.value.encode())]
         if prepared.value is None:
             return []
-        return [self._output(release, prepared.value.encode(), 1, 1)]
+        value = prepared.value.encode()
+        if len(value) > self._largest_output:  # the topic, or the setting, is another now than when it was stored
+            error = self._too_large(f"the stored payload for batch {decision.batch_id}", value)
+            return [self._letter(decision, Reason.TOO_LARGE, error, value)]
+        return [self._output(release, value, 1, 1)]
 
     def _bounded(self, decision: Decision, prepared: Prepared) -> Prepared:
         """Keep only the start of a payload over the limit for messages: it would not get into the table either."""
@@ -254,11 +265,8 @@ class Publisher:
         subject = Subject(decision.closed_at, batch_id=batch_id, trace=publish_trace(decision))
         return self._dead_letters.letter(reason, error, subject, value=value, key=batch_id.encode())
 
-    def _part_error(self, decision: Decision, part: Part) -> str:
-        return (
-            f"part {part.number} of {part.count} of batch {decision.batch_id} has {len(part.value)} bytes, more than "
-            f"the {self._largest_output} that {self._output_topic} takes"
-        )
+    def _too_large(self, what: str, value: bytes) -> str:
+        return f"{what} has {len(value)} bytes, more than the {self._largest_output} that {self._output_topic} takes"
 
     def _why_discarded(self, decision: Decision) -> str:
         arrived = f"{decision.arrived_count} of {len(decision.expected)} stations"
@@ -267,3 +275,7 @@ class Publisher:
         if operator is not None and operator.action is Action.DISCARD:
             return f"{discarded} by the operator {operator.by}"
         return f"{discarded} at its deadline: {self._partial_policy.problem(decision)}"
+
+
+def _name_of(decision: Decision, part: Part) -> str:
+    return f"part {part.number} of {part.count} of batch {decision.batch_id}"
