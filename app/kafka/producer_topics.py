@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError
 
 from app.kafka.topics import topic_specs
 from app.messages.message import PlaceGoneError, SendError, UnknownTopicError
@@ -84,6 +85,10 @@ class ProducerTopics:
         """
         if self.has(topic, partition):
             return
+        # A place of another topic was chosen when that was there. Asking for it could create it.
+        if topic not in self._own and not await self._exists(topic):
+            text = f"there is no topic {topic} any more"
+            raise UnknownTopicError(text, topic, 0)
         found = await self._wait_for(topic, partition)
         if partition not in found:
             text = f"there is no partition {partition} of {topic}: it has {len(found)} partitions now"
@@ -118,6 +123,13 @@ class ProducerTopics:
             batch.failure(error)
             batch.future.exception()  # it has been heard of, even where nobody waits for it any more
         accumulator._batches.pop(tp, None)
+
+    async def _exists(self, topic: str) -> bool:
+        while True:
+            try:
+                return bool((await self._client.fetch_all_metadata()).partitions_for_topic(topic))
+            except KafkaError:  # the broker is away; how long it is waited for is the caller's business
+                await asyncio.sleep(LONGEST_PAUSE)
 
     @property
     def _client(self) -> AIOKafkaClient:

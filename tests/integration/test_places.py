@@ -110,6 +110,18 @@ def test_a_topic_that_is_not_there_is_named_within_seconds_and_harms_no_other(st
     asyncio.run(main())
 
 
+def test_a_place_in_a_topic_that_is_gone_is_no_reason_to_create_it(kafka_broker: DevBroker) -> None:
+    async def main() -> None:
+        async with plant(kafka_broker) as own:  # this one creates what it is asked for
+            with pytest.raises(UnknownTopicError, match="there is no topic gone any more"):
+                await own.sender.send([OutMessage("gone", b"v", partition=3)])
+            assert "gone" not in await own.admin.list_topics()
+            assert await own.sender.send([OutMessage("asked-for", b"v", key=b"k")]) == [0]
+            await own.admin.delete_topics(["asked-for"])
+
+    asyncio.run(main())
+
+
 def test_what_is_no_message_is_refused_and_what_waits_behind_it_goes_out(strict_broker: DevBroker) -> None:
     async def main() -> None:
         async with plant(strict_broker) as own:
