@@ -319,6 +319,12 @@ class WorkingSet:
         record = undone[revision] = replace(undone[revision], state=State.PREPARED, prepared=prepared)
         return [write_of(record)]
 
+    def moved(self, batch_id: str, revision: int, destination: Destination) -> list[Write]:
+        """Store another destination of a decision that is not out: the one that was stored with it is gone."""
+        undone = self._tracked[batch_id].undone
+        record = undone[revision] = replace(undone[revision], destination=destination)
+        return [write_of(record)]
+
     def published(self, batch_id: str, revision: int) -> list[Write]:
         """Store that a decision is out, and delete what only its publication needed."""
         tracked = self._tracked[batch_id]

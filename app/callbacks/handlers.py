@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,11 +17,12 @@ import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_exponential
 
 from app.callbacks.executors.threads import ThreadPool
+from app.callbacks.handler_context import HandlerContext
 from app.callbacks.loading import is_async
 from app.callbacks.outcome import failed, json_bytes
 from app.callbacks.signatures import ContextBy, takes_context
 from app.callbacks.tasks import is_from_outside, user_context
-from app.messages.message import Headers, OutMessage, Sender
+from app.messages.message import Sender
 from app.messages.output import meta_of
 from app.messages.trace_context import handler_trace, trace_headers
 from app.settings import Settings
@@ -208,6 +208,7 @@ class ResultHandler(HandlerCalls):
         name = settings.result_handler or "result_handler"
         super().__init__(handler, settings, name=name, threads=ThreadCaller("result-handler"))
         self._sender = sender
+        self._max_bytes = settings.max_message_bytes
         self._context_by = takes_context(handler)
 
     async def __call__(self, decision: Decision) -> Prepared:
@@ -220,7 +221,7 @@ class ResultHandler(HandlerCalls):
             return self._handler, arguments
         headers = trace_headers(handler_trace(decision))
         meta = orjson.loads(orjson.dumps(meta_of(decision)))
-        context = HandlerContext(meta, self._sender, asyncio.get_running_loop(), headers)
+        context = HandlerContext(meta, self._sender, asyncio.get_running_loop(), headers, self._max_bytes)
         if self._context_by is ContextBy.POSITION:
             return self._handler, [*arguments, context]
         return partial(self._handler, context=context), arguments
@@ -256,58 +257,3 @@ def _last_result(state: RetryCallState) -> Prepared:
         raise RuntimeError(message)
     result: Prepared = state.outcome.result()
     return result
-
-
-# -- a batch handler's context ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class HandlerContext:
-    """The third argument, or the keyword `context`, of a result handler that takes one.
-
-    `meta` is the `meta` object of the default payload.
-    """
-
-    meta: dict[str, Any]
-    _sender: Sender
-    _loop: asyncio.AbstractEventLoop
-    _headers: Headers = ()
-
-    def send(self, topic: str, key: str | bytes | None, value: object) -> Awaitable[None]:
-        """Publish a message of the handler's own; done when the broker has confirmed it.
-
-        An `async def` handler awaits that. A `def` handler runs in a thread and can't: for it this returns only then.
-
-        Args:
-            topic: where to.
-            key: of the message.
-            value: bytes, text, or anything that JSON can hold.
-        """
-        encoded = key.encode() if isinstance(key, str) else key
-        sending = self._send(OutMessage(topic, _bytes_of(value), key=encoded, headers=self._headers))
-        if self._is_on_loop():
-            return sending
-        asyncio.run_coroutine_threadsafe(sending, self._loop).result()
-        return _Sent()
-
-    async def _send(self, message: OutMessage) -> None:
-        await self._sender.send([message])
-
-    def _is_on_loop(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
-
-
-class _Sent:
-    """An awaitable that is done, for a message that the broker has confirmed."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield from ()
-
-
-def _bytes_of(value: object) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    return value.encode() if isinstance(value, str) else json_bytes(value)

@@ -12,22 +12,23 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerResponseError, OutOfOrderSequenceNumber, UnknownError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from app.messages.message import OutMessage
+from app.kafka.producer_topics import ProducerTopics
+from app.messages.message import OutMessage, PlaceGoneError, SendError
 from app.messages.partitioner import partition_of
+from app.settings import Settings
 
 BATCH_BYTES = 1024 * 1024  # of records that travel together
 
 # Batches for one broker travel in one request, and brokers refuse requests of 100 MiB and more.
 MAX_BYTES_IN_FLIGHT = 48 * 1024 * 1024
 
-
-class SendError(RuntimeError):
-    """The broker did not confirm a message within AGG_BROKER_PATIENCE, or refused it for good."""
+LOOK_SECONDS = 1.0  # between two looks whether the partitions are still there that messages are on their way to
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +53,9 @@ class KafkaSender:
 
     def __init__(
         self,
+        settings: Settings,
         producer: Callable[[], AIOKafkaProducer],
         fence: Callable[[], Awaitable[None]],
-        patience: float,
         *,
         on_sent: Callable[[str, int, int], None],
         one_by_one: Collection[str],
@@ -62,18 +63,22 @@ class KafkaSender:
         """A sender with nothing to send.
 
         Args:
+            settings: the topics of the application, and how long the broker may take to confirm.
             producer: gives the worker's producer.
             fence: is awaited before messages are taken: it holds back a worker that may be a zombie.
-            patience: seconds that the broker may take to confirm.
             on_sent: gets the topic of each batch of messages that is out, how many they are, and its bytes.
             one_by_one: topics of which no two messages travel together: their limit is too low for a batch.
         """
         self._producer = producer
         self._fence = fence
-        self._patience = patience
+        self._patience = settings.broker_patience
+        self._topics = ProducerTopics(settings, producer)
         self._on_sent = on_sent
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._one_by_one = one_by_one
+        self._refused: dict[tuple[str, int], int] = {}  # the number of what was refused, with nothing taken after it
+        self._look_at: asyncio.TimerHandle | None = None
+        self._looked_after: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._bytes = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -82,34 +87,59 @@ class KafkaSender:
         """Append in order (for each partition), wait until every message is confirmed; returns their offsets.
 
         Raises:
+            PlaceGoneError: a message's partition is not there, while its topic is, or a topic that is not ours is not.
             SendError: names topic, partition and key of a message that was not taken.
         """
         if not messages:
             return []
         await self._fence()
-        groups: dict[tuple[str, int], list[int]] = {}
-        for index, message in enumerate(messages):
-            partition = message.partition
-            if partition is None:
-                partition = await self._partition_of(message)
-            groups.setdefault((message.topic, partition), []).append(index)
-        tickets = [self._enqueue(tp, [messages[index] for index in indices]) for tp, indices in groups.items()]
+        groups = await self._by_partition(messages)
+        tickets = [
+            self._enqueue((topic, partition), [messages[index] for index in indices])
+            for (topic, partition, _), indices in groups.items()
+        ]
         # Whatever happens, nothing of ours may still be on its way when the caller goes on: so all are waited for.
         if len(tickets) > 1:
             await asyncio.wait([ticket.confirmed for ticket in tickets])
+        results = [await _result_of(ticket) for ticket in tickets]
+        refused = [one for one in results if isinstance(one, SendError) and not isinstance(one, PlaceGoneError)]
+        if refused:
+            raise refused[0]
         offsets = [0] * len(messages)
-        for indices, ticket in zip(groups.values(), tickets, strict=True):
-            for index, offset in zip(indices, await ticket.confirmed, strict=True):
-                offsets[index] = offset
+        gone: list[PlaceGoneError] = []
+        again: list[int] = []
+        for ((_, _, is_bound), indices), result in zip(groups.items(), results, strict=True):
+            if isinstance(result, list):
+                _put(offsets, indices, result)
+            elif isinstance(result, PlaceGoneError) and is_bound:
+                gone.append(result)
+            else:
+                again += indices  # that partition was our choice
+        if again:
+            _put(offsets, again, await self.send([messages[index] for index in again]))
+        if gone:
+            raise _all_of(gone)
         return offsets
+
+    async def _by_partition(self, messages: Sequence[OutMessage]) -> dict[tuple[str, int, bool], list[int]]:
+        """Return the indices of messages, in order, by topic, partition, and whether the message is bound to that."""
+        groups: dict[tuple[str, int, bool], list[int]] = {}
+        for index, message in enumerate(messages):
+            partition = message.partition
+            is_bound = partition is not None
+            if partition is None:
+                partition = await self._partition_of(message)
+            groups.setdefault((message.topic, partition, is_bound), []).append(index)
+        return groups
 
     async def _partition_of(self, message: OutMessage) -> int:
         try:
-            partitions: set[int] = await self._producer().partitions_for(message.topic)
-        except KafkaError as error:
+            async with asyncio.timeout(self._patience or None):
+                partitions = await self._topics.choose_from(message.topic)
+        except TimeoutError as error:
             raise self._failure(message, error) from error
         if message.key is None:
-            return random.choice(sorted(partitions))  # noqa: S311 - spreads messages, guards nothing
+            return random.choice(partitions)  # noqa: S311 - spreads messages, guards nothing
         return partition_of(message.key, len(partitions))
 
     def _enqueue(self, tp: tuple[str, int], messages: list[OutMessage]) -> _Ticket:
@@ -119,7 +149,29 @@ class KafkaSender:
         lane.tickets.append(ticket)
         if lane.pump is None:
             lane.pump = loop.create_task(self._pump(tp, lane))
+            if self._look_at is None:
+                self._look_at = loop.call_later(LOOK_SECONDS, self._look)
         return ticket
+
+    def _look(self) -> None:
+        """Look after messages that are on their way to a partition that is not there any more."""
+        self._look_at = None
+        busy = [tp for tp, lane in self._lanes.items() if lane.pump is not None]
+        for tp in busy:
+            if not self._topics.has(*tp) and tp not in self._looked_after:
+                self._looked_after[tp] = asyncio.get_running_loop().create_task(self._look_after(tp))
+        if busy:
+            self._look_at = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+
+    async def _look_after(self, tp: tuple[str, int]) -> None:
+        """Have messages wait until the partition is back, or fail when that is not to be expected."""
+        try:
+            # They go out by themselves then. Sent again, they might be there twice.
+            await self._topics.ensure(*tp)
+        except SendError as error:
+            await self._topics.withdraw(*tp, error)
+        finally:
+            del self._looked_after[tp]
 
     async def _pump(self, tp: tuple[str, int], lane: _Lane) -> None:
         """Send what waits in a lane until nothing does."""
@@ -135,30 +187,68 @@ class KafkaSender:
     async def _send_batch(self, tp: tuple[str, int], lane: _Lane) -> None:
         await self._room.wait()
         batch = self._producer().create_batch()
-        taken = _fill(batch, lane, most=1 if tp[0] in self._one_by_one else None)
+        try:
+            taken = _fill(batch, lane, most=1 if tp[0] in self._one_by_one else None)
+        except (TypeError, ValueError) as error:
+            self._refuse(tp, lane, [(_first(lane), 0)], error)
+            return
         size = batch.size()
         self._count(size)
+        number = self._numbers[tp]
         try:
             base = await self._submit(batch, tp)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            self._refuse(lane, taken, error)
+            if self._numbers_again(tp, number, error):
+                return
+            if not self._topics.has(*tp):
+                await self._topics.withdraw(*tp, error)
+            self._refuse(tp, lane, taken, error)
         else:
+            self._refused.pop(tp, None)
             self._on_sent(tp[0], sum(count for _, count in taken), size)
             self._settle(lane, taken, base)
         finally:
             self._count(-size)
 
-    def _refuse(self, lane: _Lane, taken: list[tuple[_Ticket, int]], error: Exception) -> None:
+    @property
+    def _numbers(self) -> dict[tuple[str, int], int]:
+        """The idempotent producer's number for each partition's next message, by which the broker knows repeats."""
+        return cast("dict[tuple[str, int], int]", self._producer()._txn_manager._sequence_numbers)
+
+    def _numbers_again(self, tp: tuple[str, int], number: int, error: Exception) -> bool:
+        """Say whether the messages of a batch that was not taken are to be sent once more, under other numbers.
+
+        What the broker refuses (too large, without a key for a compacted topic) has got numbers all the same, and
+        aiokafka goes on behind them: a hole, for which the broker refuses all that comes. Whether it is one is certain
+        only when the broker says so; had the first been appended, their numbers given to others would lose those.
+
+        Args:
+            tp: the partition.
+            number: that of the first message.
+            error: why it was not taken.
+        """
+        if not isinstance(error, OutOfOrderSequenceNumber):
+            if isinstance(error, BrokerResponseError):
+                self._refused.setdefault(tp, number)
+            return False
+        first = self._refused.pop(tp, None)
+        if first is None:
+            return False
+        self._numbers[tp] = first
+        return True
+
+    def _refuse(self, tp: tuple[str, int], lane: _Lane, taken: list[tuple[_Ticket, int]], error: Exception) -> None:
         for ticket, _ in taken:
             lane.tickets.remove(ticket)
             if not ticket.confirmed.done():
-                ticket.confirmed.set_exception(self._failure(ticket.messages[len(ticket.offsets)], error))
+                ticket.confirmed.set_exception(self._failure(ticket.messages[len(ticket.offsets)], error, tp[1]))
 
     async def _submit(self, batch: BatchBuilder, tp: tuple[str, int]) -> int:
         topic, partition = tp
         batch.close()
         async with asyncio.timeout(self._patience or None):
             # An idempotent producer tries for ever, so it is here that patience ends.
+            await self._topics.ensure(topic, partition)
             confirmed = await self._producer().send_batch(batch, topic, partition=partition)
             base: int = (await confirmed).offset
         return base
@@ -179,16 +269,51 @@ class KafkaSender:
         else:
             self._room.clear()
 
-    def _failure(self, message: OutMessage, error: BaseException) -> SendError:
-        partition = "" if message.partition is None else f"[{message.partition}]"
+    def _failure(self, message: OutMessage, error: BaseException, partition: int | None = None) -> SendError:
+        if isinstance(error, PlaceGoneError):
+            return type(error)(str(error), error.topic, error.partitions)
+        if isinstance(error, SendError):
+            return SendError(str(error))
+        place = message.topic if partition is None else f"{message.topic}[{partition}]"
+        reason = self._topics.problem(message.topic, partition) or repr(error)
+        if message.key is None and isinstance(error, UnknownError):
+            reason += ": a compacted topic takes no message without a key"
         return SendError(
-            f"{message.topic}{partition}: a message of {len(message.value or b'')} bytes with key {message.key!r} was "
-            f"not taken by the broker ({error!r}; AGG_BROKER_PATIENCE is {self._patience:g} s)"
+            f"{place}: a message of {len(message.value or b'')} bytes with key {message.key!r} was "
+            f"not taken by the broker ({reason}; AGG_BROKER_PATIENCE is {self._patience:g} s)"
         )
 
 
+def _put(offsets: list[int], indices: Sequence[int], confirmed: Sequence[int]) -> None:
+    for index, offset in zip(indices, confirmed, strict=True):
+        offsets[index] = offset
+
+
+def _all_of(gone: Sequence[PlaceGoneError]) -> PlaceGoneError:
+    """Return the first error, which then knows of all places."""
+    for error in gone[1:]:
+        gone[0].counts.update(error.counts)
+    return gone[0]
+
+
+async def _result_of(ticket: _Ticket) -> list[int] | SendError:
+    try:
+        return await ticket.confirmed
+    except SendError as error:
+        return error
+
+
+def _first(lane: _Lane) -> _Ticket:
+    return next(ticket for ticket in lane.tickets if not ticket.confirmed.cancelled())
+
+
 def _fill(batch: BatchBuilder, lane: _Lane, *, most: int | None) -> list[tuple[_Ticket, int]]:
-    """Put what waits into a batch, `most` messages at most; returns how many of each ticket's are in it."""
+    """Put what waits into a batch, `most` messages at most; returns how many of each ticket's are in it.
+
+    Raises:
+        TypeError: the first message is none that Kafka can take.
+        ValueError: the same.
+    """
     taken: list[tuple[_Ticket, int]] = []
     for ticket in lane.tickets:
         if ticket.confirmed.cancelled():
@@ -199,8 +324,13 @@ def _fill(batch: BatchBuilder, lane: _Lane, *, most: int | None) -> list[tuple[_
                 break
             timestamp = None if message.timestamp is None else int(message.timestamp * 1000)
             headers = list(message.headers)
-            if batch.append(timestamp=timestamp, key=message.key, value=message.value, headers=headers) is None:
-                break  # it is full
+            try:
+                if batch.append(timestamp=timestamp, key=message.key, value=message.value, headers=headers) is None:
+                    break  # it is full
+            except (TypeError, ValueError):
+                if not batch.record_count():
+                    raise
+                break  # it is the first of the next batch
             count += 1
         if not count:
             break

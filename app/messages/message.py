@@ -60,8 +60,43 @@ class OutMessage:
     timestamp: float | None = None
 
 
+class SendError(RuntimeError):
+    """The broker did not confirm a message within AGG_BROKER_PATIENCE, or refused it for good."""
+
+
+class PlaceGoneError(SendError):
+    """The partition that a message was for is not there any more, or never was.
+
+    Attributes:
+        topic: the topic.
+        partitions: how many partitions it has now; 0: there is no such topic.
+        counts: the same of this topic and of others to which messages of the same send were not sent for that reason.
+            All its messages for other places have been confirmed.
+    """
+
+    def __init__(self, text: str, topic: str, partitions: int) -> None:
+        super().__init__(text)
+        self.topic = topic
+        self.partitions = partitions
+        self.counts = {topic: partitions}
+
+    def is_of(self, message: OutMessage) -> bool:
+        """Say whether a message of the same send was not sent for that reason."""
+        partition = message.partition
+        return message.topic in self.counts and partition is not None and partition >= self.counts[message.topic]
+
+
+class UnknownTopicError(PlaceGoneError, ValueError):
+    """There is no topic of that name: what named it has a wrong value."""
+
+
 class Sender(Protocol):
     """Sends messages so that the caller may acknowledge what they were made of."""
 
     async def send(self, messages: Sequence[OutMessage]) -> list[int]:
-        """Append the messages in this order; returns their offsets when the broker has confirmed every one of them."""
+        """Append the messages in this order; returns their offsets when the broker has confirmed every one of them.
+
+        Raises:
+            PlaceGoneError: a message's partition is not there, while its topic is, or a topic that is not ours is not.
+            SendError: a message was not taken for another reason.
+        """

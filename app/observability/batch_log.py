@@ -72,6 +72,11 @@ class BatchLog:
         """The output with the results of so many stations is out."""
         self._batch(logging.INFO, Line.PUBLISHED, batch_id, count=station_count)
 
+    def moved(self, batch_id: str, old: tuple[str, int], new: tuple[str, int]) -> None:
+        """The stored place of the batch's output (topic, partition) is gone, and another has been stored."""
+        fields = {"old": "{}[{}]".format(*old), "new": "{}[{}]".format(*new)}
+        self._batch(logging.WARNING, Line.PLACE_MOVED, batch_id, **fields)
+
     def timed_out(self, batch_id: str, arrived: int, expected: int, missing: Iterable[str]) -> None:
         """The deadline has come; `missing` holds `expected - arrived` ids."""
         self.forget(batch_id)

@@ -168,6 +168,22 @@ class Line(StrEnum):
         "{broker} of AGG_BROKER can't be used, another one answers: {error}",
         "AGG_BROKER 中的 {broker} 不可用，其他地址有应答: {error}",
     )
+    TOPIC_AWAY = (
+        "topic-away",
+        "{place} is not there: what is to be sent to it waits up to {patience:g} s (AGG_BROKER_PATIENCE); create the "
+        "topic, or start the worker again, which creates it",
+        "{place} 不存在，待发消息最多等待 {patience:g} 秒 (AGG_BROKER_PATIENCE)；请创建主题，或重启 worker 由其创建",
+    )
+    TOPIC_BACK = (
+        "topic-back",
+        "{place}: the topic is there after {away:.1f} s",
+        "{place}: 主题已恢复，历时 {away:.1f} 秒",
+    )
+    PLACE_MOVED = (
+        "output-moved",
+        "Batch {batch_id}: its stored place {old} is gone, its output goes to {new}",
+        "批次 {batch_id} 已存储的位置 {old} 不复存在，输出改发到 {new}",
+    )
     READING_WAITS = (
         "reading-waits",
         "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
 _TOPIC: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
-_TOPIC_RULE: Final = "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"
+TOPIC_RULE: Final = "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"
 # Kafka allows a topic 249 characters; what Faust and we append to the id (`-batches-changelog`) must fit.
 _APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _MODULE: Final = re.compile(r"[A-Za-z0-9_.-]{1,180}")
@@ -51,14 +51,19 @@ def is_loopback(host: str) -> bool:
     return host.lower() == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
+def is_topic(name: str) -> bool:
+    """Return whether Kafka takes a text as the name of a topic."""
+    return _TOPIC.fullmatch(name) is not None
+
+
 def _topic(name: str) -> str:
-    require(_TOPIC.fullmatch(name), _TOPIC_RULE)
+    require(is_topic(name), TOPIC_RULE)
     return name
 
 
 def _topics(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        require(_TOPIC.fullmatch(name), f"{name!r} {_TOPIC_RULE}")
+        require(is_topic(name), f"{name!r} {TOPIC_RULE}")
     return names
 
 

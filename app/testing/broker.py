@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from app.kafka.topics import changelog_topic, topic_specs
-from app.messages.message import Clock, InMessage, OutMessage, Sender
+from app.messages.message import Clock, InMessage, OutMessage, PlaceGoneError, Sender, UnknownTopicError
 from app.messages.output import OutputId, output_id
 from app.messages.partitioner import partition_of
 from app.settings import Settings
@@ -33,6 +33,7 @@ class MemoryBroker:
         for spec in topic_specs(settings):
             limit = spec.config.get("max.message.bytes")
             self._topics[spec.name] = _MemoryTopic(spec.name, spec.partitions, int(limit) if limit else None)
+        self._deleted: set[str] = set()
         self.committed: dict[tuple[str, int], int] = {}
         self.notes: dict[int, str] = {}  # partition of the station events -> what stands beside its committed offset
 
@@ -49,6 +50,7 @@ class MemoryBroker:
         """Append a message. Its key chooses the partition where none is given; without a key they take turns.
 
         Raises:
+            PlaceGoneError: the topic has no such partition, or was deleted.
             ValueError: the message is larger than the topic takes.
         """
         topic = self._topic(message.topic)
@@ -60,6 +62,9 @@ class MemoryBroker:
         if number is None:
             count = len(topic.partitions)
             number = len(topic.log) % count if message.key is None else partition_of(message.key, count)
+        if number >= len(topic.partitions):
+            text = f"there is no partition {number} of {topic.name}: it has {len(topic.partitions)} partitions now"
+            raise PlaceGoneError(text, topic.name, len(topic.partitions))
         partition = topic.partitions[number]
         at = self._clock() if message.timestamp is None else message.timestamp
         milliseconds = int(at * 1000)  # Kafka's timestamps are
@@ -72,6 +77,17 @@ class MemoryBroker:
         for notify in topic.appended:
             notify()
         return stored
+
+    def make_again(self, topic: str, partitions: int) -> None:
+        """Delete a topic, with all that stands in it, and make it again with so many partitions."""
+        old = self._topic(topic)
+        new = self._topics[topic] = _MemoryTopic(topic, partitions, old.max_bytes)
+        new.appended = old.appended
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic, with all that stands in it; sending to it does not make it again."""
+        del self._topics[topic]
+        self._deleted.add(topic)
 
     def messages(self, topic: str) -> list[InMessage]:
         """All messages of a topic, in the order in which they were appended."""
@@ -101,16 +117,26 @@ class MemoryBroker:
 
     async def find_outputs(self, topic: str, partition: int, since: float) -> set[OutputId]:
         """Find the output messages that stand in a partition from `since` (Unix seconds) on."""
-        messages = [message for message in self._topic(topic).partitions[partition] if message.timestamp >= since - 1.0]
-        ids = {output_id(message.key, message.headers) for message in messages}
+        partitions = self._topics[topic].partitions if topic in self._topics else []
+        if partition >= len(partitions):
+            return set()
+        ids = {output_id(one.key, one.headers) for one in partitions[partition] if one.timestamp >= since - 1.0}
         return {found for found in ids if found is not None}
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:
-        """Find the messages that stand at these places."""
-        return {source: self._topic(source.topic).partitions[source.partition][source.offset] for source in sources}
+        """Find the messages that stand at these places, as far as they are still there."""
+        found: dict[Source, InMessage] = {}
+        for source in sources:
+            partitions = self._topics[source.topic].partitions if source.topic in self._topics else []
+            if source.partition < len(partitions) and source.offset < len(partitions[source.partition]):
+                found[source] = partitions[source.partition][source.offset]
+        return found
 
     def _topic(self, name: str) -> _MemoryTopic:
         topic = self._topics.get(name)
+        if name in self._deleted:
+            text = f"there is no topic {name}, and the broker does not create it: create it, or name another"
+            raise UnknownTopicError(text, name, 0)
         if topic is None:
             topic = self._topics[name] = _MemoryTopic(name, self._default_partitions, None)
         return topic

@@ -11,7 +11,7 @@ from app.callbacks.loading import UserFunctions
 from app.kafka.commit_notes import CommitNotes
 from app.kafka.delivery import Fetched, Intake
 from app.kafka.offset_ledger import OffsetLedger
-from app.messages.message import Clock, Delivery, InMessage, OutMessage
+from app.messages.message import Clock, Delivery, InMessage, OutMessage, PlaceGoneError
 from app.observability.tracing import Traces
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
 from app.pipeline.build import agents_of, build_pipeline
@@ -149,6 +149,7 @@ class MemoryWorker:
         if not messages:
             return []
         offsets = []
+        gone: PlaceGoneError | None = None
         for index, message in enumerate(messages):
             self._check_alive()
             if self.crash is not None and self.crash.predicate(message):
@@ -156,9 +157,15 @@ class MemoryWorker:
                     self._append_elsewhere(messages[index + 1 :], message)
                 self.end()
                 self._check_alive()
-            offsets.append(self._broker.append(message).offset)
+            try:
+                offsets.append(self._broker.append(message).offset)
+            except PlaceGoneError as error:
+                gone = gone or error
+                gone.counts |= error.counts
         await asyncio.sleep(0)  # a broker's answer takes its time, and others get their turn
         self._check_alive()
+        if gone is not None:
+            raise gone
         return offsets
 
     def _append_elsewhere(self, messages: Iterable[OutMessage], lost: OutMessage) -> None:

@@ -20,11 +20,12 @@ from app.callbacks.loading import FunctionError, UserFunctions, find_functions
 from app.kafka.client import survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
 from app.kafka.delivery import Fetched, Intake
-from app.kafka.producer import BATCH_BYTES, KafkaSender, SendError
-from app.kafka.reading import find_outputs, find_sources
+from app.kafka.lookups import Lookups
+from app.kafka.producer import BATCH_BYTES, KafkaSender
+from app.kafka.producer_topics import pace_metadata
 from app.kafka.state_store import AggregatorTables, TableState
 from app.kafka.topics import BrokerError, TopicError, message_bytes, topic_specs
-from app.messages.message import Delivery
+from app.messages.message import Delivery, SendError
 from app.observability.counters import Metrics, Statistics
 from app.observability.log_lines import Line, tell
 from app.observability.tracing import Traces
@@ -122,15 +123,17 @@ class AggregatorApp(faust.App):
         await self.producer.start()
         client = self._kafka_producer().client
         survive_lost_connections(client)
+        pace_metadata(client)
         # The producer knows our topics for good: one that it had to ask for could be created by asking.
         await client.set_topics([spec.name for spec in topic_specs(settings)])
         sender = KafkaSender(
+            settings,
             self._kafka_producer,
             self._fence,
-            settings.broker_patience,
             on_sent=self.status.written,
             one_by_one={settings.output_topic} if largest is not None and largest < BATCH_BYTES else (),
         )
+        lookups = Lookups(settings, self._kafka_producer)
         self._pipeline = build_pipeline(
             settings,
             functions,
@@ -138,8 +141,8 @@ class AggregatorApp(faust.App):
                 sender,
                 TableState(self.state_tables, sender),
                 self.reader.notes,
-                find_outputs=partial(find_outputs, settings),
-                find_sources=partial(find_sources, settings),
+                find_outputs=lookups.find_outputs,
+                find_sources=lookups.find_sources,
                 output_partitions=partitions,
                 output_limit=largest,
             ),

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from app.kafka.consumer import AggregatorConsumer
-from app.kafka.producer import KafkaSender, SendError
+from app.kafka.producer import KafkaSender
 from app.kafka.topics import changelog_topic
 from app.messages.frames import event_frames
-from app.messages.message import InMessage
+from app.messages.message import InMessage, SendError
 from app.messages.partitioner import partition_of
 from app.observability.counters import SLOT, History, Statistics, oldest_open_age, open_batches
 from app.observability.prometheus import Gauges, expose, metrics_registry

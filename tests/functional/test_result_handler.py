@@ -147,6 +147,61 @@ def test_a_def_handler_that_returns_a_coroutine_may_await_what_it_sends() -> Non
         assert [sent.raw for sent in driver.messages("mine")] == [b"text"]
 
 
+WRONG: list[tuple[Any, Any, Any, type[Exception]]] = [
+    (None, "k", "v", TypeError),
+    (5, "k", "v", TypeError),
+    ("no such topic!", "k", "v", ValueError),
+    ("", "k", "v", ValueError),
+    ("..", "k", "v", ValueError),
+    ("x" * 250, "k", "v", ValueError),
+    ("mine", 5, "v", TypeError),
+    ("mine", "k", {1, 2}, TypeError),
+    ("mine", "k", "\ud800", ValueError),
+    ("mine", "k", "v" * 2000, ValueError),
+]
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async def", "def"])
+def test_what_kafka_cannot_take_is_an_error_in_the_handler_before_anything_is_awaited(is_async: bool) -> None:
+    raised: list[type[Exception]] = []
+
+    def handler(batch_id: str, batch_results_list: Results, context: Any) -> dict[str, int]:
+        for topic, key, value, _ in WRONG:
+            try:
+                context.send(topic, key, value)
+            except Exception as error:  # noqa: BLE001 - it is what is tested
+                raised.append(type(error))
+        return {"raised": len(raised)}
+
+    async def async_handler(batch_id: str, batch_results_list: Results, context: Any) -> dict[str, int]:
+        await context.send("mine", "k", "right")
+        return handler(batch_id, batch_results_list, context)
+
+    with TopologyTestDriver(AB, async_handler if is_async else handler, max_message_bytes=1024) as driver:
+        driver.send(message("A", "B"))
+        assert raised == [error for *_, error in WRONG]
+        assert driver.outputs[0].value == {"raised": len(WRONG)}
+        assert [sent.raw for sent in driver.messages("mine")] == [b"right"] * is_async
+        assert driver.dead_letters == []
+
+
+def test_a_wrong_send_that_a_handler_lets_out_is_retried_and_then_a_dead_letter() -> None:
+    calls = 0
+
+    async def handler(batch_id: str, batch_results_list: Results, context: Any) -> None:
+        nonlocal calls
+        calls += 1
+        await context.send("no such topic!", batch_id, "v")
+
+    with TopologyTestDriver(AB, handler, handler_retries=1) as driver:
+        driver.send(message("A", "B"))
+        driver.advance(1.0)
+        (letter,) = driver.dead_letters
+        assert (calls, letter.headers["reason"]) == (2, "handler-failed")
+        assert "ValueError: the topic 'no such topic!' must be a Kafka topic name" in letter.headers["error"]
+        assert driver.closed_batches == [BATCH]
+
+
 def test_a_failing_handler_is_called_again_after_half_a_second_and_then_twice_that() -> None:
     calls: list[float] = []
 

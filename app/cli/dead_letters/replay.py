@@ -67,6 +67,9 @@ class ReplayRules:
 
     def _to_source(self, letter: Letter) -> list[OutMessage]:
         """The letter as a source message: of its old batch, where that is known."""
+        if letter.key is None and letter.value is None:
+            message = "it has neither a key nor a value: there is nothing to send"
+            raise CannotReplay(message)
         source = letter.source
         if source is None:
             message = "it does not say which source message it is about"
@@ -183,7 +186,7 @@ class Replayer:
             KafkaError: one could not be written.
         """
         if self.producer is not None:
-            appended = [await _append(self.producer, record) for record in records]
+            appended = [_confirmed(record.topic, await _append(self.producer, record)) for record in records]
             await asyncio.gather(*appended)
 
     async def _send(self, letter: Letter) -> list[Awaitable[Any]]:
@@ -194,9 +197,12 @@ class Replayer:
             self.skipped += 1
             self.complain(f"{name_of(letter)}: not sent: {error}")
             return []
-        topic = messages[0].topic
+        topic, partition = messages[0].topic, messages[0].partition
         if topic not in self.counts:
             self._fail(letter, f"there is no topic {topic}")
+            return []
+        if partition is not None and partition >= self.counts[topic]:
+            self._fail(letter, f"there is no partition {partition} of {topic}: it has {self.counts[topic]} now")
             return []
         if self.producer is None:
             self.sent += 1
@@ -208,9 +214,9 @@ class Replayer:
                 appended.append(await _append(self.producer, message))  # noqa: PERF401 - keeps what was, if one fails
         except KafkaError as error:
             await asyncio.gather(*appended, return_exceptions=True)
-            self._fail(letter, error)
+            self._fail(letter, _naming(topic, error))
             return []
-        return appended
+        return [_confirmed(topic, sending) for sending in appended]
 
     async def _is_confirmed(self, letter: Letter, sending: Sequence[Awaitable[Any]]) -> bool:
         places = []
@@ -260,3 +266,15 @@ async def _append(producer: AIOKafkaProducer, message: OutMessage) -> Awaitable[
         headers=list(message.headers),
     )
     return future
+
+
+async def _confirmed(topic: str, sending: Awaitable[Any]) -> Any:
+    try:
+        return await sending
+    except KafkaError as error:
+        raise _naming(topic, error) from error
+
+
+def _naming(topic: str, error: KafkaError) -> KafkaError:
+    """Return the error with the topic in it where it says nothing but its name."""
+    return error if error.args else type(error)(f"topic {topic}")

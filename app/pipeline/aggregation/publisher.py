@@ -3,6 +3,9 @@
 A decision is stored before it comes here. With a result handler of the user's: call it, store its answer, publish that.
 Then publish, then store that it is out. After a crash the new owner goes on from the last stored step, and looks in the
 output's partition whether the message is there before it sends it.
+
+That partition is stored with the decision. When it is gone, because the topic was made again with fewer, the decision
+gets another one, chosen by its key. It is stored before anything is sent there: the next owner looks in the same place.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from functools import partial
 
 from app.callbacks.handlers import ResultHandler
 from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason, Subject
-from app.messages.message import OutMessage
+from app.messages.message import OutMessage, PlaceGoneError
 from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
-from app.messages.partitioner import Partitioner
+from app.messages.partitioner import Partitioner, partition_of
 from app.messages.trace_context import publish_trace
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import SETTLE_SECONDS, Backend, OneAtATime, Telemetry
@@ -146,13 +149,43 @@ class Publisher:
             self._recoveries["sent"] += len(missing)
             messages = missing
         started = self._traces.now()
-        await self._sender.send(messages)
-        for release, own in zip(releases, outputs, strict=True):
+        moved: list[Release] = []
+        try:
+            await self._sender.send(messages)
+        except PlaceGoneError as gone:
+            moved = [one for one, own in zip(releases, outputs, strict=True) if any(map(gone.is_of, own))]
+            if not moved or gone.counts.get(self._output_topic) == 0:
+                raise
+            await self._move(moved, gone)
+        out = [(one, own) for one, own in zip(releases, outputs, strict=True) if one not in moved]
+        for release, own in out:
             self._traces.published(release.decision, len(own), started)
             # A handler that answers None has uploaded by itself. Otherwise dead letters may have taken its place.
             if not own or any(message.topic == release.destination.topic for message in own):
                 self._log.published(release.decision.batch_id, len(release.decision.results))
-        await self._store_published(releases)
+        await self._store_published([release for release, _ in out])
+        await self._publish_all(moved)
+
+    async def _move(self, releases: Sequence[Release], gone: PlaceGoneError) -> None:
+        """Store another destination of each; nothing has been sent there, for whoever does that stores it before."""
+        if self._output_topic in gone.counts:
+            self._partition_of = Partitioner(gone.counts[self._output_topic])
+        changes: list[OutMessage] = []
+        places = [(release, release.destination, self._destination_instead(release, gone)) for release in releases]
+        for release, _, new in places:
+            writes = release.working_set.moved(release.decision.batch_id, release.decision.revision, new)
+            changes += self._store.apply(release.partition, writes)
+            release.destination = new
+        await self._store.save(changes)
+        for release, old, new in places:
+            self._log.moved(release.decision.batch_id, (old.topic, old.partition), (new.topic, new.partition))
+
+    def _destination_instead(self, release: Release, gone: PlaceGoneError) -> Destination:
+        """Choose by the key alone, so that whoever does it again chooses the same."""
+        batch_id, topic = release.decision.batch_id, release.destination.topic
+        if topic == self._output_topic or not gone.counts[topic]:  # AGG_OUTPUT_TOPIC has changed since
+            return self.destination(batch_id)
+        return Destination(topic, partition_of(batch_id.encode(), gone.counts[topic]))
 
     async def _store_published(self, releases: Sequence[Release]) -> None:
         changes: list[OutMessage] = []
@@ -173,16 +206,27 @@ class Publisher:
             return [
                 self._output(release, part.value, part.number, part.count)
                 if len(part.value) <= self._largest_output
-                else self._letter(decision, Reason.TOO_LARGE, self._part_error(decision, part), part.value)
+                else self._letter(
+                    decision, Reason.TOO_LARGE, self._too_large(_name_of(decision, part), part.value), part.value
+                )
                 for part in parts
             ]
+        return self._handled(release, prepared)
+
+    def _handled(self, release: Release, prepared: Prepared) -> list[OutMessage]:
+        """Make what a handler's answer leads to."""
+        decision = release.decision
         if prepared.error is not None:
             if prepared.value is None:
                 return self._letters(decision, Reason.HANDLER_FAILED, prepared.error)
             return [self._letter(decision, Reason.TOO_LARGE, prepared.error, prepared.value.encode())]
         if prepared.value is None:
             return []
-        return [self._output(release, prepared.value.encode(), 1, 1)]
+        value = prepared.value.encode()
+        if len(value) > self._largest_output:  # the topic, or the setting, is another now than when it was stored
+            error = self._too_large(f"the stored payload for batch {decision.batch_id}", value)
+            return [self._letter(decision, Reason.TOO_LARGE, error, value)]
+        return [self._output(release, value, 1, 1)]
 
     def _bounded(self, decision: Decision, prepared: Prepared) -> Prepared:
         """Keep only the start of a payload over the limit for messages: it would not get into the table either."""
@@ -221,11 +265,8 @@ class Publisher:
         subject = Subject(decision.closed_at, batch_id=batch_id, trace=publish_trace(decision))
         return self._dead_letters.letter(reason, error, subject, value=value, key=batch_id.encode())
 
-    def _part_error(self, decision: Decision, part: Part) -> str:
-        return (
-            f"part {part.number} of {part.count} of batch {decision.batch_id} has {len(part.value)} bytes, more than "
-            f"the {self._largest_output} that {self._output_topic} takes"
-        )
+    def _too_large(self, what: str, value: bytes) -> str:
+        return f"{what} has {len(value)} bytes, more than the {self._largest_output} that {self._output_topic} takes"
 
     def _why_discarded(self, decision: Decision) -> str:
         arrived = f"{decision.arrived_count} of {len(decision.expected)} stations"
@@ -234,3 +275,7 @@ class Publisher:
         if operator is not None and operator.action is Action.DISCARD:
             return f"{discarded} by the operator {operator.by}"
         return f"{discarded} at its deadline: {self._partial_policy.problem(decision)}"
+
+
+def _name_of(decision: Decision, part: Part) -> str:
+    return f"part {part.number} of {part.count} of batch {decision.batch_id}"

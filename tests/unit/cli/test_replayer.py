@@ -54,7 +54,15 @@ def replay(producer: FakeProducer | None, *letters: Letter) -> tuple[Counts, lis
     told: list[str] = []
     complaints: list[str] = []
     log = ReplayLog("app-replayed", [])
-    replayer = Replayer(RULES, {"T": 3}, log, producer, lambda: 50.0, told.append, complaints.append)
+    replayer = Replayer(
+        RULES,
+        {"T": 3, RULES.settings.batch_events_topic: 2},
+        log,
+        producer,
+        lambda: 50.0,
+        told.append,
+        complaints.append,
+    )
     asyncio.run(replayer.replay(letters, letters))
     return Counts(replayer.sent, replayer.skipped, replayer.failed), told, complaints
 
@@ -83,6 +91,34 @@ def test_what_is_refused_is_named_and_not_remembered_and_the_rest_goes_on(error:
     assert counts == Counts(sent=1, failed=1)
     assert complaints == [f"1@7 station-failed, station A, batch b: not sent: {error}"]
     assert [key for topic, key, _ in producer.sent if topic == "app-replayed"] == [b"1@8"]
+
+
+@pytest.mark.parametrize("when", ["appended", "confirmed"])
+def test_an_error_that_says_nothing_is_told_with_the_topic(when: str) -> None:
+    error = MessageSizeTooLargeError() if when == "appended" else UnknownTopicOrPartitionError()
+    counts, _, (complaint,) = replay(FakeProducer(refused={b"bad": error}), replace(LETTER, value=b"bad"))
+    assert counts == Counts(failed=1)
+    assert complaint.endswith(f"{type(error).__name__}: topic T")
+
+
+def test_a_letter_of_an_internal_topic_whose_partition_is_gone_is_named_and_the_rest_goes_on() -> None:
+    producer = FakeProducer()
+    events = Source(RULES.settings.batch_events_topic, 3, 0)
+    counts, _, complaints = replay(producer, replace(LETTER, source=events), replace(LETTER, offset=8))
+    assert counts == Counts(sent=1, failed=1)
+    assert complaints == [
+        f"1@7 station-failed, station A, batch b: not sent: there is no partition 3 of {events.topic}: it has 2 now"
+    ]
+    assert [key for topic, key, _ in producer.sent if topic == "app-replayed"] == [b"1@8"]
+
+
+def test_a_letter_with_neither_key_nor_value_is_skipped() -> None:
+    producer = FakeProducer()
+    counts, _, complaints = replay(producer, replace(LETTER, reason="bad-message", key=None, value=None))
+    assert (counts, producer.sent) == (Counts(skipped=1), [])
+    assert complaints == [
+        "1@7 bad-message, station A, batch b: not sent: it has neither a key nor a value: there is nothing to send"
+    ]
 
 
 def test_nothing_is_sent_to_a_topic_that_is_not_there_for_that_could_create_it() -> None:

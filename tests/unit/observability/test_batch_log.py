@@ -41,6 +41,19 @@ def say_everything(log: BatchLog) -> None:
     log.dead_letter("station-failed", "ValueError: 5", Subject(1.0, Source("T", 0, 12), "T_1", "D"))
 
 
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        (Language.EN, "Batch T_1: its stored place OUT[3] is gone, its output goes to OUT[0]"),
+        (Language.ZH, "批次 T_1 已存储的位置 OUT[3] 不复存在，输出改发到 OUT[0]"),
+    ],
+)
+def test_an_output_that_goes_elsewhere_is_a_warning_that_names_both_places(language: Language, line: str) -> None:
+    heard = Heard(language)
+    heard.log.moved("T_1", ("OUT", 3), ("OUT", 0))
+    assert heard.lines == [("WARNING", line)]
+
+
 def test_chinese_lines_are_the_contracts_word_for_word() -> None:
     heard = Heard(Language.ZH)
     say_everything(heard.log)

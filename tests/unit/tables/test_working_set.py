@@ -10,7 +10,7 @@ from tables import closed_batches as closed
 from tables.model.enums import Code, Status
 from tables.model.events import BatchEvent, Expire, Forget, Late, Position
 from tables.model.policies import Rules
-from tables.storage.records import Prepared, Table, UnreadableRecordError, Write
+from tables.storage.records import Destination, Prepared, Table, UnreadableRecordError, Write
 from tables.working_set import WorkingSet
 from tests.builders import (
     DESTINATION,
@@ -272,6 +272,22 @@ def test_a_handlers_answer_survives(owner: Owner, prepared: Prepared) -> None:
     other.publish()
     assert other.restarted().left == []
     assert list(other.restarted().set.closed) == ["b"]
+
+
+@pytest.mark.parametrize("prepared", [None, Prepared('{"a":1}')])
+def test_another_destination_survives_and_changes_nothing_else(owner: Owner, prepared: Prepared | None) -> None:
+    owner.feed(open_("A"))
+    (decision,) = decisions(owner.feed(arrived("A")))
+    if prepared is not None:
+        owner.store(owner.set.prepared("b", 1, prepared))
+    (before,) = owner.restarted().left
+    assert before.destination == DESTINATION
+    owner.store(owner.set.moved("b", 1, Destination("OTHER", 0)))
+    other = owner.restarted()
+    (left,) = other.left
+    assert (left.destination, left.prepared, left.decision) == (Destination("OTHER", 0), prepared, decision)
+    other.publish()
+    assert other.restarted().left == []
 
 
 def test_a_decision_whose_results_have_been_deleted_is_out_already(owner: Owner) -> None:

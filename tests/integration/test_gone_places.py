@@ -1,0 +1,167 @@
+"""Workers whose topics go away or come back smaller, as a user would see them, on a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.devbroker import DevBroker
+from app.messages.partitioner import partition_of
+from tests.integration.support.cluster import Cluster
+from tests.integration.support.data import FINE, SentBatch, stations_of
+from tests.integration.support.model import HANDLER_CALLS, HANDLER_GATE, SIDE_TOPIC
+from tests.integration.support.reading import Received, admin_client, end_offsets
+from tests.integration.support.waiting import wait_for
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 4
+
+
+@pytest.fixture(scope="module")
+def strict_broker() -> Iterator[DevBroker]:
+    """A Kafka that creates no topic by itself."""
+    with DevBroker(overrides={"auto.create.topics.enable": "false"}) as broker:
+        yield broker
+
+
+@pytest.fixture
+def strict(strict_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
+    """A share of it."""
+    with Cluster(strict_broker, tmp_path, partitions=PARTITIONS) as cluster:
+        yield cluster
+
+
+def delete(cluster: Cluster, topic: str) -> None:
+    async def run() -> None:
+        async with admin_client(cluster.broker.bootstrap) as admin:
+            await admin.delete_topics([topic])
+            while topic in await admin.list_topics():  # noqa: ASYNC110 - another process does it
+                await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+
+
+def make_again(cluster: Cluster, topic: str, partitions: int) -> None:
+    delete(cluster, topic)
+    cluster.create_topic(topic, partitions)
+
+
+def batches(cluster: Cluster, numbers: range) -> list[SentBatch]:
+    return [cluster.batch(number, stations_of(FINE, range(3))) for number in numbers]
+
+
+def places(outputs: list[Received]) -> dict[str, int]:
+    return {output.name: output.partition for output in outputs}
+
+
+def count(cluster: Cluster, topic: str) -> int:
+    return sum(asyncio.run(end_offsets(cluster.broker.bootstrap, [topic])).values())
+
+
+def test_decisions_that_were_stored_for_partitions_that_are_gone_come_out_once(strict: Cluster, tmp_path: Path) -> None:
+    gate, calls = tmp_path / "gate", tmp_path / "calls"
+    strict.create_topic(f"side-{strict.app_id}")
+    calls.touch()
+    settings = {"result_handler": "tests.integration.support.model:sending_handler", "handler_timeout": "60"}
+    environment = {SIDE_TOPIC: f"side-{strict.app_id}", HANDLER_GATE: str(gate), HANDLER_CALLS: str(calls)}
+    worker = strict.start(settings, environment).wait_ready()
+    sent = batches(strict, range(6))
+    strict.send(*sent)
+    wait_for(lambda: len(calls.read_text().split()) == len(sent), worker.tail)
+    worker.kill()  # all are decided and stored, with their partitions
+    make_again(strict, strict.output, 1)
+    gate.touch()
+
+    worker = strict.start(settings, environment).wait_ready()
+    strict.wait_out()
+    strict.wait_settled()
+    assert places(strict.outputs()) == dict.fromkeys(strict.sent, 0)
+    gone = {batch.batch_id: partition_of(batch.batch_id.encode(), PARTITIONS) for batch in sent}
+    gone = {batch_id: partition for batch_id, partition in gone.items() if partition}
+    assert gone
+    for batch_id, partition in gone.items():
+        line = f"Batch {batch_id}: its stored place {strict.output}[{partition}] is gone, its output goes to "
+        assert f"{line}{strict.output}[0]" in worker.log
+    worker.kill()
+    worker = strict.start(settings, environment).wait_ready()
+    more = batches(strict, range(10, 12))
+    strict.send(*more)
+    strict.wait_out()
+    strict.wait_settled()
+    assert count(strict, strict.output) == len(sent) + len(more), "no crash makes a second output of it"
+    strict.assert_clean_logs()
+
+
+def test_an_output_topic_that_was_deleted_is_created_by_the_next_start(strict: Cluster) -> None:
+    worker = strict.start().wait_ready()
+    strict.send(*batches(strict, range(3)))
+    strict.wait_out()
+    worker.terminate()
+    delete(strict, strict.output)
+    worker = strict.start().wait_ready()
+    assert f"Topics created: {strict.output}" in worker.log
+    strict.send(*batches(strict, range(10, 13)))
+    wait_for(lambda: count(strict, strict.output) == 3, worker.tail)
+    strict.assert_clean_logs()
+
+
+def test_an_output_topic_that_is_made_again_smaller_while_the_worker_runs_is_used_as_it_is(strict: Cluster) -> None:
+    worker = strict.start().wait_ready()
+    strict.send(*batches(strict, range(6)))
+    strict.wait_out()
+    delete(strict, strict.output)
+    more = batches(strict, range(10, 18))
+    strict.send(*more)
+    wait_for(lambda: "is not there: what is to be sent to it waits up to 60 s" in worker.log, worker.tail)
+    assert f" {strict.output}[" in worker.log
+    strict.create_topic(strict.output, 2)
+    wait_for(lambda: count(strict, strict.output) == len(more), worker.tail)
+    strict.wait_settled()
+    assert worker.running
+    assert count(strict, strict.output) == len(more)
+    strict.assert_clean_logs()
+
+
+def test_a_topic_of_ours_that_stays_away_ends_the_worker_by_name_and_the_next_start_goes_on(strict: Cluster) -> None:
+    worker = strict.start({"broker_patience": "5"}).wait_ready()
+    strict.send(*batches(strict, range(2)))
+    strict.wait_out()
+    delete(strict, strict.output)
+    more = batches(strict, range(10, 13))
+    strict.send(*more)
+    assert worker.wait_exit(60.0) == 1
+    assert f"there is no topic {strict.output}; a start of the worker creates it" in worker.log
+    assert "KafkaTimeoutError" not in worker.log
+    worker = strict.start().wait_ready()
+    wait_for(lambda: count(strict, strict.output) == len(more), worker.tail)
+    strict.wait_settled()
+    assert count(strict, strict.output) == len(more)
+    strict.assert_clean_logs()
+
+
+def test_a_side_topic_that_is_not_there_is_the_handlers_failure_and_no_other_batch_suffers(
+    strict: Cluster, tmp_path: Path
+) -> None:
+    gate, calls, side = tmp_path / "gate", tmp_path / "calls", f"side-{strict.app_id}"
+    gate.touch()
+    calls.touch()
+    settings = {"result_handler": "tests.integration.support.model:sending_handler", "handler_retries": "0"}
+    environment = {SIDE_TOPIC: side, HANDLER_GATE: str(gate), HANDLER_CALLS: str(calls)}
+    worker = strict.start(settings, environment).wait_ready()
+    (failing,) = batches(strict, range(1))
+    strict.send_raw(strict.source, failing.value)
+    wait_for(strict.letters, worker.tail)
+    (letter,) = strict.letters()
+    assert (letter.name, letter.header("reason")) == (failing.batch_id, "handler-failed")
+    assert f"there is no topic {side}, and the broker does not create it" in letter.header("error")
+    strict.create_topic(side)
+    fine = batches(strict, range(10, 12))
+    strict.send(*fine)
+    strict.wait_out()
+    assert count(strict, side) == len(fine)
+    worker.terminate()
+    strict.assert_clean_logs()
