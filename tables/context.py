@@ -25,8 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import orjson
-
+from tables.storage.exact_json import dumps_marked
 from tables.storage.records import FORMAT_VERSION, Table, Write, load, reading
 
 EVERYONE = ""
@@ -208,7 +207,7 @@ def encode_entry(entry: Entry) -> bytes:
         "key": None if entry.key is None else base64.b64encode(entry.key).decode(),
         "parts": [(message.place, message.records) for message in entry.messages],
     }
-    return orjson.dumps(record, tuple)
+    return dumps_marked(record, tuple)
 
 
 def decode_entry(key: bytes, value: bytes) -> Entry:

@@ -26,6 +26,7 @@ from app.messages.output import meta_of
 from app.messages.trace_context import handler_trace, trace_headers
 from app.settings import Settings
 from tables.model.events import Decision
+from tables.storage import exact_json
 from tables.storage.records import Prepared
 
 FIRST_BACKOFF = 0.5
@@ -174,7 +175,7 @@ class ResultHandler(HandlerCalls):
         return await self.answer(partial(self._call, decision), f"batch {decision.batch_id}")
 
     def _call(self, decision: Decision) -> tuple[Callable[..., Any], Sequence[Any]]:
-        arguments = [decision.batch_id, orjson.loads(b"[%b]" % ",".join(decision.results).encode())]
+        arguments = [decision.batch_id, exact_json.loads(b"[%b]" % ",".join(decision.results).encode())]
         if self._context_by is ContextBy.NOTHING:
             return self._handler, arguments
         headers = trace_headers(handler_trace(decision))
@@ -197,7 +198,8 @@ class StationResultHandler(HandlerCalls):
     async def __call__(self, station_id: str, module_input: dict[str, Any], result: str) -> Prepared:
         """Return what is to be published for a station whose callback has returned the value with the JSON `result`."""
         return await self.answer(
-            lambda: (self._handler, (station_id, module_input, orjson.loads(result))), f"station {station_id}"
+            lambda: (self._handler, (station_id, module_input, exact_json.loads(result.encode()))),
+            f"station {station_id}",
         )
 
 

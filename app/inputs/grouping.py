@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from types import NoneType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,13 +13,14 @@ import orjson
 from app.inputs.timestamps import TIME_KEYS, record_moment
 from tables.context import EVERYONE, Record
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage import exact_json
+from tables.storage.exact_json import ID_FIELDS, Longest
 
 STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")
 """The keys that may hold it on pass-through and context topics."""
 
-_HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, and so loses its last digits
 _DEEPEST = 246  # levels of lists and objects
 _NAMES_SHOWN = 10
 _VALUE_SHOWN = 100
@@ -53,6 +52,8 @@ class SourceBatch:
     """Station id -> its records, at least one, in message order; ids in the order in which the message names them."""
     rejects: tuple[Reject, ...]
     """First the records that have no station id, then those without a time beside others that have one."""
+    exact: bool = False
+    """The records hold numbers that only `tables.storage.exact_json` writes and reads."""
 
 
 def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[str]) -> list[Any]:
@@ -99,19 +100,18 @@ def divide(
     Raises:
         BadMessage: Not JSON, nested too deeply, or raised by `find`.
     """
-    records = find(_load(value))
-    unnamed = _Unnamed(value, find, id_keys, for_everyone)
+    records, exact = _read(value, find)
     stations: dict[str, list[Record]] = {}
     untimed: dict[str, int] = {}
     rejects: list[Reject] = []
     latest = -math.inf
-    for index, record in enumerate(records):
+    for record in records:
         station = _station_id(record, id_keys) if type(record) is dict else None
         if station is None:
-            station = unnamed.station_of(index, record)
-            if station is None:
-                rejects.append(Reject(orjson.dumps(record), _why_no_station(record, id_keys)))
+            if not for_everyone or type(record) is not dict or any(key in record for key in id_keys):
+                rejects.append(Reject(exact_json.dumps(record), _why_no_station(record, id_keys)))
                 continue
+            station = EVERYONE
         of_station = stations.get(station)
         if of_station is None:
             stations[station] = [record]
@@ -126,8 +126,37 @@ def divide(
         if count < len(stations[station]):
             without = [record for record in stations[station] if record_moment(record, timezone) is None]
             stations[station] = [record for record in stations[station] if record_moment(record, timezone) is not None]
-            rejects.extend(Reject(orjson.dumps(record), _why_no_time(record, station), station) for record in without)
-    return SourceBatch(math.floor(latest) if latest > -math.inf else None, stations, tuple(rejects))
+            rejects.extend(
+                Reject(exact_json.dumps(record), _why_no_time(record, station), station) for record in without
+            )
+    return SourceBatch(math.floor(latest) if latest > -math.inf else None, stations, tuple(rejects), exact)
+
+
+def _read(value: bytes | None, find: Callable[[Any], list[Any]]) -> tuple[list[Any], bool]:
+    """Return the records of a message, and whether they hold numbers that orjson would change; raises BadMessage."""
+    loaded = _load(value)
+    longest = exact_json.longest_number(value or b"")
+    if longest is not Longest.WIDE:
+        records = find(loaded)
+        if longest is Longest.SHORT or not any(map(_has_decimal_id, records)):
+            return records, False
+    try:
+        return find(exact_json.loads_exactly(value or b"")), True
+    except BadMessage:
+        raise
+    except ValueError as error:
+        message = f"a number that can't be held: {error}"
+        raise BadMessage(message) from error
+
+
+def _has_decimal_id(record: Any) -> bool:
+    if type(record) is not dict:
+        return False
+    guns = record.get("gunPower")
+    gun_nos = guns.get("gunNo") if type(guns) is dict else None
+    if type(gun_nos) is list and float in map(type, gun_nos):
+        return True
+    return any(type(record.get(field)) is float for field in ID_FIELDS)
 
 
 def _load(value: bytes | None) -> Any:
@@ -136,7 +165,7 @@ def _load(value: bytes | None) -> Any:
         message = "not JSON: the message has no value"
         raise BadMessage(message)
     try:
-        loaded = orjson.loads(value)
+        loaded = exact_json.loads_roughly(value)
     except orjson.JSONDecodeError as error:
         message = f"not JSON: {error}"
         raise BadMessage(message) from error
@@ -169,46 +198,7 @@ def _station_id(record: Record, id_keys: Sequence[str]) -> str | None:
                 return value
         elif type(value) is int:
             return str(value)
-        elif _is_huge(value):
-            return None
     return None
-
-
-def _is_huge(value: Any) -> bool:
-    return type(value) is float and abs(value) >= _HUGE
-
-
-@fast_dataclass(frozen=True)
-class _Unnamed:
-    """The records of a message that have no station id at first sight; the fields are the arguments of `divide`."""
-
-    value: bytes | None
-    find: Callable[[Any], list[Any]]
-    id_keys: Sequence[str]
-    for_everyone: bool
-
-    def station_of(self, index: int, record: Any) -> str | None:
-        """Return the station id of a record, None where it has none."""
-        if type(record) is not dict:
-            return None
-        if self.for_everyone and not any(key in record for key in self.id_keys):
-            return EVERYONE
-        if not any(_is_huge(record.get(key)) for key in self.id_keys) or not self._exact:
-            return None
-        exact = self._exact[index]
-        key = id_key(exact, self.id_keys)
-        if key is None:
-            return None
-        record[key] = station_id = str(exact[key])  # as text, which keeps all its digits
-        return station_id
-
-    @cached_property
-    def _exact(self) -> list[Any]:
-        """The records as `json` reads them, which keeps all digits of an integer; none where it cannot read them."""
-        try:
-            return self.find(json.loads(self.value or b""))
-        except (ValueError, RecursionError):
-            return []
 
 
 def _why_no_station(record: Any, id_keys: Sequence[str]) -> str:
@@ -230,7 +220,7 @@ def _found(record: Record, keys: Sequence[str]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, list | dict):
         return _kind(value)
-    text = orjson.dumps(value).decode()
+    text = exact_json.dumps(value).decode()
     return text if len(text) <= _VALUE_SHOWN else text[:_VALUE_SHOWN] + "…"
 
 

@@ -79,6 +79,8 @@ class ContextMessage:
 
     stations: Mapping[str, Newest]
     rejects: Sequence[Reject]
+    exact: bool = False
+    """See `SourceBatch`."""
 
 
 def parse_context(
@@ -101,7 +103,7 @@ def parse_context(
         value, lambda loaded: _context_records(loaded, keys, timezone), timezone, CONTEXT_ID_KEYS, for_everyone=True
     )
     newest = {station_id: _newest(records, timezone) for station_id, records in batch.stations.items()}
-    return ContextMessage(newest, batch.rejects)
+    return ContextMessage(newest, batch.rejects, batch.exact)
 
 
 def _context_records(loaded: Any, envelope_keys: Sequence[str], timezone: ZoneInfo) -> list[Any]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import orjson
-
 from app.inputs.grouping import BadMessage, Reject
 from app.inputs.source_message import parse_message
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason, Subject, fit_letter, last_line, letter_headers
@@ -20,6 +18,7 @@ from app.settings import Settings
 from tables.context import Record
 from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Source
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage import exact_json
 
 LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
 
@@ -98,7 +97,7 @@ class DeadLetters:
 
 def failure_letter(topic: str, records: Sequence[Record], key: bytes | None, error: str) -> FailureLetter:
     """Make what the letter of a station with these records holds; `topic` and `key` are the source message's."""
-    value = orjson.dumps({topic: records}).decode()
+    value = exact_json.dumps({topic: records}).decode()
     if len(value) > LETTER_CHARACTERS:
         error = f"{error}\nthe station's records have {len(value)} characters; only the start of them is kept here"
         return FailureLetter(value[:TOO_LARGE_BYTES], key, error, too_large=True)

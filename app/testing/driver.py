@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import orjson
-
 from app.callbacks.loading import UserFunctions
 from app.messages.message import Clock, InMessage, OutMessage
 from app.observability.counters import Metrics
@@ -17,6 +15,7 @@ from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.virtual_loop import VirtualLoop
 from app.testing.worker import CrashPoint, MemoryWorker
+from tables.storage import exact_json
 
 START_TIME = 1_763_085_600.0  # 2025-11-14 10:00:00 in Asia/Shanghai
 SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
@@ -371,7 +370,7 @@ def _value_bytes(value: object) -> bytes | None:
     """Encode what a test sends: bytes, text and None stay as they are, everything else becomes JSON."""
     if value is None or isinstance(value, bytes):
         return value
-    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+    return value.encode() if isinstance(value, str) else exact_json.dumps(value)
 
 
 def _header_list(
@@ -388,6 +387,6 @@ def _text(data: bytes) -> str:
 
 def _parsed(value: bytes | None) -> Any:
     try:
-        return None if value is None else orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return None if value is None else exact_json.loads(value)
+    except ValueError:
         return value

@@ -38,6 +38,7 @@ class _SourceMessage:
     trace: SourceTrace
     letters: Sequence[OutMessage] = ()
     stations: Mapping[str, list[Record]] = field(default_factory=dict)
+    exact: bool = False  # see SourceBatch
     batch_id: str | None = None  # None: pass-through
     group: StationGroup | None = None  # without its stations
     opening: Open | None = None
@@ -160,7 +161,7 @@ class Splitter:
         message.letters = [
             self._dead_letters.of_record(raw, reject, batch_id=name, trace=trace.context) for reject in batch.rejects
         ]
-        message.stations, message.batch_id = batch.stations, name
+        message.stations, message.exact, message.batch_id = batch.stations, batch.exact, name
         return message
 
     def _split(self, message: _SourceMessage) -> None:
@@ -203,7 +204,7 @@ class Splitter:
             group = message.group
             if group is None:
                 continue
-            head = encode_group(group)
+            head = encode_group(group, exact=message.exact)
             for station_id, records in message.stations.items():
                 station = encode_station(station_id, records)
                 if len(station) <= STATION_BYTES:

@@ -81,7 +81,7 @@ class ContextSplitter:
             self._metrics.empty_messages += 1
             self._log.empty_message(message.source)
         place = Place(message.partition, message.offset, message.timestamp)
-        head = encode_context_head(message.topic, place, message.key)
+        head = encode_context_head(message.topic, place, message.key, exact=read.exact)
         for station_id, newest in read.stations.items():
             update = ContextUpdate(message.topic, place, message.key, station_id, newest.time, newest.records)
             encoded = encode_update(update)

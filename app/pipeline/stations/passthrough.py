@@ -21,6 +21,7 @@ from app.pipeline.ports import Backend, ConfirmingSender, OneAtATime
 from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
+from tables.storage import exact_json
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +76,10 @@ class PassThrough:
     def take(self, job: SingleStation, outcome: Outcome) -> None:
         """Take the outcome of a station's callback; its value is the JSON of what the callback has returned."""
         if outcome.code == Code.FAILED:
-            error, value = outcome.traceback or outcome.value or "", orjson.dumps({job.group.source.topic: job.records})
+            error, value = (
+                outcome.traceback or outcome.value or "",
+                exact_json.dumps({job.group.source.topic: job.records}),
+            )
             self._refuse(Reason.STATION_FAILED, error, job, value, job.group.key)
         elif outcome.code != Code.RESULT or outcome.value is None:
             job.stored()
