@@ -164,7 +164,7 @@ def test_the_timestamp_is_the_latest_usable_time_rounded_down() -> None:
         record("A", NINE + 1.75),
         record("B", (NINE + 1) * 1000),
         record("C", "2025-11-04 09:00:00"),
-        record("D", 10**15),
+        record("D", 10**17),
     ]
     batch = parse(records)
     assert batch.timestamp == NINE + 1
