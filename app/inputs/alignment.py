@@ -52,7 +52,13 @@ class Alignment:
             raise ValueError(message)
 
 
-def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
+def align(
+    records: Sequence[Record],
+    alignment: Alignment,
+    *,
+    id_keys: Sequence[str] = STATION_ID_KEYS,
+    latest: float = math.inf,
+) -> Columns:
     """Turn one station's records into aligned columns.
 
     Points: records of the same second of local time are one point. Missing points are inserted as `alignment` asks; a
@@ -75,6 +81,7 @@ def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[
         records: The station's records, in the order they came in.
         alignment: Timezone, fill and window.
         id_keys: The keys that may hold a record's station id on their topic.
+        latest: The latest usable time, Unix seconds: what is later is no time.
 
     Raises:
         AlignmentError: See `app.inputs.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a
@@ -85,15 +92,17 @@ def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[
     if id_keys is not STATION_ID_KEYS:
         no_scalars = no_scalars.union(key for record in records if (key := id_key(record, id_keys)))
     if len(records) == 1 and alignment.window_size is None:
-        columns = _align_one(records[0], alignment, no_scalars)
+        columns = _align_one(records[0], alignment, no_scalars, latest)
         if columns is not None:
             return columns
-    return _align_many(records, alignment, no_scalars)
+    return _align_many(records, alignment, no_scalars, latest)
 
 
-def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns | None:
+def _align_one(
+    record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS, latest: float = math.inf
+) -> Columns | None:
     """Align a single record as `_align_many` does, many times faster; None when it is not faultless."""
-    moment = record_moment(record, alignment.timezone)
+    moment = record_moment(record, alignment.timezone, latest)
     columns: Columns = {"sendTime": [None if moment is None else moment.text]}
     gun_power = record.get("gunPower")
     if gun_power is not None:
@@ -118,8 +127,10 @@ def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_
     return columns
 
 
-def _align_many(records: Sequence[Record], alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns:
-    timeline = _timeline(records, alignment)
+def _align_many(
+    records: Sequence[Record], alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS, latest: float = math.inf
+) -> Columns:
+    timeline = _timeline(records, alignment, latest)
     columns: Columns = {"sendTime": timeline.points}
     guns = gun_columns(records, timeline)
     columns.update(guns)
@@ -138,8 +149,8 @@ def _align_many(records: Sequence[Record], alignment: Alignment, no_scalars: Set
     return columns
 
 
-def _timeline(records: Sequence[Record], alignment: Alignment) -> Timeline:
-    moments = [record_moment(record, alignment.timezone) for record in records]
+def _timeline(records: Sequence[Record], alignment: Alignment, latest: float) -> Timeline:
+    moments = [record_moment(record, alignment.timezone, latest) for record in records]
     timed = [moment for moment in moments if moment is not None]
     if not timed:
         return Timeline([None] * len(records), range(len(records)), alignment.fill)

@@ -105,6 +105,11 @@ def record_moment(record: Mapping[str, Any], timezone: ZoneInfo, latest: float =
     return None
 
 
+def latest_usable(message_time: float, max_ahead: float) -> float:
+    """Return the latest usable time in a message (Unix seconds); `max_ahead` is AGG_MAX_AHEAD, 0: no limit."""
+    return message_time + max_ahead if max_ahead else math.inf
+
+
 @lru_cache(_CACHED)
 def format_time(seconds: int, timezone: ZoneInfo) -> str:
     """Write Unix seconds as `YYYY-MM-DD HH:MM:SS` in `timezone`; years before 1000 keep their zeros."""

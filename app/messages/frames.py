@@ -31,7 +31,8 @@ FRAME_BYTES = 512 * 1024
 
 FORMAT_VERSION = 1
 CODES = frozenset(Code)
-GROUP_FIELDS = 7  # of a group of station events, with its trace
+# Number of fields of a group of station events -> what it leaves out: its latest time, and its trace.
+_MISSING = {6: (None, None), 7: (None,), 8: ()}
 
 
 class FrameError(ValueError):
@@ -44,7 +45,8 @@ class StationGroup:
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them. `key` is the source message's. On the
     pass-through path there is neither a batch id nor a deadline, and `opened_at` is the source message's own time.
-    `trace` is the source message's (app/messages/trace_context.py); None is not written.
+    `trace` is the source message's (app/messages/trace_context.py); None is not written. `latest` is the latest usable
+    time (Unix seconds); None, which is not written either: all times that can be read are usable.
     """
 
     batch_id: str | None
@@ -54,6 +56,7 @@ class StationGroup:
     key: bytes | None
     stations: Sequence[tuple[str, list[Record]]]
     trace: str | None = None
+    latest: float | None = None
 
 
 @fast_dataclass(frozen=True, slots=True)
@@ -72,8 +75,9 @@ def encode_group(group: StationGroup, *, exact: bool = False) -> bytes:
 
     `exact`: their records hold numbers that orjson would change.
     """
-    shared = (group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key), *_given(group.trace))
-    return _head(*shared, exact=exact)
+    shared = (group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key))
+    rest = _given(group.trace) if group.latest is None else (group.trace, group.latest)
+    return _head(*shared, *rest, exact=exact)
 
 
 def encode_station(station_id: str, records: list[Record]) -> bytes:
@@ -183,12 +187,16 @@ def decode_stations(value: bytes | None) -> StationFrame:
 def _station_groups(groups: Any) -> list[StationGroup]:
     """Return the groups of a frame. They are checked by columns: one check for a field of all groups together.
 
-    A group without a trace is one field shorter.
+    A group is shorter where it has no latest time, and has no trace.
     """
     if not groups:
         return []
-    rows = [group if len(group) == GROUP_FIELDS else [*group[:-1], None, group[-1]] for group in groups]
-    batch_ids, sources, opened, deadlines, keys, traces, stations = zip(*rows, strict=True)
+    if not {*map(len, groups)}.issubset(_MISSING):
+        message = "a group with too few fields, or too many"
+        raise ValueError(message)
+    rows = [[*group[:-1], *_MISSING[len(group)], group[-1]] for group in groups]
+    batch_ids, sources, opened, deadlines, keys, traces, latest, stations = zip(*rows, strict=True)
+    _check(latest, float, int, NoneType)
     _check(opened, float, int)
     _check(batch_ids, str, NoneType)
     _check(deadlines, float, int, NoneType)
@@ -203,7 +211,8 @@ def _station_groups(groups: Any) -> list[StationGroup]:
     if traces.count(None) < len(traces):
         for trace in traces:
             _trace(trace)
-    return list(map(StationGroup, batch_ids, _sources(sources), opened, deadlines, map(_key, keys), stations, traces))
+    shared = (batch_ids, _sources(sources), opened, deadlines, map(_key, keys))
+    return list(map(StationGroup, *shared, stations, traces, latest))
 
 
 def _sources(fields: Sequence[Any]) -> Iterable[Source]:

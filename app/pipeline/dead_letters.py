@@ -5,10 +5,12 @@ A letter is counted and logged when the broker has confirmed it, not when it is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from app.inputs.grouping import BadMessage, Reject
 from app.inputs.source_message import parse_message
+from app.inputs.timestamps import latest_usable
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason, Subject, fit_letter, last_line, letter_headers
 from app.messages.frames import StationGroup
 from app.messages.message import InMessage, OutMessage, Sender
@@ -115,6 +117,7 @@ class SourceLetters:
         self._find = find
         self._envelope_keys = settings.envelope_keys
         self._timezone = settings.timezone
+        self._max_ahead = settings.max_ahead
 
     async def of(self, skipped: Sequence[SkippedFailed]) -> list[FailedStation]:
         """Return the same stations with their letters; one whose message is gone has a letter without records."""
@@ -138,7 +141,11 @@ class SourceLetters:
             return {}
         try:
             return parse_message(
-                message.value, topic=message.topic, envelope_keys=self._envelope_keys, timezone=self._timezone
+                message.value,
+                topic=message.topic,
+                envelope_keys=self._envelope_keys,
+                timezone=self._timezone,
+                latest=latest_usable(message.timestamp, self._max_ahead) if message.is_dated else math.inf,
             ).stations
         except BadMessage:  # the settings are others now than when it was split
             return {}

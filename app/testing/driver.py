@@ -130,6 +130,8 @@ class TopologyTestDriver:
         topic: str | None = None,
         key: str | bytes | None = None,
         headers: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None = None,
+        *,
+        timestamp: float | None = None,
     ) -> tuple[int, int]:
         """Send a message on a topic that the worker reads, and let happen all that can happen without time passing.
 
@@ -141,6 +143,8 @@ class TopologyTestDriver:
             topic: the first source topic where it is None.
             key: of the message; without one the partitions take turns.
             headers: such as `{"batch-timeout": "2.5"}`.
+            timestamp: Kafka's, Unix seconds; None: the clock's, `now`. Times in the message that are later by more than
+                `max_ahead` are not usable; 0 stands for a message without a timestamp.
 
         Returns:
             The message's partition and offset.
@@ -156,7 +160,8 @@ class TopologyTestDriver:
             text = f"there is no topic {name}; those that are read are {', '.join(self.settings.foreign_topics)}"
             raise ValueError(text)
         raw_key = key.encode() if isinstance(key, str) else key
-        sent = self._broker.append(OutMessage(name, _value_bytes(message), key=raw_key, headers=_header_list(headers)))
+        value, header_list = _value_bytes(message), _header_list(headers)
+        sent = self._broker.append(OutMessage(name, value, raw_key, headers=header_list, timestamp=timestamp))
         self._settle()
         return sent.partition, sent.offset
 

@@ -259,7 +259,8 @@ class StationAgent:
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
         id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
-        module_input = {topic: align(job.records, self._alignment, id_keys=id_keys)}
+        latest = math.inf if job.group.latest is None else job.group.latest
+        module_input = {topic: align(job.records, self._alignment, id_keys=id_keys, latest=latest)}
         module_input |= self._context.columns(call.station_id)
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
             job.module_input = module_input

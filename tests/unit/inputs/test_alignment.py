@@ -230,7 +230,7 @@ def test_a_step_without_a_size_inserts_between_the_earliest_and_the_latest() -> 
 
 
 def test_a_wrong_time_makes_no_window_without_end() -> None:
-    records = [record(9), {"sendTime": 0}]
+    records = [record(9), {"sendTime": "1970-01-01 08:00:00"}]
     with pytest.raises(AlignmentError) as caught:
         align(records, Alignment(SHANGHAI, Fill.ZERO, 60))
     assert str(caught.value) == (

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, SourceBatch
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, SourceBatch, UnusableTimes
 from app.inputs.source_message import batch_id, parse_message
 from app.inputs.timestamps import parse_time
 from tables.storage import exact_json
@@ -185,7 +185,7 @@ def test_a_record_without_a_time_beside_others_of_its_station_is_rejected() -> N
 
 def test_a_message_without_any_time_has_no_timestamp_and_keeps_its_records() -> None:
     records = [record("A", None), record("A", True)]
-    assert parse(records) == SourceBatch(None, {"A": records}, ())
+    assert parse(records) == SourceBatch(None, {"A": records}, (), unusable=UnusableTimes("sendTime true"))
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:
