@@ -99,8 +99,8 @@ class Settings(BaseModel):
     )
     window_size: types.Count | None = _setting(
         None,
-        "How many time points the window has, from the latest back; needs `AGG_WINDOW_STEP`",
-        "窗口的时间点数，从最新的往前数；需要 `AGG_WINDOW_STEP`",
+        "How many time points the window has, exactly, from the latest back; needs `AGG_WINDOW_STEP`",
+        "窗口的时间点数（正好这么多），从最新的往前数；需要 `AGG_WINDOW_STEP`",
     )
 
     @field_validator("context_topics")
