@@ -126,6 +126,7 @@ class StationContext:
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._topics = settings.context_topics
+        self._max_ahead = settings.max_ahead
         self._store = backend.store
         # An entry is one point in time: a window would only put nothing before it.
         self._alignment = Alignment(settings.timezone, settings.fill)
@@ -140,7 +141,7 @@ class StationContext:
         letters: list[OutMessage] = []
         records = self._store.records(partition)
         for event in events:
-            writes = apply(event, lambda key: records.get(Table.CONTEXT, key))
+            writes = apply(event, lambda key: records.get(Table.CONTEXT, key), max_ahead=self._max_ahead)
             too_much = next((write.value for write in writes if len(write.value or b"") > CONTEXT_BYTES), None)
             if too_much is not None and isinstance(event, ContextUpdate):
                 letters.append(_too_large(self._dead_letters, event, too_much))
