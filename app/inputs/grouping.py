@@ -139,11 +139,12 @@ def divide(
     rejects: list[Reject] = []
     times = _TimeReader(timezone, latest)
     newest = -math.inf
+    id_length = limits.id_length
     for record in records:
         station = _station_id(record, id_keys) if type(record) is dict else None
         if station is None and for_everyone and _names_no_station(record, id_keys):
             station = EVERYONE
-        if station is None or len(station) > limits.id_length:
+        if station is None or len(station) > id_length:
             error = _why_no_station(record, id_keys) if station is None else _why_too_long(station, limits)
             rejects.append(Reject(exact_json.dumps(record), error))
             continue

@@ -31,7 +31,7 @@ _TEXT_LIMIT = 64  # The longest ISO 8601 text has under 40 characters; what is l
 _CACHED = 8192  # Distinct times at hand at once: a message has at most some hundreds.
 
 _PLAIN = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} (?:[01][0-9]|2[0-3])):([0-5][0-9]):([0-5][0-9])")
-_NUMBER = re.compile(r"[0-9]{1,19}(?:\.[0-9]{0,16})?")
+_NUMBER = re.compile(r"([0-9]{1,19})(?:[.,]([0-9]{0,16}))?")
 # A number of these digits is a date, not seconds of 1970: YYYYMMDD[HHMM[SS[mmm]]], and a fraction of the second.
 _COMPACT = re.compile(
     r"(?P<year>(?:19|20)[0-9]{2}|2100)(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12][0-9]|3[01])"
@@ -128,8 +128,9 @@ def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
     compact = _COMPACT.fullmatch(text)
     if compact:
         return _moment_of_parts(compact, timezone)
-    if _NUMBER.fullmatch(text):
-        return _moment_in_unit(float(text) if "." in text else int(text), timezone)
+    number = _NUMBER.fullmatch(text)
+    if number:
+        return _moment_in_unit(float(f"{number[1]}.{number[2]}") if number[2] else int(number[1]), timezone)
     parts = _EXTENDED.fullmatch(text) or _BASIC.fullmatch(_without_week(text))
     return _moment_of_parts(parts, timezone) if parts else None
 

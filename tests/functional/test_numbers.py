@@ -56,6 +56,23 @@ def test_the_callback_gets_and_gives_integers_of_any_size(topic: str, number: in
             assert output.value["result"] == result
 
 
+def counted(station_id: str, module_input: ModuleInput) -> Any:
+    """A model that a process can import."""
+    columns_of = module_input[TOPIC]
+    host = columns_of["hostCode"][0]
+    return {"n": columns_of["count"][0] + 1, "host": str(host), "half": host / 2 if station_id == "B" else None}
+
+
+def test_a_process_for_callbacks_gets_and_gives_them_too() -> None:
+    with TopologyTestDriver(counted, executor="process", executor_workers=1) as driver:
+        decimal = f'{{"stationId":"B","sendTime":"{TIME}","hostCode":12345678901234567890.5,"count":1}}'
+        driver.send(f"[{text_of(WIDE)},{decimal}]")
+        assert driver.outputs[0].value["stations"] == [
+            {"station_id": "A", "n": WIDE + 1, "host": str(WIDE), "half": None},
+            {"station_id": "B", "n": 2, "host": "12345678901234567890.5", "half": 12345678901234567890.5 / 2},
+        ]
+
+
 @pytest.mark.parametrize("topic", [TOPIC, DIRECT])
 def test_the_letter_of_a_failed_station_has_the_digits_and_so_has_its_replay(topic: str) -> None:
     seen: list[Any] = []

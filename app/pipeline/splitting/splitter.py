@@ -68,6 +68,7 @@ class Splitter:
         self._timezone = settings.timezone
         self._limits = Limits(settings.max_stations, settings.max_id_length)
         self._max_record_bytes = settings.max_record_bytes
+        self._surely_small = min(settings.max_record_bytes, STATION_BYTES)
         self._times = TimeLimit(settings, clock, telemetry)
         self._max_batch_age = settings.max_batch_age
         self._sender = sender
@@ -219,7 +220,7 @@ class Splitter:
             for station_id, records in message.stations.items():
                 station = encode_station(station_id, records)
                 error = None
-                if len(station) > self._max_record_bytes:
+                if len(station) > self._surely_small:
                     error = _too_large(station_id, records, station, self._max_record_bytes)
                 if error is None:
                     packer.add(self._partition_of(station_id), head, station)
