@@ -25,8 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import orjson
-
+from tables.storage.exact_json import dumps_marked
 from tables.storage.records import FORMAT_VERSION, Table, Write, load, reading
 
 EVERYONE = ""
@@ -112,14 +111,22 @@ class Entry:
         """The records of all messages."""
         return [record for message in self.messages for record in message.records]
 
+    def is_ahead(self, limit: float) -> bool:
+        """Say whether its time is later than its latest message by more than `limit` seconds; 0: no limit."""
+        at = max(message.place.timestamp for message in self.messages)
+        return bool(limit) and at > 0 and self.time is not None and self.time > at + limit
+
 
 def context_key(topic: str, station_id: str) -> bytes:
     """Return the key of an entry; `#` can't stand in a topic's name."""
     return f"{topic}#{station_id}".encode()
 
 
-def apply(event: ContextEvent, get: Get) -> list[Write]:
+def apply(event: ContextEvent, get: Get, *, max_ahead: float = 0.0) -> list[Write]:
     """Return the changes that an event makes; `get` gives what is stored under a key.
+
+    An entry whose time is later than its own message by more than `max_ahead` seconds counts as one without a time: it
+    was stored when there was no such limit, and would keep every update out. 0: no limit.
 
     A deletion is written even where there is nothing to delete: memory may be ahead of the changelog.
 
@@ -129,7 +136,7 @@ def apply(event: ContextEvent, get: Get) -> list[Write]:
     if isinstance(event, Tombstone):
         return _deleted(event, get)
     key = context_key(event.topic, event.station_id)
-    entry = _updated(_entry(key, get), event)
+    entry = _updated(_entry(key, get), event, max_ahead)
     return [] if entry is None else [Write(Table.CONTEXT, key, encode_entry(entry))]
 
 
@@ -138,12 +145,12 @@ def _entry(key: bytes, get: Get) -> Entry | None:
     return None if value is None else decode_entry(key, value)
 
 
-def _updated(entry: Entry | None, update: ContextUpdate) -> Entry | None:
+def _updated(entry: Entry | None, update: ContextUpdate, max_ahead: float) -> Entry | None:
     """Return the entry with an update in it; None when that changes nothing."""
     new = Entry(update.time, update.key, (MessageRecords(update.place, update.records),))
     if entry is None:
         return new
-    if entry.time is None or update.time is None:
+    if entry.time is None or update.time is None or entry.is_ahead(max_ahead):
         return _after(update.place, entry) or new
     if update.time != entry.time:
         return new if update.time > entry.time else None
@@ -208,7 +215,7 @@ def encode_entry(entry: Entry) -> bytes:
         "key": None if entry.key is None else base64.b64encode(entry.key).decode(),
         "parts": [(message.place, message.records) for message in entry.messages],
     }
-    return orjson.dumps(record, tuple)
+    return dumps_marked(record, tuple)
 
 
 def decode_entry(key: bytes, value: bytes) -> Entry:

@@ -27,6 +27,7 @@ from app.messages.output import meta_of
 from app.messages.trace_context import handler_trace, trace_headers
 from app.settings import Settings
 from tables.model.events import Decision
+from tables.storage import exact_json
 from tables.storage.records import Prepared
 
 FIRST_BACKOFF = 0.5
@@ -216,7 +217,7 @@ class ResultHandler(HandlerCalls):
         return await self.answer(partial(self._call, decision), f"batch {decision.batch_id}")
 
     def _call(self, decision: Decision) -> tuple[Callable[..., Any], Sequence[Any]]:
-        arguments = [decision.batch_id, orjson.loads(b"[%b]" % ",".join(decision.results).encode())]
+        arguments = [decision.batch_id, exact_json.loads(b"[%b]" % ",".join(decision.results).encode())]
         if self._context_by is ContextBy.NOTHING:
             return self._handler, arguments
         headers = trace_headers(handler_trace(decision))
@@ -242,7 +243,8 @@ class StationResultHandler(HandlerCalls):
         `module_input` is called for each attempt: what one has edited is none of the next one's.
         """
         return await self.answer(
-            lambda: (self._handler, (station_id, module_input(), orjson.loads(result))), f"station {station_id}"
+            lambda: (self._handler, (station_id, module_input(), exact_json.loads(result.encode()))),
+            f"station {station_id}",
         )
 
 

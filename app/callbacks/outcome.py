@@ -254,7 +254,9 @@ def _key(key: object, place: str) -> str:
     if isinstance(key, str):
         return _text(key, f"a key of {place}" if place else "a key")
     plain = key.tolist() if hasattr(key, "tolist") else key
-    if plain is None or isinstance(plain, (bool, int, float)):
+    if isinstance(plain, int) and not isinstance(plain, bool):
+        return str(int(plain))  # orjson writes none of more than 64 bits
+    if plain is None or isinstance(plain, (bool, float)):
         return orjson.dumps(plain, option=_OPTIONS).decode()
     raise _NotJson(_at(place, f"a key is {type(key).__name__}, not text"))
 

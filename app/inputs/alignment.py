@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -40,7 +41,7 @@ class Alignment:
     window_step: int | None = None
     """Seconds between the points of the window, inserted where no record is; None: nothing is inserted."""
     window_size: int | None = None
-    """Points of the window, counted back from the latest one; None: back to the earliest one."""
+    """Points of the window, exactly, counted back from the latest one; None: back to the earliest one."""
 
     def __post_init__(self) -> None:
         if self.window_step is not None and self.window_step < 1:
@@ -53,12 +54,19 @@ class Alignment:
             raise ValueError(message)
 
 
-def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
+def align(
+    records: Sequence[Record],
+    alignment: Alignment,
+    *,
+    id_keys: Sequence[str] = STATION_ID_KEYS,
+    latest: float = math.inf,
+) -> Columns:
     """Turn one station's records into aligned columns.
 
-    Points: records of the same second of local time are one point. Missing points are inserted as `alignment` asks; a
-    point that a record gave is never left out. When no record has a usable time, each record is a row of its own, in
-    the order given, with `sendTime` None, and nothing is inserted.
+    Points: records of the same second of local time are one point. Missing points are inserted as `alignment` asks.
+    With a size there are exactly so many points, the latest: older records are left out, as if they had not come.
+    When no record has a usable time, each record is a row of its own, in the order given, with `sendTime` None, and
+    nothing is inserted or left out.
 
     Columns, in this order:
 
@@ -76,6 +84,7 @@ def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[
         records: The station's records, in the order they came in.
         alignment: Timezone, fill and window.
         id_keys: The keys that may hold a record's station id on their topic.
+        latest: The latest usable time, Unix seconds: what is later is no time.
 
     Raises:
         AlignmentError: See `app.inputs.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a
@@ -86,15 +95,17 @@ def align(records: Sequence[Record], alignment: Alignment, *, id_keys: Sequence[
     if id_keys is not STATION_ID_KEYS:
         no_scalars = no_scalars.union(key for record in records if (key := id_key(record, id_keys)))
     if len(records) == 1 and alignment.window_size is None:
-        columns = _align_one(records[0], alignment, no_scalars)
+        columns = _align_one(records[0], alignment, no_scalars, latest)
         if columns is not None:
             return columns
-    return _align_many(records, alignment, no_scalars)
+    return _align_many(records, alignment, no_scalars, latest)
 
 
-def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns | None:
+def _align_one(
+    record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS, latest: float = math.inf
+) -> Columns | None:
     """Align a single record as `_align_many` does, many times faster; None when it is not faultless."""
-    moment = record_moment(record, alignment.timezone)
+    moment = record_moment(record, alignment.timezone, latest)
     columns: Columns = {"sendTime": [None if moment is None else moment.text]}
     gun_power = record.get("gunPower")
     if gun_power is not None:
@@ -119,8 +130,10 @@ def _align_one(record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_
     return columns
 
 
-def _align_many(records: Sequence[Record], alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS) -> Columns:
-    timeline = _timeline(records, alignment)
+def _align_many(
+    records: Sequence[Record], alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS, latest: float = math.inf
+) -> Columns:
+    records, timeline = _timeline(records, alignment, latest)
     columns: Columns = {"sendTime": timeline.points}
     guns = gun_columns(records, timeline)
     columns.update(guns)
@@ -139,11 +152,12 @@ def _align_many(records: Sequence[Record], alignment: Alignment, no_scalars: Set
     return columns
 
 
-def _timeline(records: Sequence[Record], alignment: Alignment) -> Timeline:
-    moments = [record_moment(record, alignment.timezone) for record in records]
+def _timeline(records: Sequence[Record], alignment: Alignment, latest: float) -> tuple[Sequence[Record], Timeline]:
+    """Return the records that stand in the window, and where they do."""
+    moments = [record_moment(record, alignment.timezone, latest) for record in records]
     timed = [moment for moment in moments if moment is not None]
     if not timed:
-        return Timeline([None] * len(records), range(len(records)), alignment.fill)
+        return records, Timeline([None] * len(records), range(len(records)), alignment.fill)
     if len(timed) < len(records):
         message = f"record {moments.index(None) + 1} of {len(records)} has no usable time and others have one"
         raise AlignmentError(message)
@@ -151,25 +165,34 @@ def _timeline(records: Sequence[Record], alignment: Alignment) -> Timeline:
     if alignment.window_step is not None:
         texts.update(_window(timed, alignment.window_step, alignment))
     points = sorted(texts)
+    if alignment.window_size is not None and len(points) > alignment.window_size:
+        points = points[-alignment.window_size :]
+        kept = [moment.text >= points[0] for moment in timed]
+        records, timed = list(compress(records, kept)), list(compress(timed, kept))
     row_of = {text: row for row, text in enumerate(points)}
-    return Timeline([*points], [row_of[moment.text] for moment in timed], alignment.fill)
+    return records, Timeline([*points], [row_of[moment.text] for moment in timed], alignment.fill)
 
 
-def _window(timed: list[Moment], step: int, alignment: Alignment) -> list[str]:
+def _window(timed: list[Moment], step: int, alignment: Alignment) -> Iterable[str]:
     """Return the texts of the window's points, from the latest back."""
     latest = math.floor(max(moment.seconds for moment in timed))
-    if alignment.window_size is None:
-        earliest = math.floor(min(moment.seconds for moment in timed))
-        size = (latest - earliest) // step + 1
-        if size > MAX_POINTS:
-            ends = [format_time(end, alignment.timezone) for end in (earliest, latest)]
-            message = (
-                f"sendTime from {ends[0]} to {ends[1]} comes to {size} points {step} s apart;"
-                f" at most {MAX_POINTS} are inserted without AGG_WINDOW_SIZE"
-            )
-            raise AlignmentError(message)
-    else:
-        size = min(alignment.window_size, (latest - EARLIEST) // step + 1)
+    if alignment.window_size is not None:
+        # Where the clock was set back two points have one text: there must be so many texts.
+        points: dict[str, None] = {}
+        for seconds in range(latest, EARLIEST - 1, -step):
+            if len(points) == alignment.window_size:
+                break
+            points[format_time(seconds, alignment.timezone)] = None
+        return points
+    earliest = math.floor(min(moment.seconds for moment in timed))
+    size = (latest - earliest) // step + 1
+    if size > MAX_POINTS:
+        ends = [format_time(end, alignment.timezone) for end in (earliest, latest)]
+        message = (
+            f"sendTime from {ends[0]} to {ends[1]} comes to {size} points {step} s apart;"
+            f" at most {MAX_POINTS} are inserted without AGG_WINDOW_SIZE"
+        )
+        raise AlignmentError(message)
     return [format_time(latest - back * step, alignment.timezone) for back in range(size)]
 
 

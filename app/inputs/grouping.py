@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import field
 from types import NoneType
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.inputs.timestamps import TIME_KEYS, record_moment
+from app.inputs.timestamps import TIME_KEYS, Moment, read_moment, record_moment
 from tables.context import EVERYONE, Record
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage import exact_json
+from tables.storage.exact_json import ID_FIELDS, Longest
 
 STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")
 """The keys that may hold it on pass-through and context topics."""
 
-_HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, and so loses its last digits
 _DEEPEST = 246  # levels of lists and objects
 _NAMES_SHOWN = 10
 _VALUE_SHOWN = 100
@@ -44,6 +45,32 @@ class Reject:
 
 
 @fast_dataclass(frozen=True, slots=True)
+class Limits:
+    """What a message may have, at most."""
+
+    stations: int = sys.maxsize
+    """`AGG_MAX_STATIONS`: a message with more is a bad one."""
+    id_length: int = sys.maxsize
+    """`AGG_MAX_ID_LENGTH`, in characters: a record whose station id has more is rejected."""
+
+
+UNLIMITED = Limits()
+
+
+@fast_dataclass(frozen=True, slots=True)
+class UnusableTimes:
+    """The times in a message that are there and not usable, for the log; as JSON, cut."""
+
+    unreadable: str | None = None
+    """The first that can't be read."""
+    ahead: Mapping[str, str] = field(default_factory=dict)
+    """Station id -> the first of its times that is too late."""
+
+
+NO_UNUSABLE_TIMES = UnusableTimes()
+
+
+@fast_dataclass(frozen=True, slots=True)
 class SourceBatch:
     """The records of a message, each exactly once, in `stations` or in `rejects`."""
 
@@ -53,6 +80,9 @@ class SourceBatch:
     """Station id -> its records, at least one, in message order; ids in the order in which the message names them."""
     rejects: tuple[Reject, ...]
     """First the records that have no station id, then those without a time beside others that have one."""
+    exact: bool = False
+    """The records hold numbers that only `tables.storage.exact_json` writes and reads."""
+    unusable: UnusableTimes = NO_UNUSABLE_TIMES
 
 
 def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[str]) -> list[Any]:
@@ -86,6 +116,8 @@ def divide(
     id_keys: Sequence[str],
     *,
     for_everyone: bool = False,
+    latest: float = math.inf,
+    limits: Limits = UNLIMITED,
 ) -> SourceBatch:
     """Divide the records of a message by station.
 
@@ -95,39 +127,72 @@ def divide(
         timezone: The zone of times that name none.
         id_keys: The keys that may hold a record's station id.
         for_everyone: A record that has none of these keys belongs to `EVERYONE`; else it is rejected.
+        latest: The latest usable time, Unix seconds.
+        limits: What the message may have.
 
     Raises:
-        BadMessage: Not JSON, nested too deeply, or raised by `find`.
+        BadMessage: Not JSON, nested too deeply, too many stations, or raised by `find`.
     """
-    records = find(_load(value))
-    unnamed = _Unnamed(value, find, id_keys, for_everyone)
+    records, exact = _read(value, find)
     stations: dict[str, list[Record]] = {}
     untimed: dict[str, int] = {}
     rejects: list[Reject] = []
-    latest = -math.inf
-    for index, record in enumerate(records):
+    times = _TimeReader(timezone, latest)
+    newest = -math.inf
+    id_length = limits.id_length
+    for record in records:
         station = _station_id(record, id_keys) if type(record) is dict else None
-        if station is None:
-            station = unnamed.station_of(index, record)
-            if station is None:
-                rejects.append(Reject(orjson.dumps(record), _why_no_station(record, id_keys)))
-                continue
+        if station is None and for_everyone and _names_no_station(record, id_keys):
+            station = EVERYONE
+        if station is None or len(station) > id_length:
+            error = _why_no_station(record, id_keys) if station is None else _why_too_long(station, limits)
+            rejects.append(Reject(exact_json.dumps(record), error))
+            continue
         of_station = stations.get(station)
         if of_station is None:
             stations[station] = [record]
         else:
             of_station.append(record)
         moment = record_moment(record, timezone)
+        if moment is None or moment.seconds > latest:
+            moment = times.usable(station, record)
         if moment is None:
             untimed[station] = untimed.get(station, 0) + 1
-        elif moment.seconds > latest:
-            latest = moment.seconds
-    for station, count in untimed.items():
-        if count < len(stations[station]):
-            without = [record for record in stations[station] if record_moment(record, timezone) is None]
-            stations[station] = [record for record in stations[station] if record_moment(record, timezone) is not None]
-            rejects.extend(Reject(orjson.dumps(record), _why_no_time(record, station), station) for record in without)
-    return SourceBatch(math.floor(latest) if latest > -math.inf else None, stations, tuple(rejects))
+        elif moment.seconds > newest:
+            newest = moment.seconds
+    if len(stations) > limits.stations:
+        message = f"{len(stations)} stations, more than the {limits.stations} of a message (AGG_MAX_STATIONS)"
+        raise BadMessage(message)
+    rejects += times.take_untimed(stations, untimed)
+    timestamp = math.floor(newest) if newest > -math.inf else None
+    return SourceBatch(timestamp, stations, tuple(rejects), exact, times.unusable)
+
+
+def _read(value: bytes | None, find: Callable[[Any], list[Any]]) -> tuple[list[Any], bool]:
+    """Return the records of a message, and whether they hold numbers that orjson would change; raises BadMessage."""
+    loaded = _load(value)
+    longest = exact_json.longest_number(value or b"")
+    if longest is not Longest.WIDE:
+        records = find(loaded)
+        if longest is Longest.SHORT or not any(map(_has_decimal_id, records)):
+            return records, False
+    try:
+        return find(exact_json.loads_exactly(value or b"")), True
+    except BadMessage:
+        raise
+    except ValueError as error:
+        message = f"a number that can't be held: {error}"
+        raise BadMessage(message) from error
+
+
+def _has_decimal_id(record: Any) -> bool:
+    if type(record) is not dict:
+        return False
+    guns = record.get("gunPower")
+    gun_nos = guns.get("gunNo") if type(guns) is dict else None
+    if type(gun_nos) is list and float in map(type, gun_nos):
+        return True
+    return any(type(record.get(field)) is float for field in ID_FIELDS)
 
 
 def _load(value: bytes | None) -> Any:
@@ -136,7 +201,7 @@ def _load(value: bytes | None) -> Any:
         message = "not JSON: the message has no value"
         raise BadMessage(message)
     try:
-        loaded = orjson.loads(value)
+        loaded = exact_json.loads_roughly(value)
     except orjson.JSONDecodeError as error:
         message = f"not JSON: {error}"
         raise BadMessage(message) from error
@@ -169,46 +234,66 @@ def _station_id(record: Record, id_keys: Sequence[str]) -> str | None:
                 return value
         elif type(value) is int:
             return str(value)
-        elif _is_huge(value):
-            return None
     return None
 
 
-def _is_huge(value: Any) -> bool:
-    return type(value) is float and abs(value) >= _HUGE
+def _names_no_station(record: Any, id_keys: Sequence[str]) -> bool:
+    return type(record) is dict and not any(key in record for key in id_keys)
 
 
-@fast_dataclass(frozen=True)
-class _Unnamed:
-    """The records of a message that have no station id at first sight; the fields are the arguments of `divide`."""
+class _TimeReader:
+    """Reads the times of records whose first one may be unusable, and notes those that are."""
 
-    value: bytes | None
-    find: Callable[[Any], list[Any]]
-    id_keys: Sequence[str]
-    for_everyone: bool
+    def __init__(self, timezone: ZoneInfo, latest: float) -> None:
+        self._timezone = timezone
+        self._latest = latest
+        self._unreadable: str | None = None
+        self._ahead: dict[str, str] = {}
 
-    def station_of(self, index: int, record: Any) -> str | None:
-        """Return the station id of a record, None where it has none."""
-        if type(record) is not dict:
-            return None
-        if self.for_everyone and not any(key in record for key in self.id_keys):
-            return EVERYONE
-        if not any(_is_huge(record.get(key)) for key in self.id_keys) or not self._exact:
-            return None
-        exact = self._exact[index]
-        key = id_key(exact, self.id_keys)
-        if key is None:
-            return None
-        record[key] = station_id = str(exact[key])  # as text, which keeps all its digits
-        return station_id
+    @property
+    def unusable(self) -> UnusableTimes:
+        """The times that have been found."""
+        found = self._ahead or self._unreadable is not None
+        return UnusableTimes(self._unreadable, self._ahead) if found else NO_UNUSABLE_TIMES
 
-    @cached_property
-    def _exact(self) -> list[Any]:
-        """The records as `json` reads them, which keeps all digits of an integer; none where it cannot read them."""
-        try:
-            return self.find(json.loads(self.value or b""))
-        except (ValueError, RecursionError):
-            return []
+    def usable(self, station: str, record: Record) -> Moment | None:
+        """Return the first usable time of a record."""
+        for key in TIME_KEYS:
+            value = record.get(key)
+            if value is None:
+                continue
+            moment = read_moment(value, self._timezone)
+            if moment is None:
+                self._unreadable = self._unreadable or f"{key} {_shown(value)}"
+            elif moment.seconds > self._latest:
+                self._ahead.setdefault(station, f"{key} {_shown(value)}")
+            else:
+                return moment
+        return None
+
+    def take_untimed(self, stations: dict[str, list[Record]], counts: Mapping[str, int]) -> list[Reject]:
+        """Take the records without a usable time out of the stations that have others; return them as rejects.
+
+        `counts`: how many of them there are, of each station that has some.
+        """
+        rejects: list[Reject] = []
+        for station, count in counts.items():
+            records = stations[station]
+            if count == len(records):
+                continue
+            timed = stations[station] = []
+            for record in records:
+                if record_moment(record, self._timezone, self._latest) is None:
+                    error = _why_no_time(record, station, self.unusable)
+                    rejects.append(Reject(exact_json.dumps(record), error, station))
+                else:
+                    timed.append(record)
+        return rejects
+
+
+def _why_too_long(station: str, limits: Limits) -> str:
+    shown = f"{station[:_VALUE_SHOWN]}…"
+    return f"a station id of {len(station)} characters, more than {limits.id_length} (AGG_MAX_ID_LENGTH): {shown}"
 
 
 def _why_no_station(record: Any, id_keys: Sequence[str]) -> str:
@@ -218,8 +303,10 @@ def _why_no_station(record: Any, id_keys: Sequence[str]) -> str:
     return f"no station id: {found}; text or an integer is wanted in one of {_names(id_keys)}"
 
 
-def _why_no_time(record: Record, station: str) -> str:
-    return f"no usable time in a record of station {station}, which has records with one: {_found(record, TIME_KEYS)}"
+def _why_no_time(record: Record, station: str, unusable: UnusableTimes) -> str:
+    hint = "; some of its times are too late for the message's (AGG_MAX_AHEAD)" if station in unusable.ahead else ""
+    found = _found(record, TIME_KEYS)
+    return f"no usable time in a record of station {station}, which has records with one: {found}{hint}"
 
 
 def _found(record: Record, keys: Sequence[str]) -> str:
@@ -230,7 +317,7 @@ def _found(record: Record, keys: Sequence[str]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, list | dict):
         return _kind(value)
-    text = orjson.dumps(value).decode()
+    text = exact_json.dumps(value).decode()
     return text if len(text) <= _VALUE_SHOWN else text[:_VALUE_SHOWN] + "…"
 
 

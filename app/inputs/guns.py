@@ -110,6 +110,8 @@ class _GunTable:
     def read(self, record: Record, row: int) -> None:
         """Take in the `gunPower` of a record; raises AlignmentError."""
         gun_power = record["gunPower"]
+        if gun_power == []:
+            gun_power = {}  # what an object without fields becomes in PHP, among others: no gun
         if type(gun_power) is not dict:
             raise misfit(self.timeline.place(row), "gunPower", "is", gun_power, "an object")
         columns = self._columns(record.get("hostCode"), gun_power.get("gunNo"), row)

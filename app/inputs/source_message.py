@@ -8,7 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, Reject, SourceBatch, divide, find_records, id_key
+from app.inputs.grouping import (
+    CONTEXT_ID_KEYS,
+    NO_UNUSABLE_TIMES,
+    STATION_ID_KEYS,
+    UNLIMITED,
+    Limits,
+    Reject,
+    SourceBatch,
+    UnusableTimes,
+    divide,
+    find_records,
+    id_key,
+)
 from app.inputs.timestamps import record_moment
 from tables.context import Record
 from tables.model.fast_dataclass import fast_dataclass
@@ -32,6 +44,8 @@ def parse_message(
     envelope_keys: Sequence[str],
     timezone: ZoneInfo,
     id_keys: Sequence[str] = STATION_ID_KEYS,
+    latest: float = math.inf,
+    limits: Limits = UNLIMITED,
 ) -> SourceBatch:
     """Divide a source message by station.
 
@@ -42,15 +56,20 @@ def parse_message(
         envelope_keys: The envelope keys tried after these.
         timezone: The zone of times that name none.
         id_keys: The keys that may hold a record's station id.
+        latest: The latest usable time, Unix seconds: see `app.inputs.timestamps.latest_usable`.
+        limits: What the message may have.
 
     Returns:
         The stations with their records; no stations and no rejects for an empty list.
 
     Raises:
-        BadMessage: Not JSON, none of the four forms, or nested too deeply. Nothing else is raised, whatever the bytes.
+        BadMessage: Not JSON, none of the four forms, nested too deeply, or too many stations. Nothing else is raised,
+            whatever the bytes.
     """
     keys = (topic, _ENVELOPE_KEY, *envelope_keys)
-    return divide(value, lambda loaded: find_records(loaded, keys, id_keys), timezone, id_keys)
+    return divide(
+        value, lambda loaded: find_records(loaded, keys, id_keys), timezone, id_keys, latest=latest, limits=limits
+    )
 
 
 def batch_id(topic: str, timestamp: int) -> str:
@@ -79,10 +98,19 @@ class ContextMessage:
 
     stations: Mapping[str, Newest]
     rejects: Sequence[Reject]
+    exact: bool = False
+    """See `SourceBatch`, for the next as well."""
+    unusable: UnusableTimes = NO_UNUSABLE_TIMES
 
 
 def parse_context(
-    value: bytes | None, *, topic: str, envelope_keys: Sequence[str], timezone: ZoneInfo
+    value: bytes | None,
+    *,
+    topic: str,
+    envelope_keys: Sequence[str],
+    timezone: ZoneInfo,
+    latest: float = math.inf,
+    limits: Limits = UNLIMITED,
 ) -> ContextMessage:
     """Divide a context message by station.
 
@@ -92,22 +120,30 @@ def parse_context(
         topic: As in `parse_message`, like the arguments that follow.
         envelope_keys: The envelope keys tried after the topic and `realTimeData`.
         timezone: The zone of times that name none.
+        latest: As in `parse_message`.
+        limits: As in `parse_message`.
 
     Raises:
-        BadMessage: Not JSON, neither an object nor a list, or nested too deeply.
+        BadMessage: Not JSON, neither an object nor a list, nested too deeply, or too many stations.
     """
     keys = (topic, _ENVELOPE_KEY, *envelope_keys)
     batch = divide(
-        value, lambda loaded: _context_records(loaded, keys, timezone), timezone, CONTEXT_ID_KEYS, for_everyone=True
+        value,
+        lambda loaded: _context_records(loaded, keys, timezone, latest),
+        timezone,
+        CONTEXT_ID_KEYS,
+        for_everyone=True,
+        latest=latest,
+        limits=limits,
     )
-    newest = {station_id: _newest(records, timezone) for station_id, records in batch.stations.items()}
-    return ContextMessage(newest, batch.rejects)
+    newest = {station_id: _newest(records, timezone, latest) for station_id, records in batch.stations.items()}
+    return ContextMessage(newest, batch.rejects, batch.exact, batch.unusable)
 
 
-def _context_records(loaded: Any, envelope_keys: Sequence[str], timezone: ZoneInfo) -> list[Any]:
+def _context_records(loaded: Any, envelope_keys: Sequence[str], timezone: ZoneInfo, latest: float) -> list[Any]:
     """Return the elements of a message's list. An object without an envelope is a module's output, else a record."""
     if isinstance(loaded, dict) and not any(key in loaded for key in envelope_keys):
-        return _results(loaded, timezone) if _is_output(loaded) else [loaded]
+        return _results(loaded, timezone, latest) if _is_output(loaded) else [loaded]
     return find_records(loaded, envelope_keys, CONTEXT_ID_KEYS)
 
 
@@ -118,22 +154,25 @@ def _is_output(loaded: Record) -> bool:
     return all(isinstance(result, dict) for result in results)
 
 
-def _results(output: Record, timezone: ZoneInfo) -> list[Any]:
+def _results(output: Record, timezone: ZoneInfo, latest: float) -> list[Any]:
     results: list[Any] = output[_OUTPUT_KEY]
-    moment = record_moment(output, timezone)
+    moment = record_moment(output, timezone, latest)
     if moment is None:
         return results
-    return [result if record_moment(result, timezone) else {**result, "sendTime": moment.seconds} for result in results]
+    return [
+        result if record_moment(result, timezone, latest) else {**result, "sendTime": moment.seconds}
+        for result in results
+    ]
 
 
-def _newest(records: Sequence[Record], timezone: ZoneInfo) -> Newest:
-    moments = [record_moment(record, timezone) for record in records]
+def _newest(records: Sequence[Record], timezone: ZoneInfo, latest: float) -> Newest:
+    moments = [record_moment(record, timezone, latest) for record in records]
     times = [math.floor(moment.seconds) for moment in moments if moment is not None]
     if not times:
         return Newest(None, records[-1:])
-    latest = max(times)
+    newest = max(times)
     # All have a time if one has: `divide` has seen to that.
-    return Newest(latest, [record for record, time in zip(records, times, strict=True) if time == latest])
+    return Newest(newest, [record for record, time in zip(records, times, strict=True) if time == newest])
 
 
 # -- the headers of a source message -----------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import timezone as FixedZone  # noqa: N812 - `timezone` is an argument everywhere here
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -13,25 +14,44 @@ from zoneinfo import ZoneInfo
 TIME_KEYS = ("sendTime", "send_time", "timestamp")
 """The keys of a record that may hold its time; the first usable one counts."""
 
-_MILLISECONDS_FROM = 1e11  # As seconds this is the year 5138, as milliseconds 1973: no real time is ambiguous.
-# As milliseconds the year 2286. Keeps microseconds out, and 20251104090000, a date without punctuation.
-_NUMBERS_TO = 1e13
+# A number is in the unit in which it falls between 2001 and 2100, in whatever zone: no two units overlap there.
+_NUMBERS_FROM = 978_307_200 - 86_400
+_NUMBERS_TO = 4_133_980_800 + 86_400
+_UNITS = (1, 10**3, 10**6, 10**9)  # in a second
+_FRACTION_DIGITS = 6
+_MICROSECONDS = 10**_FRACTION_DIGITS
 
 # A day inside what `datetime` can hold, so that no offset of any zone can overflow it.
 EARLIEST = -62_135_596_800 + 86_400
 """Unix seconds of the earliest usable time, 0001-01-02 UTC."""
 _LATEST = 253_402_300_799 - 86_400
 
+_END_OF_DAY, _LEAP_SECOND = 24, 60
 _TEXT_LIMIT = 64  # The longest ISO 8601 text has under 40 characters; what is longer must not fill the cache.
 _CACHED = 8192  # Distinct times at hand at once: a message has at most some hundreds.
 
-_BASIC_DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")  # no seconds of 1970
 _PLAIN = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} (?:[01][0-9]|2[0-3])):([0-5][0-9]):([0-5][0-9])")
-_NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{0,16})?")
-# `fromisoformat` takes any character between date and time; ISO 8601 has the T, and the plants' own form a space.
-# The end of a day is the next midnight (ISO 8601). Python reads that from 3.14 on, this program on each.
-_END_OF_DAY = re.compile(r"([0-9W-]+[T ])24((?::?00(?::?00(?:[.,]0+)?)?)?(?:Z|[+-][0-9:]+)?)")
-_ISO = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(?:-?[0-9])?)(?:[T ][0-9:.,Z+-]+)?")
+_NUMBER = re.compile(r"([0-9]{1,19})(?:[.,]([0-9]{0,16}))?")
+# A number of these digits is a date, not seconds of 1970: YYYYMMDD[HHMM[SS[mmm]]], and a fraction of the second.
+_COMPACT = re.compile(
+    r"(?P<year>(?:19|20)[0-9]{2}|2100)(?P<month>0[1-9]|1[0-2])(?P<day>0[1-9]|[12][0-9]|3[01])"
+    r"(?:(?P<hour>[01][0-9]|2[0-4])(?P<minute>[0-5][0-9])(?:(?P<second>[0-5][0-9]|60)"
+    r"(?:(?P<thousandths>[0-9]{3})|[.,](?P<fraction>[0-9]*))?)?)?"
+)
+_ZONE = r"(?: ?(?:(?P<utc>[Zz])|(?P<sign>[+-])(?P<ahead>[0-9]{2})(?::?(?P<ahead_minutes>[0-5][0-9]))?))?"
+# The plants' own form, the same with slashes, and ISO 8601: months, days and hours may have one digit.
+_EXTENDED = re.compile(
+    r"(?P<year>[0-9]{4})(?P<mark>[-/])(?P<month>[0-9]{1,2})(?P=mark)(?P<day>[0-9]{1,2})"
+    r"(?:(?:[Tt]| +)(?P<hour>[0-9]{1,2})"
+    rf"(?::(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]|60)(?:[.,](?P<fraction>[0-9]+))?)?)?{_ZONE})?"
+)
+_BASIC = re.compile(
+    r"(?P<year>[0-9]{4})(?P<mark>-?)(?P<month>[0-9]{2})(?P=mark)(?P<day>[0-9]{2})"
+    r"(?:(?:[Tt]| +)(?P<hour>[0-9]{2})"
+    rf"(?::?(?P<minute>[0-5][0-9])(?::?(?P<second>[0-5][0-9]|60)(?:[.,](?P<fraction>[0-9]+))?)?)?{_ZONE})?"
+)
+# Weeks: the date is put in the place of the first group. Monday where no day is given.
+_WEEK = re.compile(r"([0-9]{4})-?W([0-9]{2})(?:-?([1-7]))?((?:[Tt ].*)?)")
 
 
 class Moment(NamedTuple):
@@ -47,14 +67,15 @@ def parse_time(value: object, timezone: ZoneInfo) -> float | None:
     """Read a time in any of the accepted forms.
 
     Args:
-        value: Text `YYYY-MM-DD HH:MM:SS` (in `timezone`), ISO 8601 text (a date alone is its midnight; without an
-            offset in `timezone`), or Unix seconds or milliseconds as int, float or numeric text. Numbers from 1e11
-            on are milliseconds.
-        timezone: The zone of texts that name none.
+        value: Text: `YYYY-MM-DD HH:MM:SS`, the same with slashes, or ISO 8601 (a date alone is its midnight; without an
+            offset in `timezone`). `YYYYMMDD[HHMM[SS[mmm]]]` as text or number, in `timezone`. Unix seconds,
+            milliseconds, microseconds or nanoseconds as number or text: the unit in which it falls between 2001 and
+            2100.
+        timezone: The zone of times that name none.
 
     Returns:
-        Unix seconds; None when the value is not usable: another type, bool, NaN, a negative number, a number from
-        1e13 on, a date that does not exist. Never raises.
+        Unix seconds; None when the value is not usable: another type, bool, NaN, a number that is no date and in no
+        unit between 2001 and 2100, a date that does not exist. Never raises.
     """
     moment = read_moment(value, timezone)
     return None if moment is None else moment.seconds
@@ -66,19 +87,27 @@ def read_moment(value: object, timezone: ZoneInfo) -> Moment | None:
     if type(value) is str:
         return _moment_of_text(value, timezone) if len(value) <= _TEXT_LIMIT else None
     if type(value) is int or type(value) is float:
-        return _moment_of_number(value, timezone) if 0 <= value < _NUMBERS_TO else None
+        return _moment_of_number(value, timezone) if 0 <= value < _NUMBERS_TO * _UNITS[-1] else None
     return None
 
 
-def record_moment(record: Mapping[str, Any], timezone: ZoneInfo) -> Moment | None:
-    """Return the first usable time of a record among `TIME_KEYS`, None when it has none."""
+def record_moment(record: Mapping[str, Any], timezone: ZoneInfo, latest: float = math.inf) -> Moment | None:
+    """Return the first usable time of a record among `TIME_KEYS`, None when it has none.
+
+    A time later than `latest` (Unix seconds) is not usable.
+    """
     for key in TIME_KEYS:
         value = record.get(key)
         if value is not None:
             moment = read_moment(value, timezone)
-            if moment is not None:
+            if moment is not None and moment.seconds <= latest:
                 return moment
     return None
+
+
+def latest_usable(message_time: float, max_ahead: float) -> float:
+    """Return the latest usable time in a message (Unix seconds); `max_ahead` is AGG_MAX_AHEAD, 0: no limit."""
+    return message_time + max_ahead if max_ahead else math.inf
 
 
 @lru_cache(_CACHED)
@@ -96,22 +125,56 @@ def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
         begin = _begin_of_hour(hour, timezone)
         if begin is not None:
             return Moment(begin + 60 * int(minute) + int(second), text)
-    if _NUMBER.fullmatch(text) and not _BASIC_DATE.fullmatch(text):
-        number = float(text)
-        return _moment_of_number(number, timezone) if number < _NUMBERS_TO else None
-    if not _ISO.fullmatch(text):
-        return None
-    ending = _END_OF_DAY.fullmatch(text)
+    compact = _COMPACT.fullmatch(text)
+    if compact:
+        return _moment_of_parts(compact, timezone)
+    number = _NUMBER.fullmatch(text)
+    if number:
+        return _moment_in_unit(float(f"{number[1]}.{number[2]}") if number[2] else int(number[1]), timezone)
+    parts = _EXTENDED.fullmatch(text) or _BASIC.fullmatch(_without_week(text))
+    return _moment_of_parts(parts, timezone) if parts else None
+
+
+def _without_week(text: str) -> str:
+    """Return the text with `YYYYMMDD` in place of a week date of ISO 8601; any other text as it is."""
+    week = _WEEK.fullmatch(text)
+    if not week:
+        return text
     try:
-        read = datetime.fromisoformat(f"{ending[1]}00{ending[2]}" if ending else text)
-        if ending:
-            read += timedelta(days=1)
-        if read.tzinfo is None:
-            read = read.replace(tzinfo=timezone)
-        seconds = read.timestamp()
+        day = date.fromisocalendar(int(week[1]), int(week[2]), int(week[3] or 1))
+    except ValueError:
+        return text
+    return f"{day.year:04}{day.month:02}{day.day:02}{week[4]}"
+
+
+def _moment_of_parts(match: re.Match[str], timezone: ZoneInfo) -> Moment | None:
+    """Return the moment of a date that has been taken apart; None where it does not exist.
+
+    Hour 24 with nothing after it is the next midnight, second 60 the next minute (ISO 8601).
+    """
+    parts = match.groupdict()
+    hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
+    fraction = float(f"0.{(parts.get('thousandths') or parts['fraction'] or '0')[:_FRACTION_DIGITS]}")
+    if hour == _END_OF_DAY and (minute or second or fraction):
+        return None
+    try:
+        day = datetime(int(parts["year"]), int(parts["month"]), int(parts["day"]), tzinfo=_zone(parts, timezone))
+        # On the clock, not in real time: where the clock is set in between, this is what it shows.
+        at = day + timedelta(hours=hour, minutes=minute, seconds=min(second, 59))
+        seconds = at.timestamp() + (second == _LEAP_SECOND) + fraction
     except (ValueError, OverflowError):
         return None
-    return _moment(seconds, timezone) if EARLIEST <= seconds <= _LATEST else None
+    usable = hour <= _END_OF_DAY and EARLIEST <= seconds <= _LATEST
+    return _moment(seconds, timezone) if usable else None
+
+
+def _zone(parts: Mapping[str, str | None], otherwise: ZoneInfo) -> tzinfo:
+    if parts.get("utc"):
+        return UTC
+    if not parts.get("sign"):
+        return otherwise
+    offset = timedelta(hours=int(parts["ahead"] or 0), minutes=int(parts["ahead_minutes"] or 0))
+    return FixedZone(-offset if parts["sign"] == "-" else offset)
 
 
 @lru_cache(_CACHED)
@@ -132,8 +195,19 @@ def _begin_of_hour(text: str, timezone: ZoneInfo) -> float | None:
 
 
 @lru_cache(_CACHED)
-def _moment_of_number(number: float, timezone: ZoneInfo) -> Moment:
-    return _moment(float(number) if number < _MILLISECONDS_FROM else number / 1000, timezone)
+def _moment_of_number(number: float, timezone: ZoneInfo) -> Moment | None:
+    text = f"{number:.3f}".rstrip("0").removesuffix(".") if type(number) is float else str(number)
+    compact = _COMPACT.fullmatch(text)
+    return _moment_of_parts(compact, timezone) if compact else _moment_in_unit(number, timezone)
+
+
+def _moment_in_unit(number: float, timezone: ZoneInfo) -> Moment | None:
+    for unit in _UNITS:
+        if _NUMBERS_FROM * unit <= number < _NUMBERS_TO * unit:
+            # Cut to microseconds, which a float of today's seconds holds: nanoseconds would be rounded up.
+            seconds, rest = divmod(number, unit)
+            return _moment(seconds + rest * _MICROSECONDS // unit / _MICROSECONDS, timezone)
+    return None
 
 
 def _moment(seconds: float, timezone: ZoneInfo) -> Moment:

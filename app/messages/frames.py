@@ -3,7 +3,8 @@
 A frame is one Kafka message that carries many events of one partition, because Kafka's and Faust's cost is per message.
 It is bounded by a number of events and of bytes. Frames are JSON with a format version. A result is JSON text inside a
 string, so that the aggregator moves it from the station agent to the output without parsing it. orjson writes named
-tuples only when it is told to: that is the `tuple` after what is dumped.
+tuples only when it is told to: that is the `tuple` after what is dumped. A frame that holds a number which orjson would
+change begins with a blank, and so does the head of the events that hold it (`tables.storage.exact_json`).
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from tables.context import ContextEvent, ContextUpdate, Place, Record, Tombstone
 from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage import exact_json
 
 FRAME_EVENTS = 500
 FRAME_BYTES = 512 * 1024
 
 FORMAT_VERSION = 1
 CODES = frozenset(Code)
-GROUP_FIELDS = 7  # of a group of station events, with its trace
+# Number of fields of a group of station events -> what it leaves out: its latest time, and its trace.
+_MISSING = {6: (None, None), 7: (None,), 8: ()}
 
 
 class FrameError(ValueError):
@@ -42,7 +45,8 @@ class StationGroup:
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them. `key` is the source message's. On the
     pass-through path there is neither a batch id nor a deadline, and `opened_at` is the source message's own time.
-    `trace` is the source message's (app/messages/trace_context.py); None is not written.
+    `trace` is the source message's (app/messages/trace_context.py); None is not written. `latest` is the latest usable
+    time (Unix seconds); None, which is not written either: all times that can be read are usable.
     """
 
     batch_id: str | None
@@ -52,6 +56,7 @@ class StationGroup:
     key: bytes | None
     stations: Sequence[tuple[str, list[Record]]]
     trace: str | None = None
+    latest: float | None = None
 
 
 @fast_dataclass(frozen=True, slots=True)
@@ -65,14 +70,19 @@ class StationFrame:
 # -- station events and context: written piece by piece, a head for the events of a message and each event ------------
 
 
-def encode_group(group: StationGroup) -> bytes:
-    """Return the head of the station events of one source message: the fields that they share."""
-    return _head(group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key), *_given(group.trace))
+def encode_group(group: StationGroup, *, exact: bool = False) -> bytes:
+    """Return the head of the station events of one source message: the fields that they share.
+
+    `exact`: their records hold numbers that orjson would change.
+    """
+    shared = (group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key))
+    rest = _given(group.trace) if group.latest is None else (group.trace, group.latest)
+    return _head(*shared, *rest, exact=exact)
 
 
 def encode_station(station_id: str, records: list[Record]) -> bytes:
     """Return the bytes of one station event."""
-    return orjson.dumps((station_id, records))
+    return exact_json.dumps((station_id, records))
 
 
 def encode_stations(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
@@ -80,14 +90,14 @@ def encode_stations(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
     return b'{"v":%d,"groups":[%b]}' % (FORMAT_VERSION, _lists(groups))
 
 
-def encode_context_head(topic: str, place: Place, key: bytes | None) -> bytes:
-    """Return the head of the events of one context message: the fields that they share."""
-    return _head(topic, place, _text(key))
+def encode_context_head(topic: str, place: Place, key: bytes | None, *, exact: bool = False) -> bytes:
+    """Return the head of the events of one context message: the fields that they share; `exact` as for a group."""
+    return _head(topic, place, _text(key), exact=exact)
 
 
 def encode_update(update: ContextUpdate) -> bytes:
     """Return the bytes of one station's part of a context message."""
-    return orjson.dumps((update.station_id, update.time, update.records))
+    return exact_json.dumps((update.station_id, update.time, update.records))
 
 
 def encode_tombstone(station_id: str | None) -> bytes:
@@ -100,9 +110,10 @@ def encode_context(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
     return b'{"v":%d,"groups":[],"context":[%b]}' % (FORMAT_VERSION, _lists(groups))
 
 
-def _head(*shared: object) -> bytes:
+def _head(*shared: object, exact: bool) -> bytes:
     """Return the start of a list: the shared fields, and the bracket of the list of events, which ends it."""
-    return orjson.dumps(shared, tuple)[:-1] + b",["
+    head = orjson.dumps(shared, tuple)[:-1] + b",["
+    return exact_json.MARK + head if exact else head
 
 
 def _lists(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
@@ -112,9 +123,10 @@ def _lists(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
 class _Filling:
     """A frame of station events that is being filled."""
 
-    __slots__ = ("count", "groups", "size")
+    __slots__ = ("count", "exact", "groups", "size")
 
     def __init__(self) -> None:
+        self.exact = False
         self.groups: list[tuple[bytes, list[bytes]]] = []
         self.count = 0
         self.size = 0
@@ -142,6 +154,7 @@ class StationPacker:
         if not frame.groups or frame.groups[-1][0] is not head:
             frame.groups.append((head, []))
             frame.size += len(head)
+            frame.exact |= head.startswith(exact_json.MARK)
         frame.groups[-1][1].append(event)
         frame.count += 1
         frame.size += len(event)
@@ -156,7 +169,8 @@ class StationPacker:
         return messages
 
     def _message(self, partition: int, frame: _Filling) -> OutMessage:
-        return OutMessage(self._topic, self._encode(frame.groups), partition=partition)
+        encoded = self._encode(frame.groups)
+        return OutMessage(self._topic, exact_json.MARK + encoded if frame.exact else encoded, partition=partition)
 
 
 # -- station events and context: read back ----------------------------------------------------------------------------
@@ -173,12 +187,16 @@ def decode_stations(value: bytes | None) -> StationFrame:
 def _station_groups(groups: Any) -> list[StationGroup]:
     """Return the groups of a frame. They are checked by columns: one check for a field of all groups together.
 
-    A group without a trace is one field shorter.
+    A group is shorter where it has no latest time, and has no trace.
     """
     if not groups:
         return []
-    rows = [group if len(group) == GROUP_FIELDS else [*group[:-1], None, group[-1]] for group in groups]
-    batch_ids, sources, opened, deadlines, keys, traces, stations = zip(*rows, strict=True)
+    if not {*map(len, groups)}.issubset(_MISSING):
+        message = "a group with too few fields, or too many"
+        raise ValueError(message)
+    rows = [[*group[:-1], *_MISSING[len(group)], group[-1]] for group in groups]
+    batch_ids, sources, opened, deadlines, keys, traces, latest, stations = zip(*rows, strict=True)
+    _check(latest, float, int, NoneType)
     _check(opened, float, int)
     _check(batch_ids, str, NoneType)
     _check(deadlines, float, int, NoneType)
@@ -193,7 +211,8 @@ def _station_groups(groups: Any) -> list[StationGroup]:
     if traces.count(None) < len(traces):
         for trace in traces:
             _trace(trace)
-    return list(map(StationGroup, batch_ids, _sources(sources), opened, deadlines, map(_key, keys), stations, traces))
+    shared = (batch_ids, _sources(sources), opened, deadlines, map(_key, keys))
+    return list(map(StationGroup, *shared, stations, traces, latest))
 
 
 def _sources(fields: Sequence[Any]) -> Iterable[Source]:
@@ -339,7 +358,7 @@ def _reading() -> Iterator[None]:
 
 
 def _load(value: bytes | None) -> dict[str, Any]:
-    frame: dict[str, Any] = orjson.loads(value or b"")
+    frame: dict[str, Any] = exact_json.loads_marked(value or b"")
     version = frame["v"]
     _one(version, int)
     if version != FORMAT_VERSION:

@@ -35,6 +35,11 @@ class InMessage:
         return Source(self.topic, self.partition, self.offset)
 
     @property
+    def is_dated(self) -> bool:
+        """Return whether it has a timestamp; Kafka's word for none is -1."""
+        return self.timestamp > 0
+
+    @property
     def size(self) -> int:
         """Bytes of the value."""
         return len(self.value or b"")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from app.messages.dead_letters import Subject
@@ -18,6 +19,8 @@ from tables.model.events import Command, Source
 
 PROGRESS_SECONDS: Final = 1.0
 REPEAT_SECONDS: Final = 5.0
+UNREADABLE_SECONDS: Final = 10.0
+STATIONS_SHOWN: Final = 10
 TIMEOUT_CHANGE: Final = 0.25  # of the timeout that was logged last: a larger change is logged again
 
 
@@ -37,6 +40,9 @@ class BatchLog:
     clock: Callable[[], float]
     place: Callable[[str], tuple[str, int]] | None = None
     _timeouts: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _unreadable: Throttle = field(
+        default_factory=lambda: Throttle(UNREADABLE_SECONDS), init=False, repr=False, compare=False
+    )
     _said: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def timeout(self, stations: int, seconds: float) -> None:
@@ -127,6 +133,18 @@ class BatchLog:
     def bad_header(self, source: Source, problem: str) -> None:
         """A header of a source message can't be used."""
         self._source(Line.BAD_HEADER, source, problem=problem)
+
+    def unreadable_time(self, source: Source, time: str) -> None:
+        """A time of a message is there and can't be read: at most one line in 10 seconds for each topic."""
+        if self._unreadable.passes(self.clock(), source.topic):
+            self._source(Line.UNREADABLE_TIME, source, time=time)
+
+    def times_ahead(self, source: Source, times: Mapping[str, str], limit: float) -> None:
+        """Stations have times that are later than their message by more than `limit` seconds; the first are named."""
+        first = islice(times.items(), STATIONS_SHOWN)
+        shown = [f"station {printable(name, NAME_SHOWN)}: {printable(time)}" for name, time in first]
+        more = f", … +{len(times) - len(shown)}" if len(times) > len(shown) else ""
+        self._source(Line.TIMES_AHEAD, source, times=Shown(", ".join(shown) + more), limit=limit)
 
     def empty_message(self, source: Source) -> None:
         """A source message holds no record."""

@@ -127,6 +127,16 @@ class Line(StrEnum):
         "{place} is an empty list of records: nothing to do",
         "{place} 的记录列表为空，无需处理",
     )
+    UNREADABLE_TIME = (
+        "unreadable-time",
+        "{place}: a time can't be read: {time}; a message without one that can makes no batch (forms: docs/inputs.md)",
+        "{place}: 无法识别的时间: {time}；没有可识别时间的消息不组成批次（支持的格式见 docs/inputs.zh-CN.md）",
+    )
+    TIMES_AHEAD = (
+        "times-ahead",
+        "{place}: times later than the message by more than {limit:g} s are not usable (AGG_MAX_AHEAD): {times}",
+        "{place}: 晚于消息超过 {limit:g} 秒的时间不可用 (AGG_MAX_AHEAD): {times}",
+    )
     DEAD_LETTER = (
         "dead-letter",
         "Dead letter ({reason}): {error} [{place}]",

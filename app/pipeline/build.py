@@ -116,7 +116,9 @@ def build_pipeline(
             telemetry=telemetry,
         ),
         open_batches=open_batches,
-        context_splitter=ContextSplitter(settings, sender=sender, partitioner=partitioner, telemetry=telemetry),
+        context_splitter=ContextSplitter(
+            settings, sender=sender, partitioner=partitioner, clock=clock, telemetry=telemetry
+        ),
         stations=stations,
         aggregator=Aggregator(
             settings,

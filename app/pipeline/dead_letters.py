@@ -5,12 +5,12 @@ A letter is counted and logged when the broker has confirmed it, not when it is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-
-import orjson
 
 from app.inputs.grouping import BadMessage, Reject
 from app.inputs.source_message import parse_message
+from app.inputs.timestamps import latest_usable
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason, Subject, fit_letter, last_line, letter_headers
 from app.messages.frames import StationGroup
 from app.messages.message import InMessage, OutMessage, Sender
@@ -20,6 +20,7 @@ from app.settings import Settings
 from tables.context import Record
 from tables.model.events import FailedStation, FailureLetter, SkippedFailed, Source
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage import exact_json
 
 LETTER_CHARACTERS = 8 * 1024 * 1024  # of a failed station's records: they travel as text inside JSON, which grows them
 
@@ -112,7 +113,7 @@ def records_json(topic: str, records: Sequence[Record]) -> tuple[bytes, str]:
     Without a letter the station could not be failed, and its event never be acknowledged.
     """
     try:
-        return orjson.dumps({topic: records}), ""
+        return exact_json.dumps({topic: records}), ""
     except Exception as problem:  # noqa: BLE001 - see above
         return b"", f"\nthe station's records can't be written as JSON: {type(problem).__name__}: {problem}"
 
@@ -128,6 +129,7 @@ class SourceLetters:
         self._find = find
         self._envelope_keys = settings.envelope_keys
         self._timezone = settings.timezone
+        self._max_ahead = settings.max_ahead
 
     async def of(self, skipped: Sequence[SkippedFailed]) -> list[FailedStation]:
         """Return the same stations with their letters; one whose message is gone has a letter without records."""
@@ -151,7 +153,11 @@ class SourceLetters:
             return {}
         try:
             return parse_message(
-                message.value, topic=message.topic, envelope_keys=self._envelope_keys, timezone=self._timezone
+                message.value,
+                topic=message.topic,
+                envelope_keys=self._envelope_keys,
+                timezone=self._timezone,
+                latest=latest_usable(message.timestamp, self._max_ahead) if message.is_dated else math.inf,
             ).stations
         except BadMessage:  # the settings are others now than when it was split
             return {}

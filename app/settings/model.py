@@ -69,6 +69,26 @@ class Settings(BaseModel):
         "Topics whose newest record of each station is a further entry of `module_input`, comma-separated",
         "上下文主题：每个场站的最新记录作为 `module_input` 的附加项，逗号分隔",
     )
+    max_ahead: types.SecondsOrZero = _setting(
+        86_400.0,
+        "A time that is later than its message by more is not usable: a station whose clock is wrong; 0: no limit",
+        "晚于所在消息超过该时长的时间视为不可用（场站时钟有误）；0 表示不限",
+    )
+    max_stations: types.Count = _setting(
+        100_000,
+        "Stations in one message, at most; one with more goes to the dead-letter topic whole",
+        "单条消息的最多场站数；超出的消息整条进入死信主题",
+    )
+    max_id_length: types.Count = _setting(
+        1_000,
+        "Characters of a station id, at most; a record with a longer one goes to the dead-letter topic",
+        "场站 id 的最大字符数；超出的记录进入死信主题",
+    )
+    max_record_bytes: types.RecordBytes = _setting(
+        types.LARGEST_RECORD,
+        "Largest record as JSON; a larger one makes its station failed",
+        "单条记录（JSON）的最大字节数；超出则该场站失败",
+    )
     fill: enums.Fill = _setting(
         enums.Fill.ZERO, "What stands where no record gave a value", "没有记录给出数值处的填充方式"
     )
@@ -79,8 +99,8 @@ class Settings(BaseModel):
     )
     window_size: types.Count | None = _setting(
         None,
-        "How many time points the window has, from the latest back; needs `AGG_WINDOW_STEP`",
-        "窗口的时间点数，从最新的往前数；需要 `AGG_WINDOW_STEP`",
+        "How many time points the window has, exactly, from the latest back; needs `AGG_WINDOW_STEP`",
+        "窗口的时间点数（正好这么多），从最新的往前数；需要 `AGG_WINDOW_STEP`",
     )
 
     @field_validator("context_topics")

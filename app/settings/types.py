@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
+LARGEST_RECORD: Final = 60 * 2**20  # what the internal topics take, less a frame
 _TOPIC: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
 TOPIC_RULE: Final = "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"
 # Kafka allows a topic 249 characters; what Faust and we append to the id (`-batches-changelog`) must fit.
@@ -143,6 +144,7 @@ Seconds = Annotated[float, Field(gt=0, le=_YEAR, allow_inf_nan=False), Unit("s",
 SecondsOrZero = Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False), Unit("s", "秒")]
 OptionalWholeSeconds = Annotated[int | None, Field(gt=0, le=_YEAR), Unit("s", "秒")]
 Bytes = Annotated[int, Field(ge=1024, le=2**30), Unit("bytes", "字节")]
+RecordBytes = Annotated[int, Field(ge=1024, le=LARGEST_RECORD), Unit("bytes", "字节")]
 Count = Annotated[int, Field(gt=0, le=2**31 - 1)]
 WholeNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

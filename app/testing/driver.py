@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import orjson
-
 from app.callbacks.loading import UserFunctions
 from app.messages.message import Clock, InMessage, OutMessage
 from app.observability.counters import Metrics
@@ -17,6 +15,7 @@ from app.settings import Settings
 from app.testing.broker import MemoryBroker
 from app.testing.virtual_loop import VirtualLoop
 from app.testing.worker import CrashPoint, MemoryWorker
+from tables.storage import exact_json
 
 START_TIME = 1_763_085_600.0  # 2025-11-14 10:00:00 in Asia/Shanghai
 SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
@@ -131,6 +130,8 @@ class TopologyTestDriver:
         topic: str | None = None,
         key: str | bytes | None = None,
         headers: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None = None,
+        *,
+        timestamp: float | None = None,
     ) -> tuple[int, int]:
         """Send a message on a topic that the worker reads, and let happen all that can happen without time passing.
 
@@ -142,6 +143,8 @@ class TopologyTestDriver:
             topic: the first source topic where it is None.
             key: of the message; without one the partitions take turns.
             headers: such as `{"batch-timeout": "2.5"}`.
+            timestamp: Kafka's, Unix seconds; None: the clock's, `now`. Times in the message that are later by more than
+                `max_ahead` are not usable; 0 stands for a message without a timestamp.
 
         Returns:
             The message's partition and offset.
@@ -157,7 +160,8 @@ class TopologyTestDriver:
             text = f"there is no topic {name}; those that are read are {', '.join(self.settings.foreign_topics)}"
             raise ValueError(text)
         raw_key = key.encode() if isinstance(key, str) else key
-        sent = self._broker.append(OutMessage(name, _value_bytes(message), key=raw_key, headers=_header_list(headers)))
+        value, header_list = _value_bytes(message), _header_list(headers)
+        sent = self._broker.append(OutMessage(name, value, raw_key, headers=header_list, timestamp=timestamp))
         self._settle()
         return sent.partition, sent.offset
 
@@ -371,7 +375,7 @@ def _value_bytes(value: object) -> bytes | None:
     """Encode what a test sends: bytes, text and None stay as they are, everything else becomes JSON."""
     if value is None or isinstance(value, bytes):
         return value
-    return value.encode() if isinstance(value, str) else orjson.dumps(value)
+    return value.encode() if isinstance(value, str) else exact_json.dumps(value)
 
 
 def _header_list(
@@ -388,6 +392,6 @@ def _text(data: bytes) -> str:
 
 def _parsed(value: bytes | None) -> Any:
     try:
-        return None if value is None else orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return None if value is None else exact_json.loads(value)
+    except ValueError:
         return value

@@ -24,6 +24,7 @@ from tables.model.batch import Batch
 from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
 from tables.model.events import Command, Decision, Extension, Group, Operator, Position, Segment, Source, SourceState
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage.exact_json import loads_marked
 
 LATE = b"+"  # ends the keys of what came late
 REVISION = b"#r"
@@ -228,7 +229,7 @@ def reading(key: bytes) -> Iterator[None]:
 
 def load(key: bytes, value: bytes) -> dict[str, Any]:
     """Parse a record, if its version is one that this program reads."""
-    record = orjson.loads(value)
+    record = loads_marked(value)
     version = record["v"]
     if version != FORMAT_VERSION:
         message = f"the record of key {key!r} has format version {version}; this program reads {FORMAT_VERSION}"

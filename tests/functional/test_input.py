@@ -122,7 +122,9 @@ def test_the_callback_gets_its_stations_records_aligned() -> None:
         assert driver.outputs[0].value["meta"]["empty"] == ["A", "B"]
 
 
-@pytest.mark.parametrize(("size", "points"), [(None, ["07", "08", "09", "10"]), (2, ["07", "09", "10"])])
+@pytest.mark.parametrize(
+    ("size", "points"), [(None, ["07", "08", "09", "10"]), (2, ["09", "10"]), (5, ["06", "07", "08", "09", "10"])]
+)
 def test_a_step_alone_inserts_back_to_the_earliest_record_and_with_a_size_so_many(
     size: int | None, points: list[str]
 ) -> None:

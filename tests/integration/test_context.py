@@ -20,6 +20,7 @@ pytestmark = pytest.mark.kafka
 
 STATIONS = stations_of(FINE, range(40))
 MODEL = "tests.integration.support.model:with_context"
+FIRST = 1763085600  # Unix seconds, to which a number is added: numbers are times of their own
 
 
 def contexts(cluster: Cluster, number: int) -> dict[str, list[Any]]:
@@ -45,7 +46,8 @@ class Numbers:
 
     def tell(self, number: int) -> None:
         """Tell each station a number of its own, and everyone the number itself."""
-        records = [{"stationId": station, "sendTime": number, "n": number + power_of(station)} for station in STATIONS]
+        told = self.told(number)
+        records = [{"stationId": station, "sendTime": FIRST + number, "n": told[station][0]} for station in STATIONS]
         self.cluster.send_raw(self.weather, orjson.dumps(records))
         self.cluster.send_raw(self.calendar, orjson.dumps({"n": number}), key=b"today")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Limits
 from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
 from app.messages.frames import StationGroup, StationPacker, encode_group, encode_station, event_frames
@@ -18,14 +18,16 @@ from app.observability.tracing import SourceTrace
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
 from app.pipeline.splitting.flow_control import FlowControl
+from app.pipeline.splitting.limits import TimeLimit, oversize
 from app.settings import Settings
+from app.settings.types import LARGEST_RECORD
 from tables.context import Record
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
-STATION_BYTES = 60 * 1024 * 1024  # of one station in one source message: what the internal topics take, less a frame
+STATION_BYTES = LARGEST_RECORD  # of one station in one source message
 
 
 @fast_dataclass(slots=True, eq=False)
@@ -38,6 +40,8 @@ class _SourceMessage:
     trace: SourceTrace
     letters: Sequence[OutMessage] = ()
     stations: Mapping[str, list[Record]] = field(default_factory=dict)
+    exact: bool = False  # see SourceBatch
+    latest: float | None = None  # see StationGroup
     batch_id: str | None = None  # None: pass-through
     group: StationGroup | None = None  # without its stations
     opening: Open | None = None
@@ -62,6 +66,10 @@ class Splitter:
         self._passthrough_topics = frozenset(settings.passthrough_topics)
         self._envelope_keys = settings.envelope_keys
         self._timezone = settings.timezone
+        self._limits = Limits(settings.max_stations, settings.max_id_length)
+        self._max_record_bytes = settings.max_record_bytes
+        self._surely_small = min(settings.max_record_bytes, STATION_BYTES)
+        self._times = TimeLimit(settings, clock, telemetry)
         self._max_batch_age = settings.max_batch_age
         self._sender = sender
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
@@ -134,6 +142,7 @@ class Splitter:
         passes_through = raw.topic in self._passthrough_topics
         overrides = read_overrides(() if passes_through else raw.headers, max_age=self._max_batch_age)
         message = _SourceMessage(delivery, source, overrides, trace)
+        latest = self._times.latest(raw)
         try:
             batch = parse_message(
                 raw.value,
@@ -141,6 +150,8 @@ class Splitter:
                 envelope_keys=self._envelope_keys,
                 timezone=self._timezone,
                 id_keys=CONTEXT_ID_KEYS if passes_through else STATION_ID_KEYS,
+                latest=latest,
+                limits=self._limits,
             )
         except BadMessage as error:
             trace.failed(str(error))
@@ -148,6 +159,7 @@ class Splitter:
                 self._dead_letters.of_message(raw, str(error), batch_id=overrides.batch_id, trace=trace.context)
             ]
             return message
+        self._times.tell(raw, batch.unusable)
         for problem in overrides.problems:
             self._log.bad_header(source, problem)
         name = overrides.batch_id
@@ -160,7 +172,8 @@ class Splitter:
         message.letters = [
             self._dead_letters.of_record(raw, reject, batch_id=name, trace=trace.context) for reject in batch.rejects
         ]
-        message.stations, message.batch_id = batch.stations, name
+        message.stations, message.exact, message.batch_id = batch.stations, batch.exact, name
+        message.latest = latest if batch.unusable.ahead else None
         return message
 
     def _split(self, message: _SourceMessage) -> None:
@@ -170,7 +183,7 @@ class Splitter:
         self._metrics.stations_split += count
         if name is None:
             self._metrics.passthrough_stations += count
-            message.group = StationGroup(None, source, raw.timestamp, None, raw.key, (), trace)
+            message.group = StationGroup(None, source, raw.timestamp, None, raw.key, (), trace, message.latest)
             return
         opened_at = self._clock()
         timeout = overrides.timeout
@@ -182,7 +195,7 @@ class Splitter:
         stamped = timeout if self._timeouts.adaptive else None
         expected = tuple(message.stations)
         message.opening = Open(name, source, opened_at, deadline, expected, overrides.replayed, stamped, trace)
-        message.group = StationGroup(name, source, opened_at, deadline, raw.key, (), trace)
+        message.group = StationGroup(name, source, opened_at, deadline, raw.key, (), trace, message.latest)
         if not overrides.replayed:
             self._open_batches.opened(name, deadline)
 
@@ -203,13 +216,16 @@ class Splitter:
             group = message.group
             if group is None:
                 continue
-            head = encode_group(group)
+            head = encode_group(group, exact=message.exact)
             for station_id, records in message.stations.items():
                 station = encode_station(station_id, records)
-                if len(station) <= STATION_BYTES:
+                error = None
+                if len(station) > self._surely_small:
+                    error = _too_large(station_id, records, station, self._max_record_bytes)
+                if error is None:
                     packer.add(self._partition_of(station_id), head, station)
                     continue
-                now, error = self._traces.now(), _too_large(station_id, station)
+                now = self._traces.now()
                 self._traces.station(group.trace, station_id, Code.FAILED, error, now)
                 if message.opening is None:
                     letter = self._dead_letters.of_station(
@@ -229,7 +245,10 @@ def _refused(event: Open, key: bytes | None, station_id: str, station: bytes, er
     )
 
 
-def _too_large(station_id: str, station: bytes) -> str:
+def _too_large(station_id: str, records: Sequence[Record], station: bytes, max_record_bytes: int) -> str | None:
+    """Return what is wrong with a station's records if they, or one of them, are too large."""
+    if len(station) <= STATION_BYTES:
+        return oversize(f"station {station_id}", records, len(station), max_record_bytes)
     return (
         f"ValueError: the records of station {station_id} are {len(station)} bytes of JSON, more than the "
         f"{STATION_BYTES} that a station may have in one message"

@@ -305,18 +305,19 @@ class StationAgent:
         job = call.context
         if isinstance(job, _BatchStation):
             self._waited = min(self._waited, self._clock() - job.group.opened_at)
-        topic = job.group.source.topic
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
         known = self._context.known(call.station_id)
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
-            job.module_input = partial(self._columns, topic, job.records, known)
-        return self._columns(topic, job.records, known)
+            job.module_input = partial(self._columns, job.group, job.records, known)
+        return self._columns(job.group, job.records, known)
 
-    def _columns(self, topic: str, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
+    def _columns(self, group: StationGroup, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
         """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
+        topic = group.source.topic
         id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
-        columns = align(records, self._alignment, id_keys=id_keys)
+        latest = math.inf if group.latest is None else group.latest
+        columns = align(records, self._alignment, id_keys=id_keys, latest=latest)
         return {topic: columns, **self._context.columns(known)}
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:

@@ -7,18 +7,20 @@ partition keeps it (`StationContext`), and adds it to the callback's input under
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from app.inputs.alignment import Alignment, Columns, align
-from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage
+from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage, Limits
 from app.inputs.guns import AlignmentError
 from app.inputs.source_message import parse_context
 from app.messages.dead_letters import Reason, Subject
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
-from app.messages.message import Delivery, InMessage, OutMessage, Sender
+from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
+from app.pipeline.splitting.limits import TimeLimit, oversize
 from app.settings import Settings
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, apply, context_key, decode_entry
 from tables.model.events import Source
@@ -33,10 +35,15 @@ NO_KEY = ", and no key that says what it deletes"
 class ContextSplitter:
     """Splits context messages. It reads beside the splitter of source messages: context never waits for batches."""
 
-    def __init__(self, settings: Settings, *, sender: Sender, partitioner: Partitioner, telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: Settings, *, sender: Sender, partitioner: Partitioner, clock: Clock, telemetry: Telemetry
+    ) -> None:
         self._station_events_topic = settings.station_events_topic
         self._envelope_keys = settings.envelope_keys
         self._timezone = settings.timezone
+        self._limits = Limits(settings.max_stations, settings.max_id_length)
+        self._max_record_bytes = settings.max_record_bytes
+        self._times = TimeLimit(settings, clock, telemetry)
         self._sender = sender
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._partition_of = partitioner
@@ -72,23 +79,32 @@ class ContextSplitter:
     def _split(self, message: InMessage, packer: StationPacker, letters: list[OutMessage]) -> None:
         try:
             read = parse_context(
-                message.value, topic=message.topic, envelope_keys=self._envelope_keys, timezone=self._timezone
+                message.value,
+                topic=message.topic,
+                envelope_keys=self._envelope_keys,
+                timezone=self._timezone,
+                latest=self._times.latest(message),
+                limits=self._limits,
             )
         except BadMessage as error:
             hint = NO_KEY if message.value is None else ""
             letters.append(self._dead_letters.of_message(message, f"{error}{hint}"))
             return
+        self._times.tell(message, read.unusable)
         letters.extend(self._dead_letters.of_record(message, reject) for reject in read.rejects)
         if not read.stations and not read.rejects:
             self._metrics.empty_messages += 1
             self._log.empty_message(message.source)
         place = Place(message.partition, message.offset, message.timestamp)
-        head = encode_context_head(message.topic, place, message.key)
+        head = encode_context_head(message.topic, place, message.key, exact=read.exact)
         for station_id, newest in read.stations.items():
             update = ContextUpdate(message.topic, place, message.key, station_id, newest.time, newest.records)
             encoded = encode_update(update)
             if len(encoded) > CONTEXT_BYTES:
                 letters.append(_too_large(self._dead_letters, update, encoded))
+                continue
+            if too_large := oversize(_owner(update), newest.records, len(encoded), self._max_record_bytes):
+                letters.append(_refused(self._dead_letters, update, encoded, too_large))
                 continue
             partitions: Sequence[int] = (self._partition_of(station_id),)
             if station_id == EVERYONE:
@@ -112,6 +128,7 @@ class StationContext:
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._topics = settings.context_topics
+        self._max_ahead = settings.max_ahead
         self._store = backend.store
         # An entry is one point in time: a window would only put nothing before it.
         self._alignment = Alignment(settings.timezone, settings.fill)
@@ -126,7 +143,7 @@ class StationContext:
         letters: list[OutMessage] = []
         records = self._store.records(partition)
         for event in events:
-            writes = apply(event, lambda key: records.get(Table.CONTEXT, key))
+            writes = apply(event, lambda key: records.get(Table.CONTEXT, key), max_ahead=self._max_ahead)
             too_much = next((write.value for write in writes if len(write.value or b"") > CONTEXT_BYTES), None)
             if too_much is not None and isinstance(event, ContextUpdate):
                 letters.append(_too_large(self._dead_letters, event, too_much))
@@ -167,7 +184,10 @@ class StationContext:
 
     def _align(self, topic: str, key: bytes, value: bytes) -> Columns:
         try:
-            return align(decode_entry(key, value).records, self._alignment, id_keys=CONTEXT_ID_KEYS)
+            entry = decode_entry(key, value)
+            # No time of the records is usable if the entry has none; what is later than its second is none.
+            latest = -math.inf if entry.time is None else entry.time + 1
+            return align(entry.records, self._alignment, id_keys=CONTEXT_ID_KEYS, latest=latest)
         except AlignmentError as error:
             message = f"context topic {topic}: {error}"
             raise AlignmentError(message) from error
@@ -179,12 +199,19 @@ class StationContext:
 
 def _too_large(dead_letters: DeadLetters, update: ContextUpdate, value: bytes) -> OutMessage:
     """Make the letter of context that is not kept; `value` is what it would be."""
-    place = update.place
-    owner = f"station {update.station_id}" if update.station_id else "everyone"
     error = (
-        f"ValueError: the context of {owner} on {update.topic} would have {len(value)} bytes of JSON, more than the "
-        f"{CONTEXT_BYTES} that are kept"
+        f"ValueError: the context of {_owner(update)} on {update.topic} would have {len(value)} bytes of JSON,"
+        f" more than the {CONTEXT_BYTES} that are kept"
     )
+    return _refused(dead_letters, update, value, error)
+
+
+def _owner(update: ContextUpdate) -> str:
+    return f"station {update.station_id}" if update.station_id else "everyone"
+
+
+def _refused(dead_letters: DeadLetters, update: ContextUpdate, value: bytes, error: str) -> OutMessage:
+    place = update.place
     source = Source(update.topic, place.partition, place.offset)
     subject = Subject(place.timestamp, source, station_id=update.station_id or None)
     return dead_letters.letter(Reason.TOO_LARGE, error, subject, value=value, key=update.key)

@@ -205,9 +205,22 @@ def test_records_without_any_time_are_rows_in_their_order_and_nothing_is_inserte
 def test_a_window_inserts_the_missing_points_back_from_the_latest() -> None:
     records = [record(3, x=3), record(7, x=7), record(9, {"gunNo": ["1"], "p": [5]}, x=9)]
     columns = align(records, Alignment(SHANGHAI, Fill.ZERO, 3600, 4))
-    assert columns["sendTime"] == at(3, 6, 7, 8, 9)
-    assert columns["x"] == [3, 0.0, 7, 0.0, 9]
-    assert columns["p"] == [[0.0], [0.0], [0.0], [0.0], [5]]
+    assert columns["sendTime"] == at(6, 7, 8, 9)
+    assert columns["x"] == [0.0, 7, 0.0, 9]
+    assert columns["p"] == [[0.0], [0.0], [0.0], [5]]
+
+
+def test_a_window_with_a_size_has_exactly_so_many_points_and_older_records_count_for_nothing() -> None:
+    wrong = {"gunNo": ["old"], "p": []}
+    old = [record(hour, wrong, host=f"h{hour}", note="old", outputPowerX="?") for hour in range(3)]
+    for fill in Fill:
+        columns = align([*old, record(9, x=2), record(4, x=1)], Alignment(SHANGHAI, fill, 3600, 5))
+        assert columns["sendTime"] == at(5, 6, 7, 8, 9)
+        assert list(columns) == ["sendTime", "hostCode", "x"]
+        assert columns["x"][-1] == 2
+        assert align([record(hour) for hour in range(10)], Alignment(SHANGHAI, fill, 3600, 5))["sendTime"] == at(
+            5, 6, 7, 8, 9
+        )
 
 
 def test_a_window_completes_a_single_record() -> None:
@@ -220,8 +233,8 @@ def test_a_window_completes_a_single_record() -> None:
 def test_a_window_keeps_points_that_are_not_on_its_grid() -> None:
     off = {"sendTime": "2025-11-04 08:20:00", "x": 1}
     columns = align([off, record(9, x=2)], Alignment(SHANGHAI, Fill.LINEAR, 3600, 2))
-    assert columns["sendTime"] == ["2025-11-04 08:00:00", "2025-11-04 08:20:00", "2025-11-04 09:00:00"]
-    assert columns["x"] == [1, 1, 2]
+    assert columns["sendTime"] == ["2025-11-04 08:20:00", "2025-11-04 09:00:00"]
+    assert columns["x"] == [1, 2]
 
 
 def test_a_step_without_a_size_inserts_between_the_earliest_and_the_latest() -> None:
@@ -230,7 +243,7 @@ def test_a_step_without_a_size_inserts_between_the_earliest_and_the_latest() -> 
 
 
 def test_a_wrong_time_makes_no_window_without_end() -> None:
-    records = [record(9), {"sendTime": 0}]
+    records = [record(9), {"sendTime": "1970-01-01 08:00:00"}]
     with pytest.raises(AlignmentError) as caught:
         align(records, Alignment(SHANGHAI, Fill.ZERO, 60))
     assert str(caught.value) == (
@@ -246,6 +259,21 @@ def test_where_the_clock_is_set_back_the_points_still_ascend_without_repeats() -
     columns = align(records, Alignment(ZoneInfo("America/New_York"), Fill.LINEAR, 3600, 3))
     assert columns["sendTime"] == ["2025-11-02 01:00:00", "2025-11-02 01:30:00", "2025-11-02 02:00:00"]
     assert columns["x"] == [60, 30, 120]
+    for size in range(1, 6):
+        columns = align(records[-1:], Alignment(ZoneInfo("America/New_York"), Fill.LINEAR, 3600, size))
+        assert len(columns["sendTime"]) == len(set(columns["sendTime"])) == size
+
+
+@pytest.mark.parametrize("beside", [[], [{"gunNo": ["1"], "outputPowerX": [2.5]}]])
+def test_an_empty_list_of_guns_is_no_gun(beside: list[Any]) -> None:
+    empty = {**record(9, outputPowerPerStationAvg=1.5), "gunPower": []}
+    records = [record(8, guns) for guns in beside] + [empty]
+    columns = align(records, Alignment(SHANGHAI, Fill.ZERO))
+    assert columns == align(
+        [*records[:-1], record(9, {}, outputPowerPerStationAvg=1.5)], Alignment(SHANGHAI, Fill.ZERO)
+    )
+    assert columns["gunNo"] == ["1"] * len(beside)
+    assert columns["outputPowerPerStationAvg"][-1] == 1.5
 
 
 @pytest.mark.parametrize(

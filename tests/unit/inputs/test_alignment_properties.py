@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.inputs import alignment as module_input
 from app.inputs.alignment import Alignment, Columns, align
 from app.inputs.guns import AlignmentError
+from app.inputs.timestamps import record_moment
 from app.settings.enums import Fill
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -99,6 +100,10 @@ def test_every_column_has_its_shape_and_the_points_ascend(records: list[dict[str
     columns = align(records, alignment)
     points = columns["sendTime"]
     assert points == sorted(set(points)) if points[0] is not None else points == [None] * len(records)
+    if alignment.window_size is not None and points[0] is not None:
+        assert len(points) == alignment.window_size
+        moments = [record_moment(record, SHANGHAI) for record in records]
+        records = [one for one, moment in zip(records, moments, strict=True) if moment and moment.text >= points[0]]
     has_guns = any(record.get("gunPower") is not None for record in records)
     assert list(columns)[:3] == ["sendTime", "gunNo", "hostCode"] if has_guns else "gunNo" not in columns
     assert {"stationId", "gunPower"}.isdisjoint(columns)

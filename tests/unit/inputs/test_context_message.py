@@ -82,7 +82,7 @@ def test_a_record_with_a_station_id_is_no_output_though_it_has_stations() -> Non
 def test_a_huge_station_id_in_an_output_keeps_its_digits() -> None:
     output = b'{"timestamp": 1763085600, "stations": [{"station_id": 123456789012345678901234567890, "n": 1}]}'
     ((station_id, (_, records)),) = read(output).items()
-    assert station_id == records[0]["station_id"] == "123456789012345678901234567890"
+    assert station_id == str(records[0]["station_id"]) == "123456789012345678901234567890"
 
 
 def test_a_record_whose_station_id_is_unusable_is_rejected_and_the_rest_goes_on() -> None:

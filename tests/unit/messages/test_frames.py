@@ -318,3 +318,35 @@ def test_batch_events_are_packed_by_number() -> None:
     assert [event for frame in frames for event in decode_events(frame.value)] == events
     assert len(decode_events(frames[0].value)) == FRAME_EVENTS
     assert event_frames("batch-events", 3, []) == []
+
+
+@pytest.mark.parametrize("trace", [None, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
+@pytest.mark.parametrize("latest", [None, 1763085600.5, 0])
+def test_the_latest_usable_time_of_a_message_travels_where_it_matters(trace: str | None, latest: float | None) -> None:
+    group = StationGroup("T_1", Source("T", 0, 7), 1.0, 2.0, None, [("A", [{"x": 1}])], trace, latest)
+    frame = encode_stations([(encode_group(group), [encode_station(*group.stations[0])])])
+    (read,) = decode_stations(frame).groups
+    assert [list(read.stations[0]), read.trace, read.latest] == [["A", [{"x": 1}]], trace, latest]
+    assert (b"null" in frame.partition(b"null")[2]) == (trace is None and latest is not None)
+
+
+@pytest.mark.parametrize("fields", [5, 9])
+def test_a_group_of_too_few_fields_or_too_many_is_no_frame_of_ours(fields: int) -> None:
+    group = ["T_1", ["T", 0, 7], 1.0, 2.0, None, None, None, None][: fields - 1]
+    with pytest.raises(FrameError, match="too few fields, or too many"):
+        decode_stations(orjson.dumps({"v": 1, "groups": [[*group, []]]}))
+
+
+def test_events_with_numbers_of_any_size_are_read_as_they_were_written_and_only_their_frames_are_marked() -> None:
+    group = StationGroup("T_1", Source("T", 0, 7), 1.0, 2.0, None, [])
+    head, plain = encode_group(group, exact=True), encode_group(group)
+    packer = StationPacker("events")
+    for partition, of_message in ((0, head), (1, plain)):
+        packer.add(partition, plain, encode_station("A", [{"x": 1}]))
+        packer.add(partition, of_message, encode_station("B", [{"x": 2**70 if of_message is head else 2}]))
+    marked, unmarked = (message.value or b"" for message in packer.take())
+    assert (marked[:1], unmarked[:1]) == (b" ", b"{")
+    assert [station[1] for one in decode_stations(marked).groups for station in one.stations] == [
+        [{"x": 1}],
+        [{"x": 2**70}],
+    ]

@@ -188,6 +188,12 @@ def test_a_letter_has_the_stations_records_and_the_key_of_its_source_message() -
     assert (first.letter.key, first.letter.error) == (b"key", ERROR)
 
 
+def test_a_letter_has_the_records_whose_times_were_usable_when_the_message_was_split() -> None:
+    records = [{"stationId": "A", "sendTime": time} for time in ("1970-01-02 08:01:40", 1763085600)]
+    (failed,) = letters([skipped("A")], {SOURCE: orjson.dumps(records)})  # its timestamp is 08:01:40 the day before
+    assert orjson.loads(failed.letter.value) == {"T": records[:1]}
+
+
 def test_a_station_whose_message_is_gone_has_a_letter_that_says_so() -> None:
     gone, unreadable = Source("T", 0, 1), Source("T", 0, 2)
     for source in (gone, unreadable):

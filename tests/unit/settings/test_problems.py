@@ -74,7 +74,7 @@ def test_a_line_break_in_a_value_makes_no_second_line() -> None:
     ("key", "meant"),
     [
         ("AGG_BATCH_TIMOUT", "did you mean AGG_BATCH_TIMEOUT"),
-        ("agg_partitions", "did you mean AGG_PARTITIONS?"),
+        ("agg_partitions", "did you mean AGG_PARTITIONS"),
         ("AGG_QQQQQQQ", "the keys are AGG_SOURCE_TOPICS, AGG_ENVELOPE_KEYS, "),
     ],
 )

@@ -33,13 +33,14 @@ ALL = context_key(TOPIC, EVERYONE)
 class ContextTable:
     """The table of one partition, and how often it was written."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_ahead: float = 0.0) -> None:
+        self.max_ahead = max_ahead
         self.records: dict[bytes, bytes] = {}
         self.written: list[bytes] = []
 
     def apply(self, *events: ContextEvent) -> ContextTable:
         for event in events:
-            for write in apply(event, self.records.get):
+            for write in apply(event, self.records.get, max_ahead=self.max_ahead):
                 self.written.append(write.key)
                 if write.value is None:
                     self.records.pop(write.key, None)
@@ -64,6 +65,17 @@ def update(
 
 def deletion(at: Place, key: bytes = b"A", station: str | None = "A") -> Tombstone:
     return Tombstone(TOPIC, at, key, station)
+
+
+def test_an_entry_that_is_ahead_of_its_own_message_gives_way_to_what_is_later_in_the_log() -> None:
+    far, usual = update(place(3), 5000, {"t": 5000}), update(place(4), 1004, {"t": 1004})
+    for limit, kept in ((0.0, 5000), (3996.9, 1004), (3997.0, 5000)):
+        assert ContextTable(limit).apply(far, usual).of() == [{"t": kept}]
+        assert ContextTable(limit).apply(far, update(place(2), 1002, {"t": 1002})).of() == [{"t": 5000}]
+    backfill = update(place(5, timestamp=10.0), 10, {"t": 10})
+    assert ContextTable(86_400.0).apply(usual, backfill).of() == [{"t": 1004}]
+    undated = update(place(3, timestamp=-0.001), 5000, {"t": 5000})
+    assert ContextTable(86_400.0).apply(undated, usual).of() == [{"t": 5000}]
 
 
 def test_a_later_time_takes_the_place_of_an_earlier_one_in_whatever_order_they_come() -> None:
