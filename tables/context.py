@@ -23,10 +23,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, NamedTuple
 
 import orjson
 
+from tables.storage.checks import NUMBER, check_all, check_one
 from tables.storage.records import FORMAT_VERSION, Table, Write, load, reading
 
 EVERYONE = ""
@@ -215,8 +217,21 @@ def decode_entry(key: bytes, value: bytes) -> Entry:
     """Read back `encode_entry`."""
     with reading(key):
         record = load(key, value)
+        check_one(record["time"], int, NoneType)
         return Entry(
             time=record["time"],
             key=None if record["key"] is None else base64.b64decode(record["key"]),
-            messages=[MessageRecords(Place(*place), records) for place, records in record["parts"]],
+            messages=[MessageRecords(_place(*place), _records(records)) for place, records in record["parts"]],
         )
+
+
+def _place(partition: Any, offset: Any, timestamp: Any) -> Place:
+    check_all([partition, offset], int)
+    check_one(timestamp, *NUMBER)
+    return Place(partition, offset, timestamp)
+
+
+def _records(records: Any) -> Sequence[Record]:
+    check_all(records, dict)
+    found: Sequence[Record] = records
+    return found
