@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
 
 from app.cli.dead_letters.command import full, json_line, table
+from app.cli.dead_letters.replay import CannotReplay, ReplayRules
 from app.cli.dead_letters.store import ReplayLog
 from app.cli.result_comparison import ResultReader, join
 from app.messages.dead_letters import Reason, Subject, letter_headers, read_letter
@@ -27,6 +29,7 @@ from app.messages.frames import (
     encode_update,
 )
 from app.messages.message import InMessage
+from app.settings import Settings
 from tables.context import ContextEvent, Tombstone, decode_entry, encode_entry
 from tables.model.events import Position, Released
 from tables.model.policies import Rules
@@ -49,12 +52,14 @@ __all__ = [
     "check_comparison",
     "check_letter",
     "check_records",
+    "check_replay",
     "check_station_frame",
     "check_stored",
 ]
 
 TIMEZONE = ZoneInfo("Asia/Shanghai")
 DEEPEST = 246
+REPLAY = ReplayRules(Settings(), 1200, handler_failed=True)
 GROWTH = 64  # of a letter on the screen: each byte may become four characters, each field has a name and a line
 
 
@@ -176,6 +181,21 @@ def check_letter(data: bytes) -> None:
     )
     assert (again.source, again.batch_id, again.station_id) == (letter.source, letter.batch_id, letter.station_id)
     assert again.failed_at == letter.failed_at
+
+
+def check_replay(data: bytes) -> None:
+    """Make what is sent to replay a letter whose headers and value are these bytes; it may be refused."""
+    head, _, value = data.partition(b"\n\n")
+    letter = read_letter(InMessage("dlq", 1, 7, 1_763_085_600.5, data[:5], value, headers_of(head)))
+    for reason in Reason:
+        try:
+            messages = REPLAY.messages(replace(letter, reason=reason))
+        except CannotReplay:
+            continue
+        assert messages
+        for message in messages:
+            assert message.topic
+            assert all(isinstance(content, bytes) for _, content in message.headers)
 
 
 def check_comparison(data: bytes) -> None:

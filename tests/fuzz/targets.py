@@ -19,6 +19,7 @@ from tests.fuzz.codecs import (
     check_comparison,
     check_letter,
     check_records,
+    check_replay,
     check_station_frame,
     check_stored,
 )
@@ -122,6 +123,15 @@ _LETTERS: Sequence[bytes] = (
     b'source-offset=7\nbatch-id=T_1\nstation-id=A\n\n{"T":[{"stationId":"A"}]}',
     b"reason=\xff\nsource-topic=T\nsource-partition=\xd9\xa3\nsource-offset=9223372036854775807\n\n\x1b[31m",
 )
+_REPLAYED: Sequence[bytes] = (
+    *_LETTERS,
+    b'batch-id=T_1\n\n{"batch_id":"T_1","module":"m","timestamp":1.5,"stations":[{"station_id":"A","result":1}],'
+    b'"station_count":1,"meta":{"status":"discarded","completed_by":"timeout","revision":1,"missing":["B"],"part":1,'
+    b'"parts":1}}',
+    orjson.dumps({"stations": [{"station_id": str(number), "x": "y" * 300} for number in range(9)]}).join(
+        (b"a=b\n\n", b"")
+    ),
+)
 _RESULTS: Sequence[bytes] = (
     b'revision=2\npart=1\n\n{"batch_id":"T_1763085600","meta":{"opened_at":1.5},"stations":[{"station_id":"A","x":1}]}',
     b'a=b\n\n{"stationId":"A","result":{"sendTime":"2025-11-14 10:00:00","x":[1]}}',
@@ -152,6 +162,7 @@ TARGETS: Sequence[Target] = (
     Target("records", check_records, _STORED, 2),
     Target("stored", check_stored, _PARTITIONS, 1),
     Target("letter", check_letter, _LETTERS, 2),
+    Target("replay", check_replay, _REPLAYED, 1),
     Target("comparison", check_comparison, _RESULTS, 1),
     Target("cursor", check_cursor, _CURSORS, 3),
     Target(
