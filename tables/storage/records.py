@@ -229,6 +229,7 @@ def revision_key(batch_id: str, number: int) -> bytes:
 FORMAT_VERSION = 1
 _CODES = frozenset(Code)
 _STORED_CODES = _CODES | {ABSENT}
+_NOT_PARALLEL = "lists that run in parallel differ in length"
 
 
 class UnreadableRecordError(ValueError):
@@ -313,7 +314,8 @@ def _load_group(record: list[Any]) -> Group:
     check_all(values, *TEXT_OR_NONE)
     check_one(at, *NUMBER)
     _check_codes(codes, stations, _CODES)
-    _check_codes(codes, values, _CODES)
+    if len(values) != len(stations):
+        raise ValueError(_NOT_PARALLEL)
     return Group(position_of(position), source_of(source), stations, codes, values, at)
 
 
@@ -326,9 +328,8 @@ def _load_extension(position: Any, deadline: Any, at: Any, by: Any, seconds: Any
 def _check_codes(codes: Any, parallel: Sequence[Any], known: frozenset[str]) -> None:
     check_one(codes, str)
     if len(codes) != len(parallel):
-        message = "lists that run in parallel differ in length"
-        raise ValueError(message)
-    if not known.issuperset(codes):
+        raise ValueError(_NOT_PARALLEL)
+    if not known.issuperset(set(codes)):
         message = f"unknown outcome among {codes!r}"
         raise ValueError(message)
 

@@ -25,6 +25,7 @@ from tests.fuzz.codecs import (
 )
 from tests.fuzz.inputs import TOPIC, check_context, check_overrides, check_source, check_time
 from tests.fuzz.pipeline import check_pipeline
+from tests.fuzz.traces import check_trace
 from tests.fuzz.web import check_cursor, check_web
 
 __all__ = ["TARGETS", "Target"]
@@ -82,6 +83,14 @@ _HEADERS: Sequence[bytes] = (
     b"batch-timeout= +1e1 \nbatch-id=\nreplayed=true",
     b"replayed=0\nbatch-timeout=.5",
     b"traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate=a=1,b=2",
+)
+_PARENT = b"traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+_TRACES: Sequence[bytes] = (
+    *_HEADERS,
+    _PARENT,
+    _PARENT + b"\ntracestate=plant=7,other@vendor=x:y;z",
+    _PARENT.replace(b"=00-", b"=cc-") + b"-more",
+    _PARENT + b"\ntracestate=" + b",".join(b"k%d=%d" % (number, number) for number in range(40)),
 )
 _STATIONS: Sequence[bytes] = (
     b'{"v":1,"groups":[["b",["T",0,7],1.5,6.5,"/w==",[["A",[{"stationId":"A"}]],["B",[]]]]]}',
@@ -157,6 +166,7 @@ TARGETS: Sequence[Target] = (
     Target("context", check_context, _CONTEXT, 2),
     Target("time", check_time, _TIMES, 4),
     Target("overrides", check_overrides, _HEADERS, 4),
+    Target("trace", check_trace, _TRACES, 0.3),
     Target("station-frame", check_station_frame, _STATIONS, 3),
     Target("batch-events", check_batch_events, _EVENTS, 2),
     Target("records", check_records, _STORED, 2),

@@ -16,7 +16,7 @@ LONGEST = 2048
 
 def examples(target: Target) -> settings:
     """So many that it takes a second or two, the same at each run."""
-    return settings(max_examples=300 if target.weight >= 0.1 else 25, deadline=None, derandomize=True, database=None)
+    return settings(max_examples=200 if target.weight >= 0.1 else 20, deadline=None, derandomize=True, database=None)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
