@@ -207,7 +207,7 @@ def test_a_topic_that_is_asked_for_is_not_made() -> None:
 
 
 def test_overrides_win(tmp_path: Path) -> None:
-    with DevBroker(tmp_path, overrides={"num.partitions": 3} | CREATES_TOPICS) as broker:
+    with DevBroker(tmp_path, overrides={"num.partitions": 3, **CREATES_TOPICS}) as broker:
         produce(broker, "made-by-kafka", b"x")
     assert sorted(path.name for path in (tmp_path / "storage").glob("made-by-kafka-*")) == [
         "made-by-kafka-0",
