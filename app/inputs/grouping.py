@@ -21,6 +21,9 @@ STATION_ID_KEYS = ("stationId", "station_id")
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")
 """The keys that may hold it on pass-through and context topics."""
 
+MOST_REJECTS = 10_000
+"""The most records of a message that become letters one by one; beyond, the message becomes one, whole."""
+
 _HUGE = 2**63  # orjson reads an integer of more than 64 bits as a float, and so loses its last digits
 _DEEPEST = 246  # levels of lists and objects
 _NAMES_SHOWN = 10
@@ -53,6 +56,23 @@ class SourceBatch:
     """Station id -> its records, at least one, in message order; ids in the order in which the message names them."""
     rejects: tuple[Reject, ...]
     """First the records that have no station id, then those without a time beside others that have one."""
+
+
+class _Rejects(list[Reject]):
+    """The rejects of a message; raises BadMessage when they are too many to be letters of their own.
+
+    Two bytes can be a reject, of which a letter makes a thousand: one message could fill memory, at each start again.
+    """
+
+    def append(self, reject: Reject) -> None:
+        if len(self) == MOST_REJECTS:
+            message = f"more than {MOST_REJECTS} of its records can't be used, the first one because: {self[0].error}"
+            raise BadMessage(message)
+        super().append(reject)
+
+    def extend(self, rejects: Iterable[Reject]) -> None:
+        for reject in rejects:
+            self.append(reject)
 
 
 def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[str]) -> list[Any]:
@@ -97,13 +117,13 @@ def divide(
         for_everyone: A record that has none of these keys belongs to `EVERYONE`; else it is rejected.
 
     Raises:
-        BadMessage: Not JSON, nested too deeply, or raised by `find`.
+        BadMessage: Not JSON, nested too deeply, raised by `find`, or more than `MOST_REJECTS` rejects.
     """
     records = find(_load(value))
     unnamed = _Unnamed(value, find, id_keys, for_everyone)
     stations: dict[str, list[Record]] = {}
     untimed: dict[str, int] = {}
-    rejects: list[Reject] = []
+    rejects = _Rejects()
     latest = -math.inf
     for index, record in enumerate(records):
         station = _station_id(record, id_keys) if type(record) is dict else None
