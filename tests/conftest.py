@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.devbroker import DevBroker
+from tests.topic_creation import CREATES_TOPICS
 
 # Settings of whoever runs the tests are none of their business, and none of the processes' that they start.
 for name in [name for name in os.environ if name.startswith(("AGG_", "FAUST_", "MODEL_", "OTEL_"))]:
@@ -23,5 +24,5 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def kafka_broker() -> Iterator[DevBroker]:
     """One running Kafka for the whole session; a test that stops or kills its broker starts one of its own."""
-    with DevBroker() as broker:
+    with DevBroker(overrides=CREATES_TOPICS) as broker:
         yield broker

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TextIO, cast
 from zoneinfo import ZoneInfo
 
 import click
@@ -74,7 +74,7 @@ def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
     except (CommandError, TopicError) as error:
         complain(str(error))
     except BrokenPipeError:
-        stop_writing()
+        stop_writing(sys.stdout)
     except (KafkaError, OSError) as error:
         complain(broker_problem(settings, error))
     except KeyboardInterrupt:
@@ -91,13 +91,26 @@ def broker_problem(settings: Settings, error: Exception) -> str:
 
 
 def complain(text: str) -> None:
-    """Say what is wrong, on standard error."""
-    click.echo(text, err=True)
+    """Say what is wrong, on standard error; nothing ends because nobody reads that."""
+    try:
+        click.echo(text, err=True)
+    except BrokenPipeError:
+        stop_writing(sys.stderr)
 
 
-def stop_writing() -> None:
-    """Send what is still written to standard output nowhere: its reader has gone, as after `| head`."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def say(text: str) -> None:
+    """Say something that is no reason to stop when nobody listens: what has been sent stays sent."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        stop_writing(sys.stdout)
+
+
+def stop_writing(stream: TextIO) -> None:
+    """Send what is still written to standard output or error nowhere: its reader has gone, as after `| head`."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 # -- options ---------------------------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ class ResultReader:
         place = f"{message.topic}[{message.partition}]@{message.offset}"
         try:
             value = orjson.loads(message.value)
+            orjson.dumps(value)  # it reads lists in lists of more levels than it writes
             if isinstance(value, dict) and isinstance(value.get("stations"), list):
                 self._take_batch(message, value, place)
             else:

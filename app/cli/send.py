@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,11 +16,23 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from faust.cli.base import argument, option
 
-from app.cli.base import FAILED, CommandError, ParsedOption, PlainCommand, command, complain, counted, exit_code_of
+from app.cli.base import (
+    FAILED,
+    CommandError,
+    ParsedOption,
+    PlainCommand,
+    command,
+    complain,
+    counted,
+    exit_code_of,
+    say,
+)
+from app.cli.lines import Line, one_a_line, read_lines
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import parse_context, parse_message
 from app.kafka.client import administering, client_options
-from app.kafka.topics import create_and_wait, message_bytes, source_spec
+from app.kafka.topics import create_and_wait, message_bytes, partition_counts, source_spec
+from app.observability.log_lines import printable
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +41,9 @@ if TYPE_CHECKING:
 STOP_SECONDS = 2.0
 CREATE_SECONDS = 10.0  # until a topic that was created has come up
 CHUNK_LINES = 100
+BAD_IN_A_ROW = 10  # lines that are no message, after which the file is not what it was taken for
 CHUNK_BYTES = 8 * 1024 * 1024
+ERROR_SHOWN = 500
 
 
 def register_send(app: AggregatorApp) -> None:
@@ -67,7 +81,7 @@ def register_send(app: AggregatorApp) -> None:
 
         FILE - is standard input. A line is a source message in JSON: an object with a list of records, such a list,
         or one record. Blank lines are skipped. A line that is none of these is not sent, but named, and the rest goes
-        on.
+        on; after ten of them in a row, or where one JSON document goes over several lines, sending stops.
 
         Headers that a source message may have: batch-timeout (seconds) and batch-id.
 
@@ -76,15 +90,13 @@ def register_send(app: AggregatorApp) -> None:
         sender = LineSender(settings, topic, None if key is None else key.encode(), headers, unchecked)
 
         def work() -> int:
-            try:
-                sender.send(file, at_once=file is sys.stdin.buffer, create=create)
-            except OSError as error:  # the file's
-                raise CommandError(str(error)) from error
+            lines = read_lines(file, message_bytes(settings))
+            sender.send(lines, at_once=file is sys.stdin.buffer, create=create)
             return FAILED if sender.failed else 0
 
         # In a frame of its own: the counts are said whatever has ended it.
         code = exit_code_of(settings, work)
-        click.echo(f"{counted(sender.confirmed, 'message')} sent to {topic}")
+        say(f"{counted(sender.confirmed, 'message')} sent to {topic}")
         if sender.failed:
             complain(f"{counted(sender.failed, 'line')} not sent")
         return code
@@ -119,18 +131,18 @@ class LineSender:
     confirmed: int = 0
     failed: int = 0
 
-    def send(self, lines: Iterable[bytes], *, at_once: bool, create: bool) -> None:
-        """Send each line that is not blank, and count it.
+    def send(self, lines: Iterator[Line], *, at_once: bool, create: bool) -> None:
+        """Send each line, and count it.
 
         Lines are read outside the event loop: Ctrl-C ends also a wait for the next one.
 
         Args:
-            lines: may end with a line break, which is not sent.
+            lines: as `read_lines` yields them.
             at_once: send each line when it is read, rather than many together.
             create: create the topic if it is missing.
 
         Raises:
-            CommandError: the topic is missing.
+            CommandError: the topic is missing, or the lines are no messages; those before have been sent.
             TopicError: it can't be created.
             KafkaError: there is no broker, or it refuses us.
         """
@@ -144,24 +156,43 @@ class LineSender:
             finally:
                 runner.run(stack.aclose())
 
-    def _chunks(self, lines: Iterable[bytes], *, limit: int) -> Iterator[list[tuple[int, bytes]]]:
-        chunk: list[tuple[int, bytes]] = []
+    def _chunks(self, lines: Iterator[Line], *, limit: int) -> Iterator[list[Line]]:
+        """Yield the lines that are messages; raises CommandError when there is no use in going on."""
+        chunk: list[Line] = []
         size = 0
-        for number, line in enumerate(lines, 1):
-            value = line.rstrip(b"\r\n")
-            if not value.strip() or not self._is_good(number, value):
-                continue
-            chunk.append((number, value))
-            size += len(value)
-            if len(chunk) >= limit or size >= CHUNK_BYTES:
+        try:
+            for number, value in self._good(lines):
+                chunk.append((number, value))
+                size += len(value)
+                if len(chunk) >= limit or size >= CHUNK_BYTES:
+                    yield chunk
+                    chunk, size = [], 0
+        except CommandError:
+            if chunk:
                 yield chunk
-                chunk, size = [], 0
+            raise
         if chunk:
             yield chunk
 
-    def _is_good(self, number: int, value: bytes) -> bool:
+    def _good(self, lines: Iterator[Line]) -> Iterator[Line]:
         if self.unchecked:
-            return True
+            yield from lines
+            return
+        bad = 0
+        for number, value in one_a_line(lines):
+            if self._is_good(number, value):
+                bad = 0
+                yield number, value
+                continue
+            bad += 1
+            if bad == BAD_IN_A_ROW:
+                message = (
+                    f"stopped at line {number}: {bad} lines in a row are no message; a file for `send` has one message"
+                    " in JSON a line (--unchecked sends any line)"
+                )
+                raise CommandError(message)
+
+    def _is_good(self, number: int, value: bytes) -> bool:
         settings, topic = self.settings, self.topic
         keys, timezone = settings.envelope_keys, settings.timezone
         id_keys = CONTEXT_ID_KEYS if topic in settings.passthrough_topics else STATION_ID_KEYS
@@ -175,7 +206,7 @@ class LineSender:
             return False
         return True
 
-    async def _send(self, producer: AIOKafkaProducer, chunk: list[tuple[int, bytes]]) -> None:
+    async def _send(self, producer: AIOKafkaProducer, chunk: list[Line]) -> None:
         appended = []
         for number, value in chunk:
             try:
@@ -193,16 +224,27 @@ class LineSender:
 
     def _fail(self, number: int, error: Exception) -> None:
         self.failed += 1
-        complain(f"line {number}: not sent: {error}")
+        complain(f"line {number}: not sent: {printable(str(error), ERROR_SHOWN)}")
 
     async def _ensure_topic(self, *, create: bool) -> None:
         async with administering(self.settings) as admin:
-            if self.topic in await admin.list_topics():
-                return
-            if not create:
-                message = f"there is no topic {self.topic}; --create creates it, --topic names another"
-                raise CommandError(message)
-            await create_source_topic(admin, self.settings, self.topic)
+            if self.topic not in await admin.list_topics():
+                if not create:
+                    message = f"there is no topic {self.topic}; --create creates it, --topic names another"
+                    raise CommandError(message)
+                count = await create_source_topic(admin, self.settings, self.topic)
+                say(f"topic {self.topic} created with {counted(count, 'partition')}")
+            elif create:
+                self._note_partitions((await partition_counts(admin)).get(self.topic))
+
+    def _note_partitions(self, count: int | None) -> None:
+        """Say where a topic that was to be created is there with fewer partitions: workers share out partitions."""
+        wanted = self.settings.partitions
+        if count is not None and count < wanted:
+            complain(
+                f"topic {self.topic} is there already, with {counted(count, 'partition')} and not AGG_PARTITIONS="
+                f"{wanted}: no more than {counted(count, 'worker')} can read it side by side"
+            )
 
 
 @asynccontextmanager
@@ -221,10 +263,10 @@ async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         await asyncio.wait([asyncio.create_task(producer.stop())], timeout=STOP_SECONDS)
 
 
-async def create_source_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) -> None:
-    """Create a source topic, with as many partitions as ours have.
+async def create_source_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) -> int:
+    """Create a source topic, with as many partitions as ours have; return how many it has got.
 
     Raises:
         TopicError: it can't be created.
     """
-    await create_and_wait(admin, [source_spec(settings, name)], patience=CREATE_SECONDS)
+    return (await create_and_wait(admin, [source_spec(settings, name)], patience=CREATE_SECONDS))[name]

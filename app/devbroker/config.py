@@ -76,6 +76,8 @@ def server_properties(port: int, controller_port: int, overrides: Mapping[str, s
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         # Relative to the folder it runs in: a path that is not ASCII, or has a comma, could not be written here.
         "log.dirs": STORAGE,
+        # Or a worker that asks for its source topic makes it, with one partition, and `send --create` comes too late.
+        "auto.create.topics.enable": "false",
         # A worker alone gets its partitions at once, not after 3 s.
         "group.initial.rebalance.delay.ms": 0,
         # There is one broker, so one replica; and 8 partitions of each internal topic are made faster than 50.

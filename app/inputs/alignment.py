@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, gap_alone, own
 from app.inputs.grouping import STATION_ID_KEYS, id_key
-from app.inputs.guns import POWER, AlignmentError, gun_columns, misfit, one_gun_row
+from app.inputs.guns import POWER, AlignmentError, check_cells, gun_columns, misfit, one_gun_row
 from app.inputs.timestamps import EARLIEST, TIME_KEYS, Moment, format_time, record_moment
 from app.settings.enums import Fill
 from tables.context import Record
@@ -89,7 +89,8 @@ def align(
     Raises:
         AlignmentError: See `app.inputs.guns.gun_columns`; a scalar field whose name begins with `outputPower` is not a
             number; a field has the name of a gun column; some records have a usable time and others not, which
-            `app.inputs.grouping.divide` rejects; the window comes to more than `MAX_POINTS`.
+            `app.inputs.grouping.divide` rejects; the window comes to more than `MAX_POINTS`, or the columns come to
+            more than `app.inputs.guns.MAX_CELLS`.
     """
     no_scalars = _NO_SCALARS
     if id_keys is not STATION_ID_KEYS:
@@ -140,6 +141,7 @@ def _align_many(
     names: Record = {}
     for record in records:
         names.update(record)  # Only for its keys, in order of first appearance.
+    check_cells(timeline, len(names), f"{len(names)} fields")
     for name in names:
         if name in no_scalars or (guns and name == "hostCode"):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,8 +112,17 @@ def _interpolate(values: list[Any], positions: Sequence[float]) -> list[Any]:
     filled[: known[0]] = [values[known[0]]] * known[0]
     filled[known[-1] :] = [values[known[-1]]] * (len(values) - known[-1])
     for left, right in pairwise(known):
-        start, rise = values[left], values[right] - values[left]
         span = positions[right] - positions[left]
         for row in range(left + 1, right):
-            filled[row] = start + rise * ((positions[row] - positions[left]) / span)
+            filled[row] = _on_line(values[left], values[right], (positions[row] - positions[left]) / span)
     return filled
+
+
+def _on_line(start: float, end: float, share: float) -> float:
+    """Return the value between two others, `share` of the way from `start`; they are finite, and so is this."""
+    try:
+        value = start + (end - start) * share
+    except OverflowError:  # an integer that no float holds
+        return start
+    # The difference of two floats may be more than a float holds.
+    return value if math.isfinite(value) else start * (1.0 - share) + end * share

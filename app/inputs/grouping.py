@@ -23,6 +23,9 @@ STATION_ID_KEYS = ("stationId", "station_id")
 CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id")
 """The keys that may hold it on pass-through and context topics."""
 
+MOST_REJECTS = 100_000
+"""The most records of a message that become letters one by one; beyond, the message becomes one, whole."""
+
 _DEEPEST = 246  # levels of lists and objects
 _NAMES_SHOWN = 10
 _VALUE_SHOWN = 100
@@ -85,6 +88,23 @@ class SourceBatch:
     unusable: UnusableTimes = NO_UNUSABLE_TIMES
 
 
+class _Rejects(list[Reject]):
+    """The rejects of a message; raises BadMessage when they are too many to be letters of their own.
+
+    Two bytes can be a reject, of which a letter makes a thousand: one message could fill memory, at each start again.
+    """
+
+    def append(self, reject: Reject) -> None:
+        if len(self) == MOST_REJECTS:
+            message = f"more than {MOST_REJECTS} of its records can't be used, the first one because: {self[0].error}"
+            raise BadMessage(message)
+        super().append(reject)
+
+    def extend(self, rejects: Iterable[Reject]) -> None:
+        for reject in rejects:
+            self.append(reject)
+
+
 def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[str]) -> list[Any]:
     """Return the elements of a message's list, which may be anything; raises BadMessage."""
     if isinstance(loaded, list):
@@ -131,12 +151,13 @@ def divide(
         limits: What the message may have.
 
     Raises:
-        BadMessage: Not JSON, nested too deeply, too many stations, or raised by `find`.
+        BadMessage: Not JSON, nested too deeply, too many stations, raised by `find`, or more than `MOST_REJECTS`
+            rejects.
     """
     records, exact = _read(value, find)
     stations: dict[str, list[Record]] = {}
     untimed: dict[str, int] = {}
-    rejects: list[Reject] = []
+    rejects = _Rejects()
     times = _TimeReader(timezone, latest)
     newest = -math.inf
     id_length = limits.id_length

@@ -13,6 +13,9 @@ from tables.context import Record
 POWER = "outputPower"
 """A field whose name begins with this holds numbers. Others, such as `gunPowerMode` or `gunType`, may be text."""
 
+MAX_CELLS = 4_000_000
+"""The most values of all gun lists, or of all other fields, of a station: a day in seconds of 15 guns has a third."""
+
 _RESERVED = frozenset({"sendTime", "gunNo", "hostCode"})  # no list of `gunPower` besides gunNo may be named like these
 _CODES = frozenset({str, int})
 _NUMBERS_AND_GAPS = NUMBERS | {type(None)}
@@ -26,6 +29,20 @@ class AlignmentError(ValueError):
 def misfit(place: str, name: str, verb: str, value: Any, wanted: str) -> AlignmentError:
     """Return the error that a field is, or holds, a value of another kind than the one wanted."""
     return AlignmentError(f"{name} {place} {verb} {_describe(value)}, not {wanted}")
+
+
+def check_cells(timeline: Timeline, per_point: int, what: str) -> None:
+    """Check that so many values a point are not more than columns may have; raises AlignmentError.
+
+    Records that have little in common make columns that are mostly gaps: their size is the square of the message's.
+    """
+    points = len(timeline.points)
+    if points * per_point > MAX_CELLS:
+        message = (
+            f"{points} points of {what} come to {points * per_point} values, more than {MAX_CELLS}: mostly gaps;"
+            " the records of a station have to be of the same guns and fields, and of times near each other"
+        )
+        raise AlignmentError(message)
 
 
 def _describe(value: Any) -> str:
@@ -87,6 +104,7 @@ def gun_columns(records: Sequence[Record], timeline: Timeline) -> dict[str, list
             table.read(record, row)
     if not table.layouts:
         return {}
+    check_cells(timeline, len(table.guns) * len(table.cells), f"{len(table.guns)} guns x {len(table.cells)} lists")
     columns: dict[str, list[Any]] = {
         "gunNo": [gun_no for _, gun_no in table.guns],
         "hostCode": [host for host, _ in table.guns],

@@ -31,7 +31,8 @@ _BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 # A batch id that is made of a topic's name, of 249 characters at most, and a time.
 _OLD_BATCH_ID = re.compile(r"[A-Za-z0-9._:-]{1,261}")
 # Of what float() takes, what people write: not 1_0, not nan. Which spaces it takes depends on the version of Python.
-_SECONDS = re.compile(r"[ \t\r\n]*\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\r\n]*")
+# No character can be taken in two ways, or a long header would take a time that is quadratic in its length.
+_SECONDS = re.compile(r"[ \t\r\n]*\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[ \t\r\n]*")
 _VALUE_SHOWN = 100
 
 # -- a source message --------------------------------------------------------------------------------------------------
@@ -149,7 +150,9 @@ def _context_records(loaded: Any, envelope_keys: Sequence[str], timezone: ZoneIn
 
 def _is_output(loaded: Record) -> bool:
     results = loaded.get(_OUTPUT_KEY)
-    if not isinstance(results, list) or id_key(loaded, CONTEXT_ID_KEYS) is not None:
+    # A number may be an integer that this reading has no digits of: such an object is a record in any reading.
+    has_number = any(type(loaded.get(key)) is float for key in CONTEXT_ID_KEYS)
+    if not isinstance(results, list) or has_number or id_key(loaded, CONTEXT_ID_KEYS) is not None:
         return False
     return all(isinstance(result, dict) for result in results)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,6 +17,8 @@ TOO_LARGE_BYTES = 64 * 1024
 ERROR_BYTES = 8 * 1024
 
 _LEFT_OUT = " … ".encode()
+_NUMBER = re.compile(r"[0-9]{1,19}")
+_NO_NUMBER = 2**63  # Kafka's have 64 bits
 _SOURCE_HEADERS = ("source-topic", "source-partition", "source-offset")
 
 
@@ -157,9 +160,8 @@ def _seconds(text: str | None, otherwise: float) -> float:
 
 
 def _source(topic: str, partition: str, offset: str) -> Source | None:
-    if not topic or not partition.isdecimal() or not offset.isdecimal():
-        return None
-    return Source(topic, int(partition), int(offset))
+    numbers = [int(text) if _NUMBER.fullmatch(text) else _NO_NUMBER for text in (partition, offset)]
+    return Source(topic, *numbers) if topic and max(numbers) < _NO_NUMBER else None
 
 
 def light(letter: Letter) -> Letter:

@@ -13,6 +13,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.settings.function_path import is_function_path, spelling_hint
+
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
 LARGEST_RECORD: Final = 60 * 2**20  # what the internal topics take, less a frame
@@ -91,9 +93,9 @@ def _module(name: str) -> str:
 
 
 def _function_path(path: str) -> str:
-    module, _, function = path.partition(":")
-    names = (*module.split("."), function)
-    require(all(map(str.isidentifier, names)), "must be package.module:function")
+    if not is_function_path(path):
+        message = f"must be package.module:function; {spelling_hint(path)}"
+        raise ValueError(message)
     return path
 
 

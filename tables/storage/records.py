@@ -21,9 +21,28 @@ from typing import Any
 import orjson
 
 from tables.model.batch import Batch
-from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
-from tables.model.events import Command, Decision, Extension, Group, Operator, Position, Segment, Source, SourceState
+from tables.model.enums import Action, Code, CompletedBy, LatePolicy, State, Status
+from tables.model.events import (
+    ABSENT,
+    Command,
+    Decision,
+    Extension,
+    Group,
+    Operator,
+    Position,
+    Segment,
+    SourceState,
+)
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage.checks import (
+    NUMBER,
+    NUMBER_OR_NONE,
+    TEXT_OR_NONE,
+    check_all,
+    check_one,
+    position_of,
+    source_of,
+)
 from tables.storage.exact_json import loads_marked
 
 LATE = b"+"  # ends the keys of what came late
@@ -209,6 +228,9 @@ def revision_key(batch_id: str, number: int) -> bytes:
 
 
 FORMAT_VERSION = 1
+_CODES = frozenset(Code)
+_STORED_CODES = _CODES | {ABSENT}
+_NOT_PARALLEL = "lists that run in parallel differ in length"
 
 
 class UnreadableRecordError(ValueError):
@@ -260,7 +282,7 @@ def decode_segment(key: bytes, value: bytes) -> Segment:
             late=kind_of(key) is RecordKind.LATE,
             sources=[_load_source(source) for source in record["sources"]],
             groups=[_load_group(group) for group in record["groups"]],
-            extensions=[Extension(Position(*position), *rest) for position, *rest in record.get("extensions", ())],
+            extensions=[_load_extension(*extension) for extension in record.get("extensions", ())],
         )
 
 
@@ -273,10 +295,14 @@ def _source_list(source: SourceState) -> list[Any]:
 
 def _load_source(record: list[Any]) -> SourceState:
     position, source, opened_at, deadline, stations, codes, *rest = record
-    if codes and len(codes) != len(stations):
-        message = "lists that run in parallel differ in length"
-        raise ValueError(message)
-    return SourceState(Source(*source), opened_at, deadline, tuple(stations), Position(*position), codes, *rest)
+    timeout, trace = [*rest, None, None][: max(2, len(rest))]
+    check_all([opened_at, deadline], *NUMBER)
+    check_one(timeout, *NUMBER_OR_NONE)
+    check_one(trace, *TEXT_OR_NONE)
+    check_all(stations, str)
+    _check_codes(codes, stations if codes else (), _STORED_CODES)
+    place = position_of(position)
+    return SourceState(source_of(source), opened_at, deadline, tuple(stations), place, codes, timeout, trace)
 
 
 def _group_list(group: Group) -> list[Any]:
@@ -285,10 +311,28 @@ def _group_list(group: Group) -> list[Any]:
 
 def _load_group(record: list[Any]) -> Group:
     position, source, stations, codes, values, at = record
-    if not len(stations) == len(codes) == len(values):
-        message = "lists that run in parallel differ in length"
+    check_all(stations, str)
+    check_all(values, *TEXT_OR_NONE)
+    check_one(at, *NUMBER)
+    _check_codes(codes, stations, _CODES)
+    if len(values) != len(stations):
+        raise ValueError(_NOT_PARALLEL)
+    return Group(position_of(position), source_of(source), stations, codes, values, at)
+
+
+def _load_extension(position: Any, deadline: Any, at: Any, by: Any, seconds: Any) -> Extension:
+    check_all([deadline, at, seconds], *NUMBER)
+    check_one(by, str)
+    return Extension(position_of(position), deadline, at, by, seconds)
+
+
+def _check_codes(codes: Any, parallel: Sequence[Any], known: frozenset[str]) -> None:
+    check_one(codes, str)
+    if len(codes) != len(parallel):
+        raise ValueError(_NOT_PARALLEL)
+    if not known.issuperset(set(codes)):
+        message = f"unknown outcome among {codes!r}"
         raise ValueError(message)
-    return Group(Position(*position), Source(*source), stations, codes, values, at)
 
 
 # -- headers and revisions ---------------------------------------------------------------------------------------------
@@ -350,28 +394,22 @@ def decode_header(key: bytes, value: bytes) -> Header:
     """Read back `encode_header`."""
     with reading(key):
         record = load(key, value)
-        operator = record.get("operator")
+        operator, arrived_at = record.get("operator"), record.get("arrived_at")
+        if not record["sources"]:
+            message = "a batch without a message"
+            raise ValueError(message)
         return Header(
-            batch_id=record["id"],
-            state=State(record["state"]),
-            status=Status(record["status"]),
+            **_load_decided(key, record),
             completed_by=CompletedBy(record["completed_by"]),
             late_policy=LatePolicy(record["late_policy"]),
-            opened_at=record["opened_at"],
-            deadline=record["deadline"],
-            closed_at=record["closed_at"],
-            counts=Counts(*record["counts"]),
+            opened_at=_number(record["opened_at"]),
+            deadline=_number(record["deadline"]),
             sources=tuple(_load_source(source) for source in record["sources"]),
-            errors=record["errors"],
-            destination=Destination(*record["destination"]),
+            errors=_errors(record["errors"]),
             tail=tuple(_load_group(group) for group in record.get("tail", ())),
-            prepared=_prepared(record),
-            operator=Operator(Action(operator[0]), *operator[1:]) if operator else None,
-            arrived_at=record.get("arrived_at"),
-            extensions=tuple(
-                Command(record["id"], Action.EXTEND, at, by, seconds)
-                for at, by, seconds in record.get("extensions", ())
-            ),
+            operator=_operator(*operator) if operator else None,
+            arrived_at=None if arrived_at is None else _number(arrived_at),
+            extensions=tuple(_extend(record["id"], *extension) for extension in record.get("extensions", ())),
         )
 
 
@@ -380,18 +418,55 @@ def decode_revision(key: bytes, value: bytes) -> Revision:
     with reading(key):
         record = load(key, value)
         return Revision(
-            batch_id=record["id"],
-            number=record["revision"],
-            state=State(record["state"]),
-            status=Status(record["status"]),
-            closed_at=record["closed_at"],
-            counts=Counts(*record["counts"]),
-            position=Position(*record["position"]),
-            destination=Destination(*record["destination"]),
-            prepared=_prepared(record),
+            **_load_decided(key, record),
+            number=_whole(record["revision"]),
+            position=position_of(record["position"]),
         )
 
 
-def _prepared(record: dict[str, Any]) -> Prepared | None:
+def _load_decided(key: bytes, record: dict[str, Any]) -> dict[str, Any]:
+    """Read back `_decided`: the arguments that a header and a revision share."""
+    if record["id"] != batch_of_key(key):
+        message = f"it is of batch {record['id']!r}"
+        raise ValueError(message)
+    check_all(record["counts"], int)
+    topic, partition = record["destination"]
+    check_one(topic, str)
     prepared = record.get("prepared")
-    return Prepared(*prepared) if prepared else None
+    if prepared:
+        check_all(prepared, *TEXT_OR_NONE)
+    return {
+        "batch_id": record["id"],
+        "state": State(record["state"]),
+        "status": Status(record["status"]),
+        "closed_at": _number(record["closed_at"]),
+        "counts": Counts(*record["counts"]),
+        "destination": Destination(topic, _whole(partition)),
+        "prepared": Prepared(*prepared) if prepared else None,
+    }
+
+
+def _errors(errors: Any) -> dict[str, str]:
+    check_all(list(errors.values()), str)
+    return dict(errors)
+
+
+def _operator(action: Any, by: Any, at: Any) -> Operator:
+    check_one(by, str)
+    return Operator(Action(action), by, _number(at))
+
+
+def _extend(batch_id: str, at: Any, by: Any, seconds: Any) -> Command:
+    check_one(by, str)
+    return Command(batch_id, Action.EXTEND, _number(at), by, _number(seconds))
+
+
+def _number(value: Any) -> float:
+    check_one(value, *NUMBER)
+    number: float = value
+    return number
+
+
+def _whole(value: Any) -> int:
+    check_one(value, int)
+    return int(value)

@@ -18,6 +18,7 @@ from tests.bench.burst import MESSAGES, measure, told
 from tests.bench.cluster import Outputs, Worker, create_topics, producing, source_message
 from tests.bench.counting import main as print_counting
 from tests.bench.throughput import Throughput, flatness, load_table
+from tests.topic_creation import CREATES_TOPICS
 
 SIZES = (10, 100, 1_000, 5_000)
 LATENCY_RATE = 20.0
@@ -95,7 +96,7 @@ class Bench:
 async def run(options: argparse.Namespace) -> None:
     """Measure and print."""
     console = Console(width=max(110, Console().width))
-    with tempfile.TemporaryDirectory() as folder, DevBroker() as broker:
+    with tempfile.TemporaryDirectory() as folder, DevBroker(overrides=CREATES_TOPICS) as broker:
         bench = Bench(broker, Path(folder))
         throughput = Throughput(broker, Path(folder), options.stations, bench.worker)
         rounds = []

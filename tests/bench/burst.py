@@ -22,6 +22,7 @@ from rich.console import Console
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port
 from tests.bench.cluster import Worker, create_topics, end_of, preload
+from tests.topic_creation import CREATES_TOPICS
 
 __all__ = ["MESSAGES", "measure", "told"]
 
@@ -123,7 +124,7 @@ def told(burst: Burst) -> str:
 
 async def run(messages: int) -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory() as folder, DevBroker() as broker:
+    with tempfile.TemporaryDirectory() as folder, DevBroker(overrides=CREATES_TOPICS) as broker:
         burst = await measure(broker, Path(folder), messages)
     Console(width=max(110, Console().width)).print(told(burst))
 

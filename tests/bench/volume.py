@@ -20,6 +20,7 @@ from rich.table import Table
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port
 from tests.bench.cluster import PARTITIONS, Outputs, Worker, create_topics, producing
+from tests.topic_creation import CREATES_TOPICS
 
 LOADS = ((100, 1), (1_000, 1), (1_000, 24), (100, 168))  # stations a batch, hourly records a station
 GUNS = 8
@@ -142,7 +143,7 @@ async def run(loads: Sequence[tuple[int, int]], total: int) -> None:
     table = Table(title=f"A station, {GUNS} guns a record; bytes are those of Kafka's record batches, not compressed")
     for column in ("stations", "records a station", "source", *KINDS, "CPU µs", "peak MiB"):
         table.add_column(column, justify="right")
-    with tempfile.TemporaryDirectory() as folder, DevBroker() as broker:
+    with tempfile.TemporaryDirectory() as folder, DevBroker(overrides=CREATES_TOPICS) as broker:
         resident, share, startup = await idle(broker, Path(folder))
         for stations, window in loads:
             row = await measure(broker, Path(folder), stations, window, total=total, startup=startup)

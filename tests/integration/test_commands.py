@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -170,6 +173,140 @@ def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevB
 
     assert run("send", "-", "--create", "--key", "k", stdin=LINES[0], PARTITIONS="1").returncode == 0
     assert [message.value for message in messages_of(kafka_broker, topic)] == LINES[:1]
+
+
+@pytest.mark.parametrize("indent", [0, 2])
+def test_send_sends_nothing_of_a_document_over_several_lines_and_says_why(
+    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path, indent: int
+) -> None:
+    create(kafka_broker, topic)
+    document = {"realTimeData": [orjson.loads(LINES[0]), orjson.loads(LINES[1])[0]]}
+    text = json.dumps(document, indent=indent)
+    (tmp_path / "pretty.json").write_text(text)
+
+    for argument, stdin in (("pretty.json", b""), ("-", text.encode())):
+        done = run("send", argument, stdin=stdin)
+        assert (done.returncode, done.stdout) == (1, f"0 messages sent to {topic}\n".encode())
+        assert done.stderr.decode() == (
+            f"lines 1 to {len(text.splitlines())} are one JSON document; a message has to be one line: "
+            "`python -m json.tool --compact FILE` makes it one\n"
+        )
+    assert messages_of(kafka_broker, topic) == []
+
+    command = [sys.executable, "-m", "json.tool", "--compact", "pretty.json"]
+    compact = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+    assert run("send", "-", stdin=compact).returncode == 0
+    assert orjson.loads(messages_of(kafka_broker, topic)[0].value) == document
+
+
+@pytest.mark.parametrize("content", ["binary", "csv", "log"])
+def test_send_stops_after_a_few_lines_of_a_file_of_another_kind(
+    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path, content: str
+) -> None:
+    create(kafka_broker, topic)
+    made = {
+        "binary": b"\x7fELF" + Random(1).randbytes(100_000),  # noqa: S311 - the same at each run
+        "csv": b"station,power\n" + b"".join(b"A,%d\n" % number for number in range(10_000)),
+        "log": LINES[0] + b"\n" + b'{"level": "info", "message": "started"}\n' * 10_000,
+    }
+    (tmp_path / "file").write_bytes(made[content])
+
+    done = run("send", "file")
+
+    sent = 1 if content == "log" else 0
+    assert done.returncode == 1
+    assert done.stdout == f"{sent} message{'' if sent else 's'} sent to {topic}\n".encode() or sent
+    *named, reason, count = done.stderr.decode().splitlines()
+    assert len(named) == 10
+    assert all(line.isprintable() and ": not sent: " in line and len(line) < 600 for line in named)
+    assert "10 lines in a row are no message" in reason
+    assert count == "10 lines not sent"
+    assert len(messages_of(kafka_broker, topic)) == sent
+
+
+def test_send_names_a_file_that_cant_be_read_and_a_line_without_an_end(
+    run: Run, kafka_broker: DevBroker, topic: str
+) -> None:
+    create(kafka_broker, topic)
+
+    memory, zeros = run("send", "/proc/self/mem"), run("send", "/dev/zero")
+
+    assert (memory.returncode, memory.stderr.decode()) == (1, "[Errno 5] Input/output error\n")
+    assert zeros.returncode == 1
+    assert zeros.stderr.startswith(b"line 1: more than 67108864 bytes")
+
+
+def test_send_says_how_many_partitions_the_topic_that_it_makes_has(
+    run: Run, kafka_broker: DevBroker, topic: str
+) -> None:
+    first, second = (run("send", "-", "--create", stdin=LINES[0], PARTITIONS="3") for _ in range(2))
+    fewer = run("send", "-", "--create", stdin=LINES[0], PARTITIONS="4")
+    plain = run("send", "-", stdin=LINES[0], PARTITIONS="4")
+
+    assert first.stdout.decode() == f"topic {topic} created with 3 partitions\n1 message sent to {topic}\n"
+    assert (second.returncode, second.stdout.decode(), second.stderr) == (0, f"1 message sent to {topic}\n", b"")
+    assert fewer.stderr.decode() == (
+        f"topic {topic} is there already, with 3 partitions and not AGG_PARTITIONS=4: no more than 3 workers can read"
+        " it side by side\n"
+    )
+    assert (fewer.returncode, plain.returncode, plain.stderr) == (0, 0, b"")
+
+
+COMMANDS = [
+    ["check"],
+    ["send", "lines"],
+    ["send", "lines", "--topic", "not-there"],
+    ["dead-letters"],
+    ["dead-letters", "--replay"],
+    ["compare", "out", "out"],
+    ["batches"],
+    ["batches", "--limit", "1", "--json"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_command_whose_reader_has_gone_is_quiet(
+    kafka_broker: DevBroker, topic: str, tmp_path: Path, command: list[str]
+) -> None:
+    create(kafka_broker, topic)
+    asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=10.0))
+    (tmp_path / "lines").write_bytes(LINES[0] + b"\n7\n" + LINES[1] + b"\n8\n")
+    own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
+    env = clean_environment(
+        BROKER=kafka_broker.url, WEB_PORT=str(free_port()), CALLBACK="app.demo.model:callback", **own
+    )
+    arguments = [f"out-{topic}" if word == "out" else word for word in command]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-X", "dev", "-m", "faust", "-A", "app", *arguments],
+            env=env,
+            cwd=tmp_path,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+        deaf = subprocess.run(
+            [sys.executable, "-m", "faust", "-A", "app", *arguments],
+            env=env,
+            cwd=tmp_path,
+            stdout=writer,
+            stderr=writer,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+
+    said = done.stderr.decode()
+    assert not any(word in said for word in ("Traceback", "BrokenPipe", "Exception ignored", "Broken pipe")), said
+    assert done.returncode in {0, 1}
+    assert deaf.returncode == done.returncode
+    if command == ["send", "lines"]:
+        partitions = [messages_of(kafka_broker, topic)]
+        assert [message.value for messages in partitions for message in messages] == LINES * 2
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from app.devbroker import DevBroker, DevBrokerError, folder
+from tests.topic_creation import CREATES_TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +78,7 @@ def gone(pid: int) -> bool:
 
 
 def test_a_message_survives_a_killed_broker() -> None:
-    with DevBroker() as broker:
+    with DevBroker(overrides=CREATES_TOPICS) as broker:
         before = (broker.pid, broker.bootstrap)
         produce(broker, "survivors", b"still here")
         broker.kill()
@@ -89,9 +91,9 @@ def test_a_message_survives_a_killed_broker() -> None:
 
 def test_a_data_folder_keeps_messages_from_one_broker_to_the_next(tmp_path: Path) -> None:
     data = tmp_path / "数据, of a station"
-    with DevBroker(data) as broker:
+    with DevBroker(data, overrides=CREATES_TOPICS) as broker:
         produce(broker, "kept", b"for later")
-    with DevBroker(data) as broker:
+    with DevBroker(data, overrides=CREATES_TOPICS) as broker:
         assert first_value(broker, "kept") == b"for later"
 
 
@@ -182,8 +184,30 @@ def test_a_message_of_sixty_megabytes_passes(kafka_broker: DevBroker) -> None:
     assert first_value(kafka_broker, "large") == value
 
 
+def test_a_topic_that_is_asked_for_is_not_made() -> None:
+    # A worker asks for its source topic as soon as it starts: it would be made with one partition.
+    async def names_after_asking(broker: DevBroker) -> list[str]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="worker")
+        await consumer.start()
+        try:
+            consumer.subscribe(["source"])
+            # Asking for a topic is a request of its own; the answer is that there is none.
+            assert not await consumer.getmany(timeout_ms=500)
+        finally:
+            await consumer.stop()
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+        await admin.start()
+        try:
+            return [name for name in await admin.list_topics() if name == "source"]
+        finally:
+            await admin.close()
+
+    with DevBroker() as broker:
+        assert asyncio.run(names_after_asking(broker)) == []
+
+
 def test_overrides_win(tmp_path: Path) -> None:
-    with DevBroker(tmp_path, overrides={"num.partitions": 3}) as broker:
+    with DevBroker(tmp_path, overrides={"num.partitions": 3, **CREATES_TOPICS}) as broker:
         produce(broker, "made-by-kafka", b"x")
     assert sorted(path.name for path in (tmp_path / "storage").glob("made-by-kafka-*")) == [
         "made-by-kafka-0",

@@ -26,8 +26,8 @@ from app.cli.base import (
     complain,
     counted,
     moment_option,
+    say,
     shown_time,
-    stop_writing,
     table_lines,
     terminal_width,
 )
@@ -165,13 +165,13 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
         if store.largest is not None:
             limit = min(limit, store.largest - RECORD_OVERHEAD)
         rules = ReplayRules(settings, limit, handler_failed=Reason.HANDLER_FAILED in request.filters.reasons)
-        replayer = Replayer(rules, store.counts, store.log, producer, time.time, _tell, complain)
+        replayer = Replayer(rules, store.counts, store.log, producer, time.time, say, complain)
         try:
             for chunk in chunks(due):
                 await replayer.replay(chunk, await store.read(_places(chunk)))
             await replayer.remember(store.log.tombstones(store.first_offsets))
         finally:
-            _tell(_summary(replayer, earlier, dry_run=request.dry_run))
+            say(_summary(replayer, earlier, dry_run=request.dry_run))
     return FAILED if replayer.failed else 0
 
 
@@ -184,14 +184,6 @@ def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> str:
     if replayer.failed:
         parts.append(f"{replayer.failed} failed")
     return ", ".join(parts)
-
-
-def _tell(text: str) -> None:
-    """Say something that is no reason to stop when nobody listens: what has been sent has to be remembered."""
-    try:
-        click.echo(text)
-    except BrokenPipeError:
-        stop_writing()
 
 
 # -- showing ---------------------------------------------------------------------------------------------------------

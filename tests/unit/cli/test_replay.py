@@ -165,3 +165,9 @@ def test_the_payload_of_a_single_station_whose_handler_failed_is_published_as_on
 def test_what_can_not_be_sent_again_says_why(letter: Letter, why: str) -> None:
     with pytest.raises(CannotReplay, match=why):
         RULES.messages(letter)
+
+
+def test_a_payload_that_is_nested_too_deeply_to_be_read_is_refused() -> None:
+    deep = payload().replace(b'"missing":', b'"deep":' + b"[" * 500_000 + b"]" * 500_000 + b',"missing":', 1)
+    with pytest.raises(CannotReplay, match="its value is not the payload of a batch: RecursionError"):
+        RULES.messages(discarded(deep))

@@ -174,3 +174,11 @@ def test_a_pair_is_the_same_when_both_are_there_and_equal() -> None:
     assert not Pair(None, found("A", 1.0)).same
     assert Pair(found("A", 1.0), found("A", 3.0)).within(102.0, 104.0)
     assert not Pair(found("A", 1.0), None).within(102.0, 104.0)
+
+
+@pytest.mark.parametrize("time_field", [None, "time"])
+def test_a_result_that_is_nested_deeper_than_can_be_shown_is_unreadable(time_field: str | None) -> None:
+    reader = ResultReader(SHANGHAI, time_field)
+    reader.take(message(b'{"station_id":"A","time":1,"x":' + b"[" * 400 + b"]" * 400 + b"}"))
+    assert reader.unreadable == ["t[0]@7"]
+    assert reader.results() == []

@@ -379,3 +379,27 @@ def test_a_host_that_names_the_station_still_tells_its_guns_apart() -> None:
     for times in (1, 2):
         columns = align([fields] * times, ZERO, id_keys=CONTEXT_ID_KEYS)
         assert columns == {"sendTime": ["2025-11-04 09:00:00"], "gunNo": ["1"], "hostCode": ["H"], "p": [[2]]}
+
+
+def test_columns_that_are_mostly_gaps_are_refused_before_they_are_made() -> None:
+    count = 2001
+    times = [f"2025-11-04 {n // 3600:02d}:{n // 60 % 60:02d}:{n % 60:02d}" for n in range(count)]
+    hosts = [
+        {"stationId": "A", "sendTime": time, "hostCode": str(n), "gunPower": {"gunNo": ["1"], "p": [1]}}
+        for n, time in enumerate(times)
+    ]
+    with pytest.raises(AlignmentError, match=r"2001 points of 2001 guns x 1 lists come to 4004001 values, more than"):
+        align(hosts, ZERO)
+    fields = [{"stationId": "A", "sendTime": time, f"x{n}": 1} for n, time in enumerate(times)]
+    with pytest.raises(AlignmentError, match=r"2001 points of 2003 fields come to"):
+        align(fields, ZERO)
+    assert len(align(hosts[:100], ZERO)["p"]) == 100
+
+
+@pytest.mark.parametrize(("first", "last"), [(1.7e308, -1.7e308), (-1.7e308, 1.7e308), (10**400, 0), (0, 10**400)])
+def test_between_two_numbers_lies_a_finite_one(first: float, last: float) -> None:
+    records = [record(8, x=first), record(9), record(10), record(11, x=last)]
+    column = align(records, Alignment(SHANGHAI, Fill.LINEAR))["x"]
+    assert column[0] == first
+    assert column[-1] == last
+    assert all(min(first, last) <= value <= max(first, last) for value in column)

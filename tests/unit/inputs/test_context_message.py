@@ -104,3 +104,12 @@ def test_a_record_whose_station_id_is_unusable_is_rejected_and_the_rest_goes_on(
 def test_anything_else_is_a_bad_message(value: bytes | None) -> None:
     with pytest.raises(BadMessage):
         parse_context(value, topic="WEATHER", envelope_keys=(), timezone=ZoneInfo("Asia/Shanghai"))
+
+
+def test_an_object_whose_own_id_has_more_than_64_bits_is_a_record_and_no_output() -> None:
+    # Read as floats and read exactly, the message once had lists of different lengths.
+    huge = "52000000000088123456789"
+    value = f'{{"hostCode":{huge},"stations":[{{"hostCode":1}},{{"stationId":{huge}}}]}}'
+    stations = read(value.encode())
+    assert list(stations) == [huge]
+    assert stations[huge][1][0]["stations"][0] == {"hostCode": 1}

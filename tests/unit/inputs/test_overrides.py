@@ -107,3 +107,14 @@ def test_no_header_whatever_raises_and_a_timeout_is_within_its_bounds(
 ) -> None:
     timeout = read_overrides(headers, max_age=max_age).timeout
     assert timeout is None or (0 < timeout <= max_age and math.isfinite(timeout))
+
+
+LONG = 300_000
+
+
+@pytest.mark.parametrize("text", ["1" * LONG + "x", "." + "1" * LONG + "x", " " * LONG + "x", "1e" + "1" * LONG])
+def test_a_header_takes_a_time_that_is_linear_in_its_length(text: str) -> None:
+    # Quadratic, this would go on for an hour.
+    wishes = read_overrides([("batch-timeout", text.encode())], max_age=60.0)
+    assert wishes.timeout is None
+    assert len(wishes.problems[0]) < 300

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, SourceBatch, UnusableTimes
+from app.inputs.grouping import (
+    CONTEXT_ID_KEYS,
+    MOST_REJECTS,
+    STATION_ID_KEYS,
+    BadMessage,
+    SourceBatch,
+    UnusableTimes,
+)
 from app.inputs.source_message import batch_id, parse_message
 from app.inputs.timestamps import parse_time
 from tables.storage import exact_json
@@ -302,3 +309,13 @@ def test_no_bytes_whatever_raise_anything_but_bad_message(value: bytes) -> None:
         assert str(error)  # noqa: PT017 - either outcome is right
     else:
         exact_json.dumps([batch.stations, [exact_json.loads(reject.record) for reject in batch.rejects]])
+
+
+@pytest.mark.parametrize("bad", [b"1", b'{"soc":1}', b'{"stationId":"A"}'])
+def test_a_message_of_which_too_many_records_cant_be_used_is_refused_as_a_whole(bad: bytes) -> None:
+    good = b'{"stationId":"A","sendTime":"2025-11-04 09:00:00"}'
+    fits = b"[" + b",".join([good] + [bad] * MOST_REJECTS) + b"]"
+    batch = parse_message(fits, topic="T", envelope_keys=(), timezone=SHANGHAI)
+    assert (len(batch.rejects), list(batch.stations)) == (MOST_REJECTS, ["A"])
+    with pytest.raises(BadMessage, match=r"^more than 100000 of its records can't be used, the first one because: "):
+        parse_message(fits[:-1] + b"," + bad + b"]", topic="T", envelope_keys=(), timezone=SHANGHAI)

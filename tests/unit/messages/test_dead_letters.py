@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,3 +39,16 @@ def test_the_headers_of_a_letter_are_read_back(
     assert (letter.reason, letter.error, letter.failed_at) == (reason, error, failed_at)
     assert (letter.source, letter.batch_id, letter.station_id) == (source, batch_id, station_id)
     assert list(letter.trace) == trace_headers(trace)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, str(2**63), "-1", "1.0", "٣", "", " 1", "1\n"])
+def test_a_place_that_no_message_can_have_is_no_source(number: str) -> None:
+    for partition, offset in ((number, "7"), ("7", number)):
+        headers = {"source-topic": "T", "source-partition": partition, "source-offset": offset}
+        encoded = [(name, text.encode()) for name, text in headers.items()]
+        assert read_letter(InMessage("dlq", 0, 0, 1.0, None, b"", encoded)).source is None
+
+
+def test_the_largest_offset_is_one() -> None:
+    headers = [("source-topic", b"T"), ("source-partition", b"0"), ("source-offset", str(2**63 - 1).encode())]
+    assert read_letter(InMessage("dlq", 0, 0, 1.0, None, b"", headers)).source == Source("T", 0, 2**63 - 1)

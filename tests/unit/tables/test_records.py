@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tables.context import decode_entry, encode_entry
 from tables.model.enums import Action, CompletedBy, LatePolicy, State, Status
 from tables.model.events import Extension, Group, Operator, Position, Segment, Source, SourceState
 from tables.storage.records import (
@@ -69,7 +73,7 @@ headers = st.builds(
     st.sampled_from(LatePolicy),
     *[times] * 3,
     counts,
-    st.lists(source_states(), max_size=3).map(tuple),
+    st.lists(source_states(), min_size=1, max_size=3).map(tuple),
     st.dictionaries(texts, texts, max_size=3),
     destinations,
     st.lists(groups(), max_size=3).map(tuple),
@@ -95,13 +99,13 @@ extensions = st.builds(Extension, positions, times, times, texts, times)
 @QUICK
 @given(headers)
 def test_a_header_is_read_back_as_it_was_written(header: Header) -> None:
-    assert decode_header(b"key", encode_header(header)) == header
+    assert decode_header(header.batch_id.encode(), encode_header(header)) == header
 
 
 @QUICK
 @given(revisions)
 def test_a_revision_is_read_back_as_it_was_written(revision: Revision) -> None:
-    assert decode_revision(b"key", encode_revision(revision)) == revision
+    assert decode_revision(revision_key(revision.batch_id, revision.number), encode_revision(revision)) == revision
 
 
 @QUICK
@@ -184,3 +188,77 @@ def test_a_newer_version_is_named() -> None:
 
 def test_an_empty_segment_is_read_back_as_one() -> None:
     assert decode_segment(b"b#1", encode_segment(Segment())) == Segment()
+
+
+GROUP = [[2, 0], ["T", 0, 7], ["A"], "r", ["1"], 101.0]
+SOURCE = [[1, 0], ["T", 0, 7], 100.0, 105.0, ["A", "B"], "r-", 5.0, "trace"]
+DECIDED = {
+    "v": 1,
+    "id": "b",
+    "state": "closing",
+    "status": "partial",
+    "closed_at": 105.1,
+    "counts": [2, 1, 0, 0],
+    "destination": ["OUT", 3],
+    "prepared": ["x", "error"],
+}
+HEADER = {
+    **DECIDED,
+    "completed_by": "timeout",
+    "late_policy": "revise",
+    "opened_at": 100.0,
+    "deadline": 105.0,
+    "sources": [SOURCE],
+    "errors": {"B": "ValueError"},
+    "tail": [GROUP],
+    "operator": ["extend", "ops", 102.0],
+    "arrived_at": 101.0,
+    "extensions": [[102.0, "ops", 5.0]],
+}
+REVISION = {**DECIDED, "revision": 2, "position": [3, 0]}
+SEGMENT = {"v": 1, "sources": [SOURCE], "groups": [GROUP], "extensions": [[[3, 0], 110.0, 102.0, "ops", 5.0]]}
+ENTRY = {"v": 1, "time": 100, "key": "aw==", "parts": [[[0, 7, 1.5], [{"temp": 1}]]]}
+
+
+def changed(value: Any) -> Iterator[Any]:
+    """The value with something of another type in one place, for each place."""
+    yield from ([], {}, True, "\x00", -1.5, None, [[]])
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from ([*value[:index], other, *value[index + 1 :]] for other in changed(item))
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from ({**value, name: other} for other in changed(item))
+
+
+@pytest.mark.parametrize(
+    ("key", "record", "decode", "encode"),
+    [
+        (b"b", HEADER, decode_header, encode_header),
+        (b"b#r2", REVISION, decode_revision, encode_revision),
+        (b"b#1.0-0.0", SEGMENT, decode_segment, encode_segment),
+        (b"T#A", ENTRY, decode_entry, encode_entry),
+    ],
+)
+def test_a_value_of_another_type_anywhere_makes_a_record_unreadable(
+    key: bytes, record: Any, decode: Callable[[bytes, bytes], Any], encode: Callable[[Any], bytes]
+) -> None:
+    right = orjson.dumps(record)
+    assert orjson.loads(encode(decode(key, right))) == record
+    refused = 0
+    for other in map(orjson.dumps, changed(record)):
+        try:
+            read = decode(key, other)
+        except UnreadableRecordError:
+            refused += 1
+        else:  # a value that may be missing, or any JSON
+            assert decode(key, encode(read)) == read
+    assert refused > 30
+
+
+def test_a_record_under_the_key_of_another_batch_is_unreadable() -> None:
+    for key, record, decode in ((b"c", HEADER, decode_header), (b"c#r2", REVISION, decode_revision)):
+        with pytest.raises(UnreadableRecordError, match="it is of batch 'b'"):
+            decode(key, orjson.dumps(record))
+    with pytest.raises(UnreadableRecordError, match="a batch without a message"):
+        decode_header(b"b", orjson.dumps({**HEADER, "sources": []}))

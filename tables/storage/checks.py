@@ -1,0 +1,47 @@
+"""Checks of the types of what was read from JSON: what passes cannot raise in the state machine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import NoneType
+from typing import Any
+
+from tables.model.events import Position, Source
+
+__all__ = ["check_all", "check_one", "position_of", "source_of"]
+
+NUMBER = (float, int)
+NUMBER_OR_NONE = (float, int, NoneType)
+TEXT_OR_NONE = (str, NoneType)
+
+
+def check_all(values: Any, *types: type) -> None:
+    """Check the types of many values in one pass at C speed; raises TypeError."""
+    if type(values) not in (list, tuple) or not set(map(type, values)).issubset(types):
+        message = f"expected a list of {_names(types)}"
+        raise TypeError(message)
+
+
+def check_one(value: Any, *types: type) -> None:
+    """Check the type of a single value; raises TypeError."""
+    if type(value) not in types:
+        message = f"expected {_names(types)}, not {type(value).__name__}"
+        raise TypeError(message)
+
+
+def source_of(fields: Any) -> Source:
+    """Return the source that is written as a list; raises TypeError or ValueError."""
+    topic, partition, offset = fields
+    check_one(topic, str)
+    check_all([partition, offset], int)
+    return Source(topic, partition, offset)
+
+
+def position_of(fields: Any) -> Position:
+    """Return the position that is written as a list; raises TypeError or ValueError."""
+    check_all(fields, int)
+    return Position(*fields)
+
+
+def _names(types: Iterable[type]) -> str:
+    return " or ".join(one.__name__ for one in types)
