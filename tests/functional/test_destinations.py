@@ -11,7 +11,7 @@ import pytest
 from app.messages.message import OutMessage
 from app.messages.partitioner import partition_of
 from app.testing import TopologyTestDriver
-from tests.functional.plant import BATCH, TOPIC, ModuleInput, message
+from tests.functional.plant import BATCH, TOPIC, ModuleInput, message, slow
 from tests.functional.test_crashes import Crashes
 
 BATCHES = [f"{TOPIC}_{1763085600 + second}" for second in range(6)]
@@ -196,6 +196,24 @@ def test_a_stored_payload_that_the_topic_does_not_take_any_more_is_a_letter_and_
         assert driver.settings.output_topic in letter.headers["error"]
         assert driver.outputs == []
         assert driver.closed_batches == [BATCH]
+
+
+@pytest.mark.parametrize("again", [None, 1], ids=["deleted", "made again"])
+def test_a_letter_whose_source_topic_is_gone_says_so_and_stops_nothing(again: int | None) -> None:
+    with TopologyTestDriver(slow({"A": 6.0}), batch_timeout=5) as driver:
+        driver.send(message("A", time="2025-11-14 09:59:59"))
+        driver.send(message("A"), key="in another partition than the first")
+        driver.advance(3.0)
+        driver.send(message("B"))  # the batch lives on past the deadline for which A is skipped
+        if again is None:
+            driver._broker.delete(TOPIC)
+        else:
+            driver._broker.make_again(TOPIC, again)
+        driver.advance(3.5)
+        assert [output.key for output in driver.outputs][1:] == [BATCH]
+        (letter,) = driver.dead_letters
+        assert letter.value == {TOPIC: []}
+        assert letter.headers["error"].endswith("its source message can't be read any more")
 
 
 def test_a_handlers_side_topic_that_is_gone_is_the_handlers_failure() -> None:
