@@ -156,6 +156,7 @@ class StationAgent:
         self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
         self._on_error = on_error
         self._context = StationContext(settings, backend, partitioner=partitioner, on_error=on_error)
+        self._has_context = bool(settings.context_topics)
         self._alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
         self._passthrough_topics = frozenset(settings.passthrough_topics)
         self._partition_of = partitioner
@@ -285,7 +286,7 @@ class StationAgent:
         topic = job.group.source.topic
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
-        known = self._context.known(call.station_id)
+        known = self._context.known(call.station_id) if self._has_context else ()
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
             job.module_input = partial(self._columns, topic, job.records, known)
         return self._columns(topic, job.records, known)
@@ -293,8 +294,10 @@ class StationAgent:
     def _columns(self, topic: str, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
         """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
         id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
-        columns = align(records, self._alignment, id_keys=id_keys)
-        return {topic: columns, **self._context.columns(known)}
+        module_input: ModuleInput = {topic: align(records, self._alignment, id_keys=id_keys)}
+        if self._has_context:
+            module_input |= self._context.columns(known)
+        return module_input
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         """Take an outcome, whatever goes wrong: an event whose outcome is lost could never be acknowledged."""
