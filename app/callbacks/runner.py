@@ -125,11 +125,6 @@ class CallbackRunner(Scheduler[Context]):
         """Callbacks that have started and have no outcome yet, those in overtime too."""
         return len(self._running)
 
-    @property
-    def occupied(self) -> bool:
-        """Whether calls wait or run that are not in overtime."""
-        return self.pending > sum([len(run.calls) for run in self._overtime])
-
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now.
 

@@ -89,16 +89,27 @@ def _decorated(function: Callable[..., Any]) -> inspect.Signature | None:
     """Return the signature of what a decorator that takes `*args` passes them on to; None where there is no such."""
     own = _own(function)
     kinds = [] if own is None else [parameter.kind for parameter in own.parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL not in kinds or not hasattr(function, "__wrapped__"):
+    if inspect.Parameter.VAR_POSITIONAL not in kinds or _attribute(function, "__wrapped__") is None:
         return None
     return _own(function, follow_wrapped=True)
+
+
+def _attribute(function: object, name: str) -> Any:
+    """Return an attribute; None where it is not there, or can't be had: an object of the user's may do anything."""
+    try:
+        return getattr(function, name, None)
+    except Exception:  # noqa: BLE001 - see above
+        return None
 
 
 def _generates(function: Callable[..., Any]) -> str | None:
     """Name the kind of a function that makes a generator in place of a value."""
     while isinstance(function, functools.partial):
         function = function.func
-    for candidate in (function, getattr(type(function), "__call__", None)):  # noqa: B004 - of its class, as it is called
+    called = getattr(type(function), "__call__", None)  # noqa: B004 - of its class, as it is called
+    for candidate in (function, called):
+        if not inspect.isroutine(candidate):
+            continue
         if inspect.isasyncgenfunction(candidate):
             return "an async generator function"
         if inspect.isgeneratorfunction(candidate) and not _is_old_coroutine(candidate):
@@ -108,7 +119,7 @@ def _generates(function: Callable[..., Any]) -> str | None:
 
 def _is_old_coroutine(function: Any) -> bool:
     """Tell whether a generator function can be awaited: `types.coroutine` makes it so."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = _attribute(inspect.unwrap(function), "__code__")
     return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
@@ -116,7 +127,7 @@ def _shown(function: Callable[..., Any], signature: inspect.Signature) -> str:
     """Return `name(parameters)` in one line, without annotations, which may be long."""
     while isinstance(function, functools.partial):
         function = function.func
-    name = getattr(function, "__name__", type(function).__name__)
+    name = _attribute(function, "__name__") or type(function).__name__
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
     try:
         text = f"{name}{signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)}"

@@ -56,7 +56,7 @@ class StartNote:
     @property
     def suspects(self) -> bool:
         """Say whether what comes next has ended a worker at least twice, for all that is known."""
-        return self.starts > 0 or bool(self.running)
+        return self.starts > 0 or bool(self.running or self.condemned)
 
     def next_start(self) -> StartNote:
         """Return what a start notes, and goes by, that has found this and has something to do."""

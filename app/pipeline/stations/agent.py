@@ -149,7 +149,7 @@ class StationAgent:
             backend.notes,
             submit=self.runner.submit,
             fail=self._on_outcome,
-            occupied=lambda: self.runner.occupied,
+            pending=lambda: self.runner.pending,
             clock=clock,
         )
         self.in_flight = FramesInFlight()
@@ -165,6 +165,7 @@ class StationAgent:
         self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
         self._on_error = on_error
         self._context = StationContext(settings, backend, partitioner=partitioner, on_error=on_error)
+        self._has_context = bool(settings.context_topics)
         self._alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
         self._passthrough_topics = frozenset(settings.passthrough_topics)
         self._partition_of = partitioner
@@ -307,7 +308,7 @@ class StationAgent:
             self._waited = min(self._waited, self._clock() - job.group.opened_at)
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
-        known = self._context.known(call.station_id)
+        known = self._context.known(call.station_id) if self._has_context else ()
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
             job.module_input = partial(self._columns, job.group, job.records, known)
         return self._columns(job.group, job.records, known)
@@ -317,8 +318,10 @@ class StationAgent:
         topic = group.source.topic
         id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
         latest = math.inf if group.latest is None else group.latest
-        columns = align(records, self._alignment, id_keys=id_keys, latest=latest)
-        return {topic: columns, **self._context.columns(known)}
+        module_input: ModuleInput = {topic: align(records, self._alignment, id_keys=id_keys, latest=latest)}
+        if self._has_context:
+            module_input |= self._context.columns(known)
+        return module_input
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         """Take an outcome, whatever goes wrong: an event whose outcome is lost could never be acknowledged."""

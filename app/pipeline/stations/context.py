@@ -158,8 +158,6 @@ class StationContext:
 
         The station's own context is taken; only where there is none, what everyone has.
         """
-        if not self._topics:
-            return ()
         records = self._store.records(self._partition_of(station_id))
         known: list[KnownContext] = []
         for topic in self._topics:

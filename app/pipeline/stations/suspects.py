@@ -14,6 +14,7 @@ from app.pipeline.ports import StartNotes
 from tables.model.enums import Code
 
 PAUSE = 0.002  # seconds between two looks whether a group is done
+LONGEST = 1.0  # seconds that others wait for a group: one that ends its worker later than that is not found
 
 CONDEMNED = Outcome(
     Code.FAILED,
@@ -26,7 +27,8 @@ class Suspects(Generic[Context]):
     """Runs what stood there when this worker took over a partition whose last owners had ended where they began.
 
     An event is noted before it begins, so what a worker dies of is among what is noted. A group that was noted at a
-    death is run one by one at the next start, and an event that then ends the worker twice is failed.
+    death is run one by one at the next start, and an event that then ends the worker twice is failed. What runs for
+    longer than a second is under no suspicion any more: slow stations shall not make others miss their deadlines.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Suspects(Generic[Context]):
         *,
         submit: Callable[[Call[Context]], None],
         fail: Callable[[Call[Context], Outcome], None],
-        occupied: Callable[[], bool],
+        pending: Callable[[], int],
         clock: Clock,
     ) -> None:
         """Nothing is suspected yet.
@@ -44,13 +46,13 @@ class Suspects(Generic[Context]):
             notes: kept beside the committed offsets.
             submit: has a callback run.
             fail: takes the outcome of one that is not run.
-            occupied: says whether callbacks run or wait that are not in overtime.
+            pending: returns how many calls have no outcome yet.
             clock: Unix seconds.
         """
         self._notes = notes
         self._submit = submit
         self._fail = fail
-        self._occupied = occupied
+        self._pending = pending
         self._clock = clock
 
     def among(self, message: InMessage) -> bool:
@@ -58,7 +60,7 @@ class Suspects(Generic[Context]):
         return self._notes.suspicion(message.partition, message.offset) is not None
 
     async def run(self, message: InMessage, calls: Sequence[tuple[Mark, Call[Context]]]) -> None:
-        """Run the events of a frame; returns when each has its outcome, or is in overtime."""
+        """Run the events of a frame; returns when each has its outcome, or has had its time."""
         note = self._notes.suspicion(message.partition, message.offset) or StartNote()
         condemned = frozenset(note.condemned)
         for group in _groups(calls, condemned.union(note.running)):
@@ -68,10 +70,19 @@ class Suspects(Generic[Context]):
             running = [mark for mark, call in group if not self._is_late(call)]  # one that is too late is not run
             if running:
                 await self._notes.write(message.partition, note.begun(tuple(running)))
+            before = self._pending()
             for _, call in group:
                 self._submit(call)
-            while self._occupied():  # noqa: ASYNC110 - the runner tells nobody when it is idle
-                await asyncio.sleep(PAUSE)
+            await self._ended(before)
+        # Whatever ends the worker from now on, it is none of these.
+        await self._notes.write(message.partition, note.begun(()))
+
+    async def _ended(self, before: int) -> None:
+        """Wait until no more calls are pending than there were before, within bounds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LONGEST
+        while self._pending() > before and loop.time() < until:  # noqa: ASYNC110 - the runner tells nobody
+            await asyncio.sleep(PAUSE)
 
     def _is_late(self, call: Call[Context]) -> bool:
         return call.deadline is not None and self._clock() > call.deadline

@@ -123,8 +123,17 @@ class Odd:
     def __call__(self, *args: object) -> None: ...
 
 
+class Proxy:
+    """An object that stands for another one, which is not there yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __call__(self, *args: object) -> None: ...
+
+
 GOOD: list[tuple[str, Any]] = [
-    *[(CALLBACK, function) for function in (two, async_two, optional, anything, old_coroutine, Odd(), Mock())],
+    *[(CALLBACK, function) for function in (two, async_two, optional, anything, old_coroutine, Odd(), Mock(), Proxy())],
     *[(CALLBACK, function) for function in (Model().method, Model.static, Model.of_class, Model().of_class, Called())],
     *[(CALLBACK, function) for function in (passing(two), passing(async_two), adding(with_session), changing(one))],
     *[(CALLBACK, function) for function in (passing(passing(two)), functools.lru_cache(two), functools.partial(two))],
