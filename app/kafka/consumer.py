@@ -15,7 +15,8 @@ Every override replaces a method of Faust. Without it:
     _seek                     the worker's thread seeks under a fetch of the consumer's: a KeyError ends the worker
     _wait_next_records        when all partitions are paused it sleeps for a second, and begins to read late
     getmany                   makes two tasks for each message: work that belongs together, as a batch's, comes apart
-    _getmany, _to_message     each message goes to its stream by itself; bytes in flight have no bound
+    _getmany, _to_message     each message goes to its stream by itself; bytes in flight have no bound; where a log goes
+                              on before our position, all is dropped until that is reached
     on_buffer_drop            a buffer that has room resumes a partition that is paused for a recovery
     _add_gap                  a hole counts as acknowledged, and is committed
 
@@ -26,9 +27,7 @@ Every override replaces a method of Faust. Without it:
     wait_empty                a rebalance waits without end for a station that hangs
     on_partitions_revoked     the ledger keeps partitions that are another worker's now
 
-    the thread, the group, and the producer
-    _create_worker_consumer   a partition that is left out of a fetch waits for 500 ms
-    on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered
+    the producer (the thread's are in consumer_thread.py, the group's in assignor.py)
     _settings_extra           a batch that is sent again after a broker's fault is appended twice
     create_topic              Faust creates topics with its own partition counts
 """
