@@ -15,7 +15,8 @@ Every override replaces a method of Faust. Without it:
     _seek                     the worker's thread seeks under a fetch of the consumer's: a KeyError ends the worker
     _wait_next_records        when all partitions are paused it sleeps for a second, and begins to read late
     getmany                   makes two tasks for each message: work that belongs together, as a batch's, comes apart
-    _getmany, _to_message     each message goes to its stream by itself; bytes in flight have no bound
+    _getmany, _to_message     each message goes to its stream by itself; bytes in flight have no bound; where a log goes
+                              on before our position, all is dropped until that is reached
     on_buffer_drop            a buffer that has room resumes a partition that is paused for a recovery
     _add_gap                  a hole counts as acknowledged, and is committed
 
@@ -26,9 +27,7 @@ Every override replaces a method of Faust. Without it:
     wait_empty                a rebalance waits without end for a station that hangs
     on_partitions_revoked     the ledger keeps partitions that are another worker's now
 
-    the thread, the group, and the producer
-    _create_worker_consumer   a partition that is left out of a fetch waits for 500 ms
-    on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered
+    the producer (the thread's are in consumer_thread.py, the group's in assignor.py)
     _settings_extra           a batch that is sent again after a broker's fault is appended twice
     create_topic              Faust creates topics with its own partition counts
 """
@@ -129,6 +128,7 @@ class AggregatorConsumer(driver.Consumer):
         self._reading: dict[TP, object] = {}  # of a partition, since its last base: what was read before is no matter
         self._based: int | None = None  # the group's generation whose partitions have their bases
         self._owned: frozenset[TP] = frozenset()  # partitions of that generation
+        self._moved: dict[TP, Base] = {}  # partitions whose bases have not been committed yet: the next seek finds them
         self._seeks = 0
         self._ids = TopicIds()
         self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
@@ -173,13 +173,7 @@ class AggregatorConsumer(driver.Consumer):
         self._in_flight.clear()
         self._bytes.clear()
         self._unacked_messages.clear()
-        # A worker that dies before its first commit must not begin somewhere else the next time.
-        latest = self._application.settings.start is Start.LATEST
-        moved = {
-            tp: base.offset for tp, base in bases.items() if base.moved and (latest or base.cause is not Cause.FRESH)
-        }
-        if moved:
-            await self._commit(moved)
+        await self._commit_moved()
         await self._note_start({tp: base.offset for tp, base in bases.items() if tp.topic == self._noted_topic})
         self._based = generation
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
@@ -208,8 +202,12 @@ class AggregatorConsumer(driver.Consumer):
         first, end = await self.earliest_offsets(*tps), await self.highwaters(*tps)
         await self._look_at_topics()
         await self._look_at_commits(tps)
+        self._first_partitions |= dict.fromkeys(self._ids.again, 0)  # all of it is new
         bases: dict[TP, Base] = {}
         for tp in tps:
+            if tp in self._moved and tp.topic not in self._ids.again:
+                bases[tp] = self._moved[tp]
+                continue
             base = bases[tp] = base_of(
                 committed.get(tp),
                 first[tp],
@@ -218,8 +216,18 @@ class AggregatorConsumer(driver.Consumer):
                 from_end=tp.partition < self._first_partitions.get(tp.topic, 0),
             )
             self._changes.started(tp, committed.get(tp) or self._next.get(tp, 0), end[tp], base)
+        # A worker that dies before its first commit must not begin somewhere else the next time.
+        commits = {Cause.FRESH} if self._application.settings.start is Start.LATEST else set[Cause]()
+        commits |= {Cause.GONE, Cause.SHORTER, Cause.MADE_AGAIN}
+        self._moved = {tp: base for tp, base in bases.items() if base.cause in commits}
         self._settle_topics()
         return bases
+
+    async def _commit_moved(self) -> None:
+        """Commit bases that are not what was committed; they are found again by the next seek until that is done."""
+        moved = dict(self._moved)
+        if moved and await self._commit({tp: base.offset for tp, base in moved.items()}):
+            self._moved = {tp: base for tp, base in self._moved.items() if moved.get(tp) is not base}
 
     def _settle_topics(self) -> None:
         """Forget that topics were made again, but for those that the group does not read yet: nobody has seen them."""
@@ -299,7 +307,7 @@ class AggregatorConsumer(driver.Consumer):
         self._reading[tp] = object()
         self.ledger.rebase(tp, base)
 
-    async def _restart(self, tp: TP, base: int) -> None:
+    async def _restart(self, tp: TP, base: Base) -> None:
         """Count a partition that is being read from a base of another log, and commit that.
 
         What is in flight is of the log before: it is carried on with, and its acknowledgements are no matter.
@@ -307,19 +315,21 @@ class AggregatorConsumer(driver.Consumer):
         while self._commit_fut is not None:  # of an offset of the log before
             await self.maybe_wait_for_commit_to_finish()
         self._bytes[tp.topic] -= sum(self._in_flight.pop(tp, {}).values())
-        self._begin(tp, base)
-        await self._commit({tp: base})
+        self._begin(tp, base.offset)
+        self._moved[tp] = base
+        await self._commit_moved()
 
     async def _start_over(self) -> None:
         """Read the partitions of topics that have been made again from their beginning."""
         if self._based != self.app.consumer_generation_id:
             return  # the seek that is to come will
+        self._first_partitions |= dict.fromkeys(self._ids.again, 0)
         for topic in self._ids.again.keys() & self.app.tables.changelog_topics:
             self._changes.changelog_made_again(topic)
         for tp in self.ledger.partitions():
             if tp.topic in self._ids.again:
                 position = self._next[tp]
-                await self._restart(tp, 0)
+                await self._restart(tp, Base(0, Cause.MADE_AGAIN))
                 await self._seek(tp, 0)
                 self._changes.made_again(tp, position, 0)
         self._settle_topics()
@@ -390,7 +400,7 @@ class AggregatorConsumer(driver.Consumer):
         for tp in back:
             if tp.topic not in again:
                 position, at = self._next[tp], fetched[tp][0].offset
-                await self._restart(tp, at)
+                await self._restart(tp, Base(at, Cause.SHORTER))
                 self._changes.shorter(tp, position, self.highwater(tp) or 0, at)
         # Those of topics that have been made again are read from their beginning next.
         return {tp: records for tp, records in fetched.items() if tp.topic not in again}

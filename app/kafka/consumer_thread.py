@@ -1,6 +1,13 @@
 """The thread of Faust's aiokafka consumer: what it notes of the broker's answers, and what it commits.
 
 Everything here runs in the thread's own loop; what it notes is read by the worker's.
+
+Overrides of Faust's, and what is without them:
+
+    _create_worker_consumer   a partition that is left out of a fetch waits for 500 ms
+    on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered; a
+                              topic that was deleted is made by asking for it, and commits for it hold all others up
+    verify_event_path         the worker ends while aiokafka looks where a log begins that was truncated
 """
 
 from __future__ import annotations

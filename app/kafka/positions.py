@@ -28,11 +28,6 @@ class Base:
     offset: int
     cause: Cause
 
-    @property
-    def moved(self) -> bool:
-        """Whether that is another offset than the one that is committed."""
-        return self.cause is not Cause.COMMITTED
-
 
 def base_of(committed: int | None, first: int, end: int, *, made_again: bool, from_end: bool) -> Base:
     """Return where to read a partition from.

@@ -14,7 +14,7 @@ from app.pipeline.ports import StartNotes
 from tables.model.enums import Code
 
 PAUSE = 0.002  # seconds between two looks whether a group is done
-LONGEST = 1.0  # seconds that others wait for a group: one that ends its worker later than that is not found
+LONGEST = 0.2  # seconds that others wait for a group: one that ends its worker later than that is not found
 
 CONDEMNED = Outcome(
     Code.FAILED,
@@ -28,7 +28,7 @@ class Suspects(Generic[Context]):
 
     An event is noted before it begins, so what a worker dies of is among what is noted. A group that was noted at a
     death is run one by one at the next start, and an event that then ends the worker twice is failed. What runs for
-    longer than a second is under no suspicion any more: slow stations shall not make others miss their deadlines.
+    longer than that is under no suspicion any more: slow stations shall not make others miss their deadlines.
     """
 
     def __init__(

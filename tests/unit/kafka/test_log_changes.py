@@ -26,7 +26,7 @@ from app.kafka.positions import Base, Cause
 from app.kafka.state_store import BulkRecovery
 from app.kafka.topic_ids import _MetadataResponse, ids_in
 from app.settings import Settings
-from app.settings.enums import Language
+from app.settings.enums import Language, Start
 
 SOURCE, OWN = TP("yard", 1), TP("app-station-events", 0)
 
@@ -204,6 +204,13 @@ class FakeThread:
         self.ids: dict[str, bytes] = {"yard": b"1"}
         self.sought: list[tuple[TP, int]] = []
         self.fetched: int | None = None
+        self.texts: dict[str, dict[int, str | None]] = {
+            "yard": dict.fromkeys(range(4)),
+            "app-batch-events": dict.fromkeys(range(4)),
+        }
+
+    async def commit_texts(self, topics: Sequence[str]) -> dict[str, dict[int, str | None]]:
+        return {topic: self.texts[topic] for topic in topics}
 
     async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, bytes]:
         return {name: topic_id for name, topic_id in self.ids.items() if name in topics}
@@ -221,7 +228,8 @@ class Reader:
         self.thread = FakeThread()
         self.committed: list[dict[TP, int]] = []
         self.fetches: list[dict[TP, list[ConsumerRecord]]] = []
-        self.end = 10
+        self.first, self.end = 0, 10
+        self.commits = True  # whether the group takes them
         consumer: Any = AggregatorConsumer.__new__(AggregatorConsumer)
         self.consumer = consumer
         consumer.app = self.application
@@ -233,11 +241,14 @@ class Reader:
         consumer._in_flight, consumer._reading, consumer._next = {}, {}, {}
         consumer._read_offset, consumer._committed_offset = {}, {}
         consumer._bytes = {"yard": 0}
+        consumer._moved, consumer._first_partitions, consumer._owned = {}, {}, frozenset()
         consumer._based, consumer._seeks, consumer._commit_fut = 1, 0, None
         consumer.highwater = lambda _: self.end
 
-        async def commit(offsets: dict[TP, int]) -> None:
-            self.committed.append(offsets)
+        async def commit(offsets: dict[TP, int]) -> bool:
+            if self.commits:
+                self.committed.append(offsets)
+            return self.commits
 
         async def seek(tp: TP, offset: int) -> None:
             self.thread.sought.append((tp, offset))
@@ -245,7 +256,14 @@ class Reader:
         async def fetch(*_: Any) -> dict[TP, list[ConsumerRecord]]:
             return self.fetches.pop(0)
 
+        async def first(*tps: TP) -> dict[TP, int]:
+            return dict.fromkeys(tps, self.first)
+
+        async def ends(*tps: TP) -> dict[TP, int]:
+            return dict.fromkeys(tps, self.end)
+
         consumer._commit, consumer._seek = commit, seek
+        consumer.earliest_offsets, consumer.highwaters = first, ends
         monkeypatch.setattr(Consumer, "_getmany", fetch)
         consumer._begin(SOURCE, 8)
         self.old = self.deliver(8, 9)
@@ -338,6 +356,46 @@ def test_lag_is_what_is_in_flight_and_what_has_not_been_read(
     reader = Reader(monkeypatch)
     reader.end, reader.thread.fetched = end, fetched
     assert reader.consumer.lag(SOURCE) == lag
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_base_that_could_not_be_committed_is_found_again(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(monkeypatch)
+    reader.application.settings = reader.application.settings.model_copy(update={"start": Start(start)})
+    reader.thread.ids = {"yard": b"2"}
+    reader.commits = False  # the group rebalances
+    asyncio.run(reader.consumer._find_bases([SOURCE], {}))
+    asyncio.run(reader.consumer._commit_moved())
+    reader.commits, reader.end = True, 25
+    bases = asyncio.run(reader.consumer._find_bases([SOURCE], {SOURCE: 12}))  # committed of the topic before
+    asyncio.run(reader.consumer._commit_moved())
+    assert bases == {SOURCE: Base(0, Cause.MADE_AGAIN)}
+    assert reader.committed == [{SOURCE: 0}]
+    assert reader.application.counted == (0, 0, 1)
+    assert asyncio.run(reader.consumer._find_bases([SOURCE], {SOURCE: 20})) == {SOURCE: Base(20, Cause.COMMITTED)}
+
+
+def test_all_partitions_of_a_topic_that_was_made_again_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(monkeypatch)
+    reader.application.settings = reader.application.settings.model_copy(update={"start": Start.LATEST})
+    assert asyncio.run(reader.consumer._find_bases([SOURCE], {})) == {SOURCE: Base(10, Cause.FRESH)}
+    reader.consumer._moved.clear()
+    reader.thread.ids = {"yard": b"2"}
+    asyncio.run(reader.consumer._look_at_topics())
+    asyncio.run(reader.consumer._start_over())
+    reader.consumer._moved.clear()
+    other = TP("yard", 3)
+    assert asyncio.run(reader.consumer._find_bases([other], {})) == {other: Base(0, Cause.FRESH)}
+
+
+def test_a_partition_that_was_added_is_read_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(monkeypatch)
+    reader.application.settings = reader.application.settings.model_copy(update={"start": Start.LATEST})
+    reader.thread.texts["yard"] = {number: "first-partitions=4" if number < 4 else None for number in range(6)}
+    fresh = [TP("yard", number) for number in (1, 3, 4, 5)]
+    bases = asyncio.run(reader.consumer._find_bases(fresh, {}))
+    assert [bases[tp].offset for tp in fresh] == [10, 10, 0, 0]
+    assert [reader.consumer._commit_metadata(tp) for tp in fresh] == ["first-partitions=4"] * 4
 
 
 def test_a_marker_at_the_end_is_no_lag(monkeypatch: pytest.MonkeyPatch) -> None:
