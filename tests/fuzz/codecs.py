@@ -82,8 +82,8 @@ def check_station_frame(data: bytes) -> None:
     assert list(decode_stations(context).context) == list(frame.context)
 
 
-def _tuples(group: StationGroup) -> list[Any]:
-    return [*(getattr(group, name) for name in group.__slots__[:-2]), [(one, two) for one, two in group.stations]]
+def _tuples(group: StationGroup) -> StationGroup:
+    return replace(group, stations=[(station_id, records) for station_id, records in group.stations])
 
 
 def _head(event: ContextEvent) -> bytes:

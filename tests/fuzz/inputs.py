@@ -21,12 +21,12 @@ from app.inputs.source_message import batch_id, parse_context, parse_message, re
 from app.inputs.timestamps import Moment, read_moment
 from app.messages.frames import (
     StationGroup,
+    StationPacker,
     decode_stations,
     encode_context,
     encode_context_head,
     encode_group,
     encode_station,
-    encode_stations,
     encode_update,
 )
 from app.settings.enums import Fill
@@ -96,9 +96,11 @@ def check_context(data: bytes) -> None:
         ContextUpdate("WEATHER", place, b"\xff", station_id, newest.time, list(newest.records))
         for station_id, newest in message.stations.items()
     ]
-    events = [encode_update(update) for update in updates]
-    frame = decode_stations(encode_context([(encode_context_head("WEATHER", place, b"\xff"), events)]))
-    assert list(frame.context) == updates
+    packer = StationPacker(TOPIC, encode_context)
+    head = encode_context_head("WEATHER", place, b"\xff")
+    for update in updates:
+        packer.add(0, head, encode_update(update))
+    assert [event for frame in packer.take() for event in decode_stations(frame.value).context] == updates
     stored: dict[bytes, bytes] = {}
     for update in updates:
         assert update.records
@@ -149,9 +151,13 @@ def _check_rejects(rejects: Sequence[Reject], data: bytes) -> None:
 
 def _check_frame(stations: Mapping[str, list[Any]]) -> None:
     group = StationGroup("b", Source(TOPIC, 0, 1), 1.0, 6.0, b"\xff", list(stations.items()), None)
-    value = encode_stations([(encode_group(group), [encode_station(*station) for station in group.stations])])
-    (read,) = decode_stations(value).groups
-    assert [tuple(station) for station in read.stations] == group.stations
+    packer = StationPacker(TOPIC)
+    head = encode_group(group)
+    for station in group.stations:
+        packer.add(0, head, encode_station(*station))
+    frames = [decode_stations(message.value) for message in packer.take()]
+    read = [tuple(station) for frame in frames for group in frame.groups for station in group.stations]
+    assert read == list(stations.items())
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

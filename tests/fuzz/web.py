@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import logging
 import re
@@ -37,6 +38,7 @@ class _Web:
         self.worker.add_closed("T_0", at=90.0)
         self.application = create_web(self.worker, Access(TOKEN))
         self.loop = asyncio.new_event_loop()
+        atexit.register(self.loop.close)
         self.clients = itertools.count()
         logging.getLogger("app.web.guard").setLevel(logging.CRITICAL)
 
