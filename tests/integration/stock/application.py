@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import faust
 from faust.transport.drivers.aiokafka import Producer, Transport
 
 from app.kafka.consumer import AggregatorTransport, FetchedSchema
-from app.settings.enums import Start
+from app.settings import Settings
 from tests.integration.stock import OURS
 
 __all__ = ["app"]
@@ -29,8 +28,10 @@ class StockApp(faust.App):
     """Faust as it is, but for the consumer when that is asked for."""
 
     # What our consumer asks of its application.
-    settings = SimpleNamespace(
-        start=Start.EARLIEST, foreign_topics=(os.environ["AGG_SOURCE_TOPICS"],), station_events_topic=""
+    settings = Settings(
+        app_id=os.environ["AGG_APP_ID"],
+        broker=os.environ["AGG_BROKER"],
+        source_topics=(os.environ["AGG_SOURCE_TOPICS"],),
     )
 
     def _new_transport(self) -> Transport:
@@ -42,6 +43,12 @@ class StockApp(faust.App):
 
     def count_gap(self, offsets: int) -> None:
         """The source has none."""
+
+    def count_lost(self, offsets: int) -> None:
+        """Nothing is lost."""
+
+    def count_restart(self) -> None:
+        """Its topics are never made again."""
 
 
 app = StockApp(
