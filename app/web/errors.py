@@ -72,7 +72,7 @@ def answer_errors(web: FastAPI) -> None:
         headers = dict(error.headers or {})
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
-            message = f"{request.method} is not allowed on {path}; allowed: {allowed}"
+            message = f"{request.method[:SHOWN_CHARACTERS]} is not allowed on {path}; allowed: {allowed}"
         elif status is HTTPStatus.NOT_FOUND:
             message = f"there is nothing at {path}"
         elif error.detail != status.phrase:

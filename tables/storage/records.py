@@ -395,8 +395,9 @@ def decode_header(key: bytes, value: bytes) -> Header:
     with reading(key):
         record = load(key, value)
         operator, arrived_at = record.get("operator"), record.get("arrived_at")
-        if not record["sources"]:
-            message = "a batch without a message"
+        sources = tuple(_load_source(source) for source in record["sources"])
+        if not sources or any(len(source.codes) != len(source.stations) for source in sources):
+            message = "a batch without a message, or a message without its outcomes"
             raise ValueError(message)
         return Header(
             **_load_decided(key, record),
@@ -404,7 +405,7 @@ def decode_header(key: bytes, value: bytes) -> Header:
             late_policy=LatePolicy(record["late_policy"]),
             opened_at=_number(record["opened_at"]),
             deadline=_number(record["deadline"]),
-            sources=tuple(_load_source(source) for source in record["sources"]),
+            sources=sources,
             errors=_errors(record["errors"]),
             tail=tuple(_load_group(group) for group in record.get("tail", ())),
             operator=_operator(*operator) if operator else None,

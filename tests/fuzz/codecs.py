@@ -101,6 +101,8 @@ def check_batch_events(data: bytes) -> None:
     except FrameError:
         return
     assert decode_events(encode_events(events)) == events
+    if any("#" in event.batch_id for event in events):
+        return  # no id has one: it ends the id in the keys of the records
     records, rules = MemoryRecords(), Rules()
     working_set = WorkingSet(records, rules)
     for offset, event in enumerate([*events, *events]):
@@ -207,5 +209,6 @@ def check_comparison(data: bytes) -> None:
             reader.take(InMessage("T", 0, offset, 1_763_085_600.5, data[:5], one, headers_of(head)))
         results = reader.results()
         for pair in join(results, results, within=60.0):
-            orjson.dumps([result.value for result in pair.results])
             assert pair.results
+            for result in pair.results:
+                orjson.dumps(result.value)

@@ -173,3 +173,9 @@ def test_the_description_names_what_is_served_and_errors_as_they_are() -> None:
     for status in set(answers) - {"200"}:
         schema = answers[status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+
+
+def test_a_method_that_is_far_too_long_is_shown_in_part() -> None:
+    answer = ask(FakeWorker(), "/batches", method="M" * 10_000)
+    assert answer.status_code == 405
+    assert len(answer.json()["error"]["message"]) < 500

@@ -86,7 +86,7 @@ class ReplayRules:
         """The payload of a batch that was not published."""
         try:
             outputs = self._outputs(json.loads(letter.value or b""))
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
             message = f"its value is not the payload of a batch: {error!r}"
             raise CannotReplay(message) from error
         return [replace(output, headers=[*output.headers, *letter.trace]) for output in outputs]

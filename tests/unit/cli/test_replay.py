@@ -171,3 +171,9 @@ def test_a_payload_that_is_nested_too_deeply_to_be_read_is_refused() -> None:
     deep = payload().replace(b'"missing":', b'"deep":' + b"[" * 500_000 + b"]" * 500_000 + b',"missing":', 1)
     with pytest.raises(CannotReplay, match="its value is not the payload of a batch: RecursionError"):
         RULES.messages(discarded(deep))
+
+
+def test_a_payload_whose_revision_is_no_number_is_refused() -> None:
+    endless = payload().replace(b'"revision":1', b'"revision":1e999', 1)
+    with pytest.raises(CannotReplay, match="OverflowError"):
+        RULES.messages(discarded(endless))

@@ -262,3 +262,5 @@ def test_a_record_under_the_key_of_another_batch_is_unreadable() -> None:
             decode(key, orjson.dumps(record))
     with pytest.raises(UnreadableRecordError, match="a batch without a message"):
         decode_header(b"b", orjson.dumps({**HEADER, "sources": []}))
+    with pytest.raises(UnreadableRecordError, match="a message without its outcomes"):
+        decode_header(b"b", orjson.dumps({**HEADER, "sources": [[*SOURCE[:5], "", *SOURCE[6:]]]}))
