@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from types import NoneType
 from typing import Any
@@ -184,7 +184,7 @@ def divide(
     if len(stations) > limits.stations:
         message = f"{len(stations)} stations, more than the {limits.stations} of a message (AGG_MAX_STATIONS)"
         raise BadMessage(message)
-    rejects += times.take_untimed(stations, untimed)
+    rejects.extend(times.take_untimed(stations, untimed))
     timestamp = math.floor(newest) if newest > -math.inf else None
     return SourceBatch(timestamp, stations, tuple(rejects), exact, times.unusable)
 
@@ -292,12 +292,11 @@ class _TimeReader:
                 return moment
         return None
 
-    def take_untimed(self, stations: dict[str, list[Record]], counts: Mapping[str, int]) -> list[Reject]:
-        """Take the records without a usable time out of the stations that have others; return them as rejects.
+    def take_untimed(self, stations: dict[str, list[Record]], counts: Mapping[str, int]) -> Iterator[Reject]:
+        """Take the records without a usable time out of the stations that have others; yield them as rejects.
 
         `counts`: how many of them there are, of each station that has some.
         """
-        rejects: list[Reject] = []
         for station, count in counts.items():
             records = stations[station]
             if count == len(records):
@@ -306,10 +305,9 @@ class _TimeReader:
             for record in records:
                 if record_moment(record, self._timezone, self._latest) is None:
                     error = _why_no_time(record, station, self.unusable)
-                    rejects.append(Reject(exact_json.dumps(record), error, station))
+                    yield Reject(exact_json.dumps(record), error, station)
                 else:
                     timed.append(record)
-        return rejects
 
 
 def _why_too_long(station: str, limits: Limits) -> str:

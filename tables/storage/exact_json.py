@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from typing import Any
 
@@ -124,7 +124,7 @@ def loads_exactly(value: bytes) -> Any:
 
     def decimal(text: str) -> float:
         number = float(text)
-        if len(text) <= _SAFE_DECIMAL or Decimal(repr(number)) == Decimal(text):
+        if len(text) <= _SAFE_DECIMAL or _is_exactly(number, text):
             return number
         long.append(Digits(text))
         return long[-1]
@@ -140,6 +140,13 @@ def loads_exactly(value: bytes) -> Any:
         message = f"an integer has more than {sys.get_int_max_str_digits()} digits"
         raise ValueError(message) from error
     return _settled(loaded, "") if long else loaded
+
+
+def _is_exactly(number: float, text: str) -> bool:
+    try:
+        return Decimal(repr(number)) == Decimal(text)
+    except InvalidOperation:  # an exponent beyond what decimals have
+        return False
 
 
 def _settled(value: Any, field: str) -> Any:

@@ -32,6 +32,7 @@ from app.messages.frames import (
 from app.settings.enums import Fill
 from tables.context import ContextUpdate, Place, apply, context_key, decode_entry
 from tables.model.events import Source
+from tables.storage import exact_json
 
 __all__ = ["check_context", "check_overrides", "check_source", "check_time"]
 
@@ -77,10 +78,10 @@ def check_source(data: bytes) -> None:
     if batch.timestamp is not None:
         assert re.fullmatch(r"[A-Za-z0-9._:-]{1,261}", batch_id(TOPIC, batch.timestamp))
     _check_rejects(batch.rejects, data)
-    assert sum(len(orjson.dumps(records)) for records in batch.stations.values()) <= GROWTH * len(data)
+    assert sum(len(exact_json.dumps(records)) for records in batch.stations.values()) <= GROWTH * len(data)
     for records in islice(batch.stations.values(), ALIGNED):
         _check_alignment(records, data, STATION_ID_KEYS)
-    _check_frame(batch.stations)
+    _check_frame(batch.stations, exact=batch.exact)
 
 
 def check_context(data: bytes) -> None:
@@ -97,7 +98,7 @@ def check_context(data: bytes) -> None:
         for station_id, newest in message.stations.items()
     ]
     packer = StationPacker(TOPIC, encode_context)
-    head = encode_context_head("WEATHER", place, b"\xff")
+    head = encode_context_head("WEATHER", place, b"\xff", exact=message.exact)
     for update in updates:
         packer.add(0, head, encode_update(update))
     assert [event for frame in packer.take() for event in decode_stations(frame.value).context] == updates
@@ -145,14 +146,14 @@ def _check_text(error: Exception) -> None:
 def _check_rejects(rejects: Sequence[Reject], data: bytes) -> None:
     for reject in rejects:
         assert len(reject.error) < ERROR_CHARACTERS
-        orjson.loads(reject.record)
+        exact_json.loads(reject.record)
     assert sum(len(reject.record) for reject in rejects) <= GROWTH * len(data)
 
 
-def _check_frame(stations: Mapping[str, list[Any]]) -> None:
+def _check_frame(stations: Mapping[str, list[Any]], *, exact: bool) -> None:
     group = StationGroup("b", Source(TOPIC, 0, 1), 1.0, 6.0, b"\xff", list(stations.items()), None)
     packer = StationPacker(TOPIC)
-    head = encode_group(group)
+    head = encode_group(group, exact=exact)
     for station in group.stations:
         packer.add(0, head, encode_station(*station))
     frames = [decode_stations(message.value) for message in packer.take()]
@@ -165,13 +166,13 @@ def _check_frame(stations: Mapping[str, list[Any]]) -> None:
 
 def _check_alignment(records: list[Any], data: bytes, id_keys: Sequence[str]) -> None:
     alignment = ALIGNMENTS[zlib.crc32(data) % len(ALIGNMENTS)]
-    before = orjson.dumps(records)
+    before = exact_json.dumps(records)
     try:
         columns = align(records, alignment, id_keys=id_keys)
     except AlignmentError as error:
         _check_text(error)
         return
-    assert orjson.dumps(records) == before, "the records were changed"
+    assert exact_json.dumps(records) == before, "the records were changed"
     points = columns["sendTime"]
     timed = [point for point in points if point is not None]
     assert len(timed) in {0, len(points)}
@@ -185,7 +186,7 @@ def _check_alignment(records: list[Any], data: bytes, id_keys: Sequence[str]) ->
             assert len(column) == len(points), name
         for value in column:
             assert not isinstance(value, float) or math.isfinite(value), name
-    orjson.dumps(columns)
+    exact_json.dumps(columns)
 
 
 # -- headers and times -------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tables.storage import exact_json
 from tables.storage.exact_json import (
     Digits,
     Longest,
@@ -104,3 +105,17 @@ def test_a_decimal_of_an_id_keeps_its_digits_and_another_is_a_float() -> None:
     assert (str(host), repr(host), float(host)) == ("12345678901234567890.50",) * 2 + (12345678901234567890.5,)
     copied = pickle.loads(pickle.dumps(host))  # noqa: S301 - our own
     assert (type(copied), copied.text) == (Digits, host.text)
+
+
+@pytest.mark.parametrize(
+    "number", [b"5e-31000000000000000000000000024", b"0.12345678901234567890e99999999999999999999999"]
+)
+def test_an_exponent_beyond_all_bounds_is_no_error_but_that_of_json(number: bytes) -> None:
+    wide = b'{"n":12345678901234567890123,"x":' + number + b"}"
+    try:
+        expected = orjson.loads(number)
+    except orjson.JSONDecodeError:
+        with pytest.raises(orjson.JSONDecodeError):
+            exact_json.loads(wide)
+    else:
+        assert exact_json.loads(wide) == {"n": 12345678901234567890123, "x": expected}
