@@ -25,7 +25,6 @@ from app.callbacks.loading import FunctionError, UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
 from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
 from app.callbacks.tasks import awaited, contain_exits, ended, stack_of, user_context
-from app.observability.batch_log import CallbackLog
 from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
@@ -399,45 +398,13 @@ def _bare(calls: Sequence[Call[Any]]) -> frozenset[str]:
     return frozenset([call.station_id for call in calls if call.bare])
 
 
-def make_runner(
-    settings: Settings,
-    functions: UserFunctions,
-    *,
-    log: CallbackLog,
-    module_input: Callable[[Call[Context]], ModuleInput],
-    on_outcome: Callable[[Call[Context], Outcome], None],
-    on_error: Callable[[BaseException], None],
-    clock: Callable[[], float],
-    max_result_bytes: int,
-    observe: Callable[[str, float], None] | None = None,
-) -> CallbackRunner[Context]:
-    """Make the runner that the settings and the callback ask for, not started; see `CallbackRunner`.
-
-    `log` gets what is wrong with the callback, other than that it fails.
-
-    Raises:
-        FunctionError: the callback has no name under which a process can import it.
-    """
-    kind = BatchCallbackRunner if functions.many else CallbackRunner
-    return kind(
-        make_executor(settings, functions, max_result_bytes=max_result_bytes, on_death=log.process_died),
-        settings,
-        module_input=module_input,
-        on_outcome=on_outcome,
-        on_error=on_error,
-        clock=clock,
-        max_result_bytes=max_result_bytes,
-        reports=Reports(observe, log.not_asked),
-    )
-
-
 def make_executor(
     settings: Settings, functions: UserFunctions, *, max_result_bytes: int, on_death: Callable[[str], None]
 ) -> CallbackExecutor:
     """Make the executor that `AGG_EXECUTOR` asks for; for `on_death` see `ProcessExecutor`.
 
     Raises:
-        FunctionError: see `make_runner`.
+        FunctionError: the callback has no name under which a process can import it.
     """
     callback, kind, workers = functions.callback, settings.executor, settings.executor_workers
     if kind is Executor.AUTO and is_async(callback):

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypedDict
 
 from app.callbacks.handlers import ResultHandler, StationResultHandler
 from app.callbacks.loading import UserFunctions
@@ -62,6 +63,15 @@ class Pipeline:
             handler.close()
 
 
+class _SplitterParts(TypedDict):
+    """What both splitters are made with."""
+
+    sender: Sender
+    partitioner: Partitioner
+    clock: Clock
+    telemetry: Telemetry
+
+
 def build_pipeline(
     settings: Settings,
     functions: UserFunctions,
@@ -85,6 +95,7 @@ def build_pipeline(
     handler, station_handler = _handlers(settings, functions, sender)
     rules, timeouts = rules_of(settings), timeouts_of(settings)
     open_batches = OpenBatches(settings, partitioner, clock)
+    parts: _SplitterParts = {"sender": sender, "partitioner": partitioner, "clock": clock, "telemetry": telemetry}
     stations = StationAgent(
         settings,
         functions,
@@ -108,17 +119,12 @@ def build_pipeline(
     return Pipeline(
         splitter=Splitter(
             settings,
-            sender=sender,
-            partitioner=partitioner,
+            **parts,
             timeouts=timeouts,
             flow=FlowControl(open_batches, stations.in_flight, stations.pace, clock),
-            clock=clock,
-            telemetry=telemetry,
         ),
         open_batches=open_batches,
-        context_splitter=ContextSplitter(
-            settings, sender=sender, partitioner=partitioner, clock=clock, telemetry=telemetry
-        ),
+        context_splitter=ContextSplitter(settings, **parts),
         stations=stations,
         aggregator=Aggregator(
             settings,

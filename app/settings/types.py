@@ -13,8 +13,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from app.settings.function_path import is_function_path, spelling_hint
-
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
 LARGEST_RECORD: Final = 60 * 2**20  # what the internal topics take, less a frame
@@ -90,6 +88,34 @@ def _app_id(name: str) -> str:
 def _module(name: str) -> str:
     require(_MODULE.fullmatch(name), "must be 1 to 180 of A-Z a-z 0-9 _ . - (it ends the names of topics)")
     return name
+
+
+def is_function_path(text: str) -> bool:
+    """Tell whether a text is `package.module:function`; the part behind the colon may be dotted, too.
+
+    A module that is called `py` is not one: somebody has written the name of a file.
+    """
+    module, _, function = text.partition(":")
+    names = (*module.split("."), *function.split("."))
+    return all(map(str.isidentifier, names)) and not module.endswith(".py")
+
+
+def spelling_hint(spec: str) -> str:
+    """Say what to write in place of a path of a file, a dot for the colon, or another slip."""
+    given = spec.strip().strip("\"'").replace("：", ":").replace("\\", "/")
+    place, colon, function = given.removesuffix("()").rpartition(":")
+    if not colon or "/" in function:  # no function; the colon, if any, is a drive's
+        place, function = given.removesuffix("()"), ""
+    if not colon and "/" not in place and not place.endswith(".py"):
+        place, _, function = place.rpartition(".")
+    names = [name for name in place.rstrip(":").removesuffix(".py").split("/") if name not in ("", ".")]
+    is_elsewhere = given.startswith(("/", "~")) or ".." in names or ":" in place.rstrip(":")
+    module = ".".join(names[-1:] if is_elsewhere else names)
+    guess = f"{module}:{function.strip() or 'callback'}"
+    if guess.count(":") > 1 or not all(name.isidentifier() for name in re.split("[.:]", guess)):
+        return "write the module, a colon and the function's name, such as models.load:callback"
+    hint = f"write {guess}" if function else f"write {guess}, with your function's name behind the colon"
+    return f"{hint}, and put {place.rpartition('/')[0] or '/'} on PYTHONPATH" if is_elsewhere else hint
 
 
 def _function_path(path: str) -> str:

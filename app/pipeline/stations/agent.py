@@ -12,7 +12,7 @@ from operator import itemgetter
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome, failed
-from app.callbacks.runner import ModuleInput, make_runner
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports, make_executor
 from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
@@ -134,16 +134,18 @@ class StationAgent:
         Raises:
             FunctionError: the callback can't be run as the settings ask.
         """
-        self.runner = make_runner(
+        log = CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock)
+        largest = backend.largest_result(settings)
+        kind = BatchCallbackRunner if functions.many else CallbackRunner
+        self.runner: CallbackRunner[_BatchStation | SingleStation] = kind(
+            make_executor(settings, functions, max_result_bytes=largest, on_death=log.process_died),
             settings,
-            functions,
-            log=CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock),
             module_input=self._module_input,
             on_outcome=self._on_outcome,
             on_error=on_error,
             clock=clock,
-            max_result_bytes=backend.largest_result(settings),
-            observe=telemetry.statistics.callback,
+            max_result_bytes=largest,
+            reports=Reports(telemetry.statistics.callback, log.not_asked),
         )
         self._suspects = Suspects(
             backend.notes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.settings.function_path import is_function_path, spelling_hint
+from app.settings.types import is_function_path, spelling_hint
 
 
 @pytest.mark.parametrize("path", ["load:callback", "models.load:callback", "a.b.c:Models.load.predict", "站.load:模型"])
