@@ -25,6 +25,8 @@ from app.settings import Settings
 from app.worker.app import AggregatorApp
 from app.worker.faust_command import AggregatorWorker
 
+SESSION_SECONDS = 6.0  # as short as brokers take it (group.min.session.timeout.ms): who dies is missed for that long
+
 
 def create_app(settings: Settings) -> AggregatorApp:
     """Build the application. It connects to nothing before it is started."""
@@ -33,8 +35,9 @@ def create_app(settings: Settings) -> AggregatorApp:
         settings,
         broker=settings.broker,
         broker_credentials=worker_credentials(settings),
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=1.0,
+        consumer_group_instance_id=settings.instance_id,
         broker_commit_interval=1.0,
         # A request that a dying broker took may never be answered; a join waits for a dead member's session.
         broker_request_timeout=30.0,

@@ -3,15 +3,18 @@
 Overrides of Faust's:
 
     _url                      the group is told of Faust's web server, which does not run
+    on_assignment             a static member that comes back with another URL can't join
     _get_external_…           of two workers with the same URL the group is told of one
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from faust.assignor.client_assignment import ClientMetadata
 from faust.assignor.partition_assignor import ClientAssignmentMapping, PartitionAssignor
 from faust.types.assignor import HostToPartitionMap
 from yarl import URL
@@ -29,9 +32,27 @@ class AggregatorAssignor(PartitionAssignor):
     to topics to partitions. So that is as new as the assignment.
     """
 
+    rejoin: Callable[[], None] | None = None
+    """Has this worker join its group anew. Set by the consumer's thread."""
+    _assigned_url: str | None = None  # while Faust looks at an assignment
+
     @property
     def _url(self) -> URL:
-        return URL(cast(Application, self.app).url)
+        return URL(self._assigned_url or cast(Application, self.app).url)
+
+    def on_assignment(self, assignment: ConsumerProtocolMemberMetadata) -> None:
+        """Take an assignment. A static member that comes back gets the one that it had, made for its old URL.
+
+        Then the group has to be told of the new one, which a rebalance does.
+        """
+        told = cast(ClientMetadata, ClientMetadata.loads(self._decompress(assignment.user_data)))
+        self._assigned_url = told.url
+        try:
+            super().on_assignment(assignment)
+        finally:
+            self._assigned_url = None
+        if told.url != str(self._url) and self.rejoin is not None:
+            self.rejoin()
 
     def members(self, topic: str) -> dict[str, frozenset[int]]:
         """The partitions of one topic by the URL of the worker that owns them, ours among them.

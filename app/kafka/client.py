@@ -36,6 +36,9 @@ class Application(Protocol):
     def count_restart(self) -> None:
         """Count a partition that is read from its beginning again, because its log is another one."""
 
+    def fenced(self) -> None:
+        """End the process at once: another worker has taken its name. Called in the consumer's thread."""
+
     async def give_up_work(self) -> None:
         """End or drop what is in flight, within seconds: partitions are being taken away, or the worker stops."""
 

@@ -142,6 +142,7 @@ class AggregatorConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
         thread.commit_metadata = self._commit_metadata
+        thread.on_fenced = self._application.fenced
         return thread
 
     def heartbeat_age(self) -> float:

@@ -16,14 +16,17 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import never_create_topics, survive_lost_connections
+from app.kafka.static_member import NamedHeartbeat, is_fenced
 from app.kafka.topic_ids import topic_ids
 
 FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
@@ -50,6 +53,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         last_heartbeat: `time.monotonic()` of the last one that the coordinator has answered well.
         log_starts: where the logs of partitions started when they were last fetched; -1 where that was not told.
         commit_metadata: gives the text that goes with the commits of a partition.
+        on_fenced: called when another worker has taken this one's name (AGG_INSTANCE_ID); must end the process.
     """
 
     last_heartbeat = -math.inf
@@ -58,6 +62,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(*args, **kwargs)
         self.log_starts: dict[TP, int] = {}
         self.commit_metadata: Callable[[TP], str] = lambda _: ""
+        self.on_fenced: Callable[[], None] = lambda: None
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -72,14 +77,27 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         never_create_topics(consumer._client)
         consumer._client.send = self._noting(consumer._client.send)
         coordinator = consumer._coordinator
+        cast(AggregatorAssignor, self.app.assignor).rejoin = coordinator.request_rejoin
         coordinator._do_heartbeat = self._beating(coordinator._do_heartbeat)
         coordinator._do_commit_offsets = self._committing(coordinator._do_commit_offsets)
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group, also under a name: the others go on at once, and who comes back joins anew."""
+        if self._consumer is not None and self._consumer._coordinator is not None:
+            self._consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
+
     def _noting(self, send: Send) -> Send:
-        async def send_and_note(*args: Any, **options: Any) -> Any:
-            response = await send(*args, **options)
+        name: str | None = self.app.conf.consumer_group_instance_id
+
+        async def send_and_note(node: Any, request: Any, **options: Any) -> Any:
+            if name is not None and isinstance(request, HeartbeatRequest):
+                request = NamedHeartbeat(request, name)
+            response = await send(node, request, **options)
             if response is not None:
                 note_log_starts(response, self.log_starts)
+                if is_fenced(response):
+                    self.on_fenced()
             return response
 
         return send_and_note

@@ -281,6 +281,13 @@ class Line(StrEnum):
         "{topic} 丢失数据: 变更日志在 worker 运行期间被删除并重建。原有内容仅存于 worker 内存，随其退出而丢失: "
         "在 worker 退出或加入之前，请先等打开的批次关闭",
     )
+    FENCED = (
+        "name-taken",
+        "another worker has joined the group under the name {name}, so this one ends: give each worker an "
+        "AGG_INSTANCE_ID of its own ({{hostname}} may be part of it)",
+        "另一个 worker 已用名称 {name} 加入消费组，本 worker 结束: 请为每个 worker 设置不同的 AGG_INSTANCE_ID"
+        "（可包含 {{hostname}}）",
+    )
     SUSPECTED = (
         "starts-without-progress",
         "{place}: the last workers have ended where they began, at offset {first}: up to {last} station events are run "

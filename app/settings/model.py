@@ -330,6 +330,12 @@ class Settings(BaseModel):
         "Workers of one app id share the work; default: `batch-aggregator-` and `AGG_MODULE` with `_` as `-`",
         "同一 app id 的 worker 分担工作；默认为 `batch-aggregator-` 加 `AGG_MODULE`（`_` 换成 `-`）",
     )
+    instance_id: types.InstanceId | None = _setting(
+        None,
+        "A name for the worker in its group, unique for each; `{hostname}` stands for the machine's. A worker that was "
+        "killed and comes back under its name goes on at once",
+        "worker 在消费组中的名称，每个 worker 唯一；`{hostname}` 代表主机名。被杀死的 worker 以原名回来后立即继续",
+    )
     broker: types.KafkaUrls = _setting(
         "kafka://127.0.0.1:9092",
         "Kafka brokers to begin with, `kafka://host:port`, separated by `;`",

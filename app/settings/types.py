@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
@@ -20,6 +21,8 @@ _TOPIC: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
 TOPIC_RULE: Final = "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"
 # Kafka allows a topic 249 characters; what Faust and we append to the id (`-batches-changelog`) must fit.
 _APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
+# Kafka's rule for names of group members.
+_INSTANCE_ID: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
 _MODULE: Final = re.compile(r"[A-Za-z0-9_.-]{1,180}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -82,6 +85,12 @@ def _split(value: object) -> object:
 
 def _app_id(name: str) -> str:
     require(_APP_ID.fullmatch(name), "must be 1 to 200 of A-Z a-z 0-9 . _ - (it begins the names of topics)")
+    return name
+
+
+def _instance_id(name: str) -> str:
+    name = name.replace("{hostname}", socket.gethostname())
+    require(_INSTANCE_ID.fullmatch(name), "must be 1 to 249 of A-Z a-z 0-9 . _ - ({hostname} may be part of it)")
     return name
 
 
@@ -180,6 +189,7 @@ PositiveShare = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 ModuleName = Annotated[str, AfterValidator(_module)]
 AppId = Annotated[str, AfterValidator(_app_id)]
+InstanceId = Annotated[str, AfterValidator(_instance_id)]
 TopicName = Annotated[str, AfterValidator(_topic)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 OptionalTopicNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_topics)]

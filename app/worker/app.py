@@ -27,7 +27,7 @@ from app.kafka.state_store import AggregatorTables, TableState
 from app.kafka.topics import BrokerError, TopicError, message_bytes, topic_specs
 from app.messages.message import Delivery, SendError
 from app.observability.counters import Metrics, Statistics
-from app.observability.log_lines import Line, tell
+from app.observability.log_lines import Line, say, tell
 from app.observability.tracing import Traces
 from app.pipeline.build import Agent, Pipeline, agents_of, build_pipeline
 from app.pipeline.ports import Backend
@@ -194,6 +194,10 @@ class AggregatorApp(faust.App):
     def count_restart(self) -> None:
         """Count a partition that is read from its beginning again, because its log is another one."""
         self.statistics.metrics.log_restarts += 1
+
+    def fenced(self) -> None:
+        """End the process at once: another worker of the group has this one's name now."""
+        stop_at_once(EXIT_BROKER, say(self.settings.log_language, Line.FENCED, name=self.settings.instance_id))
 
     # -- ownership ---------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,9 @@ class FakeApplication:
     def count_restart(self) -> None:
         self.restarts += 1
 
+    def fenced(self) -> None:
+        """Nobody has its name."""
+
     async def give_up_work(self) -> None:
         """Nothing is in flight."""
 

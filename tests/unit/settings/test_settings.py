@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.settings.enums import Executor, Fill, Language, LogFormat, SaslMechanism, SecurityProtocol, Start, TimeoutMode
 from tables.model.enums import LatePolicy
 from tests.settings_loading import load
@@ -61,6 +62,7 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "replication_factor": 1,
     "start": Start.EARLIEST,
     "app_id": "batch-aggregator-load-prediction",
+    "instance_id": None,
     "broker": "kafka://127.0.0.1:9092",
     "broker_patience": 60.0,
     "security_protocol": SecurityProtocol.PLAINTEXT,
@@ -148,3 +150,14 @@ def test_context_is_read_from_topics_of_others_and_may_be_ones_own_output() -> N
     assert settings.context_topics == ("WEATHER", "OUT")
     assert settings.batch_topics == ["SCHEDULE-STATION-REALTIME-DATA"]
     assert settings.foreign_topics == [*settings.batch_topics, "WEATHER", "OUT"]
+
+
+def test_an_instance_id_may_have_the_machines_name_in_it() -> None:
+    settings = load(instance_id="plant-{hostname}-2")
+    assert settings.instance_id == f"plant-{socket.gethostname()}-2"
+
+
+@pytest.mark.parametrize("name", ["..", "a b", "{host}", "x" * 250, "工厂"])
+def test_an_instance_id_that_kafka_does_not_take_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"AGG_INSTANCE_ID.*must be 1 to 249"):
+        load(instance_id=name)
