@@ -168,6 +168,6 @@ def stack_of(coroutine: Coroutine[Any, Any, Any]) -> str:
             else (inner.gi_frame, inner.gi_yieldfrom)
         )
         if frame is not None:
-            frames.append((frame, frame.f_lineno))
+            frames.append((frame, frame.f_lineno or frame.f_code.co_firstlineno))
         inner = following
     return "".join(["Waiting at (most recent call last):\n", *traceback.StackSummary.extract(iter(frames)).format()])

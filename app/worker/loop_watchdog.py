@@ -103,7 +103,11 @@ class LoopWatch:
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            self._look(time.monotonic(), time.process_time())
+            try:
+                self._look(time.monotonic(), time.process_time())
+            except Exception:
+                if self._throttle.passes(time.monotonic(), "failed"):
+                    logger.exception("this is a bug: the look at the event loop failed; the next one comes")
 
     def _look(self, now: float, worked: float) -> None:
         late, busy = now - self._looked - LOOK_SECONDS, worked - self._worked
@@ -167,7 +171,7 @@ def stack_of_thread(ident: int) -> Sequence[FrameType]:
 
 def place_of(frame: FrameType) -> str:
     """Return the place at which a frame stands, as a traceback has it, in one line."""
-    code, number = frame.f_code, frame.f_lineno
+    code, number = frame.f_code, frame.f_lineno or frame.f_code.co_firstlineno  # some instructions have no line
     line = linecache.getline(code.co_filename, number, frame.f_globals).strip()
     place = f'File "{code.co_filename}", line {number}, in {code.co_name}'
     return printable(f"{place}: {line}" if line else place)

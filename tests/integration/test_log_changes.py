@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,19 +124,22 @@ def test_what_retention_takes_from_a_worker_that_lags_is_said_and_counted_apart(
     cluster.wait_out()
     cluster.wait_settled()
     worker.pause()
+    cluster.send(*batches(cluster, 50, 1))  # for a fetch that waits at the broker: it is answered with this, or ends
     lost, kept = batches(cluster, 100, 3), batches(cluster, 200, 2)
     cluster.send(*lost, *kept)
-    cluster.delete_records(7)
+    cluster.delete_records(8)
     worker.resume()
-    for batch in lost:
-        del cluster.sent[batch.batch_id]
-    cluster.wait_out()
+    cluster.wait_out(kept)
     (said,) = lines_of(worker, "are gone from the broker")
     assert "[WARNING]" in said
-    assert f"{cluster.source}[0]: offsets 4 to 6 are gone" in said
-    assert said.rstrip().endswith("reading goes on at 7")
-    assert (metric(worker, "lost_offsets_total"), metric(worker, "source_gaps_total")) == (3, 0)
-    assert str(cluster.finish()) == "6 complete, 0 partial, 0 copies, 0 late"
+    (first,) = re.findall(rf"{cluster.source}\[0\]: offsets (\d) to 7 are gone", said)
+    assert first in "45"
+    assert said.rstrip().endswith("reading goes on at 8")
+    assert (metric(worker, "lost_offsets_total"), metric(worker, "source_gaps_total")) == (8 - int(first), 0)
+    for batch in cluster.sent.copy().values():
+        if batch in lost or (batch.batch_id not in cluster.out() and batch not in kept):
+            del cluster.sent[batch.batch_id]
+    assert str(cluster.finish()) == f"{4 + (first == '5') + 2} complete, 0 partial, 0 copies, 0 late"
 
 
 def test_a_transactions_marker_at_the_end_is_no_lag(cluster: Cluster) -> None:

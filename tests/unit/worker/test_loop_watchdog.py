@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from app.callbacks.scheduler import Call
 from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Language
-from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, Case, LoopWatch, case_of
+from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, Case, LoopWatch, case_of, place_of
 
 LONG = BLOCKED_SECONDS + 3 * LOOK_SECONDS
 
@@ -239,3 +240,29 @@ def test_a_late_look_is_the_fault_of_c_code_if_the_process_worked_meanwhile(
 def test_the_lines_are_there_in_both_languages() -> None:
     for line in (Line.LOOP_BLOCKED, Line.LOOP_BUSY, Line.LOOP_RUNS):
         assert line.texts[Language.EN] != line.texts[Language.ZH]
+
+
+def test_a_frame_at_an_instruction_without_a_line_stands_at_the_first_of_its_function() -> None:
+    code = test_a_frame_at_an_instruction_without_a_line_stands_at_the_first_of_its_function.__code__
+    frame: Any = SimpleNamespace(f_code=code, f_lineno=None, f_globals={})
+    assert place_of(frame).startswith(f'File "{code.co_filename}", line {code.co_firstlineno}, in {code.co_name}: def ')
+
+
+def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    looks = threading.Semaphore(0)
+
+    def look(now: float, worked: float) -> None:
+        looks.release()
+        message = "no look"
+        raise ValueError(message)
+
+    monkeypatch.setattr(watched.watch, "_look", look)
+
+    async def main() -> None:
+        with watched.running():
+            for _ in range(3):
+                assert await asyncio.to_thread(looks.acquire, timeout=10)
+
+    asyncio.run(main())
+    assert caplog.text.count("the look at the event loop failed") == 1
