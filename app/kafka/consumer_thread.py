@@ -26,7 +26,7 @@ from faust.types import TP
 
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import never_create_topics, survive_lost_connections
-from app.kafka.static_member import NamedHeartbeat, is_fenced
+from app.kafka.static_member import NamedHeartbeat, is_fenced, is_unknown
 from app.kafka.topic_ids import topic_ids
 
 FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
@@ -96,9 +96,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             response = await send(node, request, **options)
             if response is not None:
                 note_log_starts(response, self.log_starts)
-                if is_fenced(response):
+                if name is not None and (is_fenced(response) or (is_unknown(response) and await fenced(node, options))):
                     self.on_fenced()
             return response
+
+        async def fenced(node: Any, options: Any) -> bool:
+            """Ask, before aiokafka joins anew under the name, whether that is because another worker has it now."""
+            coordinator = self._ensure_consumer()._coordinator
+            heartbeat = HeartbeatRequest(coordinator.group_id, coordinator.generation, coordinator.member_id)
+            return is_fenced(await send(node, NamedHeartbeat(heartbeat, str(name)), **options))
 
         return send_and_note
 

@@ -1,8 +1,8 @@
 """Heartbeats of a static member of the group, which say its name (KIP-345: brokers since Kafka 2.3).
 
-aiokafka joins under the name and leaves it out of its heartbeats. When another worker takes the name, the broker knows
-the id of the older one no more, and that would join anew and take the name back: both for ever. With the name in it the
-heartbeat is answered by what is the case, and the older one can end.
+aiokafka joins under the name and leaves it out of its heartbeats and commits. When another worker takes the name, the
+broker knows the id of the older one no more, and that would join anew and take the name back: both for ever. With the
+name in it the heartbeat is answered by what is the case, and the older one can end.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.types import Int16, Int32, Schema, String
 
 _HEARTBEAT: Final = HeartbeatRequest.API_KEY
+_COMMIT: Final = OffsetCommitRequest.API_KEY
+UNKNOWN_MEMBER_ID: Final = 25
 FENCED_INSTANCE_ID: Final = 82
 
 
@@ -53,3 +56,10 @@ class NamedHeartbeat(Request[_HeartbeatRequest]):  # type: ignore[misc]
 def is_fenced(response: Any) -> bool:
     """Say whether a broker's response is that to a heartbeat of a member whose name another one has taken."""
     return bool(response.API_KEY == _HEARTBEAT and response.error_code == FENCED_INSTANCE_ID)
+
+
+def is_unknown(response: Any) -> bool:
+    """Say whether a broker's response is that to a commit of a member that the group does not know any more."""
+    if response.API_KEY != _COMMIT:
+        return False
+    return any(error == UNKNOWN_MEMBER_ID for _, partitions in response.topics for _, error in partitions)

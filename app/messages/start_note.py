@@ -20,7 +20,8 @@ Mark = str
 
 # Kafka takes 4,096 bytes beside an offset (offset.metadata.max.bytes).
 GROUP = 64  # events that are noted together
-_CONDEMNED = 100  # that are remembered
+_RUNNING = 128  # that are kept in mind, the newest of them
+_CONDEMNED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class StartNote:
     def begun(self, events: tuple[Mark, ...]) -> StartNote:
         """Return what is noted before these events begin; `self` is what this start goes by."""
         deaths = self.deaths if events == self.running else 0
-        return StartNote(running=events, deaths=deaths, condemned=self.condemned)
+        return StartNote(running=events[-_RUNNING:], deaths=deaths, condemned=self.condemned)
 
 
 def mark_of(source: Source, station_id: str) -> Mark:

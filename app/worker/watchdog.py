@@ -32,8 +32,8 @@ QUIET_SECONDS = 5.0  # without a heartbeat's answer, before the broker is asked
 
 # In session timeouts, after the first one, in which the group forgets us. A rebalance, in which there are no
 # heartbeats, waits for the session of a dead member at most.
-TROUBLED_AFTER = 2.0
-LOST_AFTER = 5.0
+TROUBLED_AFTER = 3.5
+LOST_AFTER = 12.0  # a member that is alive and blocked holds up a rebalance for Faust's 60 s
 
 
 class Watched(Worker, Protocol):

@@ -82,6 +82,36 @@ def test_a_station_that_ends_its_worker_again_and_again_is_failed_and_the_others
     assert len(driver.outputs) == 2
 
 
+@pytest.mark.parametrize("after", [0.1, 0.19, 0.25, 1.0, 10.0])
+@pytest.mark.parametrize("slow", [(), ("SLOW",), ("SLOW", "SLOWER", "HANGS")])
+@pytest.mark.parametrize("topic", [None, "SINGLES"])
+def test_it_is_found_also_when_it_takes_its_time_and_beside_slow_ones(
+    driver_of: Callable[..., TopologyTestDriver], topic: str | None, slow: tuple[str, ...], after: float
+) -> None:
+    plant = Plant("X")
+    times = {"SLOW": 3.0, "SLOWER": 20.0, "HANGS": LONG}
+
+    async def model(station_id: str, module_input: ModuleInput) -> dict[str, str]:
+        if station_id in times:
+            await asyncio.sleep(times[station_id])
+        return await plant(station_id, module_input)
+
+    driver = driver_of(model, passthrough_topics=("SINGLES",))
+    driver.send([record(station) for station in ("A", *slow, "X", "B", *(f"S{n}" for n in range(100)))], topic=topic)
+    for _ in range(2 * DEATHS):
+        for _ in range(50_000):
+            if plant.running or any(letter.headers.get("station-id") == "X" for letter in driver.dead_letters):
+                break
+            driver.advance(0.002 if not slow else 0.1)
+        if not plant.running:
+            break
+        driver.advance(after)
+        plant.running.clear()
+        driver.restart()
+    failed = [letter for letter in driver.dead_letters if "os._exit" in letter.headers["error"]]
+    assert [letter.headers["station-id"] for letter in failed] == ["X"]
+
+
 def test_it_is_found_where_its_source_message_is_split_again_at_each_start(
     driver_of: Callable[..., TopologyTestDriver],
 ) -> None:

@@ -151,7 +151,6 @@ class StationAgent:
             backend.notes,
             submit=self.runner.submit,
             fail=self._on_outcome,
-            pending=lambda: self.runner.pending,
             clock=clock,
         )
         self.in_flight = FramesInFlight()
@@ -254,6 +253,7 @@ class StationAgent:
         await self.runner.cancel_all()
         await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
         self.in_flight.clear()
+        self._suspects.clear()
         self._stations = self._bytes = 0
         self._frames.clear()
         self._room.set()
@@ -328,6 +328,8 @@ class StationAgent:
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         """Take an outcome, whatever goes wrong: an event whose outcome is lost could never be acknowledged."""
         self.settled += 1
+        if self._suspects.begun:
+            self._suspects.ended(call)
         try:
             self._take(call, outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, it fails this station alone

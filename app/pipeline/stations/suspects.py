@@ -13,8 +13,9 @@ from app.messages.start_note import GROUP, Mark, StartNote
 from app.pipeline.ports import StartNotes
 from tables.model.enums import Code
 
-PAUSE = 0.002  # seconds between two looks whether a group is done
-LONGEST = 0.2  # seconds that others wait for a group: one that ends its worker later than that is not found
+PAUSE = 0.002  # seconds between two looks whether events have ended
+GROUP_WAIT = 0.2  # seconds that the next group waits for one
+ALONE_WAIT = 30.0  # seconds that others wait for an event that runs alone, and half of what its deadline leaves
 
 CONDEMNED = Outcome(
     Code.FAILED,
@@ -26,9 +27,12 @@ CONDEMNED = Outcome(
 class Suspects(Generic[Context]):
     """Runs what stood there when this worker took over a partition whose last owners had ended where they began.
 
-    An event is noted before it begins, so what a worker dies of is among what is noted. A group that was noted at a
-    death is run one by one at the next start, and an event that then ends the worker twice is failed. What runs for
-    longer than that is under no suspicion any more: slow stations shall not make others miss their deadlines.
+    An event is noted before it begins and until it has ended, so what a worker dies of is among what is noted. What was
+    noted at a death is run one by one at the next start, and an event that then ends the worker twice is failed. Nobody
+    waits for a slow station for ever: others shall not miss their deadlines.
+
+    Attributes:
+        begun: by the id of its call, the mark of each event that has begun here and has not ended.
     """
 
     def __init__(
@@ -37,22 +41,20 @@ class Suspects(Generic[Context]):
         *,
         submit: Callable[[Call[Context]], None],
         fail: Callable[[Call[Context], Outcome], None],
-        pending: Callable[[], int],
         clock: Clock,
     ) -> None:
         """Nothing is suspected yet.
 
         Args:
             notes: kept beside the committed offsets.
-            submit: has a callback run.
+            submit: has a callback run; its outcome has to be told to `ended`.
             fail: takes the outcome of one that is not run.
-            pending: returns how many calls have no outcome yet.
             clock: Unix seconds.
         """
+        self.begun: dict[int, Mark] = {}
         self._notes = notes
         self._submit = submit
         self._fail = fail
-        self._pending = pending
         self._clock = clock
 
     def among(self, message: InMessage) -> bool:
@@ -64,25 +66,42 @@ class Suspects(Generic[Context]):
         note = self._notes.suspicion(message.partition, message.offset) or StartNote()
         condemned = frozenset(note.condemned)
         for group in _groups(calls, condemned.union(note.running)):
-            if group[0][0] in condemned:
-                self._fail(group[0][1], CONDEMNED)
+            mark, call = group[0]
+            if mark in condemned:
+                self._fail(call, CONDEMNED)
                 continue
             running = [mark for mark, call in group if not self._is_late(call)]  # one that is too late is not run
+            alone = mark in note.running
             if running:
-                await self._notes.write(message.partition, note.begun(tuple(running)))
-            before = self._pending()
-            for _, call in group:
+                slow = () if alone else self.begun.values()  # they were noted alone, or will be
+                await self._notes.write(message.partition, note.begun((*slow, *running)))
+            for mark, call in group:
+                self.begun[id(call)] = mark
                 self._submit(call)
-            await self._ended(before)
-        # Whatever ends the worker from now on, it is none of these.
-        await self._notes.write(message.partition, note.begun(()))
+            await self._ended(group, self._alone_wait(call) if alone else GROUP_WAIT)
+        await self._notes.write(message.partition, note.begun(tuple(self.begun.values())))
 
-    async def _ended(self, before: int) -> None:
-        """Wait until no more calls are pending than there were before, within bounds."""
+    def ended(self, call: Call[Context]) -> None:
+        """Take note that a call has its outcome."""
+        self.begun.pop(id(call), None)
+
+    def clear(self) -> None:
+        """Forget what has begun: it was cancelled."""
+        self.begun.clear()
+
+    async def _ended(self, group: Sequence[tuple[Mark, Call[Context]]], wait: float) -> None:
+        """Wait for the ends of these calls, for so many seconds at most."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + LONGEST
-        while self._pending() > before and loop.time() < until:  # noqa: ASYNC110 - the runner tells nobody
+        until = loop.time() + wait
+        left = [id(call) for _, call in group]
+        while loop.time() < until:  # the runner tells nobody
+            left = [call for call in left if call in self.begun]
+            if not left:
+                return
             await asyncio.sleep(PAUSE)
+
+    def _alone_wait(self, call: Call[Context]) -> float:
+        return ALONE_WAIT if call.deadline is None else min(ALONE_WAIT, (call.deadline - self._clock()) / 2)
 
     def _is_late(self, call: Call[Context]) -> bool:
         return call.deadline is not None and self._clock() > call.deadline

@@ -10,7 +10,7 @@ from faust.types import TP
 
 from app.kafka.offset_ledger import OffsetLedger
 from app.settings import Settings
-from app.worker.watchdog import Watchdog, patience_of
+from app.worker.watchdog import LOST_AFTER, TROUBLED_AFTER, Watchdog, patience_of
 
 SETTINGS = Settings(station_timeout=3, broker_patience=5)
 PATIENCE = patience_of(SETTINGS)
@@ -154,12 +154,13 @@ def look(dog: Watchdog, start: int, stop: int) -> None:
 
 def test_a_worker_that_the_group_does_not_answer_is_in_trouble_and_then_ends() -> None:
     app, dog = group_watched(age=11.0)
-    look(dog, 0, 21)
+    troubled, lost = int(TROUBLED_AFTER * app.session_timeout) + 1, int(LOST_AFTER * app.session_timeout) + 1
+    look(dog, 0, troubled)
     assert dog.trouble is None
-    look(dog, 21, 51)
+    look(dog, troubled, lost)
     assert dog.trouble is not None
     assert app.failures == []
-    look(dog, 51, 52)
+    look(dog, lost, lost + 1)
     assert "has not answered this worker's heartbeats" in str(app.failures[0])
 
 
