@@ -63,6 +63,7 @@ def test_a_callback_that_ends_its_worker_at_each_start_is_failed_after_some_and_
     assert notes(cluster) == {}
 
 
+@pytest.mark.chaos
 def test_a_worker_that_stops_by_itself_takes_its_note_back(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
     settings, environment = {"batch_timeout": "55"}, {GATE: str(gate)}

@@ -96,6 +96,7 @@ def test_decisions_that_were_stored_for_partitions_that_are_gone_come_out_once(s
     strict.assert_clean_logs()
 
 
+@pytest.mark.chaos
 def test_an_output_topic_that_was_deleted_is_created_by_the_next_start(strict: Cluster) -> None:
     worker = strict.start().wait_ready()
     strict.send(*batches(strict, range(3)))
@@ -126,6 +127,7 @@ def test_an_output_topic_that_is_made_again_smaller_while_the_worker_runs_is_use
     strict.assert_clean_logs()
 
 
+@pytest.mark.chaos
 def test_a_topic_of_ours_that_stays_away_ends_the_worker_by_name_and_the_next_start_goes_on(strict: Cluster) -> None:
     worker = strict.start({"broker_patience": "5"}).wait_ready()
     strict.send(*batches(strict, range(2)))
@@ -143,6 +145,7 @@ def test_a_topic_of_ours_that_stays_away_ends_the_worker_by_name_and_the_next_st
     strict.assert_clean_logs()
 
 
+@pytest.mark.chaos
 def test_a_side_topic_that_is_not_there_is_the_handlers_failure_and_no_other_batch_suffers(
     strict: Cluster, tmp_path: Path
 ) -> None:

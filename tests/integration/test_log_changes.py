@@ -58,7 +58,7 @@ def test_nothing_is_passed_over_where_the_log_ends_before_what_is_committed(clus
 
 
 @pytest.mark.parametrize("count", [5, 20], ids=["shorter", "longer"])
-@pytest.mark.parametrize("start", ["earliest", "latest"])
+@pytest.mark.parametrize("start", ["earliest", pytest.param("latest", marks=pytest.mark.chaos)])
 def test_a_source_topic_that_is_made_again_is_read_from_its_beginning(cluster: Cluster, count: int, start: str) -> None:
     worker = cluster.start({"start": start}).wait_ready()
     cluster.send(*batches(cluster, 0, 12))
@@ -99,6 +99,7 @@ def test_a_source_topic_that_is_not_there_at_the_start_is_read_from_its_beginnin
     assert str(cluster.finish()) == "20 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_two_workers_start_at_the_end_together_and_each_follows_its_partitions_of_a_topic_that_is_made_again(
     kafka_broker: DevBroker, tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_transactions_marker_at_the_end_is_no_lag(cluster: Cluster) -> None:
     assert metric(worker, "lost_offsets_total") == 0
 
 
+@pytest.mark.chaos
 def test_partitions_that_are_added_are_read_from_their_beginning_whatever_the_start(cluster: Cluster) -> None:
     cluster.send_raw(cluster.source, cluster.batch(0, STATIONS).value)  # older than the group: not read
     worker = cluster.start({"start": "latest"}).wait_ready()
@@ -180,6 +182,7 @@ def truncate(broker: DevBroker, partition: str, share: float) -> None:
         file.unlink()
 
 
+@pytest.mark.chaos
 def test_a_log_that_is_truncated_under_a_running_worker_is_read_on(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path, source_partitions=1) as cluster:
         worker = cluster.start().wait_ready()
@@ -198,6 +201,7 @@ def test_a_log_that_is_truncated_under_a_running_worker_is_read_on(tmp_path: Pat
         assert str(cluster.finish()) == "15 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_a_changelog_that_has_lost_its_end_is_told_at_the_next_start(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path, source_partitions=1) as cluster:
         cluster.start().wait_ready()
@@ -217,6 +221,7 @@ def test_a_changelog_that_has_lost_its_end_is_told_at_the_next_start(tmp_path: P
             assert "ends at 0," not in said
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("topic", ["batch-events", "station-events"])
 def test_a_topic_of_the_application_that_is_made_again_is_told_as_data_loss_and_work_goes_on(
     cluster: Cluster, topic: str
