@@ -16,6 +16,7 @@ import orjson
 
 from tables.model.enums import Code
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage.exact_json import Digits
 
 ERROR_CHARACTERS = 500
 TRACEBACK_BYTES = 8 * 1024
@@ -209,7 +210,7 @@ def _plain(value: object, place: str, outer: tuple[int, ...]) -> object:
         # JSON has integers of any size, orjson only those of 64 bits.
         return int(value) if _INT64_MIN <= value <= _UINT64_MAX else orjson.Fragment(str(int(value)))
     if isinstance(value, float):
-        return float(value)
+        return orjson.Fragment(value.text) if type(value) is Digits else float(value)
     return _plain_container(value, place, outer)
 
 
@@ -256,6 +257,8 @@ def _key(key: object, place: str) -> str:
     plain = key.tolist() if hasattr(key, "tolist") else key
     if isinstance(plain, int) and not isinstance(plain, bool):
         return str(int(plain))  # orjson writes none of more than 64 bits
+    if type(plain) is Digits:
+        return plain.text
     if plain is None or isinstance(plain, (bool, float)):
         return orjson.dumps(plain, option=_OPTIONS).decode()
     raise _NotJson(_at(place, f"a key is {type(key).__name__}, not text"))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.cli.base import argument, option
 
@@ -20,6 +19,7 @@ from app.kafka.reading import ranges_of, read_ranges
 from app.kafka.topics import partition_counts
 from app.observability.log_lines import printable
 from app.settings import Settings
+from tables.storage import exact_json
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -116,7 +116,7 @@ def _lines(pair: Pair, request: Request, timezone: ZoneInfo) -> list[str]:
 
 
 def _shown(result: StationResult) -> str:
-    return f"{result.place}  {printable(orjson.dumps(result.value).decode(), RESULT_SHOWN)}"
+    return f"{result.place}  {printable(exact_json.dumps(result.value).decode(), RESULT_SHOWN)}"
 
 
 def _summary(pairs: list[Pair], request: Request, unreadable: int) -> str:

@@ -19,6 +19,7 @@ import orjson
 
 from app.inputs.timestamps import parse_time
 from app.messages.message import InMessage
+from tables.storage import exact_json
 
 STATION_KEYS = ("station_id", "stationId")
 LATEST = 2e11  # no time of a result: a calendar must be able to show it
@@ -90,13 +91,13 @@ class ResultReader:
             return
         place = f"{message.topic}[{message.partition}]@{message.offset}"
         try:
-            value = orjson.loads(message.value)
-            orjson.dumps(value)  # it reads lists in lists of more levels than it writes
+            value = exact_json.loads(message.value)
+            exact_json.dumps(value)  # it reads lists in lists of more levels than it writes
             if isinstance(value, dict) and isinstance(value.get("stations"), list):
                 self._take_batch(message, value, place)
             else:
                 self._singles.append(self._single(message, value, place))
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             self.unreadable.append(place)
 
     def results(self) -> list[StationResult]:
@@ -199,7 +200,7 @@ def _station_of(result: dict[str, Any]) -> str:
 
 
 def _text(result: Any) -> bytes:
-    return orjson.dumps(result, option=orjson.OPT_SORT_KEYS)
+    return exact_json.dumps(result, option=orjson.OPT_SORT_KEYS)
 
 
 def _no_station() -> str:

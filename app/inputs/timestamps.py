@@ -38,10 +38,14 @@ _COMPACT = re.compile(
     r"(?:(?P<hour>[01][0-9]|2[0-4])(?P<minute>[0-5][0-9])(?:(?P<second>[0-5][0-9]|60)"
     r"(?:(?P<thousandths>[0-9]{3})|[.,](?P<fraction>[0-9]*))?)?)?"
 )
-_ZONE = r"(?: ?(?:(?P<utc>[Zz])|(?P<sign>[+-])(?P<ahead>[0-9]{2})(?::?(?P<ahead_minutes>[0-5][0-9]))?))?"
-# The plants' own form, the same with slashes, and ISO 8601: months, days and hours may have one digit.
+# Hours of an offset may have one digit where no other follows: `+800` may be 8 or 80.
+_ZONE = (
+    r"(?: ?(?:(?P<utc>[Zz]|[Uu][Tt][Cc]|[Gg][Mm][Tt])"
+    r"|(?P<sign>[+-])(?P<ahead>[0-9]{2}|[0-9](?![0-9]))(?::?(?P<ahead_minutes>[0-5][0-9]))?))?"
+)
+# The plants' own form, the same with slashes or dots, and ISO 8601: months, days and hours may have one digit.
 _EXTENDED = re.compile(
-    r"(?P<year>[0-9]{4})(?P<mark>[-/])(?P<month>[0-9]{1,2})(?P=mark)(?P<day>[0-9]{1,2})"
+    r"(?P<year>[0-9]{4})(?P<mark>[-/.])(?P<month>[0-9]{1,2})(?P=mark)(?P<day>[0-9]{1,2})"
     r"(?:(?:[Tt]| +)(?P<hour>[0-9]{1,2})"
     rf"(?::(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]|60)(?:[.,](?P<fraction>[0-9]+))?)?)?{_ZONE})?"
 )
@@ -67,8 +71,8 @@ def parse_time(value: object, timezone: ZoneInfo) -> float | None:
     """Read a time in any of the accepted forms.
 
     Args:
-        value: Text: `YYYY-MM-DD HH:MM:SS`, the same with slashes, or ISO 8601 (a date alone is its midnight; without an
-            offset in `timezone`). `YYYYMMDD[HHMM[SS[mmm]]]` as text or number, in `timezone`. Unix seconds,
+        value: Text: `YYYY-MM-DD HH:MM:SS`, the same with slashes or dots, or ISO 8601 (a date alone is its midnight;
+            without a zone in `timezone`). `YYYYMMDD[HHMM[SS[mmm]]]` as text or number, in `timezone`. Unix seconds,
             milliseconds, microseconds or nanoseconds as number or text: the unit in which it falls between 2001 and
             2100.
         timezone: The zone of times that name none.

@@ -13,12 +13,14 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from faust.types.auth import CredentialsT
 
 from app.callbacks.tasks import is_from_outside
 from app.settings import Settings, SettingsError
+
+UNEXPECTED = "it answers what no broker answers"
 
 
 class Application(Protocol):
@@ -163,6 +165,18 @@ def _lost_not_cancelled() -> Iterator[None]:
         raise KafkaConnectionError(message) from error
 
 
+@contextmanager
+def _unexpected_is_unconnected() -> Iterator[None]:
+    """Take an answer that aiokafka can't take apart for none: it raises whatever comes of it."""
+    try:
+        yield
+    except (KafkaError, OSError):
+        raise
+    except Exception as error:
+        message = f"{UNEXPECTED} ({error!r})"
+        raise KafkaConnectionError(message) from error
+
+
 @asynccontextmanager
 async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that looks at topics and makes them; closed whatever happens.
@@ -171,7 +185,8 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
     """
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        await admin.start()
+        with _unexpected_is_unconnected():
+            await admin.start()
         yield admin
     finally:
         await admin.close()
@@ -184,8 +199,9 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
         **client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", **options
     )
     never_create_topics(consumer._client)
-    await consumer.start()
     try:
+        with _unexpected_is_unconnected():
+            await consumer.start()
         yield consumer
     finally:
         try:

@@ -283,9 +283,15 @@ class AggregatorConsumer(driver.Consumer):
         settings = self._application.settings
         changelogs = self.app.tables.changelog_topics
         names = {*settings.foreign_topics, settings.station_events_topic, settings.batch_events_topic, *changelogs}
-        with suppress(KafkaError):  # the next look will tell
-            for topic in self._ids.look(await self._thread.topic_ids(names)):
-                self._changes.topic_gone(topic)
+        try:
+            gone = self._ids.look(await self._thread.topic_ids(names))
+        except KafkaError:
+            return  # the next look will tell
+        except Exception as error:  # noqa: BLE001 - an answer that aiokafka can't take apart may raise anything
+            self._changes.not_seen(error)
+            return
+        for topic in gone:
+            self._changes.topic_gone(topic)
 
     @Service.task
     async def _watch_topics(self) -> None:

@@ -7,6 +7,7 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import (
@@ -18,7 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from app.kafka.client import client_options
+from app.kafka.client import UNEXPECTED, client_options
 from app.settings import Settings
 
 ANSWER_SECONDS = 5.0
@@ -50,9 +51,15 @@ async def find_troubles(settings: Settings) -> dict[str, Trouble]:
 
 async def _trouble_at(settings: Settings, server: str) -> Trouble | None:
     name, _, number = server.rpartition(":")
-    host, port = name.strip("[]"), int(number)
     options = client_options(settings)
     del options["bootstrap_servers"]
+    try:
+        return await _trouble_with(settings, name.strip("[]"), int(number), options)
+    except Exception as error:  # noqa: BLE001 - aiokafka takes an answer apart as if a broker had given it
+        return Trouble(f"{UNEXPECTED} ({error!r})")
+
+
+async def _trouble_with(settings: Settings, host: str, port: int, options: dict[str, Any]) -> Trouble | None:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             connection = await create_conn(host, port, **options)
@@ -155,7 +162,7 @@ async def _speaks_plain(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             connection = await create_conn(host, port)
-    except (KafkaError, OSError, TimeoutError):
+    except Exception:  # noqa: BLE001 - as in `_trouble_at`
         return False
     connection.close()
     return True

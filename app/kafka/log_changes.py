@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Set
 
 from faust.types import TP
 
 from app.kafka.client import Application
 from app.kafka.positions import Base, Cause
-from app.observability.log_lines import Line, Shown, say
+from app.observability.log_lines import Line, Shown, Throttle, say, tell
 
 logger = logging.getLogger(__name__)
+
+NOT_SEEN_SECONDS = 60.0  # from one line about it to the next
 
 
 class TopicIds:
@@ -47,6 +50,7 @@ class LogChanges:
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._throttle = Throttle(NOT_SEEN_SECONDS)
 
     def started(self, tp: TP, position: int, end: int, base: Base) -> None:
         """Say of a partition that is read from its base why that is not its position, if it is not."""
@@ -98,6 +102,13 @@ class LogChanges:
         """A topic that is read was there, and is not any more."""
         foreign = topic in self._application.settings.foreign_topics
         self._say(logging.WARNING if foreign else logging.ERROR, Line.TOPIC_GONE, topic)
+
+    def not_seen(self, error: Exception) -> None:
+        """Say, once in a while, that what a broker answers about topics can't be used."""
+        if self._throttle.passes(time.monotonic()):
+            tell(
+                logger, logging.WARNING, self._application.settings.log_language, Line.TOPICS_UNSEEN, error=f"{error!r}"
+            )
 
     def _say(self, level: int, line: Line, topic: str) -> None:
         text = say(self._application.settings.log_language, line, topic=topic)

@@ -34,6 +34,8 @@ _FLOODING: Final = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.sdk._shared_internal",
 )
+ODD_ANSWER: Final = "Unexpected exception in AIOKafkaConnection"
+"""What aiokafka logs, with a traceback, of an answer that it can't take apart: what it comes to is told elsewhere."""
 _REPEAT_SECONDS: Final = 10.0
 # What aiokafka says of a broker that is away: a line for each part of it that notices. `Line.BROKER_AWAY` says it once.
 _LOST_BROKER: Final = {
@@ -106,6 +108,21 @@ class ExpectedFilter(logging.Filter):
         return record.msg not in self._messages
 
 
+class OddAnswerFilter(logging.Filter):
+    """Makes one line, with the error at its end, of a message that comes with a traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self._message = message
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record be logged."""
+        if record.msg == self._message and record.exc_info:
+            record.msg, record.args = "%s: %r", (self._message, record.exc_info[1])
+            record.exc_info = record.exc_text = None
+        return True
+
+
 class LostBrokerFilter(logging.Filter):
     """Drops what aiokafka says of a broker that is away, where a line of ours has said it or will.
 
@@ -147,9 +164,11 @@ def logging_config(log_format: LogFormat) -> dict[str, Any]:
     loggers: dict[str, dict[str, Any]] = {name: {"level": level} for name, level in _LIBRARY_LEVELS.items()}
     for name in _FLOODING:
         loggers.setdefault(name, {})["filters"] = ["repeats"]
+    loggers["aiokafka.conn"]["filters"].append("odd-answers")
     config: dict[str, Any] = {"version": 1, "merge": True, "loggers": loggers}
     config["filters"] = {
         "repeats": {"()": RepeatFilter},
+        "odd-answers": {"()": OddAnswerFilter, "message": ODD_ANSWER},
         "lost-broker": {
             "()": LostBrokerFilter,
             "messages": [line for lines in _LOST_BROKER.values() for line in lines],

@@ -260,6 +260,12 @@ class Line(StrEnum):
         "{topic} is not there any more; it is read from its beginning once it has been made again",
         "主题 {topic} 已不存在；重建后将从头读取",
     )
+    TOPICS_UNSEEN = (
+        "topics-unseen",
+        "A broker answers what can't be used when it is asked about topics; one that is deleted or made again is not "
+        "noticed meanwhile: {error}",
+        "broker 对主题查询的应答无法使用，期间无法发现被删除或重建的主题: {error}",
+    )
     OWN_TOPIC_LOST = (
         "own-topic-lost",
         "Data loss in a topic of the application: {what}. What stood there and was not done yet is lost: stations that "

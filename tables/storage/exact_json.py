@@ -167,16 +167,16 @@ def loads_marked(value: bytes) -> Any:
 # -- write -------------------------------------------------------------------------------------------------------------
 
 
-def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
-    """Return the JSON of a value with integers of any size; `default` as for orjson.
+def dumps(value: Any, default: Callable[[Any], Any] | None = None, option: int | None = None) -> bytes:
+    """Return the JSON of a value with integers of any size; `default` and `option` as for orjson.
 
     Raises:
         TypeError: Something in it has no form in JSON.
     """
     try:
-        return orjson.dumps(value, default)
+        return orjson.dumps(value, default, option)
     except TypeError:
-        return orjson.dumps(_writable(value), default)
+        return orjson.dumps(_writable(value), default, option)
 
 
 def dumps_marked(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:

@@ -73,6 +73,23 @@ def test_a_process_for_callbacks_gets_and_gives_them_too() -> None:
         ]
 
 
+def echoing(station_id: str, module_input: ModuleInput) -> Any:
+    """A model that gives back its host's code. A process can import it."""
+    del station_id
+    (host,) = next(iter(module_input.values()))["hostCode"]
+    return {"host": host, "of": {"hosts": [host]}}
+
+
+@pytest.mark.parametrize("number", ["1.2345678901234567890123", "12345678901234567890.55"])
+@pytest.mark.parametrize("topic", [TOPIC, DIRECT])
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_a_decimal_code_that_is_given_back_is_published_with_its_digits(executor: str, topic: str, number: str) -> None:
+    with TopologyTestDriver(echoing, passthrough_topics=(DIRECT,), executor=executor, executor_workers=1) as driver:
+        driver.send(f'[{{"stationId":"A","sendTime":"{TIME}","hostCode":{number}}}]', topic)
+        (output,) = driver.outputs
+        assert f'"host":{number},"of":{{"hosts":[{number}]}}' in (output.raw or b"").decode()
+
+
 @pytest.mark.parametrize("topic", [TOPIC, DIRECT])
 def test_the_letter_of_a_failed_station_has_the_digits_and_so_has_its_replay(topic: str) -> None:
     seen: list[Any] = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -21,9 +23,11 @@ from app.callbacks.outcome import (
     encode_result,
     encode_results,
     failed,
+    json_bytes,
     out_of_time,
 )
 from tables.model.enums import Code
+from tables.storage.exact_json import Digits
 
 LIMIT = 1_000_000
 
@@ -119,6 +123,18 @@ def test_nan_and_infinity_become_null(value: object) -> None:
     assert result_of([value]) == [None]
     assert json.loads(encode({"a": {"b": value}}).value or "") == {"station_id": "A", "a": {"b": None}}
     assert result_of(np.array([[1.0, value]], dtype=float)) == [[1.0, None]]
+
+
+@pytest.mark.parametrize("number", ["1.2345678901234567890123", "-12345678901234567890.5", "0.12345678901234567e-3"])
+def test_a_decimal_id_keeps_all_its_digits_wherever_it_stands(number: str) -> None:
+    digits = Digits(number)
+    assert encode(digits).value == f'{{"station_id":"A","result":{number}}}'
+    assert encode_result(None, digits, max_bytes=LIMIT).value == number
+    nested = {"a": [{"b": (digits, 1.5)}], "c": np.array([digits, 2**70], dtype=object), digits: np.float64(0.5)}
+    expected = f'"a":[{{"b":[{number},1.5]}}],"c":[{number},{2**70}],"{number}":0.5'
+    assert encode(nested).value == f'{{"station_id":"A",{expected}}}'
+    assert json_bytes([pickle.loads(pickle.dumps(digits)), copy.deepcopy(digits)]).decode() == f"[{number},{number}]"  # noqa: S301
+    assert encode({"x": digits + 0.0}).value == f'{{"station_id":"A","x":{orjson.dumps(float(number)).decode()}}}'
 
 
 def test_keys_that_are_numbers_and_tuples_with_names_are_written_as_python_s_json_does() -> None:

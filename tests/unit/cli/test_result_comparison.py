@@ -177,6 +177,28 @@ def test_a_pair_is_the_same_when_both_are_there_and_equal() -> None:
 
 
 @pytest.mark.parametrize("time_field", [None, "time"])
+def test_integers_of_any_size_are_compared_by_all_their_digits(time_field: str | None) -> None:
+    wide = 52000000000088123456789
+    texts = [b'{"station_id":%d,"time":1763085600,"result":[%d]}' % (wide, number) for number in (wide, wide + 1)]
+    found_in = [read(message(text), time_field=time_field) for text in texts]
+    assert found_in == [[(str(wide), TEN, [number])] for number in (wide, wide + 1)]
+    assert len(read(*(message(text) for text in texts), time_field=time_field)) == 2
+
+
+@pytest.mark.parametrize("value", [b'{"station_id":"A","x":%s}' % (b"[" * 900 + b"1" * 30 + b"]" * 900)])
+def test_a_wide_integer_in_what_is_nested_too_deeply_is_unreadable(value: bytes) -> None:
+    reader = ResultReader(SHANGHAI, None)
+    reader.take(message(value))
+    assert reader.unreadable == ["t[0]@7"]
+
+
+def test_a_time_that_no_float_holds_is_unreadable() -> None:
+    reader = ResultReader(SHANGHAI, None)
+    reader.take(message(b'{"batch_id":"T_1","stations":[],"meta":{"opened_at":%s}}' % (b"7" * 400)))
+    assert reader.unreadable == ["t[0]@7"]
+
+
+@pytest.mark.parametrize("time_field", [None, "time"])
 def test_a_result_that_is_nested_deeper_than_can_be_shown_is_unreadable(time_field: str | None) -> None:
     reader = ResultReader(SHANGHAI, time_field)
     reader.take(message(b'{"station_id":"A","time":1,"x":' + b"[" * 400 + b"]" * 400 + b"}"))

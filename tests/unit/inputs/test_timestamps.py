@@ -56,6 +56,12 @@ NINE = 1_762_218_000  # 2025-11-04 09:00:00 in Shanghai, 01:00:00 UTC
         *(("2025-11-04" + time, NINE) for time in (" 01:00:00 Z", "T09+08", "  09:00:00", " 9:0" + "0", "T090000")),
         *(("2025-11-04" + time, NINE + 60) for time in (" 09:00:60", "T01:00:60Z", "T09:00:60.000")),
         ("2024-12-31T23:59:60Z", 1_735_689_600),
+        *((f"2025.11.04{time}", NINE) for time in (" 09:00:00", " 9:00", "T09:00:00+08:00", " 09:00:00.000")),
+        ("2025.11.4 9:00:00", NINE),
+        ("2025.11.04", NINE - 9 * 3600),
+        *((f"2025-11-04 01:00:00{zone}", NINE) for zone in (" UTC", " GMT", "UTC", ".000 UTC", " utc", " +0", "-0")),
+        *((f"2025-11-04T09:00:00{zone}", NINE) for zone in ("+8:00", "+8", " +8", " +8:00")),
+        *(("2025-11-03T20:30:00-4:30", NINE), ("2025/11/04 01:00 GMT", NINE), ("20251104T010000 UTC", NINE)),
         *((form, NINE) for number in (20251104090000, 202511040900) for form in (number, str(number), float(number))),
         *((form, NINE - 9 * 3600) for form in (20251104, "20251104", 20251104.0, 20251103240000, " 20251104 ")),
         *((form, NINE + 0.25) for form in (20251104090000.25, "20251104090000,25", "20251104090000250")),
@@ -86,6 +92,16 @@ def test_every_accepted_form_gives_unix_seconds(value: object, seconds: float) -
         *(0, "0", 1.0, 2025, "2025", 202511, 99_999_999_999, 10**11, 900_000_000, 5 * 10**9, 20251131, "20251131"),
         *(20251104250000, "20251104096000", 20251104240001, "20251104T240001", "2025-11-04 09:00:61"),
         *("2025-00-04 09:00:00", "2025/11/31", "04/11/2025", "11/04/2025 09:00", "2025-11-04T09:00:00 08:00"),
+        *("12.5", "2025.5", "2025.11", "2025.1104", 12.5, 2025.5, 2025.11, "2025.11-04", "2025.11/04", "2025-11.04"),
+        *("2025.11.04.09", "25.11.04", "04.11.2025", "2025.13.04", "2025.11.", "2025.11.04 09.00.00", "1.2.3"),
+        *("2025-11-04 09:00:00+800", "2025-11-04 09:00:00 CET", "2025-11-04 09:00:00 UT", "2025-11-04 UTC"),
+        *(
+            "2025-11-04 09:00:00+",
+            "2025-11-04 09:00:00+8:0",
+            "2025-11-04 09:00:00  UTC",
+            "UTC",
+            "2025-11-04 09:00 UTCZ",
+        ),
         *("２０２５-11-04 09:00:00", "2025-11-04T09:00:00+0860", "2025-W54-1", "2025-11-04 09:00:00 +08:00 x"),
     ],
 )
@@ -190,9 +206,10 @@ def test_all_forms_of_one_instant_are_the_same_time(seconds: int) -> None:
     forms: list[Any] = [*numbers, *map(float, numbers), *map(str, numbers)]
     forms += [utc.isoformat(sep=" ").replace("+", " +"), utc.isoformat().replace("+00:00", "z").lower()]
     forms += [utc.isoformat(), utc.isoformat().replace("+00:00", "Z"), utc.astimezone(SHANGHAI).isoformat()]
+    forms += [utc.isoformat(sep=" ").replace("+00:00", zone) for zone in (" UTC", " GMT", "+0", "-0:00")]
     local = format_time(seconds, SHANGHAI)
     compact = re.sub("[^0-9]", "", local)
-    forms += [local, local.replace("-", "/"), compact, int(compact), float(compact)]
+    forms += [local, local.replace("-", "/"), local.replace("-", "."), compact, int(compact), float(compact)]
     assert {parse_time(form, SHANGHAI) for form in forms} == {seconds}
 
 

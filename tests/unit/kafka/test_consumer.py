@@ -21,7 +21,8 @@ from app.kafka.consumer import (
     pieces_of,
     weight_of,
 )
-from app.kafka.log_changes import TopicIds
+from app.kafka.log_changes import LogChanges, TopicIds
+from app.settings import Settings
 
 
 def bare_consumer() -> Any:
@@ -166,3 +167,21 @@ def test_nothing_fetched_is_no_piece() -> None:
 def test_a_small_message_counts_for_the_room_that_it_takes() -> None:
     assert weight_of(record(0, None)) == weight_of(record(0)) == LEAST_BYTES
     assert weight_of(record(0, b"x" * 10_000)) == 10_000
+
+
+def test_an_answer_about_topics_that_nobody_expects_is_told_once_in_a_while_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def topic_ids(names: object) -> dict[str, bytes]:
+        raise TypeError(names and "'NoneType' object is not iterable")
+
+    consumer = bare_consumer()
+    consumer._thread = SimpleNamespace(topic_ids=topic_ids)
+    consumer.app = SimpleNamespace(settings=Settings(), tables=SimpleNamespace(changelog_topics=set()))
+    consumer._changes = LogChanges(consumer.app)
+    for _ in range(3):
+        asyncio.run(consumer._look_at_topics())
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert "TypeError(" in line.getMessage()
+    assert line.exc_info is None

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from app.devbroker.config import free_port
-from app.kafka.diagnosis import Trouble, find_trouble
+from app.kafka.client import administering, reading
+from app.kafka.diagnosis import Trouble, find_trouble, find_troubles
+from app.kafka.topics import BrokerError, ensure_topics
 from app.settings import Settings
+from app.worker.startup import tell_troubles
 
 # Of no use but here: self-signed, for 127.0.0.1.
 CERTIFICATE = """\
@@ -52,6 +57,21 @@ async def closing_server(context: ssl.SSLContext | None = None) -> AsyncIterator
         writer.close()
 
     server = await asyncio.start_server(close, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def odd_server(body: bytes) -> AsyncIterator[int]:
+    """A port that answers the first request of each connection with a body of that request's number, and stays."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.read(4096)
+        writer.write(struct.pack(">i", 4 + len(body)) + request[8:12] + body)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
 
@@ -131,3 +151,43 @@ def test_what_waiting_does_not_end_comes_first(pem: Path) -> None:
             return await find_trouble(Settings(broker=f"kafka://127.0.0.1:{free_port()};kafka://127.0.0.1:{port}"))
 
     assert asyncio.run(find()) == Trouble("the port speaks TLS: set AGG_SECURITY_PROTOCOL=SSL", final=True)
+
+
+ODD = [b"\xff" * 10, b"\0\x23" + struct.pack(">i", -1), struct.pack(">hihhh", 0, 1, 3, 9, 1)]
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_an_answer_that_nobody_expects_is_told_as_it_is(body: bytes) -> None:
+    async def find() -> dict[str, Trouble]:
+        async with odd_server(body) as port:
+            return await find_troubles(Settings(broker=f"kafka://127.0.0.1:{port}"))
+
+    (trouble,) = asyncio.run(find()).values()
+    assert trouble.text.startswith("it answers what no broker answers (")
+    assert "Error(" in trouble.text
+    assert not trouble.final
+
+
+def test_a_port_with_such_answers_does_not_end_the_start_of_a_worker(caplog: pytest.LogCaptureFixture) -> None:
+    async def start() -> str:
+        async with odd_server(ODD[0]) as port:
+            await tell_troubles(Settings(broker=f"kafka://127.0.0.1:{free_port()};kafka://127.0.0.1:{port}"))
+            return f"127.0.0.1:{port}"
+
+    server = asyncio.run(start())
+    (line,) = [one for one in caplog.records if server in one.getMessage()]
+    assert "it answers what no broker answers (TypeError(" in line.getMessage()
+    assert line.exc_info is None
+
+
+def test_clients_of_such_a_port_say_that_they_are_not_connected() -> None:
+    async def connect() -> None:
+        async with odd_server(ODD[0]) as port:
+            settings = Settings(broker=f"kafka://127.0.0.1:{port}")
+            for client in (administering(settings), reading(settings)):
+                with pytest.raises(KafkaConnectionError, match="what no broker answers"):
+                    await client.__aenter__()
+            with pytest.raises(BrokerError, match=r"what no broker answers \(TypeError"):
+                await ensure_topics(settings, patience=0.0)
+
+    asyncio.run(connect())

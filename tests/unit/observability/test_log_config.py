@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import faust.app.base
 import pytest
-from aiokafka import client, cluster
+from aiokafka import client, cluster, conn
 from aiokafka.consumer import fetcher, group_coordinator
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError, KafkaConnectionError
 from faust.assignor import partition_assignor
@@ -24,7 +24,14 @@ from opentelemetry.sdk import _shared_internal
 from app.messages.dead_letters import Subject
 from app.observability.batch_log import BatchLog
 from app.observability.json_formatter import JsonFormatter
-from app.observability.log_config import ExpectedFilter, LostBrokerFilter, RepeatFilter, logging_config
+from app.observability.log_config import (
+    ODD_ANSWER,
+    ExpectedFilter,
+    LostBrokerFilter,
+    OddAnswerFilter,
+    RepeatFilter,
+    logging_config,
+)
 from app.observability.log_lines import Line
 from app.settings.enums import Language, LogFormat
 from tables.model.events import Source
@@ -183,6 +190,20 @@ def test_a_commit_for_a_topic_that_was_deleted_is_no_complaint() -> None:
 
     assert not passes("UnknownTopicOrPartitionError")
     assert passes("OffsetMetadataTooLargeError")
+
+
+def test_an_answer_that_aiokafka_cant_take_apart_is_one_line_without_a_traceback() -> None:
+    names = logging_config(LogFormat.TEXT)["loggers"][conn.__name__]["filters"]
+    (odd,) = (OddAnswerFilter(ODD_ANSWER) for name in names if name == "odd-answers")
+    try:
+        int("broken\n")
+    except ValueError:
+        record = logging.LogRecord(conn.__name__, logging.ERROR, __file__, 1, ODD_ANSWER, (), sys.exc_info())
+    assert odd.filter(record)
+    text = logging.Formatter().format(record)
+    assert text.startswith(f"{ODD_ANSWER}: ValueError(")
+    assert "\n" not in text
+    assert ODD_ANSWER in inspect.getsource(conn)
 
 
 def test_the_messages_that_are_held_back_are_those_of_the_libraries() -> None:
