@@ -235,17 +235,13 @@ class CallbackRunner(Scheduler[Context]):
 
     # -- its other steps, and its end --------------------------------------------------------------------------------
 
-    async def _finish(self, run: Run[Context]) -> Sequence[Outcome] | None:
-        """Take the other steps of a callback that has suspended; None: it has been given up or cancelled meanwhile."""
-        outcomes: Sequence[Outcome]
-        try:
-            value = await run
-        except BaseException as error:  # noqa: BLE001 - as above
-            outcomes = [failed(error)] * len(run.calls)
-        else:
-            outcomes = self._outcomes(run.calls, value) if run.live else ()
+    def _finish(
+        self, run: Run[Context], value: Any = None, error: BaseException | None = None
+    ) -> Sequence[Outcome] | None:
+        """Take what a callback that had suspended has come to; None: it has been given up or cancelled meanwhile."""
         if not run.live:
             return None
+        outcomes = self._outcomes(run.calls, value) if error is None else [failed(error)] * len(run.calls)
         self._leave(run)
         return outcomes
 

@@ -133,8 +133,13 @@ class Scheduler(ABC, Generic[Context]):
         """
 
     @abstractmethod
-    async def _finish(self, run: Run[Context]) -> Sequence[Outcome] | None:
-        """Take the other steps of a run. Return the outcomes of its calls; None if it was given up meanwhile."""
+    def _finish(
+        self, run: Run[Context], value: Any = None, error: BaseException | None = None
+    ) -> Sequence[Outcome] | None:
+        """Take what a run has returned or raised after its other steps.
+
+        Return the outcomes of its calls; None if it was given up meanwhile.
+        """
 
     @abstractmethod
     def _settle_all(self, calls: Sequence[Call[Context]], outcomes: Sequence[Outcome]) -> None:
@@ -178,7 +183,17 @@ class Scheduler(ABC, Generic[Context]):
             if run is not None:
                 self._tasks[task], self._leader = run, None
                 self._wake()
-                outcomes = await self._finish(run)
+                try:
+                    value = await run
+                except BaseException as error:
+                    # A future that the callback awaited may have raised it, and Python has closed the callback for
+                    # that: a failure like others. Outside of the task's steps it is this coroutine that is closed.
+                    if isinstance(error, GeneratorExit) and asyncio.current_task() is not task:
+                        raise
+                    outcomes = self._finish(run, error=error)
+                else:
+                    outcomes = self._finish(run, value)
+                    del value  # it may be large, and the next run may take long
                 if outcomes is None:
                     return
                 self._tasks[task] = None

@@ -63,6 +63,36 @@ async def of_a_task_group(error: BaseException) -> None:
         group.create_task(fails())
 
 
+async def of_a_shielded_task(error: BaseException) -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise error
+
+    async with asyncio.timeout(5):
+        await asyncio.shield(asyncio.ensure_future(fails()))
+
+
+async def of_a_task_past_the_factory(error: BaseException) -> None:
+    async def fails() -> None:
+        raise error
+
+    await asyncio.Task(fails())
+
+
+async def of_a_future(error: BaseException) -> None:
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.call_later(0.01, future.set_exception, error)
+    try:
+        await future
+    finally:
+        await asyncio.sleep(0.01)
+
+
+async def of_a_thread(error: BaseException) -> None:
+    await asyncio.to_thread(raising(error))
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def function() -> None:
         raise error
@@ -99,6 +129,12 @@ AWAITED: list[Callable[[], Any]] = [
     lambda: of_a_task(asyncio.CancelledError()),
     lambda: of_a_task_group(SystemExit(0)),
     lambda: of_a_task_group(GeneratorExit()),
+    lambda: of_a_task(GeneratorExit()),
+    lambda: of_a_shielded_task(GeneratorExit()),
+    lambda: of_a_task_past_the_factory(GeneratorExit()),
+    lambda: of_a_future(GeneratorExit()),
+    lambda: of_a_future(SystemExit(0)),
+    lambda: of_a_thread(GeneratorExit()),
 ]
 KINDS = ["callback", "batch_callback", "result_handler", "station_result_handler"]
 
@@ -195,3 +231,20 @@ def test_what_leaves_an_async_def_in_a_thread_is_its_failure(kind: str) -> None:
             return answer(kind, arguments)
 
         check(kind, function, executor="thread")
+
+
+@pytest.mark.parametrize("leave", [of_a_task, of_a_shielded_task])
+@pytest.mark.parametrize("kind", ["callback", "batch_callback"])
+def test_a_callback_can_catch_the_generator_exit_of_a_task(kind: str, leave: Callable[[BaseException], Any]) -> None:
+    async def function(*arguments: Any) -> Any:
+        with pytest.raises(RuntimeError, match="a task raised GeneratorExit: own, which must not end the worker"):
+            await leave(GeneratorExit("own"))
+        await asyncio.sleep(0.01)
+        return answer(kind, arguments)
+
+    functions: dict[str, Any] = {kind: function}
+    with TopologyTestDriver(**functions) as driver:
+        driver.send([record("A")])
+        driver.advance(8.0)
+        assert driver.dead_letters == []
+        assert [len(output.value["stations"]) for output in driver.outputs] == [1]

@@ -153,6 +153,35 @@ def test_stop_is_quick_and_leaves_no_task_whatever_the_callbacks_do(ignored: tup
     gc.collect()
 
 
+@pytest.mark.parametrize("by", ["cancel_all", "timeout"])
+def test_a_cancelled_callback_may_await_a_generator_exit_while_it_cleans_up(by: str) -> None:
+    async def main() -> None:
+        async def callback(station_id: str, module_input: ModuleInput) -> str:
+            try:
+                await asyncio.sleep(20 * (station_id == "slow"))
+            finally:
+                if station_id == "slow":
+                    loop = asyncio.get_running_loop()
+                    broken = loop.create_future()
+                    loop.call_later(0.01, broken.set_exception, GeneratorExit())
+                    await broken
+            return "done"
+
+        async with Bench(callback, station_timeout=1) as bench:
+            bench.submit("slow")
+            await asyncio.sleep(0.5)
+            if by == "cancel_all":
+                await bench.runner.cancel_all()
+            await asyncio.sleep(2)
+            assert bench.stations() == (["slow"] if by == "timeout" else [])
+            assert (bench.runner.pending, bench.zombies(), bench.errors) == (0, 0, [])
+            bench.outcomes.clear()
+            bench.submit("A")
+            await bench.until(1)
+
+    run_in_virtual_time(main())
+
+
 def test_stop_does_not_wait_for_hung_threads(release: threading.Event) -> None:
     def callback(station_id: str, module_input: ModuleInput) -> None:
         release.wait(60)
