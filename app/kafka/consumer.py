@@ -54,7 +54,7 @@ from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import Application
 from app.kafka.commit_notes import CommitNotes
 from app.kafka.consumer_thread import ConsumerThread
-from app.kafka.delivery import Fetched
+from app.kafka.delivery import Fetched, pieces_of, weight_of
 from app.kafka.log_changes import LogChanges, TopicIds
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.positions import (
@@ -76,30 +76,8 @@ from tables.storage.records import Table
 
 LOOK_SECONDS = 5.0
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
-PIECE_MESSAGES = 100
-PIECE_BYTES = 1024 * 1024
-LEAST_BYTES = 4 * 1024  # that a message counts for: small ones take room too
 THROTTLED_SLEEP = 0.01
 PAUSED_SLEEP = 0.02
-
-
-def pieces_of(records: Sequence[ConsumerRecord]) -> list[Sequence[ConsumerRecord]]:
-    """Cut what was fetched of a partition, between messages."""
-    pieces: list[Sequence[ConsumerRecord]] = []
-    start = size = 0
-    for index, record in enumerate(records):
-        if index - start >= PIECE_MESSAGES or size >= PIECE_BYTES:
-            pieces.append(records[start:index])
-            start, size = index, 0
-        size += len(record.value or b"")
-    if records:
-        pieces.append(records[start:])
-    return pieces
-
-
-def weight_of(record: ConsumerRecord) -> int:
-    """Bytes that a message counts for while it is in flight."""
-    return max(LEAST_BYTES, len(record.value or b""))
 
 
 class FetchedSchema(faust.Schema[Any, Any]):

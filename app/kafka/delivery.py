@@ -10,12 +10,17 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from aiokafka.structs import ConsumerRecord
+
 from app.messages.message import Delivery
 from tables.model.fast_dataclass import fast_dataclass
 
 CHUNK_MESSAGES = 500
 CHUNK_BYTES = 8 * 1024 * 1024
 WAITING_MESSAGES = 2_000  # in an intake, before it takes no more
+PIECE_MESSAGES = 100
+PIECE_BYTES = 1024 * 1024
+LEAST_BYTES = 4 * 1024  # that a message counts for: small ones take room too
 
 
 @fast_dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +32,25 @@ class Fetched:
 
     deliveries: Sequence[Delivery]
     generation: int
+
+
+def pieces_of(records: Sequence[ConsumerRecord]) -> list[Sequence[ConsumerRecord]]:
+    """Cut what was fetched of a partition, between messages."""
+    pieces: list[Sequence[ConsumerRecord]] = []
+    start = size = 0
+    for index, record in enumerate(records):
+        if index - start >= PIECE_MESSAGES or size >= PIECE_BYTES:
+            pieces.append(records[start:index])
+            start, size = index, 0
+        size += len(record.value or b"")
+    if records:
+        pieces.append(records[start:])
+    return pieces
+
+
+def weight_of(record: ConsumerRecord) -> int:
+    """Bytes that a message counts for while it is in flight."""
+    return max(LEAST_BYTES, len(record.value or b""))
 
 
 class Intake:

@@ -13,14 +13,8 @@ from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP, ConsumerMessage
 
-from app.kafka.consumer import (
-    LEAST_BYTES,
-    PIECE_BYTES,
-    PIECE_MESSAGES,
-    AggregatorConsumer,
-    pieces_of,
-    weight_of,
-)
+from app.kafka.consumer import AggregatorConsumer
+from app.kafka.delivery import LEAST_BYTES, PIECE_BYTES, PIECE_MESSAGES, pieces_of, weight_of
 from app.kafka.log_changes import LogChanges, TopicIds
 from app.settings import Settings
 
