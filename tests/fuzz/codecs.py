@@ -33,6 +33,7 @@ from app.settings import Settings
 from tables.context import ContextEvent, Tombstone, decode_entry, encode_entry
 from tables.model.events import Position, Released
 from tables.model.policies import Rules
+from tables.storage import exact_json
 from tables.storage.records import (
     Table,
     UnreadableRecordError,
@@ -211,4 +212,4 @@ def check_comparison(data: bytes) -> None:
         for pair in join(results, results, within=60.0):
             assert pair.results
             for result in pair.results:
-                orjson.dumps(result.value)
+                exact_json.dumps(result.value)

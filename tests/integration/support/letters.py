@@ -8,11 +8,12 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.settings import Settings, load_settings
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.commands import Command
+from tests.integration.support.reading import end_offsets
 
 __all__ = ["NOW", "PAYLOAD", "ByHand", "settings_of"]
 
@@ -50,7 +51,11 @@ class ByHand:
     run: Command
 
     def put(self, partition: int, value: bytes | None, more: dict[str, str], *, ago: float = 0.0) -> None:
-        """Append a letter in a transaction, which leaves a hole behind it; `more` are headers."""
+        """Append a letter in a transaction, which leaves a hole behind it; `more` are headers.
+
+        Kafka confirms the end of a transaction before its marker stands in the partition: the next letter could be
+        before that, and the hole elsewhere.
+        """
         headers = {"failed-at": repr(NOW - ago), "error": "Traceback\n  x\nValueError: no"} | more
         pairs = [(name, text.encode()) for name, text in headers.items()]
 
@@ -59,10 +64,14 @@ class ByHand:
                 bootstrap_servers=self.cluster.broker.bootstrap, transactional_id=uuid.uuid4().hex
             ) as producer:
                 await producer.begin_transaction()
-                await producer.send_and_wait(
+                sent = await producer.send_and_wait(
                     self.cluster.dead_letters, value, partition=partition, key=b"key", headers=pairs
                 )
                 await producer.commit_transaction()
+            place = TopicPartition(sent.topic, sent.partition)
+            behind_marker = sent.offset + 2
+            while (await end_offsets(self.cluster.broker.bootstrap, [sent.topic]))[place] < behind_marker:  # noqa: ASYNC110 - the broker knows
+                await asyncio.sleep(0.01)
 
         asyncio.run(send())
 
