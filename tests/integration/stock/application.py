@@ -9,6 +9,7 @@ from typing import Any
 import faust
 from faust.transport.drivers.aiokafka import Producer, Transport
 
+from app.kafka.client import Application
 from app.kafka.consumer import AggregatorTransport, FetchedSchema
 from app.settings import Settings
 from tests.integration.stock import OURS
@@ -34,6 +35,8 @@ class StockApp(faust.App):
         source_topics=(os.environ["AGG_SOURCE_TOPICS"],),
     )
 
+    url = ""
+
     def _new_transport(self) -> Transport:
         transport = OurConsumer if OURS in os.environ else Transport
         return transport(self.conf.broker_consumer, self)
@@ -50,6 +53,9 @@ class StockApp(faust.App):
     def count_restart(self) -> None:
         """Its topics are never made again."""
 
+    def fenced(self) -> None:
+        """It has no name."""
+
 
 app = StockApp(
     os.environ["AGG_APP_ID"],
@@ -61,6 +67,7 @@ app = StockApp(
     broker_commit_interval=0.2,
     stream_recovery_delay=0.0,
 )
+OURS_ASKS: Application = app  # for the type checker: what our consumer asks is there
 source = app.topic(
     os.environ["AGG_SOURCE_TOPICS"],
     schema=FetchedSchema() if OURS in os.environ else faust.Schema(value_type=bytes, value_serializer="raw"),
