@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 import re
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -138,7 +137,7 @@ GOOD: list[tuple[str, Any]] = [
     *[(CALLBACK, function) for function in (passing(two), passing(async_two), adding(with_session), changing(one))],
     *[(CALLBACK, function) for function in (passing(passing(two)), functools.lru_cache(two), functools.partial(two))],
     *[(CALLBACK, function) for function in (functools.partial(three, 1), functools.partial(three, c=1), print, max)],
-    *[(CALLBACK, function) for function in (operator.methodcaller("x"), lambda a, b: (a, b), dict.get)],
+    *[(CALLBACK, function) for function in (lambda a, b: (a, b), dict.get)],
     *[(BATCH, function) for function in (one, anything, optional, passing(one), CalledWrong(), Model().short, len)],
     *[(HANDLER, function) for function in (two, three, async_two, optional, anything, context_by_name)],
     *[(HANDLER, function) for function in (other_by_default, passing(three), passing(context_by_name), print)],
