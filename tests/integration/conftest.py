@@ -23,6 +23,13 @@ def cluster(kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
         yield own
 
 
+@pytest.fixture(scope="module")
+def strict_broker() -> Iterator[DevBroker]:
+    """A Kafka that creates no topic by itself, unlike the session's."""
+    with DevBroker() as broker:
+        yield broker
+
+
 @pytest.fixture
 def by_hand(cluster: Cluster) -> ByHand:
     """A dead-letter topic, and no worker."""

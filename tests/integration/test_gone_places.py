@@ -21,13 +21,6 @@ pytestmark = pytest.mark.kafka
 PARTITIONS = 4
 
 
-@pytest.fixture(scope="module")
-def strict_broker() -> Iterator[DevBroker]:
-    """A Kafka that creates no topic by itself."""
-    with DevBroker(overrides={"auto.create.topics.enable": "false"}) as broker:
-        yield broker
-
-
 @pytest.fixture
 def strict(strict_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
     """A share of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from app.devbroker import DevBroker
 from app.kafka.producer import KafkaSender
 from app.kafka.producer_topics import UNKNOWN_SECONDS, pace_metadata
-from app.kafka.topics import TopicSpec, create_topics
+from app.kafka.topics import TopicSpec, create_and_wait
 from app.messages.message import OutMessage, PlaceGoneError, SendError, UnknownTopicError
 from app.settings import Settings
 from tests.integration.support.reading import admin_client, end_offsets
@@ -26,15 +26,9 @@ pytestmark = pytest.mark.kafka
 PATIENCE = 20.0
 
 
-@pytest.fixture(scope="module")
-def strict_broker() -> Iterator[DevBroker]:
-    """A Kafka that creates no topic by itself."""
-    with DevBroker(overrides={"auto.create.topics.enable": "false"}) as broker:
-        yield broker
-
-
 async def create(admin: AIOKafkaAdminClient, **partitions: int) -> None:
-    await create_topics(admin, [TopicSpec(name, count, 1, {}, exact=True) for name, count in partitions.items()])
+    specs = [TopicSpec(name, count, 1, {}, exact=True) for name, count in partitions.items()]
+    await create_and_wait(admin, specs, patience=PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -145,12 +139,13 @@ def test_what_a_topic_does_not_take_is_refused_by_name_and_harms_nothing_that_co
 ) -> None:
     async def main() -> None:
         async with plant(strict_broker) as own:
-            await create_topics(
+            await create_and_wait(
                 own.admin,
                 [
                     TopicSpec("small", 1, 1, {"max.message.bytes": "1000"}, exact=True),
                     TopicSpec("compacted", 1, 1, {"cleanup.policy": "compact"}, exact=True),
                 ],
+                patience=PATIENCE,
             )
             fine = [OutMessage(topic, b"v", key=b"k", partition=0) for topic in ("small", "compacted", "known")]
             assert await own.sender.send(fine) == [0, 0, 0]
