@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from aiokafka import AIOKafkaProducer
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from app.kafka.reading import find_outputs, find_sources
+from app.kafka.reading import find_outputs, find_sources, patiently
 from app.messages.message import InMessage
 from app.messages.output import OutputId
 from app.settings import Settings
@@ -47,14 +46,8 @@ class Lookups:
             return await find_sources(self._settings, there) if there else {}
 
     async def _cluster(self) -> ClusterMetadata:
-        patiently = AsyncRetrying(
-            retry=retry_if_exception_type(KafkaError),
-            stop=stop_after_delay(self._settings.broker_patience),
-            wait=wait_exponential(multiplier=0.1, max=2.0),
-            reraise=True,
-        )
         ask: Callable[[], Awaitable[ClusterMetadata]] = self._producer().client.fetch_all_metadata
-        return await patiently(ask)
+        return await patiently(self._settings)(ask)
 
 
 def _has(cluster: ClusterMetadata, topic: str, partition: int) -> bool:

@@ -138,8 +138,8 @@ async def _read_to(
 # -- looking up --------------------------------------------------------------------------------------------------------
 
 
-def _patiently(settings: Settings) -> AsyncRetrying:
-    """A broker that is away is waited for, up to AGG_BROKER_PATIENCE."""
+def patiently(settings: Settings) -> AsyncRetrying:
+    """Return what calls again while a broker is away, up to AGG_BROKER_PATIENCE."""
     return AsyncRetrying(
         retry=retry_if_exception_type(KafkaError),
         stop=stop_after_delay(settings.broker_patience),
@@ -160,7 +160,7 @@ async def find_outputs(settings: Settings, topic: str, partition: int, since: fl
             ids = [output_id(message.key, message.headers) async for message in read_ranges(consumer, ranges)]
         return {found for found in ids if found is not None}
 
-    return await _patiently(settings)(find)
+    return await patiently(settings)(find)
 
 
 async def find_sources(settings: Settings, sources: Sequence[Source]) -> dict[Source, InMessage]:
@@ -182,4 +182,4 @@ async def find_sources(settings: Settings, sources: Sequence[Source]) -> dict[So
                             found[source] = message
         return found
 
-    return await _patiently(settings)(find)
+    return await patiently(settings)(find)
