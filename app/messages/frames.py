@@ -25,6 +25,7 @@ from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
 from tables.model.fast_dataclass import fast_dataclass
 from tables.storage import exact_json
+from tables.storage.checks import check_all, check_one
 
 FRAME_EVENTS = 500
 FRAME_BYTES = 512 * 1024
@@ -196,18 +197,18 @@ def _station_groups(groups: Any) -> list[StationGroup]:
         raise ValueError(message)
     rows = [[*group[:-1], *_MISSING[len(group)], group[-1]] for group in groups]
     batch_ids, sources, opened, deadlines, keys, traces, latest, stations = zip(*rows, strict=True)
-    _check(latest, float, int, NoneType)
-    _check(opened, float, int)
-    _check(batch_ids, str, NoneType)
-    _check(deadlines, float, int, NoneType)
+    check_all(latest, float, int, NoneType)
+    check_all(opened, float, int)
+    check_all(batch_ids, str, NoneType)
+    check_all(deadlines, float, int, NoneType)
     if [batch_id is None for batch_id in batch_ids] != [deadline is None for deadline in deadlines]:
         message = "a batch id without a deadline, or a deadline without a batch id"
         raise ValueError(message)
     events = list(chain.from_iterable(stations))
     if events:
         station_ids, records = zip(*events, strict=True)
-        _check(station_ids, str)
-        _check(records, list)
+        check_all(station_ids, str)
+        check_all(records, list)
     if traces.count(None) < len(traces):
         for trace in traces:
             _trace(trace)
@@ -217,9 +218,9 @@ def _station_groups(groups: Any) -> list[StationGroup]:
 
 def _sources(fields: Sequence[Any]) -> Iterable[Source]:
     topics, partitions, offsets = zip(*fields, strict=True)
-    _check(topics, str)
-    _check(partitions, int)
-    _check(offsets, int)
+    check_all(topics, str)
+    check_all(partitions, int)
+    check_all(offsets, int)
     return map(tuple.__new__, repeat(Source), fields)  # a named tuple's own way takes three times as long
 
 
@@ -227,20 +228,20 @@ def _context_events(
     topic: str, place: Sequence[Any], key: str | None, events: Iterable[Sequence[Any]]
 ) -> Iterator[ContextEvent]:
     partition, offset, timestamp = place
-    _one(topic, str)
-    _check([partition, offset], int)
-    _one(timestamp, float, int)
+    check_one(topic, str)
+    check_all([partition, offset], int)
+    check_one(timestamp, float, int)
     at, key_bytes = Place(partition, offset, timestamp), _key(key)
     for station_id, *update in events:
         if update:
             time, records = update
-            _one(station_id, str)
-            _one(time, int, NoneType)
-            _check(records, dict)
+            check_one(station_id, str)
+            check_one(time, int, NoneType)
+            check_all(records, dict)
             yield ContextUpdate(topic, at, key_bytes, station_id, time, records)
         else:
-            _one(station_id, str, NoneType)
-            _one(key_bytes, bytes)
+            check_one(station_id, str, NoneType)
+            check_one(key_bytes, bytes)
             yield Tombstone(topic, at, key_bytes or b"", station_id)
 
 
@@ -290,39 +291,39 @@ def decode_events(value: bytes | None) -> list[BatchEvent]:
 
 
 def _event(kind: str, batch_id: str, *rest: Any) -> BatchEvent:
-    _one(batch_id, str)
+    check_one(batch_id, str)
     if kind == "arrived":
         return _arrived(batch_id, rest)
     if kind == "open":
         source, opened_at, deadline, stations, replayed, timeout, *trace = rest
-        _one(opened_at, float, int)
-        _one(deadline, float, int)
-        _check(stations, str)
-        _one(replayed, bool)
-        _one(timeout, float, int, NoneType)
+        check_one(opened_at, float, int)
+        check_one(deadline, float, int)
+        check_all(stations, str)
+        check_one(replayed, bool)
+        check_one(timeout, float, int, NoneType)
         return Open(batch_id, _source(*source), opened_at, deadline, tuple(stations), replayed, timeout, _trace(*trace))
     if kind == "command":
         action, at, by, seconds = rest
-        _check([at, seconds], float, int)
-        _one(by, str)
+        check_all([at, seconds], float, int)
+        check_one(by, str)
         return Command(batch_id, Action(action), at, by, seconds)
     if kind not in ("expire", "forget", "revise"):
         message = f"unknown kind of batch event {kind!r}"
         raise FrameError(message)
     about, at = rest
-    _check([about, at], float, int)
+    check_all([about, at], float, int)
     if kind == "revise":
-        _one(about, int)
+        check_one(about, int)
         return Revise(batch_id, about, at)
     return Expire(batch_id, about, at) if kind == "expire" else Forget(batch_id, about, at)
 
 
 def _arrived(batch_id: str, fields: Sequence[Any]) -> Arrived:
     source, at, stations, codes, values, letters, *trace = fields
-    _one(at, float, int)
-    _one(codes, str)
-    _check(stations, str)
-    _check(values, str, NoneType)
+    check_one(at, float, int)
+    check_one(codes, str)
+    check_all(stations, str)
+    check_all(values, str, NoneType)
     if not len(stations) == len(codes) == len(values) or not CODES.issuperset(codes):
         message = "the lists of an arrival do not run in parallel"
         raise ValueError(message)
@@ -331,7 +332,7 @@ def _arrived(batch_id: str, fields: Sequence[Any]) -> Arrived:
 
 
 def _letter(value: str, key: str | None, error: str, too_large: int) -> FailureLetter:
-    _check([value, error], str)
+    check_all([value, error], str)
     return FailureLetter(value, _key(key), error, bool(too_large))
 
 
@@ -360,7 +361,7 @@ def _reading() -> Iterator[None]:
 def _load(value: bytes | None) -> dict[str, Any]:
     frame: dict[str, Any] = exact_json.loads_marked(value or b"")
     version = frame["v"]
-    _one(version, int)
+    check_one(version, int)
     if version != FORMAT_VERSION:
         message = f"the frame has format version {version}; this program reads {FORMAT_VERSION}"
         raise FrameError(message)
@@ -386,21 +387,3 @@ def _trace(trace: str | None = None) -> str | None:
         message = f"{trace!r} is no trace context"
         raise ValueError(message)
     return trace
-
-
-def _check(values: Any, *types: type) -> None:
-    """Check the types of many values in one pass at C speed; what passes cannot raise in the state machine."""
-    if type(values) not in (list, tuple) or not set(map(type, values)).issubset(types):
-        message = f"expected a list of {_names(types)}"
-        raise TypeError(message)
-
-
-def _one(value: Any, *types: type) -> None:
-    """Check the type of a single value: a set and a list for each would take longer than the check."""
-    if type(value) not in types:
-        message = f"expected {_names(types)}, not {type(value).__name__}"
-        raise TypeError(message)
-
-
-def _names(types: Iterable[type]) -> str:
-    return " or ".join(one.__name__ for one in types)

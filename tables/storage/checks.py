@@ -8,8 +8,6 @@ from typing import Any
 
 from tables.model.events import Position, Source
 
-__all__ = ["check_all", "check_one", "position_of", "source_of"]
-
 NUMBER = (float, int)
 NUMBER_OR_NONE = (float, int, NoneType)
 TEXT_OR_NONE = (str, NoneType)
@@ -23,7 +21,7 @@ def check_all(values: Any, *types: type) -> None:
 
 
 def check_one(value: Any, *types: type) -> None:
-    """Check the type of a single value; raises TypeError."""
+    """Check the type of a single value: a set and a list for it would take longer than that; raises TypeError."""
     if type(value) not in types:
         message = f"expected {_names(types)}, not {type(value).__name__}"
         raise TypeError(message)
