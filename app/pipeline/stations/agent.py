@@ -147,6 +147,7 @@ class StationAgent:
             max_result_bytes=largest,
             reports=Reports(telemetry.statistics.callback, log.not_asked),
         )
+        self._notes = backend.notes
         self._suspects = Suspects(
             backend.notes,
             submit=self.runner.submit,
@@ -207,16 +208,17 @@ class StationAgent:
             frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery))
             self._frames[message.partition, message.offset] = frame
             self._grow(count, message.size)
-            suspected = self._suspects.among(message)
-            if content.context or suspected:
+            suspicion = self._notes.suspicion(message.partition, message.offset)
+            if content.context or suspicion is not None:
                 self._submit(order)
             if content.context:
                 await self._context.apply(message.partition, content.context, frame.stored)
-            if suspected:
-                calls = [(group.source, call) for group in content.groups for call in self._calls(group, frame)]
-                await self._suspects.run(message, [(mark_of(source, call.station_id), call) for source, call in calls])
-            else:
+            if suspicion is None:
                 order.add(message.partition, content.groups, frame)
+                continue
+            calls = [(group.source, call) for group in content.groups for call in self._calls(group, frame)]
+            marked = [(mark_of(source, call.station_id), call) for source, call in calls]
+            await self._suspects.run(message.partition, suspicion, marked)
         self._submit(order)
 
     def _submit(self, order: SubmissionOrder) -> None:

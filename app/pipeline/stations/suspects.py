@@ -8,7 +8,7 @@ from typing import Generic
 
 from app.callbacks.outcome import Outcome
 from app.callbacks.scheduler import Call, Context
-from app.messages.message import Clock, InMessage
+from app.messages.message import Clock
 from app.messages.start_note import GROUP, Mark, StartNote
 from app.pipeline.ports import StartNotes
 from tables.model.enums import Code
@@ -57,13 +57,14 @@ class Suspects(Generic[Context]):
         self._fail = fail
         self._clock = clock
 
-    def among(self, message: InMessage) -> bool:
-        """Say whether the events of a frame have to be run here."""
-        return self._notes.suspicion(message.partition, message.offset) is not None
+    async def run(self, partition: int, note: StartNote, calls: Sequence[tuple[Mark, Call[Context]]]) -> None:
+        """Run the events of a frame; returns when each has its outcome, or has had its time.
 
-    async def run(self, message: InMessage, calls: Sequence[tuple[Mark, Call[Context]]]) -> None:
-        """Run the events of a frame; returns when each has its outcome, or has had its time."""
-        note = self._notes.suspicion(message.partition, message.offset) or StartNote()
+        Args:
+            partition: where the frame stands.
+            note: what the notes had to say of that place.
+            calls: of the events, with their marks.
+        """
         condemned = frozenset(note.condemned)
         for group in _groups(calls, condemned.union(note.running)):
             mark, call = group[0]
@@ -74,12 +75,12 @@ class Suspects(Generic[Context]):
             alone = mark in note.running
             if running:
                 slow = () if alone else self.begun.values()  # they were noted alone, or will be
-                await self._notes.write(message.partition, note.begun((*slow, *running)))
+                await self._notes.write(partition, note.begun((*slow, *running)))
             for mark, call in group:
                 self.begun[id(call)] = mark
                 self._submit(call)
             await self._ended(group, self._alone_wait(call) if alone else GROUP_WAIT)
-        await self._notes.write(message.partition, note.begun(tuple(self.begun.values())))
+        await self._notes.write(partition, note.begun(tuple(self.begun.values())))
 
     def ended(self, call: Call[Context]) -> None:
         """Take note that a call has its outcome."""
