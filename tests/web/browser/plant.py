@@ -71,6 +71,11 @@ class Plant:
         """A batch as the API has it."""
         return ask(self.first, f"/batches/{batch_id}").json()
 
+    def open_batch(self, batch_id: str) -> Any:
+        """A batch as the API has it, once it is open."""
+        wait_for(lambda: "status" in self.batch(batch_id), lambda: f"{batch_id} opens\n{self._cluster.logs()}")
+        return self.batch(batch_id)
+
     def wait_arrived(self, batch_id: str, count: int) -> None:
         """Wait until so many of its stations have arrived."""
         wait_for(lambda: self.batch(batch_id).get("arrived_count") == count, lambda: f"arrived\n{self._cluster.logs()}")
