@@ -10,6 +10,7 @@ from app.cli.batches import register_batches
 from app.cli.check import register_check
 from app.cli.compare import register_compare
 from app.cli.dead_letters.command import register_dead_letters
+from app.cli.outputs import register_outputs
 from app.cli.send import register_send
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
@@ -73,7 +74,14 @@ def _wire(app: AggregatorApp) -> None:
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
-    for register in (register_send, register_check, register_dead_letters, register_compare, register_batches):
+    for register in (
+        register_send,
+        register_check,
+        register_outputs,
+        register_dead_letters,
+        register_compare,
+        register_batches,
+    ):
         register(app)
 
 

@@ -6,63 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-import orjson
 from rich.text import Text
 
+from app.cli.published import BATCH_SHOWN, Output, Piece, late_pieces, output_pieces
 from app.messages.dead_letters import last_line
 from app.observability.log_lines import printable
 
-NAMES_SHOWN = 5
 ERROR_SHOWN = 80
-_STYLES = {"complete": "green", "partial": "yellow"}
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A message of the output topic. What its payload does not tell (a custom one, or one without `meta`) is None."""
-
-    batch_id: str
-    revision: int
-    part: int
-    parts: int
-    completed_by: str
-    status: str | None = None
-    results: int | None = None
-    arrived: int | None = None
-    expected: int | None = None
-    missing: tuple[str, ...] = ()
-    failed: tuple[str, ...] = ()
-    empty: tuple[str, ...] = ()
-    seconds: float | None = None
-    """From the opening of the batch to its closing."""
-
-    @property
-    def outcome(self) -> str:
-        """A word for how the batch was closed."""
-        return self.status or self.completed_by or "published"
-
-    @classmethod
-    def read(cls, key: bytes | None, value: bytes | None, headers: Mapping[str, bytes]) -> Output:
-        """Read a message, whatever its payload."""
-        payload = _read_json(value)
-        meta = payload.get("meta") or {}
-        return cls(
-            batch_id=(key or b"").decode(errors="replace"),
-            revision=_number(headers.get("revision")),
-            part=_number(headers.get("part")),
-            parts=_number(headers.get("parts")),
-            completed_by=headers.get("completed-by", b"").decode(errors="replace"),
-            results=payload.get("station_count"),
-            status=meta.get("status"),
-            arrived=meta.get("arrived_count"),
-            expected=meta.get("expected_count"),
-            missing=tuple(meta.get("missing", ())),
-            failed=tuple(failure["station_id"] for failure in meta.get("failed", ())),
-            empty=tuple(meta.get("empty", ())),
-            seconds=meta["closed_at"] - meta["opened_at"] if meta else None,
-        )
 
 
 @dataclass(slots=True)
@@ -110,46 +61,24 @@ class Tally:
 
 def output_line(output: Output, at: datetime) -> Text:
     """One merged batch."""
-    arrived = output.results if output.arrived is None else output.arrived
-    count = "" if arrived is None else f"{arrived}/{output.expected}" if output.expected is not None else f"{arrived}"
-    line = _line(at, "batch", output.batch_id, _STYLES.get(output.outcome, "cyan"), f"{output.outcome:8}")
-    line.append(f"  {count} stations" if count else "  a custom payload")
-    if output.parts > 1:
-        line.append(f"  part {output.part} of {output.parts}")
-    if output.revision > 1:
-        line.append(f"  revision {output.revision}")
-    if output.seconds is not None:
-        line.append(f"  {output.seconds:.2f} s")
-    for what, ids, style in (
-        ("missing", output.missing, "yellow"),
-        ("failed", output.failed, "red"),
-        ("empty", output.empty, "dim"),
-    ):
-        if ids:
-            line.append(f"  {what}: {_names(ids)}", style)
-    return line
+    return _line(at, "batch", output_pieces(output))
 
 
 def late_line(key: bytes | None, value: bytes | None, at: datetime) -> Text:
     """One message of the late topic."""
-    late = _read_json(value)
-    batch_id = late.get("batch_id") or (key or b"").decode(errors="replace")
-    line = _line(at, "late result", batch_id, "yellow", f"{late.get('station_id')}")
-    status = late.get("status")
-    line.append(
-        "  not run: the deadline had passed before its turn came" if status == "skipped" else f"  {status}, too late"
-    )
-    if late.get("closed_at") and late.get("timestamp"):
-        line.append(f" ({late['timestamp'] - late['closed_at']:.2f} s after the batch was closed)")
-    return line
+    return _line(at, "late result", late_pieces(key, value))
 
 
 def dead_letter_line(headers: Mapping[str, bytes], at: datetime) -> Text:
     """One message of the dead-letter topic."""
     known = {name: value.decode(errors="replace") for name, value in headers.items()}
     error = printable(last_line(known.get("error", "")), ERROR_SHOWN)
-    line = _line(at, "dead letter", known.get("batch-id", "-"), "red", known.get("reason", "?"))
-    return line.append("".join(f"  {part}" for part in (known.get("station-id", ""), error) if part))
+    pieces = [
+        (f"{printable(known.get('batch-id', '-'), BATCH_SHOWN)}  ", ""),
+        (printable(known.get("reason", "?")), "red"),
+    ]
+    rest = (f"  {part}" for part in (printable(known.get("station-id", "")), error) if part)
+    return _line(at, "dead letter", [*pieces, *((part, "") for part in rest)])
 
 
 def summary(tally: Tally, *, late_topic: str, dead_letter_topic: str) -> list[Text]:
@@ -175,24 +104,5 @@ def summary(tally: Tally, *, late_topic: str, dead_letter_topic: str) -> list[Te
     return lines
 
 
-def _line(at: datetime, what: str, batch_id: str, style: str, status: str) -> Text:
-    return Text(f"{at:%H:%M:%S}  {what:11}  {printable(batch_id)}  ").append(printable(status), style)
-
-
-def _names(ids: Iterable[str]) -> str:
-    every = [printable(station_id, 60) for station_id in ids]
-    more = f" +{len(every) - NAMES_SHOWN}" if len(every) > NAMES_SHOWN else ""
-    return " ".join(every[:NAMES_SHOWN]) + more
-
-
-def _read_json(value: bytes | None) -> dict[str, Any]:
-    """The JSON object that a message holds; an empty one if it holds something else."""
-    try:
-        loaded = orjson.loads(value or b"null")
-    except orjson.JSONDecodeError:
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
-
-
-def _number(header: bytes | None) -> int:
-    return int(header) if header and header.isdigit() else 1
+def _line(at: datetime, what: str, pieces: Iterable[Piece]) -> Text:
+    return Text.assemble(f"{at:%H:%M:%S}  {what:11}  ", *pieces)

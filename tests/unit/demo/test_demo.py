@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
+from app.cli.published import Output
 from app.demo import model
 from app.demo.model import callback, forecast
-from app.demo.outputs import Output, Tally, dead_letter_line, late_line, output_line, summary
+from app.demo.outputs import Tally, dead_letter_line, late_line, output_line, summary
 from app.demo.replay import create_source_topics
 from app.demo.sample import (
     BROKEN_PUSHES,

@@ -1,0 +1,260 @@
+"""The commands `faust -A app outputs` and `faust -A app late`: what came out, and what came too late."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.cli.base import option
+
+from app.cli.base import (
+    FAILED,
+    CommandError,
+    PlainCommand,
+    command,
+    complain,
+    moment_option,
+    shown_time,
+    table_lines,
+    terminal_width,
+)
+from app.cli.published import (
+    NAME_SHOWN,
+    TEXT_SHOWN,
+    Output,
+    Piece,
+    StationOutcome,
+    is_single,
+    json_line,
+    late_outcome,
+    late_pieces,
+    outcome_text,
+    outcomes_of,
+    output_pieces,
+)
+from app.kafka.client import administering, reading
+from app.kafka.reading import WAIT_MS, in_message, ranges_of, read_ranges
+from app.kafka.topics import partition_counts
+from app.messages.message import InMessage
+from app.observability.log_lines import printable
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from app.worker.app import AggregatorApp
+
+NEWEST: Final = 100  # are listed unless more are asked for
+HEADINGS: Final = ("STATION", "STATUS", "RESULT")
+
+Tell = Callable[[InMessage], Iterable[str] | None]
+"""Lines that tell a message; None: it is not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of both commands; an empty tuple is no condition. `since` is Unix seconds."""
+
+    follow: bool
+    batch: tuple[str, ...]
+    station: tuple[str, ...]
+    since: float | None
+    limit: int | None
+    as_json: bool
+
+
+def register_outputs(app: AggregatorApp) -> None:
+    """Make `outputs` and `late` commands of `faust -A app`."""
+    settings = app.settings
+    options = (
+        option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C."),
+        option("--batch", multiple=True, metavar="ID", help="Of this batch; may be repeated."),
+        option("--station", multiple=True, metavar="ID", help="Of this station; may be repeated."),
+        moment_option(settings, "--since", "Written from a time on (2025-11-14T10:00:00), or 10m, 2h, 1d."),
+        option("--limit", type=click.IntRange(min=1), help=f"The newest so many; default {NEWEST}, with --json all."),
+        option("--json", "as_json", is_flag=True, help="A JSON object a line: the message, its place under `kafka`."),
+    )
+
+    @command(app, *options)
+    def outputs(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
+        """Tell what came out: a line a batch.
+
+        \b
+        faust -A app outputs --since 10m
+        faust -A app outputs --batch BATCH_ID         its stations with their results
+        faust -A app outputs --station STATION_ID     what the batches said of a station
+        faust -A app outputs --follow --json | jq .station_count
+
+        The exit code is 1 when a batch that was asked for is not there, 2 when an option is wrong, else 0.
+        """  # noqa: D301 - `\b` is click's
+        request = Request(**given)
+        return asyncio.run(_run(settings, settings.output_topic, request, _output_teller(settings.timezone, request)))
+
+    @command(app, *options)
+    def late(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
+        """Tell which results came too late for their batch: a line a result.
+
+        \b
+        faust -A app late --since 10m
+        faust -A app late --batch BATCH_ID --station STATION_ID
+
+        The exit code is 1 when a batch that was asked for is not there, 2 when an option is wrong, else 0.
+        """  # noqa: D301 - `\b` is click's
+        request = Request(**given)
+        return asyncio.run(_run(settings, settings.late_topic, request, _late_teller(settings.timezone, request)))
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> int:
+    async with administering(settings) as admin:
+        counts = await partition_counts(admin)
+    if topic not in counts:
+        problem = f"there is no topic {topic}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
+        raise CommandError(problem)
+    shown = _Shown(tell, request)
+    tps = [TopicPartition(topic, number) for number in range(counts[topic])]
+    async with reading(settings) as consumer:
+        ranges = await ranges_of(consumer, tps, since=request.since)
+        async for message in read_ranges(consumer, ranges):
+            shown.take(message)
+        shown.print_held()
+        if request.follow:
+            async for message in _follow(consumer, {tp: held.end for tp, held in ranges.items()}):
+                shown.take(message)
+    if shown.left_out:
+        complain(f"only the newest {shown.limit} are told; --limit takes more")
+    if shown.count or request.follow:
+        return 0
+    complain(f"nothing{' like that' if request.batch or request.station or request.since else ''} in {topic}")
+    return FAILED if request.batch else 0
+
+
+async def _follow(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> AsyncIterator[InMessage]:
+    """Yield what is appended from these offsets on."""
+    consumer.assign(list(ends))
+    for tp, end in ends.items():
+        consumer.seek(tp, end)
+    while True:
+        for records in (await consumer.getmany(timeout_ms=WAIT_MS)).values():
+            for record in records:
+                yield in_message(record)
+
+
+class _Shown:
+    """Prints what is asked for: the newest in the order of time, then what comes as it comes.
+
+    JSON without a limit is printed as it is read, each partition in its order: nothing of it is held.
+    """
+
+    def __init__(self, tell: Tell, request: Request) -> None:
+        self.limit = request.limit or (None if request.as_json else NEWEST)
+        self.count = 0
+        self.left_out = False
+        self._tell = tell
+        self._held: list[tuple[float, int, int, list[str]]] | None = None if self.limit is None else []
+
+    def take(self, message: InMessage) -> None:
+        lines = self._tell(message)
+        if lines is None:
+            return
+        self.count += 1
+        if self._held is None or self.limit is None:
+            _print(lines)
+            return
+        entry = (message.timestamp, message.partition, message.offset, list(lines))
+        if len(self._held) < self.limit:
+            heapq.heappush(self._held, entry)
+        else:
+            heapq.heappushpop(self._held, entry)
+            self.left_out = True
+
+    def print_held(self) -> None:
+        """Print what has been taken so far; what comes after it is printed at once."""
+        for *_, lines in sorted(self._held or ()):
+            _print(lines)
+        self._held = None
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+# -- telling -----------------------------------------------------------------------------------------------------------
+
+
+def _output_teller(timezone: ZoneInfo, request: Request) -> Tell:
+    def tell(message: InMessage) -> Iterable[str] | None:
+        single = is_single(message)
+        if not _asked(message, request, batch_id=None if single else _key(message)):
+            return None
+        wanted = request.station or (not request.as_json and (single or request.batch))
+        found = list(outcomes_of(message.value)) if wanted else []
+        if request.station:
+            found = [outcome for outcome in found if outcome.station_id in request.station]
+            if not found:
+                return None
+        return [json_line(message).decode()] if request.as_json else lines(message, found, single=single)
+
+    def lines(message: InMessage, found: Sequence[StationOutcome], *, single: bool) -> Iterable[str]:
+        if single:
+            return [_line(message, timezone, [(_named(outcome), "")]) for outcome in found]
+        pieces = output_pieces(Output.read(message.key, message.value, dict(message.headers)))
+        if request.batch:
+            return [_line(message, timezone, pieces), *_table(found)]
+        if request.station:
+            return [_line(message, timezone, [*pieces[:2], (f"  {_named(outcome)}", "")]) for outcome in found]
+        return [_line(message, timezone, pieces)]
+
+    return tell
+
+
+def _late_teller(timezone: ZoneInfo, request: Request) -> Tell:
+    def tell(message: InMessage) -> Iterable[str] | None:
+        if not _asked(message, request, batch_id=_key(message)):
+            return None
+        outcome = late_outcome(message.value)
+        if request.station and (outcome is None or outcome.station_id not in request.station):
+            return None
+        if request.as_json:
+            return [json_line(message).decode()]
+        pieces = late_pieces(message.key, message.value)
+        if outcome is not None and outcome.text:
+            pieces.append((f"  {printable(outcome.text, TEXT_SHOWN)}", ""))
+        return [_line(message, timezone, pieces)]
+
+    return tell
+
+
+def _asked(message: InMessage, request: Request, *, batch_id: str | None) -> bool:
+    if request.since is not None and message.timestamp < request.since:
+        return False
+    return not request.batch or batch_id in request.batch
+
+
+def _key(message: InMessage) -> str:
+    return (message.key or b"").decode(errors="replace")
+
+
+def _named(outcome: StationOutcome) -> str:
+    return f"{printable(outcome.station_id, NAME_SHOWN)}  {outcome_text(outcome)}"
+
+
+def _line(message: InMessage, timezone: ZoneInfo, pieces: Iterable[Piece]) -> str:
+    return f"{shown_time(math.floor(message.timestamp), timezone)}  {''.join(text for text, _ in pieces)}"
+
+
+def _table(found: Iterable[StationOutcome]) -> Iterator[str]:
+    rows = [
+        (printable(one.station_id, NAME_SHOWN), one.status, printable(one.text, TEXT_SHOWN) or "-") for one in found
+    ]
+    if rows:
+        yield from ("    " + line for line in table_lines(HEADINGS, rows, terminal_width()))
