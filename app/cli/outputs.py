@@ -61,12 +61,12 @@ Tell = Callable[[InMessage], Iterable[str] | None]
 class Request:
     """The options of both commands; an empty tuple is no condition. `since` is Unix seconds."""
 
-    follow: bool
-    batch: tuple[str, ...]
-    station: tuple[str, ...]
-    since: float | None
-    limit: int | None
-    as_json: bool
+    follow: bool = False
+    batch: tuple[str, ...] = ()
+    station: tuple[str, ...] = ()
+    since: float | None = None
+    limit: int | None = None
+    as_json: bool = False
 
 
 def register_outputs(app: AggregatorApp) -> None:
@@ -93,8 +93,7 @@ def register_outputs(app: AggregatorApp) -> None:
 
         The exit code is 1 when a batch that was asked for is not there, 2 when an option is wrong, else 0.
         """  # noqa: D301 - `\b` is click's
-        request = Request(**given)
-        return asyncio.run(_run(settings, settings.output_topic, request, _output_teller(settings.timezone, request)))
+        return asyncio.run(tell_outputs(settings, Request(**given)))
 
     @command(app, *options)
     def late(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
@@ -106,8 +105,22 @@ def register_outputs(app: AggregatorApp) -> None:
 
         The exit code is 1 when a batch that was asked for is not there, 2 when an option is wrong, else 0.
         """  # noqa: D301 - `\b` is click's
-        request = Request(**given)
-        return asyncio.run(_run(settings, settings.late_topic, request, _late_teller(settings.timezone, request)))
+        return asyncio.run(tell_late(settings, Request(**given)))
+
+
+async def tell_outputs(settings: Settings, request: Request) -> int:
+    """Print what stands in the output topic, and return the command's exit code.
+
+    Raises:
+        CommandError: there is no such topic.
+        KafkaError: there is no broker, or it refuses us.
+    """
+    return await _run(settings, settings.output_topic, request, _output_teller(settings.timezone, request))
+
+
+async def tell_late(settings: Settings, request: Request) -> int:
+    """Print what stands in the late topic, and return the command's exit code; raises as `tell_outputs` does."""
+    return await _run(settings, settings.late_topic, request, _late_teller(settings.timezone, request))
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
