@@ -106,6 +106,7 @@ class AggregatorApp(faust.App):
         tune_collector()
         self.add_future(self._watchdog.run())
         self.add_future(self.status.keep_history())
+        self.add_future(self.status.watch_peers())
         self.add_future(tell_troubles(self.settings))
 
     async def _start_parts(self, functions: UserFunctions) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -18,6 +18,7 @@ from app.messages.frames import event_frames
 from app.messages.message import InMessage, SendError
 from app.messages.partitioner import partition_of
 from app.observability.counters import SLOT, History, Statistics, oldest_open_age, open_batches
+from app.observability.peers import Peers
 from app.observability.prometheus import Gauges, expose, metrics_registry
 from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
@@ -25,6 +26,8 @@ from app.web.state import NotConfirmed
 from tables.model.events import Command
 from tables.storage.records import Table
 from tables.working_set import WorkingSet
+
+PEERS_SECONDS: Final = 1.0  # between two looks at who has joined
 
 
 class Worker(Protocol):
@@ -63,6 +66,7 @@ class WorkerStatus:
         self.settings = settings = worker.settings
         self.statistics = worker.statistics
         self.history = History(worker.statistics)
+        self.peers = Peers(settings)
         self.live, self.ready = worker.live, worker.ready
         self._kinds = {
             settings.station_events_topic: TopicKind.STATION_EVENTS,
@@ -84,12 +88,24 @@ class WorkerStatus:
             lag = self._group_lag().total()
             self.history.take(time.time(), open_batches=open_batches(self.working_sets()), lag=lag)
 
+    async def watch_peers(self) -> None:
+        """Look which workers there are, and tell what is wrong with them, until the worker stops."""
+        while not self._worker.should_stop:
+            self.peers.joined(self._worker.assignor.others)
+            self.peers.keep(self.members().keys())
+            await asyncio.sleep(PEERS_SECONDS)
+
     # -- for the web -------------------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
         """URL at which other workers reach this one."""
         return self._worker.url
+
+    def callbacks(self) -> tuple[int, int]:
+        """Return how many stations' callbacks run, and how many wait for theirs."""
+        runner = self._pipeline.stations.runner if self._pipeline else None
+        return (runner.running, max(0, runner.pending - runner.running)) if runner else (0, 0)
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""
@@ -169,6 +185,8 @@ class WorkerStatus:
             "heartbeat_age_seconds": lambda: worker.reader.heartbeat_age() if self.ready() else 0.0,
             "callbacks_pending": of(lambda pipeline: pipeline.stations.runner.pending),
             "callbacks_running": of(lambda pipeline: pipeline.stations.runner.running),
+            "settings_differ": lambda: len(self.peers.keys_that_differ),
+            "clock_offset_seconds": lambda: self.peers.largest_offset,
         }
 
     def _group_lag(self) -> Counter[str]:
