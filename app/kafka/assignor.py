@@ -16,7 +16,9 @@ Overrides of Faust's:
 from __future__ import annotations
 
 import logging
+import math
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, cast
@@ -31,6 +33,7 @@ from faust.assignor.partition_assignor import (
     MemberMetadataMapping,
     PartitionAssignor,
 )
+from faust.types import TP
 from faust.types.assignor import HostToPartitionMap
 from yarl import URL
 
@@ -64,7 +67,10 @@ class AggregatorAssignor(PartitionAssignor):
 
     Attributes:
         others: the other workers, as of the latest assignment; replaced as a whole, in the consumer's thread.
+        assigned_at: when that came, Unix seconds.
     """
+
+    assigned_at = math.inf
 
     others: Sequence[Peer] = ()
     _known: Mapping[str, Peer] = {}  # of the leader: who has joined, by member id
@@ -116,6 +122,7 @@ class AggregatorAssignor(PartitionAssignor):
         others = fields.get(_OTHERS)
         self.others = [peer for other in others if (peer := peer_of(other))] if isinstance(others, list) else ()
         own = peer_of(fields.get(_WORKER))
+        self.assigned_at = time.time()
         self._assigned_url = told.url
         try:
             super().on_assignment(assignment)
@@ -124,6 +131,11 @@ class AggregatorAssignor(PartitionAssignor):
         is_stale = told.url != str(self._url) or (own is not None and own.settings != self._own["settings"])
         if is_stale and self.rejoin is not None:
             self.rejoin()
+
+    def owner_of(self, topic: str, partition: int) -> str | None:
+        """Return the URL of the worker that owns a partition of a topic that is no changelog, if there is one."""
+        url: str | None = self._external_tps_url.get(TP(topic, partition))
+        return url and url.rstrip("/")
 
     def members(self, topic: str) -> dict[str, frozenset[int]]:
         """The partitions of one topic by the URL of the worker that owns them, ours among them.

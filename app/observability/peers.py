@@ -12,12 +12,12 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from app.observability.log_lines import NAME_SHOWN, NAMES_SHOWN, Line, Shown, printable, tell
+from app.observability.open_times import MOST_APART, OpenTime, OpenTimes
 from app.settings import Settings
 from app.settings.fingerprint import Fingerprint, differing, fingerprint, odd_ones
 
 logger = logging.getLogger(__name__)
 
-MOST_OFFSET: Final = 1.0  # seconds by which clocks may differ
 _AGREE_AGAIN: Final = 0.8  # seconds: who stands at the limit is not told again and again
 _EXCHANGES: Final = 6  # the latest of a worker, whose offsets together are narrower than each
 
@@ -88,6 +88,9 @@ class Peers:
         self._others: Sequence[Peer] = ()
         self._differing: Mapping[str, Sequence[str]] = {}  # by the worker's name in a log line
         self._clocks: dict[str, Exchanges] = {}
+        self._own_opens = OpenTimes()
+        self._opens: dict[str, OpenTimes] = {}
+        self._by_opens: dict[str, float] = {}  # offsets that these tell, where they differ
         self._apart: set[str] = set()  # URLs of workers whose clocks were told to differ
 
     # -- settings ----------------------------------------------------------------------------------------------------
@@ -102,7 +105,7 @@ class Peers:
         if now == before:
             return
         if self._differing:
-            which = _listed(f"{', '.join(keys)} at {peer}" for peer, keys in self._differing.items())
+            which = _listed(f"{peer}: {', '.join(keys)}" for peer, keys in self._differing.items())
             tell(logger, logging.WARNING, self._language, Line.SETTINGS_DIFFER, app_id=self._app_id, which=which)
         else:
             tell(logger, logging.INFO, self._language, Line.SETTINGS_AGREE, app_id=self._app_id)
@@ -128,15 +131,37 @@ class Peers:
         self._clocks.setdefault(url, Exchanges()).add(offset)
         self._tell_clocks()
 
+    def opened(self, url: str, event: OpenTime, *, own: bool) -> None:
+        """Take an `open` event of a worker's, or of our own.
+
+        Only a worker that has never told its time is judged by them. Our own tell how long the way takes: while that is
+        so long that they come late, those of others tell nothing.
+        """
+        if own:
+            self._own_opens.take(event)
+        elif url not in self._clocks:
+            offset = self._opens.setdefault(url, OpenTimes()).take(event)
+            if offset is None or (offset < 0.0 and self._own_opens.is_late):
+                return
+            if self._by_opens.pop(url, 0.0) or offset:
+                if offset:
+                    self._by_opens[url] = offset
+                self._tell_clocks()
+
     def keep(self, urls: Collection[str]) -> None:
         """Forget the clocks of all workers but these: the others have left."""
-        if not self._clocks.keys() <= set(urls):
+        if not self._clocks.keys() | self._opens.keys() <= set(urls):
             self._clocks = {url: clock for url, clock in self._clocks.items() if url in urls}
+            self._opens = {url: opens for url, opens in self._opens.items() if url in urls}
+            self._by_opens = {url: offset for url, offset in self._by_opens.items() if url in urls}
             self._tell_clocks()
 
     def clock_offset(self, url: str) -> float | None:
         """Return the seconds by which a worker's clock is ahead of ours, as far as is known."""
-        return clock.offset.seconds if (clock := self._clocks.get(url)) is not None else None
+        return clock.offset.seconds if (clock := self._clocks.get(url)) is not None else self._by_opens.get(url)
+
+    def _sure_offsets(self) -> dict[str, float]:
+        return self._by_opens | {url: clock.offset.sure for url, clock in self._clocks.items()}
 
     @property
     def clocks_apart(self) -> Collection[str]:
@@ -146,11 +171,11 @@ class Peers:
     @property
     def largest_offset(self) -> float:
         """Seconds by which the clock that differs most is surely ahead of ours; negative: behind; 0: none differs."""
-        return max((clock.offset.sure for clock in self._clocks.values()), key=abs, default=0.0)
+        return max(self._sure_offsets().values(), key=abs, default=0.0)
 
     def _tell_clocks(self) -> None:
-        sure = {url: clock.offset.sure for url, clock in self._clocks.items()}
-        limits = {url: _AGREE_AGAIN if url in self._apart else MOST_OFFSET for url in sure}
+        sure = self._sure_offsets()
+        limits = {url: _AGREE_AGAIN if url in self._apart else MOST_APART for url in sure}
         before, self._apart = self._apart, {url for url, seconds in sure.items() if abs(seconds) > limits[url]}
         if self._apart == before:
             return

@@ -151,6 +151,7 @@ class AggregatorApp(faust.App):
             on_error=self.fail,
             statistics=self.statistics,
             traces=self._traces,
+            on_open=self.status.opened,
         )
         self.status.started(sender, self._pipeline)
         await self._pipeline.start()

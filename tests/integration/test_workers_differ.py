@@ -55,7 +55,7 @@ def test_other_settings_are_told_in_both_logs_though_the_webs_refuse_each_other(
     second = cluster.start(other | named(2)).wait_ready()
     for worker in (first, second):
         line = wait_warning(cluster, worker, SETTINGS_DIFFER)
-        assert "AGG_CONTEXT_TOPICS, AGG_MODULE, AGG_BATCH_TIMEOUT at http://127.0.0.1:" in line
+        assert "): AGG_CONTEXT_TOPICS, AGG_MODULE, AGG_BATCH_TIMEOUT;" in line
         assert "WARN" in line
         assert "price" not in line
     assert gauge(first, "settings_differ", TOKEN) == gauge(second, "settings_differ", SECRET) == 3.0
@@ -81,7 +81,7 @@ def test_a_named_worker_that_was_killed_and_comes_back_with_other_settings_is_to
     third = cluster.start({"instance_id": "two", "web_port": second.url.rpartition(":")[2], "fill": "linear"})
     third.wait_ready()
     for worker in (first, third):
-        assert "AGG_FILL at http://127.0.0.1:" in wait_warning(cluster, worker, SETTINGS_DIFFER)
+        assert "): AGG_FILL;" in wait_warning(cluster, worker, SETTINGS_DIFFER)
 
 
 @pytest.mark.parametrize("ahead", [30.0, -3.0])
@@ -99,3 +99,16 @@ def test_a_clock_that_differs_is_told_in_both_logs_with_the_seconds(cluster: Clu
         assert offsets[other.url] == pytest.approx(sign * ahead, abs=1.5)
         assert gauge(one, "clock_offset_seconds", TOKEN) == pytest.approx(sign * ahead, abs=1.5)
     assert not warnings(first, SETTINGS_DIFFER) + warnings(second, SETTINGS_DIFFER)
+
+
+def test_a_clock_that_differs_is_told_in_both_logs_though_the_webs_refuse_each_other(cluster: Cluster) -> None:
+    ahead = cluster.start({"web_token": TOKEN}).wait_ready()
+    behind = cluster.start({"web_token": SECRET}, {AHEAD: "-30"}, SHIFTED).wait_ready()
+    wait_for(lambda: ahead.ready and behind.ready, "both are ready")
+    # Each batch of the one that is behind is due for the other one as soon as it is opened.
+    load = cluster.send_steadily([cluster.batch(number, STATIONS) for number in range(400)], pause=0.1)
+    for one, other, offset in ((behind, ahead, 30.0), (ahead, behind, -30.0)):
+        line = wait_warning(cluster, one, CLOCKS_DIFFER)
+        (told,) = re.findall(re.escape(other.url) + r" (\S+) s", line)
+        assert float(told) == pytest.approx(offset, abs=4.0)
+    load.result(timeout=120)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.observability.open_times import OpenTime
 from app.observability.peers import Exchanges, Peer, Peers, exchange
 from app.settings import Settings
 from app.settings.fingerprint import fingerprint
@@ -52,7 +53,7 @@ def test_a_worker_with_other_settings_is_told_with_its_keys_once_and_when_it_is_
     ((level, text),) = said.take()
     assert level == "WARNING"
     assert "app id app have other settings than this one" in text
-    assert f"AGG_MODULE, AGG_OUTPUT_TOPIC at {B} (host)" in text
+    assert f"{B} (host): AGG_MODULE, AGG_OUTPUT_TOPIC;" in text
     assert C not in text
     assert sorted(known.keys_that_differ) == ["AGG_MODULE", "AGG_OUTPUT_TOPIC"]
     known.joined([peer(B), peer(C)])
@@ -168,3 +169,47 @@ def test_a_clock_that_was_set_makes_what_was_known_void() -> None:
     for told in (105.0, 105.1, 99.9):
         latest.add(exchange(100.0, told, 100.2))
     assert latest.offset == pytest.approx((-0.3, -0.1))
+
+
+# -- clocks of workers that can't be asked -----------------------------------------------------------------------------
+
+
+def sent_at(sent: float, now: float = 100.0) -> OpenTime:
+    return OpenTime(sent, sent, sent + 5.0, now - 0.1, now)
+
+
+def test_an_open_event_from_the_future_is_told_once_and_its_end_too(said: Said) -> None:
+    known = peers()
+    for _ in range(3):
+        known.opened(B, sent_at(130.0), own=False)
+    ((level, text),) = said.take()
+    assert (level, f"{B} +30.0 s" in text) == ("WARNING", True)
+    assert (known.clocks_apart, known.clock_offset(B), known.largest_offset) == ([B], 30.0, 30.0)
+    known.opened(B, sent_at(99.9), own=False)
+    assert said.take() == [("INFO", "The workers' clocks agree again")]
+    assert (known.clocks_apart, known.clock_offset(B)) == ([], None)
+
+
+def test_a_worker_that_tells_its_time_is_not_judged_by_its_events(said: Said) -> None:
+    known = peers()
+    known.exchanged(B, exchange(100.0, 100.0, 100.1))
+    known.opened(B, sent_at(130.0), own=False)
+    assert said.take() == []
+    assert abs(known.clock_offset(B) or 9.0) < 1.0
+
+
+@pytest.mark.parametrize(("own_sent", "lines"), [(-30.0, 0), (-0.1, 1)])
+def test_late_events_tell_nothing_while_our_own_come_late_too(own_sent: float, lines: int, said: Said) -> None:
+    known = peers()
+    for now in range(100, 130):
+        known.opened(A, sent_at(now + own_sent, now), own=True)
+        known.opened(B, sent_at(now - 30.0, now), own=False)
+    assert len(said.take()) == lines
+
+
+def test_events_of_a_worker_that_has_left_are_forgotten(said: Said) -> None:
+    known = peers()
+    known.opened(B, sent_at(130.0), own=False)
+    known.keep([A])
+    assert known.clocks_apart == []
+    assert [level for level, _ in said.take()] == ["WARNING", "INFO"]
