@@ -69,7 +69,7 @@ class WorkerShare(_OwnFigures):
 
     url: str
     ready: bool
-    now: float | None = Field(None, description="Its clock's time, Unix seconds")
+    now: float | None = Field(None, allow_inf_nan=False, description="Its clock's time, Unix seconds")
 
 
 _SHARE: Final = TypeAdapter(Share[WorkerShare])
