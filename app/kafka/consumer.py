@@ -439,6 +439,10 @@ class AggregatorConsumer(driver.Consumer):
         read = max(self._next.get(tp, done), self._thread.fetched_to(tp) or 0)
         return self._next.get(tp, done) - done + max(0, (self.highwater(tp) or 0) - read)
 
+    def appended_after(self, tp: TP, offset: int) -> float | None:
+        """Return a time (Unix seconds), the latest known, at which a message of batch events was not in the log yet."""
+        return self._thread.appended_after(tp, offset)
+
     def is_behind(self, tp: TP) -> bool:
         """Say whether something in the partition is not done: delivered, or still on the broker."""
         done = self.ledger.committable(tp) or 0

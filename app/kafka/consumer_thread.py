@@ -25,7 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.kafka.assignor import AggregatorAssignor
-from app.kafka.client import never_create_topics, survive_lost_connections
+from app.kafka.client import Application, never_create_topics, survive_lost_connections
 from app.kafka.static_member import NamedHeartbeat, is_fenced, is_unknown
 from app.kafka.topic_ids import topic_ids
 
@@ -33,6 +33,11 @@ FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition 
 _FETCH: Final = 1  # the key of fetch requests and responses
 _WITH_LOG_STARTS: Final = 5  # since this version a response tells where logs start
 _LOG_START: Final = 4  # place of that among the fields of a partition
+_END: Final = 2  # of where the log ends
+_LOOKS: Final = 16  # at where a log ends, that are remembered
+_LOOK_SECONDS: Final = 1.0  # from one to the next
+
+Looks = tuple[tuple[float, int], ...]  # where a log ended (offset) at a time or later (Unix seconds), oldest first
 
 Send = Callable[..., Awaitable[Any]]
 
@@ -46,12 +51,30 @@ def note_log_starts(response: Any, starts: dict[TP, int]) -> None:
             starts[TP(topic, partition[0])] = partition[_LOG_START]
 
 
+def note_ends(response: Any, topic: str, asked: float, ends: dict[TP, Looks]) -> None:
+    """Take from a broker's response, if it is one to a fetch, where the logs of a topic's partitions end.
+
+    `asked` is when the request was sent, Unix seconds: what stands behind that end came later.
+    """
+    if response.API_KEY != _FETCH:
+        return
+    for name, partitions in response.topics:
+        if name == topic:
+            for partition in partitions:
+                looks = ends.get(tp := TP(topic, partition[0]), ())
+                # A clock that was put back makes what was noted worthless.
+                if partition[1] == 0 and not (looks and 0.0 <= asked - looks[-1][0] < _LOOK_SECONDS):
+                    before = looks[1 - _LOOKS :] if looks and looks[-1][0] < asked else ()
+                    ends[tp] = (*before, (asked, partition[_END]))
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread, with a short fetch wait and an eye on heartbeats and logs.
 
     Attributes:
         last_heartbeat: `time.monotonic()` of the last one that the coordinator has answered well.
         log_starts: where the logs of partitions started when they were last fetched; -1 where that was not told.
+        ends: where the logs of batch events ended lately.
         commit_metadata: gives the text that goes with the commits of a partition.
         on_fenced: called when another worker has taken this one's name (AGG_INSTANCE_ID); must end the process.
     """
@@ -61,6 +84,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.log_starts: dict[TP, int] = {}
+        self.ends: dict[TP, Looks] = {}
         self.commit_metadata: Callable[[TP], str] = lambda _: ""
         self.on_fenced: Callable[[], None] = lambda: None
 
@@ -89,13 +113,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _noting(self, send: Send) -> Send:
         name: str | None = self.app.conf.consumer_group_instance_id
+        events = cast(Application, self.app).settings.batch_events_topic
 
         async def send_and_note(node: Any, request: Any, **options: Any) -> Any:
             if name is not None and isinstance(request, HeartbeatRequest):
                 request = NamedHeartbeat(request, name)
+            asked = time.time()
             response = await send(node, request, **options)
             if response is not None:
                 note_log_starts(response, self.log_starts)
+                note_ends(response, events, asked, self.ends)
                 if name is not None and (is_fenced(response) or (is_unknown(response) and await fenced(node, options))):
                     self.on_fenced()
             return response
@@ -150,6 +177,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         assignment = subscription and subscription.assignment
         state = assignment and assignment.state_value(TopicPartition(*tp))
         return state._position if state else None
+
+    def appended_after(self, tp: TP, offset: int) -> float | None:
+        """Return when it was last seen that an offset of batch events did not stand in the log yet.
+
+        Unix seconds, exact to a second or so for what came in the last few seconds; None for what came before.
+        """
+        return next((asked for asked, end in reversed(self.ends.get(tp, ())) if end <= offset), None)
 
     async def topic_ids(self, topics: Collection[str]) -> Mapping[str, bytes]:
         """Ask a broker for the ids of topics; those that are not there are left out.

@@ -172,9 +172,10 @@ class Statistics:
         self.batch_seconds = 0.0  # the sums of these
         self.callback_seconds = 0.0
         self.loop_lag_seconds = 0.0
+        self.last_loop_lag = 0.0
         self.stations_left_out = 0  # times a station was not counted, because MAX_STATIONS others have counters
         self._clock = clock
-        self._started = clock()
+        self.started_at = clock()
         self._stations: dict[str, StationCounters] = {}
         self._arrived: deque[tuple[int, int]] = deque()  # second -> stations that arrived in it, of the last minute
 
@@ -222,6 +223,7 @@ class Statistics:
         """Count how long something that was ready has waited for the event loop."""
         self.loop_lags.observe(seconds)
         self.loop_lag_seconds += seconds
+        self.last_loop_lag = seconds
 
     def callback(self, station: str, seconds: float) -> None:
         """Count the end of a callback, whatever its outcome."""
@@ -261,7 +263,7 @@ class Statistics:
         """Return the stations a second that arrived in the batches closed over the last minute, or since the start."""
         now = self._clock()
         self._drop_old(int(now))
-        span = min(float(MINUTE), max(1.0, now - self._started))
+        span = min(float(MINUTE), max(1.0, now - self.started_at))
         return sum(stations for _, stations in self._arrived) / span
 
 

@@ -324,6 +324,28 @@ class Line(StrEnum):
         "The worker at {url} refuses our token: AGG_WEB_TOKEN must be the same for all workers",
         "{url} 的 worker 拒绝了我们的令牌: 所有 worker 的 AGG_WEB_TOKEN 必须相同",
     )
+    SETTINGS_DIFFER = (
+        "settings-differ",
+        "Workers of app id {app_id} have other settings than this one, and their results mix: {which}; give all "
+        "workers the same values",
+        "app id {app_id} 的其他 worker 与本 worker 的设置不同，结果会混在一起: {which}；请为所有 worker 设置相同的值",
+    )
+    SETTINGS_AGREE = (
+        "settings-agree",
+        "All workers of app id {app_id} have the same settings again",
+        "app id {app_id} 的所有 worker 的设置已恢复一致",
+    )
+    CLOCKS_DIFFER = (
+        "clocks-differ",
+        "Clocks of other workers differ from this one's by more than a second (+: ahead): {which}; deadlines come too "
+        "early or too late, synchronise the machines (NTP)",
+        "其他 worker 的时钟与本 worker 相差超过 1 秒 (+ 表示超前): {which}；截止时间会提前或推迟，请校准时钟 (NTP)",
+    )
+    CLOCKS_AGREE = (
+        "clocks-agree",
+        "The workers' clocks agree again",
+        "各 worker 的时钟已恢复一致",
+    )
     STOP_HANGS = (
         "stop-hangs",
         "The worker has not stopped within {seconds:g} s; it ends now, nothing unfinished was acknowledged",

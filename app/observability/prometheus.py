@@ -44,6 +44,9 @@ GAUGES: Final = {  # help texts
     "heartbeat_age_seconds": "Since the group's coordinator last answered",
     "callbacks_pending": "Stations that wait for their callback or for its end",
     "callbacks_running": "Callbacks that have started and not ended",
+    "settings_differ": "Settings whose values differ from those of another worker of the app id; its log names them",
+    "clock_offset_seconds": "By which the clock that differs most, of all workers', is surely ahead of this one's; "
+    "negative: behind",
 }
 
 _CLOSING: Final = tuple(rule for rule in CompletedBy if rule is not CompletedBy.REVISION)
@@ -70,14 +73,15 @@ def metrics_registry(
     registry.register(_StatisticsCollector(statistics, group_lag, most_stations))
     for name, value in gauges.items():
         Gauge(name, GAUGES[name], namespace=_NAMESPACE, registry=registry).set_function(value)
-    labels = {"version": _version(), **build}
+    labels = {"version": program_version(), **build}
     info = Gauge("build_info", "Which program this is: always 1", labels, namespace=_NAMESPACE, registry=registry)
     info.labels(**labels).set(1)
     ProcessCollector(namespace=_NAMESPACE, registry=registry)
     return registry
 
 
-def _version() -> str:
+def program_version() -> str:
+    """Return the installed distribution's version; "unknown" where there is none."""
     try:
         return version("station-batch-aggregator")
     except PackageNotFoundError:  # run from a checkout that nobody has installed

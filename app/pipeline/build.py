@@ -16,7 +16,7 @@ from app.messages.partitioner import Partitioner
 from app.observability.batch_log import BatchLog
 from app.observability.counters import Metrics, Statistics
 from app.observability.tracing import Traces
-from app.pipeline.aggregation.aggregator import Aggregator
+from app.pipeline.aggregation.aggregator import Aggregator, OnOpen, ignore_open
 from app.pipeline.aggregation.effects import EffectWriter
 from app.pipeline.aggregation.publisher import Publisher
 from app.pipeline.dead_letters import LetterSender
@@ -81,11 +81,12 @@ def build_pipeline(
     on_error: Callable[[BaseException], None],
     statistics: Statistics | None = None,
     traces: Traces | None = None,
+    on_open: OnOpen = ignore_open,
 ) -> Pipeline:
     """Wire the parts together.
 
     `on_error` gets what must stop the worker: nothing is acknowledged after it. `statistics` counts everything;
-    `traces` makes spans of it.
+    `traces` makes spans of it. `on_open` gets each `open` event of the batches' log with its message.
     """
     partitioner = Partitioner(settings.partitions)
     log = _batch_log(settings, partitioner, clock)
@@ -134,6 +135,7 @@ def build_pipeline(
             effects=EffectWriter(settings, timeouts, telemetry),
             open_batches=open_batches,
             clock=clock,
+            on_open=on_open,
         ),
         handlers=[given for given in (handler, station_handler) if given is not None],
         metrics=telemetry.statistics.metrics,

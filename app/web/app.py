@@ -22,7 +22,7 @@ from app.web.guard import STATIC, Guard
 from app.web.routers.batches import Batches, actions_router
 from app.web.routers.stations import Heatmap, Stations
 from app.web.routers.statistics import statistics_router
-from app.web.routers.workers import cluster_router, health_router, metrics_router
+from app.web.routers.workers import ClusterView, health_router, metrics_router
 from app.web.state import WorkerState
 
 _FREE: Final = Access()
@@ -45,7 +45,7 @@ _TYPES: Final = {
 def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     """Return the ASGI application of one worker, for whom `access` allows.
 
-    `web.state.cluster` has to be closed at the end.
+    `web.state.cluster` has to be closed at the end. `web.state.heartbeat()` is to run as long as the worker does.
     """
     web = FastAPI(
         title="Station batch aggregator",
@@ -57,6 +57,7 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     )
     cluster = Cluster(state, access.token)
     batches = Batches(state, cluster)
+    workers = ClusterView(state, cluster)
     web.include_router(_dashboard_router())
     web.include_router(health_router(state))
     for guarded in (
@@ -65,13 +66,13 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
         Stations(state, cluster).router(),
         statistics_router(state, cluster),
         Heatmap(state, cluster).router(),
-        cluster_router(state, cluster),
+        workers.router(),
         metrics_router(state),
     ):
         web.include_router(guarded, dependencies=[] if access.token is None else [_BEARER])
     answer_errors(web)
     web.add_middleware(Guard, access=access)
-    web.state.cluster = cluster
+    web.state.cluster, web.state.heartbeat = cluster, workers.keep_asking
     return web
 
 

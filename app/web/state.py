@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from app.observability.counters import History, Statistics
+from app.observability.peers import Peers
 from app.settings import Settings
 from tables.model.events import Command
 from tables.working_set import WorkingSet
@@ -22,11 +23,13 @@ class WorkerState(Protocol):
         settings: The worker's.
         statistics: Since its start.
         history: Its last hour.
+        peers: The other workers.
     """
 
     settings: Settings
     statistics: Statistics
     history: History
+    peers: Peers
 
     @property
     def url(self) -> str:
@@ -52,6 +55,9 @@ class WorkerState(Protocol):
 
     def partition_of(self, batch_id: str) -> int:
         """Return the partition of a batch of this id, if there is one."""
+
+    def callbacks(self) -> tuple[int, int]:
+        """Return how many stations' callbacks run, and how many wait for theirs."""
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""

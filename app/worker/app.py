@@ -106,6 +106,7 @@ class AggregatorApp(faust.App):
         tune_collector()
         self.add_future(self._watchdog.run())
         self.add_future(self.status.keep_history())
+        self.add_future(self.status.watch_peers())
         self.add_future(tell_troubles(self.settings))
 
     async def _start_parts(self, functions: UserFunctions) -> None:
@@ -150,6 +151,7 @@ class AggregatorApp(faust.App):
             on_error=self.fail,
             statistics=self.statistics,
             traces=self._traces,
+            on_open=self.status.opened,
         )
         self.status.started(sender, self._pipeline)
         await self._pipeline.start()

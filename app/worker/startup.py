@@ -37,6 +37,7 @@ async def start_web(settings: Settings, status: WorkerStatus, **service: Any) ->
     # The others are told when we join the group, which is later.
     url = await asyncio.to_thread(advertised_url, settings, server.url)
     await server.start()
+    server.add_future(web.state.heartbeat())
     tell(logger, logging.INFO, settings.log_language, Line.WEB, url=Shown(url))
     return server, url
 

@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from faust.types import TP
 from prometheus_client import CollectorRegistry
 
 from app.kafka.consumer import AggregatorConsumer
@@ -18,13 +19,19 @@ from app.messages.frames import event_frames
 from app.messages.message import InMessage, SendError
 from app.messages.partitioner import partition_of
 from app.observability.counters import SLOT, History, Statistics, oldest_open_age, open_batches
+from app.observability.log_lines import Throttle
+from app.observability.open_times import OpenTime
+from app.observability.peers import Peers
 from app.observability.prometheus import Gauges, expose, metrics_registry
 from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
 from app.web.state import NotConfirmed
-from tables.model.events import Command
+from tables.model.events import Command, Open
 from tables.storage.records import Table
 from tables.working_set import WorkingSet
+
+PEERS_SECONDS: Final = 1.0  # between two looks at who has joined
+OPENS_SECONDS: Final = 0.1  # between two looks at the times of an `open` event
 
 
 class Worker(Protocol):
@@ -63,6 +70,8 @@ class WorkerStatus:
         self.settings = settings = worker.settings
         self.statistics = worker.statistics
         self.history = History(worker.statistics)
+        self.peers = Peers(settings)
+        self._opens = Throttle(OPENS_SECONDS)
         self.live, self.ready = worker.live, worker.ready
         self._kinds = {
             settings.station_events_topic: TopicKind.STATION_EVENTS,
@@ -84,12 +93,39 @@ class WorkerStatus:
             lag = self._group_lag().total()
             self.history.take(time.time(), open_batches=open_batches(self.working_sets()), lag=lag)
 
+    def opened(self, event: Open, message: InMessage) -> None:
+        """Take what an `open` event tells of its sender's clock, if it was sent since the latest assignment.
+
+        A few a second are enough, and many batches may open in one.
+        """
+        now = time.time()
+        if not self._opens.passes(now):
+            return
+        worker, source = self._worker, event.source
+        after = worker.reader.appended_after(TP(message.topic, message.partition), message.offset)
+        sender = worker.assignor.owner_of(source.topic, source.partition)
+        if sender is not None and after is not None and after > worker.assignor.assigned_at and message.is_dated:
+            times = OpenTime(event.opened_at, message.timestamp, event.deadline, after, now)
+            self.peers.opened(sender, times, own=sender == self.url)
+
+    async def watch_peers(self) -> None:
+        """Look which workers there are, and tell what is wrong with them, until the worker stops."""
+        while not self._worker.should_stop:
+            self.peers.joined(self._worker.assignor.others)
+            self.peers.keep(self.members().keys())
+            await asyncio.sleep(PEERS_SECONDS)
+
     # -- for the web -------------------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
         """URL at which other workers reach this one."""
         return self._worker.url
+
+    def callbacks(self) -> tuple[int, int]:
+        """Return how many stations' callbacks run, and how many wait for theirs."""
+        runner = self._pipeline.stations.runner if self._pipeline else None
+        return (runner.running, max(0, runner.pending - runner.running)) if runner else (0, 0)
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""
@@ -169,6 +205,8 @@ class WorkerStatus:
             "heartbeat_age_seconds": lambda: worker.reader.heartbeat_age() if self.ready() else 0.0,
             "callbacks_pending": of(lambda pipeline: pipeline.stations.runner.pending),
             "callbacks_running": of(lambda pipeline: pipeline.stations.runner.running),
+            "settings_differ": lambda: len(self.peers.keys_that_differ),
+            "clock_offset_seconds": lambda: self.peers.largest_offset,
         }
 
     def _group_lag(self) -> Counter[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from app.observability.counters import History, Metrics, Statistics
+from app.observability.peers import Peers
 from app.observability.prometheus import expose, metrics_registry
 from app.settings import Settings
 from app.web.state import NotConfirmed
@@ -38,6 +39,7 @@ class FakeWorker:
         }
         self.statistics = Statistics(Metrics(), lambda: 0.0)
         self.history = History(self.statistics)
+        self.peers = Peers(self.settings)
         self.registry = metrics_registry(self.statistics, {}, dict, most_stations=10, build={})
         self._offset = 0
 
@@ -52,6 +54,9 @@ class FakeWorker:
 
     def members(self) -> Mapping[str, frozenset[int]]:
         return {self.url: frozenset(self.records)} | self.others
+
+    def callbacks(self) -> tuple[int, int]:
+        return (3, 5)
 
     def partition_of(self, batch_id: str) -> int:
         """`home` if that is set, else where it is, else the first: the hash is left to the real ones."""

@@ -28,7 +28,7 @@ from app.pipeline.ports import SETTLE_SECONDS, Backend
 from app.pipeline.splitting.flow_control import OpenBatches
 from app.settings import Settings
 from tables.model.batch import Batch
-from tables.model.events import BatchEvent, Position, Released, SkippedFailed
+from tables.model.events import BatchEvent, Open, Position, Released, SkippedFailed
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.policies import Rules
 from tables.working_set import WorkingSet
@@ -37,6 +37,13 @@ TICK_SECONDS: Final = 0.05  # between two looks for deadlines
 STORE_SECONDS: Final = 1.0  # as long as Faust takes to commit what is acknowledged: a crash repeats that much anyway
 STORE_BYTES: Final = 8 * 1024 * 1024  # of the log that wait for that; of more, the oldest are stored
 FORGET_GRACE: Final = 30.0  # on top of the time in which what was read before a crash comes again
+
+
+OnOpen = Callable[[Open, InMessage], None]  # gets an `open` event and the message that it stands in
+
+
+def ignore_open(_event: Open, _message: InMessage) -> None:
+    """Do nothing about an `open` event beyond what the batches' log asks for."""
 
 
 @fast_dataclass(frozen=True, slots=True)
@@ -126,7 +133,9 @@ class Aggregator:
         effects: EffectWriter,
         open_batches: OpenBatches,
         clock: Clock,
+        on_open: OnOpen = ignore_open,
     ) -> None:
+        self._on_open = on_open
         self._batch_events_topic = settings.batch_events_topic
         self._closed_ttl = settings.closed_ttl
         self._closed_max = settings.closed_max
@@ -230,6 +239,8 @@ class Aggregator:
         for message in messages:
             working_set = self.sets[message.partition]
             for ordinal, event in enumerate(self._read(message, work)):
+                if isinstance(event, Open):
+                    self._on_open(event, message)
                 for effect in working_set.apply(event, Position(message.offset, ordinal)):
                     work.outgoing += self._effects.carry_out(effect)
                     if isinstance(effect, SkippedFailed):

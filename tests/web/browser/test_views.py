@@ -9,6 +9,9 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
+from app.observability.peers import Peer, exchange
+from app.settings import Settings
+from app.settings.fingerprint import fingerprint
 from app.web.access import Access
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
@@ -237,6 +240,44 @@ def test_a_worker_that_is_gone_is_told_and_its_return_too(desk: Desk) -> None:
         page.unroute("**/*")
         page.evaluate("dispatchEvent(new Event('online'))")
         expect(page.get_by_text("Connection lost.")).to_have_count(0)
+        page.close()
+
+
+OTHER = "http://127.0.0.1:9"  # nobody answers there: what is known of it the group has told
+
+
+@pytest.mark.parametrize(
+    ("language", "settings", "clocks"),
+    [
+        (
+            "en-US",
+            f"their results mix: {OTHER}: AGG_MODULE, AGG_OUTPUT_TOPIC.",
+            f"more than a second: {OTHER} (+30 s).",
+        ),
+        ("zh-CN", f"结果会混在一起：{OTHER}: AGG_MODULE, AGG_OUTPUT_TOPIC。", f"相差超过 1 秒：{OTHER} (+30 s)。"),
+    ],
+    ids=["en", "zh"],
+)
+def test_workers_whose_settings_or_clocks_differ_are_told_and_when_it_is_over(
+    language: str, settings: str, clocks: str, desk: Desk
+) -> None:
+    worker = busy_worker()
+    like_ours = [Peer(f"http://127.0.0.1:{port}", "host", worker.peers.own) for port in (10, 11)]
+    other = fingerprint(Settings(app_id=worker.settings.app_id, module="price"))
+    worker.others = dict.fromkeys([OTHER, *(peer.url for peer in like_ours)], frozenset())
+    worker.peers.joined([Peer(OTHER, "host", other), *like_ours])
+    worker.peers.exchanged(OTHER, exchange(100.0, 130.0, 100.0))
+    with served(worker, Access()) as url:
+        page = desk.open(url, language=language, phone=language == "zh-CN")
+        alerts = page.locator(".alerts")
+        expect(alerts).to_contain_text(settings)
+        expect(alerts).to_contain_text(clocks)
+        assert findings(page, ".alerts") == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
+        worker.peers.joined(like_ours)
+        worker.peers.exchanged(OTHER, exchange(200.0, 200.0, 200.0))
+        expect(alerts).not_to_contain_text("AGG_MODULE")
+        expect(alerts).not_to_contain_text("+30 s")
         page.close()
 
 

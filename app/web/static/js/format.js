@@ -28,6 +28,11 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** Seconds by which a clock is ahead (`+3.2 s`) or behind. @param {number | null | undefined} seconds */
+export function signed(seconds) {
+  return known(seconds) ? `${seconds < 0 ? "−" : "+"}${duration(Math.abs(seconds))}` : t("none");
+}
+
 /** Time left of a deadline: no milliseconds, which would only flicker. @param {number} seconds */
 export function left(seconds) {
   if (seconds <= 0) return t("flight.due");

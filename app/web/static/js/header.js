@@ -1,7 +1,7 @@
 // The head of the page: is the cluster well, are the figures whole, and how is the page shown.
 
 import { hasToken, setToken } from "./api.js";
-import { clock } from "./format.js";
+import { clock, signed } from "./format.js";
 import { html } from "./html.js";
 import { chooseLanguage, explain, languages, t } from "./i18n.js";
 import { Choice } from "./parts.js";
@@ -26,6 +26,19 @@ export function silentWorkers(state) {
 export function unreadyWorkers(state) {
   const silent = new Set(silentWorkers(state));
   return (state.data.cluster?.workers ?? []).filter((/** @type {Worker} */ worker) => !worker.ready && !silent.has(worker.url));
+}
+
+/** The workers whose settings differ from the others', each with its keys. @param {State} state @returns {string[]} */
+function odd(state) {
+  const workers = /** @type {Worker[]} */ (state.data.cluster?.workers ?? []);
+  return workers.flatMap(({ url, differs = [] }) => (differs.length > 0 ? [`${url}: ${differs.join(", ")}`] : []));
+}
+
+/** Whose clocks differ from the asked worker's, and by how many seconds. @param {State} state @returns {string[]} */
+function apart(state) {
+  const workers = /** @type {Worker[]} */ (state.data.cluster?.workers ?? []);
+  const offsets = new Map(workers.map((worker) => [worker.url, worker.clock_offset]));
+  return (state.data.cluster?.clocks_apart ?? []).map((/** @type {string} */ url) => `${url} (${signed(offsets.get(url))})`);
 }
 
 /** @param {{state: State}} props */
@@ -89,6 +102,8 @@ export function Alerts({ state }) {
   const lost = state.updatedAt > 0 ? t("alert.lost", { time: clock(state.updatedAt / 1000) }) : t("alert.never");
   const silent = silentWorkers(state);
   const unready = unreadyWorkers(state).map((worker) => worker.url);
+  const settings = odd(state);
+  const clocks = apart(state);
   const failed = Object.keys(PATHS).find((name) => (state.errors[name]?.status ?? 0) >= 400);
   const error = failed === undefined ? null : state.errors[failed];
   return html`<div class="alerts" role="alert">
@@ -98,6 +113,8 @@ export function Alerts({ state }) {
     </p>`}
     ${!state.lost && silent.length > 0 && html`<p class="alert bad">${t("alert.incomplete", { urls: silent.join(", ") })}</p>`}
     ${!state.lost && unready.length > 0 && html`<p class="alert fair">${t("alert.recovering", { urls: unready.join(", ") })}</p>`}
+    ${!state.lost && settings.length > 0 && html`<p class="alert bad">${t("alert.settings", { workers: settings.join("; ") })}</p>`}
+    ${!state.lost && clocks.length > 0 && html`<p class="alert bad">${t("alert.clocks", { workers: clocks.join(", ") })}</p>`}
     ${!state.lost &&
     error &&
     error.status !== 401 &&

@@ -59,8 +59,14 @@
  * @typedef {{station_id: string, cells: string}} HeatmapRow
  * @typedef {{batches: HeatmapBatch[], stations: HeatmapRow[], incomplete?: string[]}} Heatmap
  *
- * @typedef {{url: string, partitions: number | number[], ready: boolean}} Worker
- * @typedef {{workers: Worker[], incomplete?: string[]}} ClusterState
+ * @typedef {object} Worker
+ * @property {string} url
+ * @property {number | number[]} partitions
+ * @property {boolean} ready
+ * @property {number | null} [clock_offset]
+ * @property {string[]} [differs] keys of settings
+ *
+ * @typedef {{workers: Worker[], clocks_apart?: string[], incomplete?: string[]}} ClusterState
  */
 
 export {};

@@ -29,6 +29,8 @@ export default {
   "alert.never": "The worker does not answer; it is tried again by itself.",
   "alert.incomplete": "The figures are incomplete: no answer from {urls}.",
   "alert.recovering": "Not ready, recovering its tables or waiting for its partitions: {urls}.",
+  "alert.settings": "Workers have different settings, so their results mix: {workers}. Give all workers the same values.",
+  "alert.clocks": "Clocks differ from this worker's by more than a second: {workers}. Synchronise the machines (NTP).",
   "alert.failed": "{path} can't be shown: {message}",
 
   "figures.label": "Key figures",

@@ -29,6 +29,8 @@ export default {
   "alert.never": "worker 没有响应，正在自动重试。",
   "alert.incomplete": "数据不完整：以下 worker 没有响应：{urls}。",
   "alert.recovering": "未就绪（正在恢复状态表或等待分区）：{urls}。",
+  "alert.settings": "各 worker 的设置不同，结果会混在一起：{workers}。请为所有 worker 设置相同的值。",
+  "alert.clocks": "以下 worker 的时钟与本 worker 相差超过 1 秒：{workers}。请校准各机器的时钟 (NTP)。",
   "alert.failed": "无法显示 {path}：{message}",
 
   "figures.label": "关键指标",

@@ -1,0 +1,53 @@
+"""What is noted of where logs end: when a message surely did not stand in its log yet."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from app.kafka.consumer_thread import ConsumerThread, Looks, note_ends
+
+TOPIC = "app-batch-events"
+TP0 = TP(TOPIC, 0)
+
+
+def fetched(end: int, *, topic: str = TOPIC, error: int = 0, key: int = 1) -> Any:
+    return SimpleNamespace(API_KEY=key, API_VERSION=5, topics=[(topic, [(0, error, end, end, 0, [], b"")])])
+
+
+def looks(*responses: tuple[float, Any]) -> dict[TP, Looks]:
+    ends: dict[TP, Looks] = {}
+    for asked, response in responses:
+        note_ends(response, TOPIC, asked, ends)
+    return ends
+
+
+def test_the_end_of_a_log_is_noted_once_a_second() -> None:
+    ends = looks((10.0, fetched(5)), (10.5, fetched(6)), (11.0, fetched(7)))
+    assert ends == {TP0: ((10.0, 5), (11.0, 7))}
+
+
+def test_the_latest_looks_are_kept() -> None:
+    ends = looks(*((float(number), fetched(number)) for number in range(100)))
+    assert ends[TP0] == tuple((float(number), number) for number in range(84, 100))
+
+
+def test_answers_that_tell_nothing_are_passed_over() -> None:
+    assert looks((1.0, fetched(5, topic="other")), (2.0, fetched(5, error=1)), (3.0, fetched(5, key=12))) == {}
+
+
+def test_after_a_clock_was_put_back_what_was_noted_is_void() -> None:
+    assert looks((10.0, fetched(5)), (4.0, fetched(6))) == {TP0: ((4.0, 6),)}
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(4, None), (5, 10.0), (6, 10.0), (7, 11.0), (99, 11.0)])
+def test_a_message_came_after_the_last_look_at_which_the_log_ended_before_it(
+    offset: int, expected: float | None
+) -> None:
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.ends = looks((10.0, fetched(5)), (11.0, fetched(7)))
+    assert thread.appended_after(TP0, offset) == expected
+    assert thread.appended_after(TP(TOPIC, 1), offset) is None
