@@ -32,6 +32,7 @@ class Plant:
         self._gates = cluster.folder / "gates"
         self._gates.mkdir()
         self._pushes = 0
+        self._waiting: set[str] = set()
         self.first, self.second = two_workers(
             cluster, {GATES: str(self._gates)}, callback="tests.web.browser.plant_model:callback", **settings
         )
@@ -60,12 +61,25 @@ class Plant:
         ]
         headers = (("batch-id", batch_id.encode()), ("batch-timeout", str(timeout).encode()))
         batch = SentBatch(batch_id, str(moment), stations, orjson.dumps({"realTimeData": records}), headers)
+        self._waiting |= {station for station, mood in (moods or {}).items() if mood == Mood.WAITS}
         self._cluster.send(batch)
         return batch_id
 
     def let(self, station: str) -> None:
         """Let a station that waits go on, now and later."""
         Path(self._gates, station).touch()
+
+    def clear(self) -> None:
+        """Let all go on, and wait until nothing is in flight: what a test has left behind, though it has failed."""
+        for station in self._waiting:
+            self.let(station)
+        listed: dict[str, Any] = {}
+
+        def cleared() -> bool:
+            listed.update(ask(self.first, "/batches?status=open").json())
+            return not (listed.get("batches", True) or listed["incomplete"])
+
+        wait_for(cleared, lambda: f"all batches close: {listed}\n{self._cluster.logs()}")
 
     def batch(self, batch_id: str) -> Any:
         """A batch as the API has it."""

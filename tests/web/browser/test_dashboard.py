@@ -21,11 +21,18 @@ ALL = len(STATIONS)
 
 
 @pytest.fixture(scope="module")
-def plant(browser: Browser, kafka_broker: DevBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def workers(browser: Browser, kafka_broker: DevBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """Two workers; without a browser they need not start."""
     folder: Path = tmp_path_factory.mktemp("plant")
     with Cluster(kafka_broker, folder) as cluster:
         yield Plant(cluster)
+
+
+@pytest.fixture
+def plant(workers: Plant) -> Iterator[Plant]:
+    """The same, and nothing in flight whatever became of the test before."""
+    yield workers
+    workers.clear()
 
 
 def row_of(page: Page, batch_id: str) -> Locator:
@@ -71,7 +78,6 @@ def test_a_batch_in_flight_is_seen_opened_and_completed(plant: Plant, desk: Desk
     page.get_by_role("link", name="Overview").click()
     expect(row).to_have_count(0)
     expect(page.locator(".recent tr", has_text=batch_id)).to_contain_text("operator")
-    plant.let(STATIONS[0])
 
 
 def test_a_batch_is_extended_and_then_complete(plant: Plant, desk: Desk) -> None:
@@ -115,7 +121,6 @@ def test_a_batch_is_discarded_only_after_the_question_was_answered(plant: Plant,
     assert (letter.json["meta"]["status"], letter.json["meta"]["missing"]) == ("discarded", [STATIONS[4]])
     assert letter.json["station_count"] == ALL - 1
     assert not plant.has_output(batch_id)
-    plant.let(STATIONS[4])
 
 
 def test_the_batches_of_both_workers_are_shown_and_one_that_is_silent_is_named(plant: Plant, desk: Desk) -> None:
@@ -155,4 +160,3 @@ def test_stations_that_are_late_are_ranked_and_stand_in_the_heat_map(plant: Plan
     expect(head).to_have_class("closed-timeout")
     cells = page.locator(".grid tbody tr", has=page.get_by_role("rowheader", name=slow)).locator("td")
     expect(cells.last).to_have_class("cell is-missing")
-    plant.let(slow)
