@@ -12,7 +12,7 @@ from tests.process_models import behave, behave_many
 
 def test_stations_that_die_or_hang_in_their_process_delay_no_other_and_no_end() -> None:
     with TopologyTestDriver(
-        behave, executor="process", executor_workers=1, batch_timeout=5, station_timeout=20
+        behave, executor="process", executor_workers=1, batch_timeout=5, station_timeout=20, thread_patience=5.0
     ) as driver:
         driver.send(message("A", "die", "B"), headers={"batch-id": "one"})
         meta = driver.outputs[0].value["meta"]
