@@ -13,7 +13,7 @@ from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import Outcome
 from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports, make_executor
-from app.callbacks.scheduler import Call
+from app.callbacks.scheduler import Call, Run
 from app.settings import Settings
 from tables.model.enums import Code
 from tests.virtual_time import EPOCH, unix_now
@@ -76,6 +76,18 @@ class Bench:
             self._changed.clear()
             await self._changed.wait()
         return {call.station_id: outcome for call, outcome in self.outcomes}
+
+    def let_time_run_out(self, station: str) -> None:
+        """Have the call for a station begun long ago: a busy machine may not yet have got it to where it hangs."""
+        for run in self._runs(station):
+            run.started -= 1e6
+
+    def runs(self, station: str) -> bool:
+        """Whether the callback runs for a station."""
+        return bool(self._runs(station))
+
+    def _runs(self, station: str) -> list[Run[Any]]:
+        return [run for run in self.runner._limits.running if station in [call.station_id for call in run.calls]]
 
     def stations(self) -> list[str]:
         return [call.station_id for call, _ in self.outcomes]

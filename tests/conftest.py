@@ -9,11 +9,16 @@ from collections.abc import Iterator
 import pytest
 
 from app.devbroker import DevBroker
+from app.testing import TopologyTestDriver
 from tests.topic_creation import CREATES_TOPICS
 
 # Settings of whoever runs the tests are none of their business, and none of the processes' that they start.
 for name in [name for name in os.environ if name.startswith(("AGG_", "FAUST_", "MODEL_", "OTEL_"))]:
     del os.environ[name]
+
+# What runs in a thread is waited for as long as a busy machine takes; a test in which something hangs there says how
+# long.
+vars(TopologyTestDriver)["__init__"].__kwdefaults__["thread_patience"] = 60.0
 
 # A shell that starts something in the background has it ignore SIGINT, and all that it starts: the tests that send one
 # would wait for ever.

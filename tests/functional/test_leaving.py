@@ -68,7 +68,7 @@ async def of_a_shielded_task(error: BaseException) -> None:
         await asyncio.sleep(0.01)
         raise error
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(500):
         await asyncio.shield(asyncio.ensure_future(fails()))
 
 

@@ -285,7 +285,7 @@ def test_a_hanging_def_handler_is_given_up_too() -> None:
     stop = threading.Event()
 
     def handler(batch_id: str, batch_results_list: Results) -> None:
-        stop.wait(20.0)
+        stop.wait(600.0)
 
     with TopologyTestDriver(AB, handler, handler_timeout=10, handler_retries=0, thread_patience=0.05) as driver:
         driver.send(message("A", "B"))

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from app.testing import START_TIME, TopologyTestDriver
-from tests.functional.plant import BATCH, TOPIC, ModuleInput, message, slow, steps
+from tests.functional.plant import BATCH, TOPIC, ModuleInput, message, slow, steps, until_arrived
 
 
 def test_calls_of_one_station_run_one_at_a_time_in_the_order_of_its_messages() -> None:
@@ -100,11 +100,12 @@ def test_a_hung_thread_fails_its_station_after_the_station_timeout() -> None:
 
     def model(station_id: str, module_input: ModuleInput) -> dict[str, str]:
         if station_id == "H":
-            stop.wait(20.0)
+            stop.wait(600.0)
         return {"of": station_id}
 
     with TopologyTestDriver(model, station_timeout=3, batch_timeout=10, thread_patience=0.05) as driver:
         driver.send(message("A", "H"))
+        until_arrived(driver)
         driver.advance(3.2)
         value = driver.outputs[0].value
         assert value["stations"] == [{"station_id": "A", "of": "A"}]

@@ -14,6 +14,7 @@ from app.kafka.topics import ensure_topics
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.commands import command_of
 from tests.integration.support.letters import PAYLOAD, ByHand, settings_of
+from tests.integration.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def strict_broker() -> Iterator[DevBroker]:
 @pytest.fixture
 def by_hand(cluster: Cluster) -> ByHand:
     """A dead-letter topic, and no worker."""
-    asyncio.run(ensure_topics(settings_of(cluster), patience=10.0))
+    asyncio.run(ensure_topics(settings_of(cluster), patience=PATIENCE))
     return ByHand(cluster, command_of(cluster, "dead-letters"))
 
 

@@ -24,8 +24,7 @@ STOCK = Program(SLOW_SEEK, STOCK_APP, ("--without-web",))
 @pytest.mark.chaos
 def test_twenty_thousand_stations_survive_restart_after_restart(cluster: Cluster) -> None:
     def start() -> None:
-        settings = {"batch_timeout": "300", "max_batch_age": "300"}
-        cluster.start(settings, {DELAY: "0.08"}, Program(SLOW_SEEK)).wait_ready()
+        cluster.start(environment={DELAY: "0.08"}, program=Program(SLOW_SEEK)).wait_ready()
 
     cluster.send(*(cluster.batch(number, stations_of(FINE, range(100))) for number in range(200)))
     for end in ("kill", "terminate", "kill"):

@@ -17,15 +17,15 @@ CALLBACK = "tests.integration.support.model:freezing"
 
 def test_a_callback_that_blocks_the_event_loop_is_named_in_the_log_while_it_does(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
-    worker = cluster.start({"callback": CALLBACK, "batch_timeout": "250"}, {GATE: str(gate)}).wait_ready()
+    worker = cluster.start({"callback": CALLBACK}, {GATE: str(gate)}).wait_ready()
     cluster.send(cluster.batch(0, [*stations_of(FINE, range(3)), *stations_of(GATED, range(1))]))
     wait_for(lambda: f"{CALLBACK} blocks the event loop, for " in worker.log, worker.tail)
-    # On a busy machine something else may hold up the loop, too, and be told.
-    (line,) = [line for line in worker.log.splitlines() if f"{CALLBACK} blocks the event loop" in line]
+    # On a busy machine something else may hold up the loop, too, and be told; this is told again after a minute.
+    line, *_ = [line for line in worker.log.splitlines() if f"{CALLBACK} blocks the event loop" in line]
     assert "(station W-0)" in line
     assert "model.py" in line
     assert "in blocking: " in line
-    assert not worker.answers("/healthz")  # it runs on that loop, too: a probe has to have a timeout
+    assert not worker.answers("/healthz", within=2.0)  # it runs on that loop, too: a probe has to have a timeout
 
     gate.touch()
     wait_for(lambda: "The event loop runs again, after " in worker.log, worker.tail)

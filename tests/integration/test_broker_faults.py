@@ -9,6 +9,7 @@ import pytest
 from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import EMPTY, FAILS, FINE, stations_of
+from tests.integration.support.waiting import PATIENCE
 from tests.topic_creation import CREATES_TOPICS
 
 pytestmark = pytest.mark.kafka
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.kafka
 @pytest.mark.chaos
 def test_a_broker_killed_under_load_costs_neither_a_batch_nor_a_copy(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka", overrides=CREATES_TOPICS) as broker, Cluster(broker, tmp_path) as cluster:
-        worker = cluster.start({"batch_timeout": "250"}).wait_ready()
+        worker = cluster.start().wait_ready()
         stations = [*stations_of(FINE, range(60)), *stations_of(EMPTY, range(2)), *stations_of(FAILS, range(2))]
         load = cluster.send_steadily([cluster.batch(number, stations) for number in range(400)], pause=0.03)
         for _ in range(2):
@@ -25,7 +26,7 @@ def test_a_broker_killed_under_load_costs_neither_a_batch_nor_a_copy(tmp_path: P
             assert not load.done()
             broker.kill()
             broker.start()
-        load.result(60)
+        load.result(PATIENCE)
         cluster.wait_out()
         assert worker.running, f"it waits for the broker\n{worker.tail()}"
 

@@ -17,7 +17,8 @@ from tests.integration.support.web import TOKEN, ask, two_workers
 
 pytestmark = pytest.mark.kafka
 
-WITHIN = 10.0  # seconds: two, but for a busy machine; without its deadline it would wait for ever
+# Seconds that workers have to answer each other where all of them do: their 1.4 are soon over on a busy machine.
+SHARES = {"PATIENT_SHARES": "120"}
 
 
 def gate_of(cluster: Cluster) -> dict[str, str]:
@@ -38,7 +39,7 @@ def ids(answer: httpx.Response) -> list[str]:
 
 
 def test_either_worker_shows_the_batches_of_both(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="250")
+    first, second = two_workers(cluster, gate_of(cluster) | SHARES)
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches?status=open")) == due, lambda: f"all are open\n{cluster.logs()}")
     own = [ids(ask(worker, "/batches?local=true")) for worker in (first, second)]
@@ -73,20 +74,17 @@ def test_a_worker_listens_on_one_port_and_has_no_page_of_fausts(cluster: Cluster
         assert ask(worker, path, token=None).status_code == 401
 
 
-def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="250")
+def test_a_worker_that_does_not_answer_is_named_and_not_waited_for(cluster: Cluster) -> None:
+    first, second = two_workers(cluster, gate_of(cluster))
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
     (own, other) = (ids(ask(worker, "/batches?local=true")) for worker in (first, second))
 
     second.pause()
     try:
-        started = time.monotonic()
-        answer = ask(first, "/batches")
-        took = time.monotonic() - started
+        answer = ask(first, "/batches")  # it would be waited for until it goes on, but for the deadline
         assert ids(answer) == own
         assert answer.json()["incomplete"] == [second.url]
-        assert took < WITHIN
         away = ask(first, f"/batches/{other[0]}")
         assert (away.status_code, away.json()["error"]["code"]) == (504, "owner-away")
         assert second.url in away.json()["error"]["message"]
@@ -96,7 +94,7 @@ def test_a_worker_that_does_not_answer_is_named_within_two_seconds(cluster: Clus
 
 
 def test_actions_reach_batches_of_either_worker_through_the_other(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster), batch_timeout="250")
+    first, second = two_workers(cluster, gate_of(cluster) | SHARES)
     due = open_batches(cluster, 24)
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
     wait_for(
@@ -126,7 +124,7 @@ def test_actions_reach_batches_of_either_worker_through_the_other(cluster: Clust
     wait_for(cluster.letters, lambda: f"a dead letter\n{cluster.logs()}")
     assert [(letter.name, letter.header("reason")) for letter in cluster.letters()] == [(discard, "discarded")]
     row = ask(first, f"/batches/{extend}").json()
-    assert row["deadline"] == pytest.approx(row["opened_at"] + 55.0)
+    assert row["deadline"] - row["opened_at"] == pytest.approx(1005.0)
     assert ids(ask(second, "/batches?status=open")) == sorted(set(due) - {complete, discard})
     for action in ("complete", "discard", "extend"):
         assert act(complete, action, json={"seconds": 1}).status_code == 409

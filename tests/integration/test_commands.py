@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,10 +20,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.devbroker import DevBroker
-from app.devbroker.config import free_port, port_is_free
+from app.devbroker.config import port_is_free
 from app.kafka.topics import TopicSpec, create_and_wait, ensure_topics
 from app.settings import Settings, load_settings
+from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import clean_environment
+from tests.ports import own_port
 
 pytestmark = pytest.mark.kafka
 
@@ -46,7 +47,9 @@ def run(kafka_broker: DevBroker, topic: str, tmp_path: Path) -> Run:
         own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
         command = [sys.executable, "-m", "faust", "-A", "app", *arguments]
         env = clean_environment(**({"BROKER": kafka_broker.url} | own | settings))
-        return subprocess.run(command, env=env, cwd=tmp_path, input=stdin, capture_output=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=env, cwd=tmp_path, input=stdin, capture_output=True, timeout=PATIENCE, check=False
+        )
 
     return run
 
@@ -66,7 +69,7 @@ def on_cluster(broker: DevBroker, work: Callable[[AIOKafkaAdminClient], Awaitabl
 def create(broker: DevBroker, name: str, partitions: int = 1, **config: str) -> None:
     own = {key.replace("_", "."): value for key, value in config.items()}
     spec = TopicSpec(name, partitions, 1, own, exact=True)
-    on_cluster(broker, lambda admin: create_and_wait(admin, [spec], patience=10.0))
+    on_cluster(broker, lambda admin: create_and_wait(admin, [spec], patience=PATIENCE))
 
 
 def topics_of(broker: DevBroker) -> list[str]:
@@ -269,11 +272,11 @@ def test_a_command_whose_reader_has_gone_is_quiet(
     kafka_broker: DevBroker, topic: str, tmp_path: Path, command: list[str]
 ) -> None:
     create(kafka_broker, topic)
-    asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=10.0))
+    asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=PATIENCE))
     (tmp_path / "lines").write_bytes(LINES[0] + b"\n7\n" + LINES[1] + b"\n8\n")
     own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
     env = clean_environment(
-        BROKER=kafka_broker.url, WEB_PORT=str(free_port()), CALLBACK="app.demo.model:callback", **own
+        BROKER=kafka_broker.url, WEB_PORT=str(own_port()), CALLBACK="app.demo.model:callback", **own
     )
     arguments = [f"out-{topic}" if word == "out" else word for word in command]
     reader, writer = os.pipe()
@@ -286,7 +289,7 @@ def test_a_command_whose_reader_has_gone_is_quiet(
             stdout=writer,
             stderr=subprocess.PIPE,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         deaf = subprocess.run(
             [sys.executable, "-m", "faust", "-A", "app", *arguments],
@@ -295,7 +298,7 @@ def test_a_command_whose_reader_has_gone_is_quiet(
             stdout=writer,
             stderr=writer,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
     finally:
         os.close(writer)
@@ -313,7 +316,7 @@ def test_a_command_whose_reader_has_gone_is_quiet(
     "command", [["send", "-"], ["check"], ["dead-letters"], ["dead-letters", "--replay"], ["compare", "a", "b"]]
 )
 def test_broker_that_is_away_is_said_once_and_without_a_traceback(run: Run, command: list[str]) -> None:
-    away = f"127.0.0.1:{free_port()}"
+    away = f"127.0.0.1:{own_port()}"
 
     done = run(*command, stdin=LINES[0], BROKER=f"kafka://{away}", CALLBACK="app.demo.model:callback")
 
@@ -331,7 +334,7 @@ def test_header_without_a_value_is_a_usage_error(run: Run) -> None:
 
 def test_check_is_content_with_what_a_worker_made(run: Run, kafka_broker: DevBroker, topic: str) -> None:
     create(kafka_broker, topic, 5)
-    asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=10.0))
+    asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=PATIENCE))
 
     done = run("check", CALLBACK="app.demo.model:callback")
 
@@ -379,7 +382,7 @@ def test_demo_ends_with_each_batch_out_once(kafka_broker: DevBroker, topic: str,
     env = demo_environment(kafka_broker, topic, tmp_path)
 
     done = subprocess.run(
-        [sys.executable, "-m", "app.demo"], env=env, cwd=tmp_path, capture_output=True, timeout=120, check=False
+        [sys.executable, "-m", "app.demo"], env=env, cwd=tmp_path, capture_output=True, timeout=PATIENCE, check=False
     )
 
     said = done.stdout.decode()
@@ -398,7 +401,7 @@ def test_demo_ends_with_each_batch_out_once(kafka_broker: DevBroker, topic: str,
 def test_demo_that_is_ended_leaves_no_worker_behind(
     kafka_broker: DevBroker, topic: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    port = free_port()
+    port = own_port()
     env = demo_environment(kafka_broker, topic, tmp_path, WEB_PORT=str(port))
     command = [sys.executable, "-m", "app.demo"]
     complaints = tmp_path / "complaints"
@@ -411,10 +414,8 @@ def test_demo_that_is_ended_leaves_no_worker_behind(
         assert any(b"  batch  " in line for line in demo.stdout), complaints.read_text()
         assert not port_is_free(port)
         demo.send_signal(number)
-        demo.communicate(timeout=60)
+        demo.communicate(timeout=PATIENCE)
 
     assert demo.returncode == code
     assert complaints.read_text() == ""
-    ended_by = time.monotonic() + 20
-    while not port_is_free(port):
-        assert time.monotonic() < ended_by
+    wait_for(lambda: port_is_free(port), "the worker ends")

@@ -97,6 +97,7 @@ def test_context_survives_a_kill_and_what_comes_meanwhile_is_read_then(cluster: 
     numbers.wait_read()
     expected = {station: [200 + power_of(station), None] for station in STATIONS}
     assert numbers.now() == expected | {STATIONS[0]: [None, None]}
+    cluster.read_to_end()
     assert cluster.letters() == []
     cluster.assert_clean_logs()
 
@@ -140,6 +141,7 @@ def test_no_context_is_lost_when_workers_are_killed_in_the_middle_of_it(cluster:
     cluster.wait_out()
     numbers.wait_read()
     assert numbers.now() == numbers.told(224)
+    cluster.read_to_end()
     assert cluster.letters() == []
     cluster.assert_clean_logs()
 
@@ -159,5 +161,6 @@ def test_the_output_of_one_module_is_the_context_of_another(
         expected = {station: [power_of(station)] for station in STATIONS}
         wait_for(lambda: contexts(cluster, next(batches)) == expected, lambda: f"it has come\n{worker.tail()}")
         upstream.assert_clean_logs()
+    cluster.read_to_end()
     assert cluster.letters() == []
     cluster.assert_clean_logs()

@@ -17,6 +17,7 @@ from tests.integration.support.commands import command_of
 from tests.integration.support.letters import NOW, PAYLOAD, ByHand
 from tests.integration.support.reading import Received, end_offsets
 from tests.integration.support.waiting import wait_for
+from tests.integration.support.worker import CLOCK_AHEAD, LATER
 
 pytestmark = pytest.mark.kafka
 
@@ -121,7 +122,7 @@ def stations(output: Received) -> list[str]:
 
 def test_a_failed_station_joins_its_batch_while_that_is_open(worked: Cluster, gate: Path, mended: Path) -> None:
     # Its id is given by a header: the records alone would make another.
-    batch = worked.batch(1, ["R-1", "F-2", "W-3"], headers={"batch-id": "plant:7", "batch-timeout": "250"})
+    batch = worked.batch(1, ["R-1", "F-2", "W-3"], headers={"batch-id": "plant:7", "batch-timeout": "1000"})
     worked.send(batch)
     letters_of(worked, 1)
     mended.touch()
@@ -132,6 +133,7 @@ def test_a_failed_station_joins_its_batch_while_that_is_open(worked: Cluster, ga
     assert "@0 station-failed, station F-2, batch plant:7: sent to " in done.stdout
     worker = worked.workers[0]
     wait_for(lambda: worker.ask("/batches/plant:7")["failed"] == [], worked.logs)
+    worked.read_to_end()
     assert worked.outputs() == []
     gate.touch()
     worked.wait_out()
@@ -139,6 +141,8 @@ def test_a_failed_station_joins_its_batch_while_that_is_open(worked: Cluster, ga
     assert sorted(stations(output)) == ["F-2", "R-1", "W-3"]
     assert output.json["meta"]["failed"] == []
     assert output.json["meta"]["completed_by"] == "all"
+    worked.wait_settled()
+    worked.read_to_end()
     assert worked.late_records() == []
     assert len(worked.letters()) == 1
 
@@ -178,14 +182,21 @@ def test_a_failed_station_is_late_when_its_batch_is_closed_and_a_bad_record_stay
     done = run("--replay", "--again", "--station", "F-2")
     assert done.returncode == 0
     wait_for(lambda: len(worked.late_records()) == 2, worked.logs)
+    worked.wait_settled()
+    worked.read_to_end()
     assert len(worked.outputs()) == 1
 
 
 def test_a_batch_that_a_worker_discarded_is_published_with_all_that_had_arrived(cluster: Cluster, gate: Path) -> None:
-    cluster.start({"partial_min_ratio": "0.9", "batch_timeout": "1"}, {"MODEL_GATE": str(gate)}).wait_ready()
+    settings, environment = {"partial_min_ratio": "0.9"}, {"MODEL_GATE": str(gate)}
+    worker = cluster.start(settings, environment).wait_ready()
     batch = cluster.batch(1, ["R-1", "E-2", "F-3", "W-4"])
     cluster.send(batch)
-    letters_of(cluster, 2)
+    wait_for(lambda: [row["arrived_count"] for row in worker.ask("/batches")["batches"]] == [3], worker.tail)
+    letters_of(cluster, 1)
+    worker.terminate()
+    cluster.start(settings, environment | {CLOCK_AHEAD: "2000"}, LATER).wait_ready()  # by its clock the batch is due
+    wait_for(lambda: any(one.header("reason") == "discarded" for one in cluster.letters()), cluster.logs)
 
     done = command_of(cluster, "dead-letters")("--replay", "--reason", "discarded")
 

@@ -44,7 +44,7 @@ def test_a_callback_that_ends_its_worker_at_each_start_is_failed_after_some_and_
     cluster: Cluster,
 ) -> None:
     (cluster.folder / "deadly.py").write_text(MODEL)
-    settings = {"callback": "deadly:callback", "batch_timeout": "600", "max_batch_age": "600"}
+    settings = {"callback": "deadly:callback"}
     batch = cluster.batch(0, [*stations_of(FINE, range(20)), "DEADLY-7"])
     cluster.send(batch)
     for _ in range(MOST_DEATHS):
@@ -66,17 +66,17 @@ def test_a_callback_that_ends_its_worker_at_each_start_is_failed_after_some_and_
 @pytest.mark.chaos
 def test_a_worker_that_stops_by_itself_takes_its_note_back(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
-    settings, environment = {"batch_timeout": "55"}, {GATE: str(gate)}
-    worker = cluster.start(settings, environment).wait_ready()
+    environment = {GATE: str(gate)}
+    worker = cluster.start(environment=environment).wait_ready()
     cluster.send(cluster.batch(0, stations_of(GATED, range(8))))
     wait_for(lambda: worker.ask("/batches?status=open")["batches"], lambda: f"it is open\n{worker.tail()}")
     worker.kill()
-    worker = cluster.start(settings, environment).wait_ready()
+    worker = cluster.start(environment=environment).wait_ready()
     wait_for(lambda: bool(notes(cluster)), lambda: f"the start is noted\n{worker.tail()}")
     worker.terminate()
     assert notes(cluster) == {}
     gate.touch()
-    cluster.start(settings, environment).wait_ready()
+    cluster.start(environment=environment).wait_ready()
     report = cluster.finish()
     assert str(report) == "1 complete, 0 partial, 0 copies, 0 late"
     assert "have ended where they began" not in cluster.logs()

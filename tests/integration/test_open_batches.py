@@ -9,14 +9,13 @@ from tests.integration.support.data import FINE, GATED, stations_of
 from tests.integration.support.model import DELAY, GATE
 from tests.integration.support.waiting import wait_for
 from tests.integration.test_metrics import scraped
-from tests.integration.test_shutdown import LONGEST
 
 pytestmark = pytest.mark.kafka
 
 
 def test_reading_waits_for_batches_to_close_also_over_a_stop_and_a_rebalance(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
-    settings = {"batch_timeout": "55", "max_open_batches": "3"}
+    settings = {"max_open_batches": "3"}
     stations = [*stations_of(FINE, range(3)), *stations_of(GATED, range(1))]
     first = cluster.start(settings, {GATE: str(gate)}).wait_ready()
     cluster.send(*(cluster.batch(number, stations) for number in range(40)))
@@ -26,8 +25,9 @@ def test_reading_waits_for_batches_to_close_also_over_a_stop_and_a_rebalance(clu
 
     second = cluster.start(settings, {GATE: str(gate)}).wait_ready()  # both read three more of their share at most
     wait_for(lambda: first.ready and scraped(second, "reading_waits") == 1, lambda: f"both wait\n{second.tail()}")
-    assert first.terminate() < LONGEST
+    first.terminate()
     cluster.assert_clean_logs()
+    cluster.read_to_end()
     assert cluster.out() == set()
 
     gate.touch()
@@ -36,9 +36,9 @@ def test_reading_waits_for_batches_to_close_also_over_a_stop_and_a_rebalance(clu
 
 @pytest.mark.chaos
 def test_a_backlog_does_not_run_into_its_deadlines_with_two_workers(cluster: Cluster) -> None:
-    """The work of ten seconds, and five for each batch."""
-    settings = {"batch_timeout": "5", "concurrency": "20"}
-    workers = [cluster.start(settings, {DELAY: "0.02"}) for _ in range(2)]  # 1,000 stations a second each
+    """The work of forty seconds, and twenty for each batch."""
+    settings = {"batch_timeout": "20", "concurrency": "20"}
+    workers = [cluster.start(settings, {DELAY: "0.08"}) for _ in range(2)]  # 250 stations a second each
     for worker in workers:
         worker.wait_ready()
     cluster.send(*(cluster.batch(number, stations_of(FINE, range(500))) for number in range(40)))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FAILS, FINE, FIRST, stations_of, text_of
-from tests.integration.support.waiting import wait_for
+from tests.integration.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -45,7 +45,7 @@ def test_no_single_station_is_lost_and_each_ones_order_is_kept_through_kills(clu
     first.kill()
     cluster.start(settings).wait_ready()
     cluster.start(settings).wait_ready()
-    load.result(30)
+    load.result(PATIENCE)
 
     due = {(station, time_of(number)) for station in STATIONS[:-1] for number in range(MESSAGES)}
     wait_for(lambda: due <= set(single_outputs(cluster)), lambda: f"all are out\n{cluster.logs()}")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from app.devbroker.config import free_port
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.waiting import wait_for
+from tests.ports import own_port
 
 pytestmark = pytest.mark.kafka
 
@@ -18,7 +18,7 @@ BROKER, SETTINGS = 1, 2  # exit codes
 
 def refused(cluster: Cluster, settings: Mapping[str, str] | None = None) -> tuple[int, str]:
     worker = cluster.start(settings)
-    code = worker.wait_exit(20.0)
+    code = worker.wait_exit()
     cluster.assert_clean_logs()
     return code, worker.log
 
@@ -31,7 +31,7 @@ def test_an_internal_topic_with_another_partition_count_is_named(cluster: Cluste
 
 
 def test_a_broker_that_is_away_for_longer_than_the_patience_is_named(cluster: Cluster) -> None:
-    away = f"127.0.0.1:{free_port()}"
+    away = f"127.0.0.1:{own_port()}"
     code, said = refused(cluster, {"broker": f"kafka://{away}", "broker_patience": "1"})
     assert code == BROKER
     first, last = complaints(said)  # that it waits, and that it has waited
@@ -40,7 +40,8 @@ def test_a_broker_that_is_away_for_longer_than_the_patience_is_named(cluster: Cl
 
 
 def complaints(said: str) -> list[str]:
-    return [line for line in said.splitlines() if any(level in line for level in ("WARN", "ERROR", "CRITICAL"))]
+    lines = [line for line in said.splitlines() if any(level in line for level in ("WARN", "ERROR", "CRITICAL"))]
+    return [line for line in lines if "event loop" not in line]  # a busy machine's is held up by this and that
 
 
 def test_tls_at_a_plain_port_is_said_in_one_line(cluster: Cluster) -> None:
@@ -60,7 +61,7 @@ def test_a_login_at_a_port_without_one_is_said_in_one_line(cluster: Cluster) -> 
 
 
 def test_one_broker_of_several_that_can_not_be_used_is_said_in_one_line(cluster: Cluster) -> None:
-    away = f"127.0.0.1:{free_port()}"
+    away = f"127.0.0.1:{own_port()}"
     servers = f"kafka://{away};kafka://{cluster.broker.bootstrap}"
     worker = cluster.start({"broker": servers}).wait_ready()
     wait_for(lambda: complaints(worker.log), worker.tail)

@@ -11,7 +11,7 @@ from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import EMPTY, FINE, SentBatch, stations_of
 from tests.integration.support.model import HANDLER_CALLS, HANDLER_GATE, SIDE_TOPIC
 from tests.integration.support.reconcile import distinct
-from tests.integration.support.waiting import wait_for
+from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
@@ -26,7 +26,10 @@ def test_a_handlers_payload_comes_out_once_for_each_batch_whenever_the_worker_is
     calls.touch()
 
     def start() -> WorkerProcess:
-        settings = {"batch_timeout": "250", "result_handler": "tests.integration.support.model:sending_handler"}
+        settings = {
+            "result_handler": "tests.integration.support.model:sending_handler",
+            "handler_timeout": "1000",
+        }
         environment = {SIDE_TOPIC: side, HANDLER_GATE: str(gate), HANDLER_CALLS: str(calls)}
         return cluster.start(settings, environment).wait_ready()
 
@@ -42,7 +45,7 @@ def test_a_handlers_payload_comes_out_once_for_each_batch_whenever_the_worker_is
     cluster.wait_out_count(25)
     worker.kill()  # anywhere
     start()
-    load.result(30)
+    load.result(PATIENCE)
 
     cluster.wait_out()
     cluster.wait_settled()

@@ -66,4 +66,4 @@ def test_a_worker_outlives_its_functions_and_every_station_comes_to_something(cl
     assert worker.process.poll() is None
     (line,) = [line for line in worker.log.splitlines() if "load of" in line]
     assert "faulty:callback (station P-1) prints: load of P-1 1.5" in line
-    assert worker.terminate() < 5.0
+    worker.terminate()

@@ -8,15 +8,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 
+from app.web import cluster
 from app.web.access import Access
 from app.web.app import create_web
 from app.web.server import WebServer
 from tests.web.fake_worker import FakeWorker
 
-__all__ = ["TOKEN", "Live", "Peer", "on_cluster", "peer"]
+__all__ = ["PATIENCE", "TOKEN", "Live", "Peer", "on_cluster", "peer"]
 
 TOKEN = "the-token-of-all"  # noqa: S105
+PATIENCE = (
+    300.0  # seconds that an answer may take, also of a worker that another one asks: a busy machine takes its time
+)
+# No connection is used twice: the server may close it just then.
+FRESH = httpx.Limits(max_keepalive_connections=0)
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -44,8 +51,8 @@ def on_cluster(
     """Serve the workers, with these tokens or the one of all, and run the test."""
 
     async def running() -> None:
-        async with AsyncExitStack() as stack, asyncio.timeout(120):
-            client = await stack.enter_async_context(httpx.AsyncClient(timeout=10.0))
+        async with AsyncExitStack() as stack, asyncio.timeout(600):
+            client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE, limits=FRESH))
             for worker, token in zip(workers, tokens or [TOKEN] * len(workers), strict=True):
                 web = create_web(worker, Access(token))
                 server = WebServer(web, host="127.0.0.1", port=0, on_close=web.state.cluster.close)
@@ -56,7 +63,9 @@ def on_cluster(
                 worker.others |= {other.url: frozenset(other.records) for other in workers if other is not worker}
             await test([Live(worker, client) for worker in workers])
 
-    asyncio.run(running())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "DEADLINE", PATIENCE)
+        asyncio.run(running())
 
 
 @asynccontextmanager

@@ -272,7 +272,7 @@ def on_the_wire(test: Callable[[int], Awaitable[None]], access: Access = GUARDED
         server = WebServer(create_web(worker_with_a_batch(), access), host="127.0.0.1", port=0)
         await server.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(300):
                 await test(server.port)
         finally:
             await server.stop()

@@ -16,13 +16,19 @@ import pytest
 from app.cli.base import CommandError, table_lines
 from app.cli.batches import HEADINGS, Request, _run, _url, full, row_cells
 from app.settings import Settings
-from tests.integration.support.worker import clean_environment
+from tests.integration.support.worker import PATIENT, clean_environment
 from tests.web.fake_worker import FakeWorker
-from tests.web.live_cluster import TOKEN, Live, on_cluster
+from tests.web.live_cluster import PATIENCE, TOKEN, Live, on_cluster
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 SETTINGS = Settings(web_token=TOKEN)
 OPTIONS: dict[str, Any] = dict.fromkeys(("batch_id", "seconds", "status", "limit", "operator")) | {"as_json": False}
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes its time."""
+    monkeypatch.setattr("app.cli.batches.SECONDS", PATIENCE)
 
 
 def commanded(
@@ -194,7 +200,7 @@ def test_it_is_a_command_of_the_application(tmp_path: Path) -> None:
             (["extend", "T_2"], TOKEN, 2),
         ):
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "faust", "-A", "app", "batches", *arguments),
+                *(sys.executable, *PATIENT.runner, "-A", "app", "batches", *arguments),
                 cwd=tmp_path,
                 env=clean_environment(web_token=token, web_advertised_url=workers[0].url),
                 stdout=asyncio.subprocess.PIPE,

@@ -12,8 +12,8 @@ __all__ = ["Background"]
 
 T = TypeVar("T")
 
-LONGEST = 120.0  # seconds that one call may take
-PATIENCE = 20.0
+LONGEST = 240.0  # seconds that one call may take
+PATIENCE = 60.0
 
 
 class Background:

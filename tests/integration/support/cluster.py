@@ -13,14 +13,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from app.devbroker import DevBroker
-from app.devbroker.config import free_port
-from app.kafka.topics import TopicSpec, create_topics
+from app.kafka.topics import TopicSpec, create_and_wait, partition_counts
 from tests.integration.support.background import Background
 from tests.integration.support.data import SentBatch, batch_of
 from tests.integration.support.reading import Collector, Received, admin_client, committed_offsets, end_offsets
 from tests.integration.support.reconcile import Report, reconcile
 from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import FAUST_APP, Program, WorkerProcess
+from tests.ports import own_port
 
 __all__ = ["Cluster"]
 
@@ -47,9 +47,10 @@ class Cluster:
             "output_topic": self.output,
             "partitions": str(partitions),
             "callback": "tests.integration.support.model:callback",
-            # Work that is held back until a test lets it go on has all the time that a busy machine needs.
-            "station_timeout": "300",
-            "max_batch_age": "300",
+            # All that is not to run out of time has what a busy machine needs, and more than a test waits for anything.
+            "batch_timeout": "1000",
+            "station_timeout": "1200",
+            "max_batch_age": "1200",
         }
         self.sent: dict[str, SentBatch] = {}
         self.workers: list[WorkerProcess] = []
@@ -67,17 +68,19 @@ class Cluster:
 
         async def create() -> None:
             async with admin_client(self.broker.bootstrap) as admin:
-                await create_topics(admin, [TopicSpec(name, partitions, 1, own, exact=True)])
+                await create_and_wait(admin, [TopicSpec(name, partitions, 1, own, exact=True)], patience=PATIENCE)
 
         self._loop.run(create())
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic, and forget the producer that knows it."""
+        """Delete a topic, wait until it is gone, and forget the producer that knows it."""
 
         async def delete() -> None:
             await self._forget_producer()
             async with admin_client(self.broker.bootstrap) as admin:
                 await admin.delete_topics([name])
+                while name in await admin.list_topics():  # noqa: ASYNC110 - the broker's answers lag behind
+                    await asyncio.sleep(0.02)
 
         self._loop.run(delete())
 
@@ -97,6 +100,8 @@ class Cluster:
             await self._forget_producer()
             async with admin_client(self.broker.bootstrap) as admin:
                 await admin.create_partitions({self.source: NewPartitions(total)})
+                while (await partition_counts(admin)).get(self.source) != total:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.02)
 
         self._loop.run(add())
 
@@ -202,7 +207,7 @@ class Cluster:
         program: Program = FAUST_APP,
     ) -> WorkerProcess:
         """Start a worker; see `WorkerProcess.wait_ready`."""
-        own = self.settings | {"web_port": str(free_port())} | dict(settings or {})
+        own = self.settings | {"web_port": str(own_port())} | dict(settings or {})
         variables = {f"AGG_{key.upper()}": value for key, value in own.items()} | dict(environment or {})
         name = f"worker-{len(self.workers) + 1}"
         worker = WorkerProcess(self.folder, name, variables, int(own["web_port"]), program)

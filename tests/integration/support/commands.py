@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.integration.support.cluster import Cluster
+from tests.integration.support.waiting import PATIENCE
 from tests.integration.support.worker import clean_environment
 
 __all__ = ["Command", "command_of"]
@@ -26,7 +27,7 @@ def command_of(cluster: Cluster, command: str) -> Command:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 

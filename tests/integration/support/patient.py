@@ -1,11 +1,36 @@
-"""`faust` whose group waits long for a member that is away: a busy machine takes its time to start one."""
+"""`faust` whose group waits long for a member that is away: a busy machine takes its time to start one.
+
+With `PATIENT_SHARES` workers have so many seconds to answer each other, for tests in which all of them do. Spans have
+as long as they take to be sent at the end, and requests of the command line as long as they take.
+"""
 
 from __future__ import annotations
+
+import importlib
+import os
+from typing import Any, Final
 
 from faust.cli.faust import cli
 
 from app import application
+from app.cli import batches
+from app.web import cluster
+from app.worker.app import AggregatorApp
+
+SESSION: Final = 600.0  # seconds; more than a test waits for anything
+
+
+def patient_app(*arguments: Any, **options: Any) -> AggregatorApp:
+    # A request may take a join, which may take a session.
+    return AggregatorApp(
+        *arguments, **options | {"broker_session_timeout": SESSION, "broker_request_timeout": 2 * SESSION}
+    )
+
 
 if __name__ == "__main__":
-    application.SESSION_SECONDS = 25.0
+    vars(application)["AggregatorApp"] = patient_app
+    vars(cluster)["DEADLINE"] = float(os.environ.get("PATIENT_SHARES", cluster.DEADLINE))
+    vars(batches)["SECONDS"] = SESSION
+    if "AGG_TRACES" in os.environ:
+        vars(importlib.import_module("app.observability.opentelemetry"))["FLUSH_SECONDS"] = SESSION
     cli()

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from tests.integration.support.cluster import Cluster
-from tests.integration.support.waiting import wait_for
-from tests.integration.support.worker import WorkerProcess
+from tests.integration.support.waiting import PATIENCE, wait_for
+from tests.integration.support.worker import PATIENT, WorkerProcess
 
 __all__ = ["TOKEN", "ask", "two_workers"]
 
@@ -21,20 +21,20 @@ def ask(
 ) -> httpx.Response:
     """One request, with the token that all workers have unless told otherwise."""
     headers = more.pop("headers", {}) | ({"authorization": f"Bearer {token}"} if token else {})
-    return httpx.request(method, worker.url + path, headers=headers, timeout=10.0, **more)
+    return httpx.request(method, worker.url + path, headers=headers, timeout=PATIENCE, **more)
 
 
 def two_workers(
     cluster: Cluster, environment: Mapping[str, str] | None = None, **settings: str
 ) -> tuple[WorkerProcess, WorkerProcess]:
-    """Two workers that both own partitions, and know it."""
+    """Two workers that both own partitions, and know it. They stay in their group however busy the machine is."""
     own = {"web_token": TOKEN} | settings
-    workers = [cluster.start(own, environment) for _ in range(2)]
+    workers = [cluster.start(own, environment, PATIENT) for _ in range(2)]
     for worker in workers:
         worker.wait_ready()
 
     def shared() -> bool:
-        members = [ask(worker, "/cluster").json()["workers"] for worker in workers]
+        members = [ask(worker, "/cluster").json().get("workers", []) for worker in workers]
         return all(len(seen) == 2 and all(one["ready"] and one["partitions"] for one in seen) for seen in members)
 
     wait_for(shared, lambda: f"both own partitions\n{cluster.logs()}")

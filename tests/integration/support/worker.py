@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -16,12 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.integration.support.waiting import wait_for
+from tests.integration.support.waiting import PATIENCE, wait_for
 
-__all__ = ["FAUST_APP", "REPOSITORY", "Program", "WorkerProcess", "clean_environment"]
+__all__ = [
+    "CLOCK_AHEAD",
+    "FAUST_APP",
+    "LATER",
+    "PATIENT",
+    "REPOSITORY",
+    "Program",
+    "WorkerProcess",
+    "clean_environment",
+]
 
 REPOSITORY = Path(__file__).parents[3]
-READY_WITHIN = 45.0  # seconds; a predecessor that was killed stays in the group for 10
 TAIL_BYTES = 6_000
 
 
@@ -35,6 +42,9 @@ class Program:
 
 
 FAUST_APP = Program()
+LATER = Program(("-m", "tests.integration.support.later"))  # its clock is ahead by CLOCK_AHEAD seconds
+CLOCK_AHEAD = "CLOCK_AHEAD"
+PATIENT = Program(("-m", "tests.integration.support.patient"))  # instead of `-m faust`
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
@@ -86,10 +96,10 @@ class WorkerProcess:
         """Whether `/readyz` says so."""
         return self.answers("/readyz")
 
-    def answers(self, path: str) -> bool:
-        """Whether it answers this with 200."""
+    def answers(self, path: str, within: float = 30.0) -> bool:
+        """Whether it answers this with 200, within so many seconds."""
         try:
-            with urllib.request.urlopen(f"{self.url}{path}", timeout=2) as answer:  # noqa: S310 - our own worker
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=within) as answer:  # noqa: S310 - our own worker
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -100,11 +110,11 @@ class WorkerProcess:
 
     def read(self, path: str) -> str:
         """Ask its web for something that is no JSON."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:  # noqa: S310 - our own worker
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=PATIENCE) as answer:  # noqa: S310 - our own worker
             text: str = answer.read().decode()
             return text
 
-    def wait_ready(self, within: float = READY_WITHIN) -> WorkerProcess:
+    def wait_ready(self, within: float = PATIENCE) -> WorkerProcess:
         """Wait until it is in the group and its assignment recovered."""
         wait_for(lambda: self.ready or not self.running, lambda: f"ready\n{self.tail()}", within)
         assert self.running, f"ended before it was ready\n{self.tail()}"
@@ -112,7 +122,7 @@ class WorkerProcess:
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
-    def wait_exit(self, within: float) -> int:
+    def wait_exit(self, within: float = PATIENCE) -> int:
         """Wait for its end; returns the exit code."""
         try:
             return self.process.wait(within)
@@ -121,19 +131,17 @@ class WorkerProcess:
             message = f"did not end within {within:g} s\n{self.tail()}"
             raise AssertionError(message) from None
 
-    def terminate(self, within: float = 15.0) -> float:
-        """SIGTERM; returns how many seconds it took. It has to end with exit code 0."""
-        started = time.monotonic()
+    def terminate(self) -> None:
+        """SIGTERM. It has to end with exit code 0, long before what a test has made hang would let it."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.wait_exit(within)
+        code = self.wait_exit()
         assert code == 0, f"exit code {code}\n{self.tail()}"
-        return time.monotonic() - started
 
     def kill(self) -> None:
         """SIGKILL, and whatever it has started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
     def pause(self) -> None:
         """SIGSTOP: it is there, and does nothing."""

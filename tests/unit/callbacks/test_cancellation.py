@@ -102,7 +102,7 @@ def test_cancel_all_abandons_threads(release: threading.Event) -> None:
     def callback(station_id: str, module_input: ModuleInput) -> str:
         if station_id == "hung":
             started.set()
-            release.wait(60)
+            release.wait(600)
         return "done"
 
     async def main() -> None:
@@ -184,7 +184,7 @@ def test_a_cancelled_callback_may_await_a_generator_exit_while_it_cleans_up(by: 
 
 def test_stop_does_not_wait_for_hung_threads(release: threading.Event) -> None:
     def callback(station_id: str, module_input: ModuleInput) -> None:
-        release.wait(60)
+        release.wait(600)
 
     async def main() -> float:
         async with Bench(callback, clock=time.time) as bench:
@@ -195,7 +195,7 @@ def test_stop_does_not_wait_for_hung_threads(release: threading.Event) -> None:
         return before
 
     before = asyncio.run(main())
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 300  # and not until they are released
     assert not release.is_set()
 
 

@@ -56,11 +56,11 @@ def test_a_callback_that_never_waits_is_timed_by_the_processors_clock() -> None:
             pass
 
     async def main() -> None:
-        times = Times()
+        times, began = Times(), time.monotonic()
         async with Bench(callback, observe=times) as bench:
             bench.submit("A", "B")
             await bench.until(2)
-        assert all(0.02 <= seconds < 20 for seconds in times.of.values())
+        assert all(0.02 <= seconds <= time.monotonic() - began for seconds in times.of.values())
         assert len(times.of) == 2
 
     asyncio.run(main())
@@ -71,10 +71,10 @@ def test_a_def_in_a_thread_is_timed() -> None:
         time.sleep(0.02)
 
     async def main() -> None:
-        times = Times()
+        times, began = Times(), time.monotonic()
         async with Bench(callback, observe=times) as bench:
             bench.submit("A")
             await bench.until(1)
-        assert 0.02 <= times.of["A"] < 20
+        assert 0.02 <= times.of["A"] <= time.monotonic() - began
 
     asyncio.run(main())

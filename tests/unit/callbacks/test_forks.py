@@ -15,10 +15,10 @@ from app.callbacks.executors import part_forks
 got = []
 
 def fork_and_end(number):
-    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
     process.start()
     os.kill(process.pid, number)
-    process.join(10)
+    process.join(600)
     code = process.exitcode
     process.kill()
     return code
@@ -43,7 +43,7 @@ with asyncio.Runner(loop_factory={"asyncio": None, "uvloop": uvloop.new_event_lo
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_signal_to_a_forked_process_ends_that_one_and_is_not_heard_by_the_loop(loop: str) -> None:
     program = [sys.executable, "-W", "ignore", "-c", FORKING, loop]
-    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=240, check=False)
     assert (ended.stdout.splitlines(), ended.stderr) == (["[-15, -10] []", "[15]"], "")
 
 
@@ -56,14 +56,14 @@ listening = socket.create_server(("127.0.0.1", 0))
 port = listening.getsockname()[1]
 close_in_forks(listening)
 user = listening.makefile("rb")  # as a loop is
-process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
 process.start()
 with socket.create_connection(("127.0.0.1", port)):
     accepted, _ = listening.accept()  # it listens on
     accepted.close()
 user.close()
 listening.close()
-for _ in range(100):
+for _ in range(4000):
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
@@ -76,5 +76,5 @@ for _ in range(100):
 
 def test_a_forked_process_does_not_keep_the_port() -> None:
     program = [sys.executable, "-W", "ignore", "-c", HOLDING]
-    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=240, check=False)
     assert (ended.stdout, ended.stderr) == ("free True\n", "")

@@ -58,7 +58,7 @@ def test_a_hung_function_times_out_and_its_thread_is_replaced() -> None:
     release, ended = threading.Event(), threading.Event()
 
     def hung() -> str:
-        release.wait(60)
+        release.wait(600)
         ended.set()
         return "late"
 
@@ -88,7 +88,7 @@ def test_no_more_calls_run_at_once_than_the_pool_has_threads() -> None:
             with lock:
                 now += 1
                 most = max(most, now)
-            full.wait(60)
+            full.wait(600)
             with lock:
                 now -= 1
 
@@ -106,7 +106,7 @@ def test_a_closed_pool_starts_anew_and_a_thread_of_before_ends_when_it_comes_bac
 
         def hold() -> int:
             started.set()
-            release.wait(60)
+            release.wait(600)
             return threading.get_ident()
 
         held = asyncio.create_task(caller.call(hold, timeout=60))

@@ -70,7 +70,7 @@ def test_no_more_callbacks_than_places_run_at_once_and_all_places_are_used(in_th
 
     def function(station_id: str, module_input: ModuleInput) -> None:
         step(1)
-        full.wait(60)
+        full.wait(600)
         step(-1)
 
     async def main() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import uvloop
 from app.callbacks.scheduler import Call
 from tables.model.enums import Code
 from tests.callback_bench import Bench, error_of
-from tests.process_bench import Pool, eventually, module_input_of
+from tests.process_bench import PATIENCE, Pool, eventually, module_input_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,9 +71,7 @@ def test_cancel_all_spares_a_process_that_finishes_at_once_and_kills_one_that_do
             before = set(pool.pids())
             bench.submit("slow", "hang")
             await eventually(lambda: bench.busy() == 2)
-            started = time.monotonic()
-            await bench.runner.cancel_all()
-            assert time.monotonic() - started < 10  # it would wait for ever
+            await bench.runner.cancel_all()  # which does not wait for it: that would be for ever
             assert bench.zombies() == 2
             bench.submit("A", "B")  # nobody waits for them
             await bench.until(2)
@@ -91,8 +88,7 @@ def test_stop_is_quick_whatever_the_callbacks_do() -> None:
         async with pool as bench:
             bench.submit("hang", "lock")
             await eventually(lambda: bench.busy() == 2)
-            pids, started = pool.pids(), time.monotonic()
-        assert time.monotonic() - started < 20  # it would wait for ever
+            pids = pool.pids()
         assert not any(psutil.pid_exists(pid) for pid in pids)
 
     uvloop.run(main())
@@ -131,5 +127,5 @@ def test_processes_end_with_their_worker_however_it_ends_and_not_before(number: 
             child.send_signal(signal.SIGTERM)
         assert psutil.wait_procs(children, timeout=0.3)[0] == []
         parent.send_signal(number)
-        assert psutil.wait_procs(children, timeout=10)[1] == []
-        parent.wait(10)
+        assert psutil.wait_procs(children, timeout=PATIENCE)[1] == []
+        parent.wait(PATIENCE)

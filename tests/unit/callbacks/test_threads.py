@@ -60,7 +60,7 @@ def test_a_def_that_returns_an_awaitable_has_it_awaited_in_its_thread() -> None:
 def test_one_that_blocks_its_loop_keeps_no_other_waiting(release: threading.Event) -> None:
     async def callback(station_id: str, module_input: ModuleInput) -> str:
         if station_id == "blocks":
-            release.wait(60)
+            release.wait(600)
         return "done"
 
     async def main() -> None:
@@ -75,11 +75,12 @@ def test_one_that_blocks_its_loop_keeps_no_other_waiting(release: threading.Even
 
 
 def test_one_that_waits_too_long_is_cancelled_and_its_thread_is_free_again() -> None:
-    cancelled = threading.Event()
+    waiting, cancelled = threading.Event(), threading.Event()
 
     async def callback(station_id: str, module_input: ModuleInput) -> str:
         if station_id == "waits":
             try:
+                asyncio.get_running_loop().call_soon(waiting.set)  # when it waits
                 await asyncio.sleep(1000)
             except asyncio.CancelledError:
                 cancelled.set()
@@ -87,8 +88,11 @@ def test_one_that_waits_too_long_is_cancelled_and_its_thread_is_free_again() -> 
         return "done"
 
     async def main() -> None:
-        async with Bench(callback, kind=Executor.THREAD, station_timeout=0.2, clock=time.time) as bench:
+        async with Bench(callback, kind=Executor.THREAD, station_timeout=1000, clock=time.time) as bench:
             bench.submit("waits", "A")
+            await bench.until(1)
+            await condition(waiting.is_set)
+            bench.let_time_run_out("waits")
             outcomes = await bench.until(2)
             assert "AGG_STATION_TIMEOUT" in error_of(outcomes["waits"])
             assert "await asyncio.sleep(1000)" in (outcomes["waits"].traceback or "")

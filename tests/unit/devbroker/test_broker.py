@@ -32,7 +32,7 @@ def ask(answer: bytes) -> str | None:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            return cluster_at("127.0.0.1", server.getsockname()[1], timeout=5)
+            return cluster_at("127.0.0.1", server.getsockname()[1], timeout=240)
         finally:
             thread.join()
 

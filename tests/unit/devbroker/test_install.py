@@ -146,7 +146,7 @@ def test_of_two_processes_one_fetches_and_the_other_waits_for_it(cache: Path) ->
         return fetch_two(target, report)
 
     jars = ensure_kafka(silent, fetch=fetch_while_another_starts)
-    said, _ = others[0].communicate(timeout=30)
+    said, _ = others[0].communicate(timeout=240)
     assert other_waits.is_set()
     assert others[0].returncode == 0
     assert said.strip() == jars.class_path

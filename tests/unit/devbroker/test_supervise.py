@@ -17,7 +17,7 @@ from app.devbroker import supervise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 240.0  # seconds
 SLEEPER = ["sleep", "600"]
 # Says that its signal handler is in place before anybody may send the signal.
 STUBBORN = ["sh", "-c", "trap '' TERM; echo ready >&2; while true; do sleep 0.1; done"]

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from app.devbroker.config import free_port
 from app.kafka.client import administering, reading
 from app.kafka.diagnosis import Trouble, find_trouble, find_troubles
 from app.kafka.topics import BrokerError, ensure_topics
 from app.settings import Settings
 from app.worker.startup import tell_troubles
+from tests.ports import own_port
 
 # Of no use but here: self-signed, for 127.0.0.1.
 CERTIFICATE = """\
@@ -98,7 +98,7 @@ def serving(pem: Path) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])
 def test_a_closed_port(protocol: str) -> None:
-    port = free_port()
+    port = own_port()
     text = f"nothing listens at port {port} of 127.0.0.1"
     assert trouble_at(port, security_protocol=protocol) == Trouble(text)
 
@@ -148,7 +148,7 @@ def test_a_port_that_closes_a_plain_connection() -> None:
 def test_what_waiting_does_not_end_comes_first(pem: Path) -> None:
     async def find() -> Trouble | None:
         async with closing_server(serving(pem)) as port:
-            return await find_trouble(Settings(broker=f"kafka://127.0.0.1:{free_port()};kafka://127.0.0.1:{port}"))
+            return await find_trouble(Settings(broker=f"kafka://127.0.0.1:{own_port()};kafka://127.0.0.1:{port}"))
 
     assert asyncio.run(find()) == Trouble("the port speaks TLS: set AGG_SECURITY_PROTOCOL=SSL", final=True)
 
@@ -171,7 +171,7 @@ def test_an_answer_that_nobody_expects_is_told_as_it_is(body: bytes) -> None:
 def test_a_port_with_such_answers_does_not_end_the_start_of_a_worker(caplog: pytest.LogCaptureFixture) -> None:
     async def start() -> str:
         async with odd_server(ODD[0]) as port:
-            await tell_troubles(Settings(broker=f"kafka://127.0.0.1:{free_port()};kafka://127.0.0.1:{port}"))
+            await tell_troubles(Settings(broker=f"kafka://127.0.0.1:{own_port()};kafka://127.0.0.1:{port}"))
             return f"127.0.0.1:{port}"
 
     server = asyncio.run(start())

@@ -32,7 +32,7 @@ def test_an_option_that_would_not_be_obeyed_is_refused(option: list[str], said: 
         env={**os.environ, "AGG_CALLBACK": "app.demo.model:callback"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert said in worker.stderr

@@ -23,7 +23,7 @@ _ARGUMENTS = (
 )
 _DESK = (1280, 900)
 _PHONE = (390, 844)
-PATIENCE = 15_000.0  # milliseconds that a step may take
+PATIENCE = 240_000.0  # milliseconds that a step may take: no measure of speed, a busy machine takes its time
 _NOT_LOADED = "Failed to load resource"  # the page has to deal with it
 
 
@@ -34,7 +34,7 @@ def find_chromium() -> str | None:
 
 def launch(playwright: Playwright, path: str) -> Browser:
     """Start it, headless."""
-    return playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
+    return playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS), timeout=PATIENCE)
 
 
 @dataclass

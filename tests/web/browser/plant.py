@@ -32,6 +32,7 @@ class Plant:
         self._gates = cluster.folder / "gates"
         self._gates.mkdir()
         self._pushes = 0
+        self._waiting: set[str] = set()
         self.first, self.second = two_workers(
             cluster, {GATES: str(self._gates)}, callback="tests.web.browser.plant_model:callback", **settings
         )
@@ -40,7 +41,7 @@ class Plant:
         self,
         moods: Mapping[str, str] | None = None,
         *,
-        timeout: float = 60.0,
+        timeout: float = 1000.0,
         stations: tuple[str, ...] = STATIONS,
         delay: Callable[[str], float] = lambda _: 0.0,
     ) -> str:
@@ -60,6 +61,7 @@ class Plant:
         ]
         headers = (("batch-id", batch_id.encode()), ("batch-timeout", str(timeout).encode()))
         batch = SentBatch(batch_id, str(moment), stations, orjson.dumps({"realTimeData": records}), headers)
+        self._waiting |= {station for station, mood in (moods or {}).items() if mood == Mood.WAITS}
         self._cluster.send(batch)
         return batch_id
 
@@ -67,14 +69,32 @@ class Plant:
         """Let a station that waits go on, now and later."""
         Path(self._gates, station).touch()
 
+    def clear(self) -> None:
+        """Let all go on, and wait until nothing is in flight: what a test has left behind, though it has failed."""
+        for station in self._waiting:
+            self.let(station)
+        listed: dict[str, Any] = {}
+
+        def cleared() -> bool:
+            listed.update(ask(self.first, "/batches?status=open").json())
+            return not (listed.get("batches", True) or listed["incomplete"])
+
+        wait_for(cleared, lambda: f"all batches close: {listed}\n{self._cluster.logs()}")
+
     def batch(self, batch_id: str) -> Any:
         """A batch as the API has it."""
         return ask(self.first, f"/batches/{batch_id}").json()
 
     def open_batch(self, batch_id: str) -> Any:
         """A batch as the API has it, once it is open."""
-        wait_for(lambda: "status" in self.batch(batch_id), lambda: f"{batch_id} opens\n{self._cluster.logs()}")
-        return self.batch(batch_id)
+        found: dict[str, Any] = {}
+
+        def opened() -> bool:
+            found.update(self.batch(batch_id))
+            return "status" in found
+
+        wait_for(opened, lambda: f"{batch_id} opens: {found}\n{self._cluster.logs()}")
+        return found
 
     def wait_arrived(self, batch_id: str, count: int) -> None:
         """Wait until so many of its stations have arrived."""

@@ -163,8 +163,8 @@ def test_language_and_colours_are_switched_and_remembered(busy: str, desk: Desk)
     for _ in range(2):
         expect(page.get_by_role("heading", name="进行中")).to_be_visible()
         expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
-        assert page.title() == "场站批次聚合"
+        page.wait_for_function("light => getComputedStyle(document.body).backgroundColor !== light", arg=light)
+        expect(page).to_have_title("场站批次聚合")
         page.reload()
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", name="In flight")).to_be_visible()
