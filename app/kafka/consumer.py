@@ -76,6 +76,7 @@ from tables.faust_tables import BatchTable
 from tables.storage.records import Table
 
 LOOK_SECONDS = 5.0
+START_COMMIT_SECONDS = 0.1
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
 THROTTLED_SLEEP = 0.01
 
@@ -162,9 +163,27 @@ class AggregatorConsumer(FetchingConsumer):
         behind = {tp: end for tp, base in bases.items() if (end := ends.get(tp) or 0) > base}
         texts = (await self._thread.commit_texts([self._noted_topic]))[self._noted_topic] if behind else {}
         started = {tp.partition: (texts.get(tp.partition) or "", end) for tp, end in behind.items()}
+        self._starting = {tp: bases[tp] for tp in behind}
         for partition in await self.notes.begin(started):
             tp = TP(self._noted_topic, partition)
             self._changes.suspected(tp, bases[tp], behind[tp])
+
+    @Service.task
+    async def _commit_starts(self) -> None:
+        """Commit the first progress of a start at once.
+
+        A worker that is killed before its first commit looks like one that what it has found has ended.
+        """
+        while not self.should_stop:
+            await self.sleep(START_COMMIT_SECONDS)
+            await self._commit_first_progress()
+
+    async def _commit_first_progress(self) -> None:
+        moved = {tp for tp, base in self._starting.items() if (self.ledger.committable(tp) or base) > base}
+        if moved:
+            await self.commit(moved)
+        committed = self._committed_offset
+        self._starting = {tp: base for tp, base in self._starting.items() if (committed.get(tp) or base) <= base}
 
     async def _commit_again(self, partitions: Iterable[int]) -> None:
         """Commit the offsets of these partitions of the station events again, for the notes beside them."""
@@ -471,6 +490,8 @@ class AggregatorConsumer(FetchingConsumer):
         """
         await self._application.give_up_work()
         await self.notes.end()
+        while self._commit_fut is not None:  # its offsets may be older; one that is asked for meanwhile is not made
+            await self.maybe_wait_for_commit_to_finish()
         await self.commit_and_end_transactions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -114,3 +114,35 @@ def test_with_the_flow_open_nothing_is_sought() -> None:
     assert reader.read() == {EVENTS: BASE, CHANGELOG: 5}
     assert reader.read() == {EVENTS: BASE + 1, CHANGELOG: 6}
     assert reader.sought == []
+
+
+def test_a_commit_that_is_under_way_does_not_stand_for_the_last_one() -> None:
+    consumer = bare_consumer()
+    done: list[str] = []
+
+    async def give_up_work() -> None:
+        done.append("work has ended")
+
+    async def end() -> None:
+        done.append("notes are gone")
+
+    async def force_commit(*_: object, **__: object) -> bool:
+        done.append("commit")
+        return True
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        consumer.loop = loop
+        consumer._commit_fut = loop.create_future()
+        loop.call_soon(ended, consumer._commit_fut)
+        await consumer.wait_empty()
+
+    def ended(commit: asyncio.Future[None]) -> None:
+        consumer._commit_fut = None
+        commit.set_result(None)
+
+    consumer.app = SimpleNamespace(give_up_work=give_up_work, client_only=False)
+    consumer.notes = SimpleNamespace(end=end)
+    consumer.force_commit = force_commit
+    asyncio.run(run())
+    assert done == ["work has ended", "notes are gone", "commit"]
