@@ -101,6 +101,8 @@ class BulkRecovery(Recovery):
                 offsets[tp] = records[-1].offset
         for tp, end in ends.items():
             offsets[tp] = max(offsets[tp], end)
+            # What the owner before, a zombie by now, has written meanwhile is read too. Faust ends a worker for that.
+            self.active_highwaters[tp] = offsets[tp]
 
 
 class AggregatorTables(TableManager):
