@@ -108,6 +108,12 @@ class BulkRecovery(Recovery):
 class AggregatorTables(TableManager):
     """Faust's tables with our recovery."""
 
+    async def on_start(self) -> None:
+        """Start at once: Faust sleeps for a second, in which agents might add tables. Ours are made with the app."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
     @property
     def recovery(self) -> Recovery:
         """The recovery service, made when first asked for."""

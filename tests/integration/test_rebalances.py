@@ -26,6 +26,8 @@ def test_workers_leave_under_load_and_nothing_is_suspected_of_having_ended_them(
         cluster.wait_out(batches[:10])
         leaves.terminate()
         load.result()
+        group, web = (leaves.log.index(f"{part}]: Stopping") for part in ("ConsumerThread", "WebServer"))
+        assert group < web, "the others wait for nothing but the group"
         cluster.wait_out()
     assert "ended where they began" not in stays.log
     assert str(cluster.finish()) == f"{ROUNDS * BATCHES} complete, 0 partial, 0 copies, 0 late"
