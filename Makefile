@@ -16,7 +16,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTH
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test check bench chaos fuzz format settings lock clean
+.PHONY: help setup run test check bench chaos silences fuzz format settings lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: $(READY) ## Measure throughput and latency, print a table
 
 chaos: $(READY) ## The fault tests alone, with a table: workers and the broker killed under load; ARGS= goes to pytest
 	@$(PY) -m tests.chaos $(ARGS)
+
+silences: $(READY) ## How long the group is silent when a worker joins, leaves, is killed or stopped; about half an hour
+	@$(PY) -m tests.chaos.silences $(ARGS)
 
 fuzz: $(READY) ## Hostile input by the million, guided by coverage where atheris is installed; ARGS="--runs 1000000 source"
 	@$(PY) -m tests.fuzz $(ARGS)

@@ -28,6 +28,8 @@ from app.worker.faust_command import AggregatorWorker
 
 SESSION_SECONDS = 6.0  # as short as brokers take it (group.min.session.timeout.ms): who dies is missed for that long
 
+HEARTBEAT_SECONDS = 0.3  # a member learns from the answer to one that others wait for it to join anew
+
 
 def create_app(settings: Settings) -> AggregatorApp:
     """Build the application. It connects to nothing before it is started."""
@@ -37,7 +39,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         broker=settings.broker,
         broker_credentials=worker_credentials(settings),
         broker_session_timeout=SESSION_SECONDS,
-        broker_heartbeat_interval=1.0,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
         consumer_group_instance_id=settings.instance_id,
         broker_commit_interval=1.0,
         # A request that a dying broker took may never be answered; a join waits for a dead member's session.

@@ -13,7 +13,6 @@ Every override replaces a method of Faust. Without it:
     reading
     perform_seek              the flow is open during the seek: what is delivered then is cleared from the queues, lost
     _seek                     the worker's thread seeks under a fetch of the consumer's: a KeyError ends the worker
-    _wait_next_records        when all partitions are paused it sleeps for a second, and begins to read late
     getmany                   makes two tasks for each message: work that belongs together, as a batch's, comes apart
     _getmany, _to_message     each message goes to its stream by itself; bytes in flight have no bound; where a log goes
                               on before our position, all is dropped until that is reached
@@ -27,7 +26,8 @@ Every override replaces a method of Faust. Without it:
     wait_empty                a rebalance waits without end for a station that hangs
     on_partitions_revoked     the ledger keeps partitions that are another worker's now
 
-    the producer (the thread's are in consumer_thread.py, the group's in assignor.py)
+    the producer (the thread's are in consumer_thread.py, the group's in assignor.py,
+    what is done with a closed flow in fetching.py)
     _settings_extra           a batch that is sent again after a broker's fault is appended twice
     create_topic              Faust creates topics with its own partition counts
 """
@@ -55,6 +55,7 @@ from app.kafka.client import Application
 from app.kafka.commit_notes import CommitNotes
 from app.kafka.consumer_thread import ConsumerThread
 from app.kafka.delivery import Fetched, pieces_of, weight_of
+from app.kafka.fetching import FetchingConsumer
 from app.kafka.log_changes import LogChanges, TopicIds
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.positions import (
@@ -75,9 +76,9 @@ from tables.faust_tables import BatchTable
 from tables.storage.records import Table
 
 LOOK_SECONDS = 5.0
+START_COMMIT_SECONDS = 0.1
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
 THROTTLED_SLEEP = 0.01
-PAUSED_SLEEP = 0.02
 
 
 class FetchedSchema(faust.Schema[Any, Any]):
@@ -92,22 +93,21 @@ class FetchedSchema(faust.Schema[Any, Any]):
         return cast(list[Fetched], message.value)
 
 
-class AggregatorConsumer(driver.Consumer):
+class AggregatorConsumer(FetchingConsumer):
     """Commits only what is contiguously done."""
-
-    _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
         self._in_flight: dict[TP, dict[int, int]] = {}  # offset -> bytes of what is delivered and not acknowledged
         self._bytes: Counter[str] = Counter()  # topic -> the sum of that
-        self._next: dict[TP, int] = {}  # the offset that a partition's next message should have
         self._reading: dict[TP, object] = {}  # of a partition, since its last base: what was read before is no matter
         self._based: int | None = None  # the group's generation whose partitions have their bases
         self._owned: frozenset[TP] = frozenset()  # partitions of that generation
         self._moved: dict[TP, Base] = {}  # partitions whose bases have not been committed yet: the next seek finds them
-        self._seeks = 0
+        self._starting: dict[
+            TP, int
+        ] = {}  # noted partitions where this start has committed nothing yet, and their bases
         self._ids = TopicIds()
         self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
         self._changes = LogChanges(self._application)
@@ -163,9 +163,27 @@ class AggregatorConsumer(driver.Consumer):
         behind = {tp: end for tp, base in bases.items() if (end := ends.get(tp) or 0) > base}
         texts = (await self._thread.commit_texts([self._noted_topic]))[self._noted_topic] if behind else {}
         started = {tp.partition: (texts.get(tp.partition) or "", end) for tp, end in behind.items()}
+        self._starting = {tp: bases[tp] for tp in behind}
         for partition in await self.notes.begin(started):
             tp = TP(self._noted_topic, partition)
             self._changes.suspected(tp, bases[tp], behind[tp])
+
+    @Service.task
+    async def _commit_starts(self) -> None:
+        """Commit the first progress of a start at once.
+
+        A worker that is killed before its first commit looks like one that what it has found has ended.
+        """
+        while not self.should_stop:
+            await self.sleep(START_COMMIT_SECONDS)
+            await self._commit_first_progress()
+
+    async def _commit_first_progress(self) -> None:
+        moved = {tp for tp, base in self._starting.items() if (self.ledger.committable(tp) or base) > base}
+        if moved:
+            await self.commit(moved)
+        committed = self._committed_offset
+        self._starting = {tp: base for tp, base in self._starting.items() if (committed.get(tp) or base) <= base}
 
     async def _commit_again(self, partitions: Iterable[int]) -> None:
         """Commit the offsets of these partitions of the station events again, for the notes beside them."""
@@ -318,16 +336,6 @@ class AggregatorConsumer(driver.Consumer):
                 await self._seek(tp, 0)
                 self._changes.made_again(tp, position, 0)
         self._settle_topics()
-
-    async def _wait_next_records(self, timeout: float) -> tuple[RecordMap, set[TP]]:  # noqa: ASYNC109 - Faust's
-        """Wait for records, for a moment only when every partition is paused."""
-        if not self.flow_active:
-            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]  # an asyncio.Event does, mode forgets it
-        active_partitions = self._get_active_partitions()
-        if not active_partitions:
-            await self.sleep(PAUSED_SLEEP)
-            return {}, active_partitions
-        return await self._getmany(active_partitions, timeout), active_partitions
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
         """Deliver what has been fetched of our partitions, one value for each topic; leave a changelog's to Faust.
@@ -486,6 +494,8 @@ class AggregatorConsumer(driver.Consumer):
         """
         await self._application.give_up_work()
         await self.notes.end()
+        while self._commit_fut is not None:  # its offsets may be older; one that is asked for meanwhile is not made
+            await self.maybe_wait_for_commit_to_finish()
         await self.commit_and_end_transactions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -101,10 +101,18 @@ class BulkRecovery(Recovery):
                 offsets[tp] = records[-1].offset
         for tp, end in ends.items():
             offsets[tp] = max(offsets[tp], end)
+            # What the owner before, a zombie by now, has written meanwhile is read too. Faust ends a worker for that.
+            self.active_highwaters[tp] = offsets[tp]
 
 
 class AggregatorTables(TableManager):
     """Faust's tables with our recovery."""
+
+    async def on_start(self) -> None:
+        """Start at once: Faust sleeps for a second, in which agents might add tables. Ours are made with the app."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
     @property
     def recovery(self) -> Recovery:

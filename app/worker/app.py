@@ -282,6 +282,7 @@ class AggregatorApp(faust.App):
         """Stop reading, end what is in flight, close; with a broker that is away this would never end by itself."""
         leave_within(STOP_SECONDS, EXIT_BROKER if self.crashed else 0, self.settings.log_language)
         await super().on_stop()
+        await self.reader.stop()  # this leaves the group, which the others wait for
         if self._pipeline is not None:
             await self._pipeline.stop()
         await self._traces.close()

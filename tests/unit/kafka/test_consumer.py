@@ -16,6 +16,7 @@ from faust.types import TP, ConsumerMessage
 from app.kafka.consumer import AggregatorConsumer
 from app.kafka.delivery import LEAST_BYTES, PIECE_BYTES, PIECE_MESSAGES, pieces_of, weight_of
 from app.kafka.log_changes import LogChanges, TopicIds
+from app.kafka.offset_ledger import OffsetLedger
 from app.settings import Settings
 
 
@@ -179,3 +180,29 @@ def test_an_answer_about_topics_that_nobody_expects_is_told_once_in_a_while_and_
     assert line.levelname == "WARNING"
     assert "TypeError(" in line.getMessage()
     assert line.exc_info is None
+
+
+def test_the_first_progress_of_a_start_is_committed_at_once_and_then_as_usual() -> None:
+    consumer = bare_consumer()
+    slow, quick = TP("events", 0), TP("events", 1)
+    commits: list[set[TP]] = []
+
+    async def commit(tps: set[TP]) -> bool:
+        commits.append(tps)
+        consumer._committed_offset |= {tp: consumer.ledger.committable(tp) for tp in tps}
+        return True
+
+    consumer.commit = commit
+    consumer.ledger = OffsetLedger()
+    consumer._committed_offset = {slow: 10, quick: 20}
+    consumer._starting = {slow: 10, quick: 20}
+    consumer.ledger.rebase(slow, 10)
+    consumer.ledger.rebase(quick, 20)
+    for offset in range(20, 23):
+        asyncio.run(consumer._commit_first_progress())
+        consumer.ledger.done(quick, offset)
+    assert commits == [{quick}]
+    consumer.ledger.done(slow, 10)
+    for _ in range(2):
+        asyncio.run(consumer._commit_first_progress())
+    assert commits == [{quick}, {slow}]

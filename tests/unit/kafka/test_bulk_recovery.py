@@ -1,0 +1,57 @@
+"""The changelogs are read in bulk while another worker may still write to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from app.kafka import state_store
+from app.kafka.state_store import BulkRecovery
+
+CHANGELOG = TP("batches-changelog", 2)
+
+
+class Store:
+    """Where the records go."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.loaded_to = -1
+
+    def write(self, _partition: int, key: bytes, _value: bytes) -> None:
+        self.records.append(key)
+
+    def loaded(self, _partition: int, offset: int) -> None:
+        self.loaded_to = offset
+
+
+def test_what_a_zombie_writes_during_the_recovery_is_read_and_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @asynccontextmanager
+    async def reading(*_: object, **__: object) -> AsyncIterator[None]:
+        yield None
+
+    async def read_batches(*_: object, **__: object) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+        yield TopicPartition(*CHANGELOG), [SimpleNamespace(key=b"%d" % n, value=b"", offset=n) for n in range(40)]
+
+    monkeypatch.setattr(state_store, "reading", reading)
+    monkeypatch.setattr(state_store, "read_batches", read_batches)
+    store = Store()
+    recovery: Any = BulkRecovery.__new__(BulkRecovery)
+    recovery.app = SimpleNamespace(settings=None)
+    recovery.tp_to_table = {CHANGELOG: SimpleNamespace(store=store)}
+    recovery.active_highwaters = Counter({CHANGELOG: 37})
+    offsets = Counter({CHANGELOG: -1})
+    asyncio.run(recovery._load({CHANGELOG}, offsets))
+    assert (len(store.records), store.loaded_to, offsets[CHANGELOG]) == (40, 39, 39)
+    # Faust's check: an offset above the highwater raises ConsistencyError.
+    assert recovery.active_highwaters[CHANGELOG] == 39
