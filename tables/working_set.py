@@ -34,6 +34,7 @@ from tables.model.events import (
 )
 from tables.model.policies import Rules
 from tables.model.timeouts import Observation
+from tables.storage.decided import Undone, revision_of, undone_closing, undone_of, undone_revision, write_of
 from tables.storage.records import (
     Destination,
     Header,
@@ -47,11 +48,8 @@ from tables.storage.records import (
     decode_segment,
     deletions,
     encode_segment,
-    header_of,
     kind_of,
-    revision_of,
     segment_key,
-    write_of,
 )
 from tables.storage.recovery import (
     Records,
@@ -88,7 +86,7 @@ class _Tracked:
 
     batch: Batch | None = None
     keys: dict[bytes, None] = field(default_factory=dict)
-    undone: dict[int, Header | Revision] = field(default_factory=dict)
+    undone: dict[int, Undone] = field(default_factory=dict)
     pending_since: float | None = None
     unstored_from: int | None = None
     is_due: bool = False
@@ -293,15 +291,14 @@ class WorkingSet:
             if decision is None:
                 continue
             destination = destination_of[batch_id]
-            record: Header | Revision
             if segment.late:
-                record = revision_of(decision, segment.position, destination)
+                undone = undone_revision(revision_of(decision, segment.position, destination))
             else:
                 # What the segment brought goes into the header itself, so that the decision and all that it was made of
                 # become durable in one record.
-                record = header_of(batch, decision, destination, segment.groups)
-            writes.append(write_of(record))
-            tracked.undone[decision.revision] = record
+                undone = undone_closing(batch, decision, destination, segment.groups)
+            writes.append(write_of(undone))
+            tracked.undone[decision.revision] = undone
             if segment.late:
                 tracked.keys[writes[-1].key] = None
         batch.unstored = []
@@ -316,34 +313,34 @@ class WorkingSet:
     def prepared(self, batch_id: str, revision: int, prepared: Prepared) -> list[Write]:
         """Store a custom handler's answer: from here on the handler is not called again."""
         undone = self._tracked[batch_id].undone
-        record = undone[revision] = replace(undone[revision], state=State.PREPARED, prepared=prepared)
-        return [write_of(record)]
+        changed = undone[revision] = replace(undone[revision], state=State.PREPARED, prepared=prepared)
+        return [write_of(changed)]
 
     def moved(self, batch_id: str, revision: int, destination: Destination) -> list[Write]:
         """Store another destination of a decision that is not out: the one that was stored with it is gone."""
         undone = self._tracked[batch_id].undone
-        record = undone[revision] = replace(undone[revision], destination=destination)
-        return [write_of(record)]
+        changed = undone[revision] = replace(undone[revision], destination=destination)
+        return [write_of(changed)]
 
     def published(self, batch_id: str, revision: int) -> list[Write]:
         """Store that a decision is out, and delete what only its publication needed."""
         tracked = self._tracked[batch_id]
-        record = tracked.undone.pop(revision)
-        writes = [write_of(record, closed=True)]
-        if isinstance(record, Header) and tracked.batch is not None:
-            writes += self._first_published(record, tracked, tracked.batch)
+        undone = tracked.undone.pop(revision)
+        writes = [write_of(undone, closed=True)]
+        if revision == FIRST_REVISION and tracked.batch is not None:
+            writes += self._first_published(undone.closed_at, tracked, tracked.batch)
         if tracked.pending_since is not None:
             self._revise_later(batch_id, tracked, tracked.pending_since)
         self._untrack_if_idle(batch_id, tracked)
         return writes
 
-    def _first_published(self, header: Header, tracked: _Tracked, batch: Batch) -> list[Write]:
+    def _first_published(self, closed_at: float, tracked: _Tracked, batch: Batch) -> list[Write]:
         """Go from closing to closed. Returns the deletions of the records that only the publication needed."""
-        batch_id, decision = header.batch_id, batch.decision
+        batch_id, decision = batch.batch_id, batch.decision
         if not tracked.is_due:
             tracked.batch = None
         if decision is not None:
-            self.closed[batch_id] = line_of_decision(decision, header.closed_at)
+            self.closed[batch_id] = line_of_decision(decision, closed_at)
         if batch.late_policy is LatePolicy.REVISE:
             self._closed.keep_live(batch)
             return []
@@ -406,7 +403,9 @@ class WorkingSet:
     def _recover_decided(self, header: Header, records: StoredBatch, tracked: _Tracked) -> list[Unpublished]:
         batch_id, revisions = header.batch_id, records.revisions
         decided: dict[int, Header | Revision] = {FIRST_REVISION: header, **{one.number: one for one in revisions}}
-        tracked.undone = {number: record for number, record in decided.items() if record.state is not State.CLOSED}
+        tracked.undone = {
+            number: undone_of(record) for number, record in decided.items() if record.state is not State.CLOSED
+        }
         if header.state is State.CLOSED:
             self.closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
         if header.late_policy is LatePolicy.REVISE:

@@ -23,7 +23,8 @@ from tables.model.events import (
     Source,
 )
 from tables.model.policies import Rules
-from tables.storage.records import Destination, Table, Write
+from tables.storage.decided import undone_of, write_of
+from tables.storage.records import Destination, Header, Revision, Table, Write
 from tables.working_set import WorkingSet
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "of_type",
     "open_",
     "output_bytes",
+    "record_bytes",
     "source",
     "value_of",
 ]
@@ -133,6 +135,13 @@ def output_bytes(decision: Decision, max_bytes: int = 400) -> list[bytes]:
     """The messages of a decision's output, in parts where it is not tiny, each with what its headers are made of."""
     traces = repr(decision.traces).encode()
     return [part.value + traces for part in parts_of(decision, "test", with_meta=True, max_bytes=max_bytes)]
+
+
+def record_bytes(record: Header | Revision, *, closed: bool = False) -> bytes:
+    """A decision's record; `closed`: as it is when the output is out."""
+    value = write_of(undone_of(record), closed=closed).value
+    assert value is not None
+    return value
 
 
 class MemoryRecords:

@@ -4,9 +4,9 @@ Everything here runs in the thread's own loop; what it notes is read by the work
 
 Overrides of Faust's, and what is without them:
 
-    _create_worker_consumer   a partition that is left out of a fetch waits for 500 ms
     on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered; a
-                              topic that was deleted is made by asking for it, and commits for it hold all others up
+                              topic that was deleted is made by asking for it, and commits for it hold all others up;
+                              a partition that is left out of a fetch, and whatever else is asked, waits for 500 ms
     verify_event_path         the worker ends while aiokafka looks where a log begins that was truncated
 """
 
@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka import OffsetAndMetadata, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -29,7 +30,12 @@ from app.kafka.client import Application, never_create_topics, survive_lost_conn
 from app.kafka.static_member import NamedHeartbeat, is_fenced, is_unknown
 from app.kafka.topic_ids import topic_ids
 
-FETCH_WAIT_MS = 20  # aiokafka has one fetch under way at a broker: a partition left out of it waits as long as it waits
+# aiokafka has one fetch under way at a broker, and the broker answers it as soon as it has something. A partition that
+# is left out, because not all that came from it has been taken, waits as long as that fetch may. So it is short then;
+# with all partitions in it, it may be long: fifty fetches a second were two thirds of an idle worker's CPU.
+FETCH_WAIT_MS: Final = 200
+PARTIAL_FETCH_WAIT_MS: Final = 20
+_FETCHES: Final = 2  # a group of connections as aiokafka's `ConnectionGroup`: what is asked must not wait for a fetch
 _FETCH: Final = 1  # the key of fetch requests and responses
 _WITH_LOG_STARTS: Final = 5  # since this version a response tells where logs start
 _LOG_START: Final = 4  # place of that among the fields of a partition
@@ -69,7 +75,7 @@ def note_ends(response: Any, topic: str, asked: float, ends: dict[TP, Looks]) ->
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's thread, with a short fetch wait and an eye on heartbeats and logs.
+    """Faust's thread, with fetches that hold nothing up and an eye on heartbeats and logs.
 
     Attributes:
         last_heartbeat: `time.monotonic()` of the last one that the coordinator has answered well.
@@ -87,11 +93,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.ends: dict[TP, Looks] = {}
         self.commit_metadata: Callable[[TP], str] = lambda _: ""
         self.on_fenced: Callable[[], None] = lambda: None
-
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
 
     async def on_start(self) -> None:
         """Start the consumer, and listen to what the broker answers it."""
@@ -116,7 +117,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         events = cast(Application, self.app).settings.batch_events_topic
 
         async def send_and_note(node: Any, request: Any, **options: Any) -> Any:
-            if name is not None and isinstance(request, HeartbeatRequest):
+            if isinstance(request, FetchRequest):
+                request._max_wait_ms = PARTIAL_FETCH_WAIT_MS if self._has_untaken() else FETCH_WAIT_MS
+                options["group"] = _FETCHES
+            elif name is not None and isinstance(request, HeartbeatRequest):
                 request = NamedHeartbeat(request, name)
             asked = time.time()
             response = await send(node, request, **options)
@@ -134,6 +138,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             return is_fenced(await send(node, NamedHeartbeat(heartbeat, str(name)), **options))
 
         return send_and_note
+
+    def _has_untaken(self) -> bool:
+        """Say whether something has been fetched that has not been taken: its partitions are left out of a fetch."""
+        return bool(self._ensure_consumer()._fetcher._records)
 
     def _beating(self, beat: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
         async def do_heartbeat() -> bool:

@@ -26,7 +26,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from math import inf
+from operator import itemgetter
 
 from tables.model.enums import Action, Code, CompletedBy, LatePolicy, Status
 from tables.model.events import (
@@ -62,7 +64,11 @@ FIRST_REVISION = 1
 BATCH_CLOSED = "batch-closed"  # why an outcome is late
 LATE_MESSAGE = "late-message"
 
+_Lists = tuple[list[str], list[str], list[tuple[str, str]], list[str]]  # results, missing, failed, empty
+
 _NOTHING: tuple[str, str | None] = (ABSENT, None)
+_CODE = itemgetter(0)  # of an outcome
+_RESULTS_ONLY = frozenset({Code.RESULT})
 
 
 @dataclass(slots=True, eq=False)
@@ -296,6 +302,44 @@ class Batch:
 
     def _arrive_in_time(self, source: SourceState, event: Arrived, position: Position, effects: list[Effect]) -> int:
         """Take outcomes until the batch closes; returns the index of the first that has not been looked at."""
+        seen = len(event.stations)
+        taken: Sequence[int] = range(seen)
+        if not self._take_whole(source, event):
+            seen, taken = self._take_one_by_one(source, event)
+        if event.letters:
+            effects += [failure(event, index) for index in taken if index in event.letters]
+        if Code.SKIPPED in event.codes and self.deadline > source.deadline:
+            failed = [(source, event.stations[index]) for index in taken if event.codes[index] == Code.SKIPPED]
+            effects += self._skipped_failed(failed, event.at)
+        if taken:
+            self._segment(position).groups.append(_group(event, position, taken, event.values))
+            self.note_arrival(event.codes, event.at)
+        effects += self._release(event.at, position)
+        return seen
+
+    def _take_whole(self, source: SourceState, event: Arrived) -> bool:
+        """Take the outcomes of an event at once, if one after the other comes to the same: a third of the cost.
+
+        So it does in a batch of one message, if all are expected, new and not skipped, and none but the last may be
+        the one that releases the batch.
+        """
+        count = len(event.stations)
+        if len(self.sources) > 1 or self.required_pending or self.pending - count < self.most_pending:
+            return False
+        new = dict(zip(event.stations, zip(event.codes, event.values, strict=True), strict=True))
+        if len(new) < count or Code.SKIPPED in event.codes or not new.keys() <= self.expected.keys():
+            return False
+        if not source.outcomes:
+            source.outcomes = new
+        elif source.outcomes.keys().isdisjoint(new.keys()):
+            source.outcomes.update(new)
+        else:
+            return False
+        self.pending -= count
+        return True
+
+    def _take_one_by_one(self, source: SourceState, event: Arrived) -> tuple[int, Sequence[int]]:
+        """Take outcomes until the batch closes; returns how many were looked at, and the indices of those taken."""
         outcomes, most_pending = source.outcomes, self.most_pending
         taken: list[int] = []
         seen = 0
@@ -307,16 +351,7 @@ class Batch:
             self.take(source, station, code, value)
             if self.pending <= most_pending and not self.required_pending:
                 break
-        if event.letters:
-            effects += [failure(event, index) for index in taken if index in event.letters]
-        if Code.SKIPPED in event.codes and self.deadline > source.deadline:
-            failed = [(source, event.stations[index]) for index in taken if event.codes[index] == Code.SKIPPED]
-            effects += self._skipped_failed(failed, event.at)
-        if taken:
-            self._segment(position).groups.append(_group(event, position, taken, event.values))
-            self.note_arrival(event.codes, event.at)
-        effects += self._release(event.at, position)
-        return seen
+        return seen, taken
 
     def _arrive_late(
         self, source: SourceState, event: Arrived, position: Position, start: int, effects: list[Effect]
@@ -413,30 +448,14 @@ class Batch:
         self.is_open = False
         self.skipped.clear()
         for source in self.sources.values():
-            outcomes = source.outcomes
-            source.codes = "".join([outcomes.get(station, _NOTHING)[0] for station in source.stations])
+            found = map(source.outcomes.get, source.stations, repeat(_NOTHING))
+            source.codes = "".join(map(_CODE, found))
 
     def decide(self, completed_by: CompletedBy, closed_at: float, *, revision: int = FIRST_REVISION) -> Decision:
         """Return what the batch would publish now; revisions after the first have what has come late, too."""
         with_late = revision > FIRST_REVISION
         named = self._named_by_all() if with_late else self.expected
-        results: list[str] = []
-        missing: list[str] = []
-        failed: list[tuple[str, str]] = []
-        empty: list[str] = []
-        several = len(self.sources) > 1
-        for station, source in named.items():
-            code, value = source.outcomes.get(station) or _NOTHING
-            if several and code in (ABSENT, Code.SKIPPED):
-                code, value = self._older_result(station)
-            if code == Code.RESULT:
-                results.append(value or "null")
-            elif code == Code.EMPTY:
-                empty.append(station)
-            elif code == Code.FAILED:
-                failed.append((station, value or ""))
-            else:
-                missing.append(station)
+        results, missing, failed, empty = self._outcomes_of(named)
         sources = [source for source in self.sources.values() if with_late or not source.late]
         return Decision(
             batch_id=self.batch_id,
@@ -455,6 +474,32 @@ class Batch:
             timeout=sources[0].timeout,
             traces=tuple([source.trace for source in sources if source.trace is not None]),
         )
+
+    def _outcomes_of(self, named: Mapping[str, SourceState]) -> _Lists:
+        """Sort stations, each with the latest message that names it, by what has come for them."""
+        results: list[str] = []
+        missing: list[str] = []
+        failed: list[tuple[str, str]] = []
+        empty: list[str] = []
+        several = len(self.sources) > 1
+        if not several:  # most batches have one message, and a result for every station
+            outcomes = next(iter(self.sources.values())).outcomes
+            found = list(map(outcomes.get, named, repeat(_NOTHING)))
+            if _RESULTS_ONLY.issuperset(map(_CODE, found)):
+                return [value or "null" for _, value in found], missing, failed, empty
+        for station, source in named.items():
+            code, value = source.outcomes.get(station) or _NOTHING
+            if several and code in (ABSENT, Code.SKIPPED):
+                code, value = self._older_result(station)
+            if code == Code.RESULT:
+                results.append(value or "null")
+            elif code == Code.EMPTY:
+                empty.append(station)
+            elif code == Code.FAILED:
+                failed.append((station, value or ""))
+            else:
+                missing.append(station)
+        return results, missing, failed, empty
 
     def _named_by_all(self) -> Mapping[str, SourceState]:
         """Return the stations with the latest message that names each, late ones too."""
@@ -484,7 +529,7 @@ def _content(decision: Decision) -> tuple[object, ...]:
     return decision.expected, decision.results, decision.missing, decision.failed, decision.empty
 
 
-def _group(event: Arrived, position: Position, taken: list[int], values: list[str | None]) -> Group:
+def _group(event: Arrived, position: Position, taken: Sequence[int], values: list[str | None]) -> Group:
     if len(taken) == len(event.stations):
         return Group(position, event.source, event.stations, event.codes, values, event.at)
     return Group(

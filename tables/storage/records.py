@@ -20,12 +20,10 @@ from typing import Any
 
 import orjson
 
-from tables.model.batch import Batch
 from tables.model.enums import Action, Code, CompletedBy, LatePolicy, State, Status
 from tables.model.events import (
     ABSENT,
     Command,
-    Decision,
     Extension,
     Group,
     Operator,
@@ -135,46 +133,6 @@ class Revision:
     prepared: Prepared | None = None
 
 
-def header_of(batch: Batch, decision: Decision, destination: Destination, tail: Sequence[Group]) -> Header:
-    """Make the header of a batch that has just closed; `tail` is what is in no segment of its own."""
-    return Header(
-        batch_id=batch.batch_id,
-        state=State.CLOSING,
-        status=decision.status,
-        completed_by=decision.completed_by,
-        late_policy=batch.late_policy,
-        opened_at=decision.opened_at,
-        deadline=decision.deadline,
-        closed_at=decision.closed_at,
-        counts=_counts(decision),
-        sources=tuple(source for source in batch.sources.values() if not source.late),
-        errors=dict(decision.failed),
-        destination=destination,
-        tail=tuple(tail),
-        operator=decision.operator,
-        arrived_at=batch.arrived_at,
-        extensions=tuple(batch.extensions),
-    )
-
-
-def revision_of(decision: Decision, position: Position, destination: Destination) -> Revision:
-    """Make the record of a revision that has just been decided."""
-    return Revision(
-        batch_id=decision.batch_id,
-        number=decision.revision,
-        state=State.CLOSING,
-        status=decision.status,
-        closed_at=decision.closed_at,
-        counts=_counts(decision),
-        position=position,
-        destination=destination,
-    )
-
-
-def _counts(decision: Decision) -> Counts:
-    return Counts(len(decision.expected), decision.arrived_count, len(decision.failed), len(decision.empty))
-
-
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
@@ -266,8 +224,8 @@ def encode_segment(segment: Segment) -> bytes:
     """Return the bytes of a segment."""
     record: dict[str, Any] = {
         "v": FORMAT_VERSION,
-        "sources": [_source_list(source) for source in segment.sources],
-        "groups": [_group_list(group) for group in segment.groups],
+        "sources": [source_list(source) for source in segment.sources],
+        "groups": [group_list(group) for group in segment.groups],
     }
     if segment.extensions:
         record["extensions"] = [(one.position, one.deadline, one.at, one.by, one.seconds) for one in segment.extensions]
@@ -286,7 +244,8 @@ def decode_segment(key: bytes, value: bytes) -> Segment:
         )
 
 
-def _source_list(source: SourceState) -> list[Any]:
+def source_list(source: SourceState) -> list[Any]:
+    """Return a source message as it is stored."""
     fields = [source.position, source.source, source.opened_at, source.deadline, source.stations, source.codes]
     if source.trace is not None:
         return [*fields, source.timeout, source.trace]
@@ -305,7 +264,8 @@ def _load_source(record: list[Any]) -> SourceState:
     return SourceState(source_of(source), opened_at, deadline, tuple(stations), place, codes, timeout, trace)
 
 
-def _group_list(group: Group) -> list[Any]:
+def group_list(group: Group) -> list[Any]:
+    """Return outcomes as they are stored."""
     return [group.position, group.source, group.stations, group.codes, group.values, group.at]
 
 
@@ -338,60 +298,8 @@ def _check_codes(codes: Any, parallel: Sequence[Any], known: frozenset[str]) -> 
 # -- headers and revisions ---------------------------------------------------------------------------------------------
 
 
-def encode_header(header: Header, *, closed: bool = False) -> bytes:
-    """Return the bytes of a header; `closed`: as it is when the output is out, without what only that needed."""
-    record = _decided(header, closed=closed)
-    record["completed_by"] = header.completed_by
-    record["late_policy"] = header.late_policy
-    record["opened_at"] = header.opened_at
-    record["deadline"] = header.deadline
-    record["sources"] = [_source_list(source) for source in header.sources]
-    record["errors"] = header.errors
-    if header.tail and (not closed or header.late_policy is LatePolicy.REVISE):
-        record["tail"] = [_group_list(group) for group in header.tail]
-    if header.arrived_at is not None:
-        record["arrived_at"] = header.arrived_at
-    if header.operator:
-        record["operator"] = header.operator
-    if header.extensions:
-        record["extensions"] = [(one.at, one.by, one.seconds) for one in header.extensions]
-    return orjson.dumps(record, tuple)
-
-
-def encode_revision(revision: Revision, *, closed: bool = False) -> bytes:
-    """Return the bytes of a later revision; `closed` as in `encode_header`."""
-    record = _decided(revision, closed=closed)
-    record["revision"] = revision.number
-    record["position"] = revision.position
-    return orjson.dumps(record, tuple)
-
-
-def write_of(record: Header | Revision, *, closed: bool = False) -> Write:
-    """Return the write that stores a record; `closed`: the one that stores that its output is out."""
-    if isinstance(record, Header):
-        return Write(Table.BATCHES, record.batch_id.encode(), encode_header(record, closed=closed))
-    return Write(Table.BATCHES, revision_key(record.batch_id, record.number), encode_revision(record, closed=closed))
-
-
-def _decided(record: Header | Revision, *, closed: bool) -> dict[str, Any]:
-    """Return the fields that a header and a revision share."""
-    counts, prepared = record.counts, None if closed else record.prepared
-    common: dict[str, Any] = {
-        "v": FORMAT_VERSION,
-        "id": record.batch_id,
-        "state": State.CLOSED if closed else record.state,
-        "status": record.status,
-        "closed_at": record.closed_at,
-        "counts": [counts.expected, counts.arrived, counts.failed, counts.empty],
-        "destination": [record.destination.topic, record.destination.partition],
-    }
-    if prepared:
-        common["prepared"] = [prepared.value, prepared.error]
-    return common
-
-
 def decode_header(key: bytes, value: bytes) -> Header:
-    """Read back `encode_header`."""
+    """Read back a header's record."""
     with reading(key):
         record = load(key, value)
         operator, arrived_at = record.get("operator"), record.get("arrived_at")
@@ -415,7 +323,7 @@ def decode_header(key: bytes, value: bytes) -> Header:
 
 
 def decode_revision(key: bytes, value: bytes) -> Revision:
-    """Read back `encode_revision`."""
+    """Read back a revision's record."""
     with reading(key):
         record = load(key, value)
         return Revision(
@@ -426,7 +334,7 @@ def decode_revision(key: bytes, value: bytes) -> Revision:
 
 
 def _load_decided(key: bytes, record: dict[str, Any]) -> dict[str, Any]:
-    """Read back `_decided`: the arguments that a header and a revision share."""
+    """Read back what a header and a revision share, as arguments."""
     if record["id"] != batch_of_key(key):
         message = f"it is of batch {record['id']!r}"
         raise ValueError(message)

@@ -12,8 +12,8 @@ from app.messages.frames import encode_events
 from app.web.paging import encode_place
 from tables.model.enums import CompletedBy, LatePolicy, State, Status
 from tables.model.events import BatchEvent, Forget, Group, Position, Revise, Segment, Source, SourceState
-from tables.storage.records import Counts, Destination, Header, Revision, encode_header, encode_revision, encode_segment
-from tests.builders import arrived, command, expire, open_
+from tables.storage.records import Counts, Destination, Header, Revision, encode_segment
+from tests.builders import arrived, command, expire, open_, record_bytes
 from tests.fuzz.codecs import (
     check_batch_events,
     check_comparison,
@@ -109,15 +109,13 @@ _SOURCE = SourceState(Source("T", 0, 7), 100.0, 105.0, ("A", "B"), Position(1, 0
 _COUNTS = Counts(2, 1, 0, 0)
 _STORED: Sequence[bytes] = (
     encode_segment(Segment(late=False, sources=[_SOURCE], groups=[_GROUP], extensions=[])),
-    encode_header(
+    record_bytes(
         Header(
             *("b", State.CLOSING, Status.PARTIAL, CompletedBy.TIMEOUT, LatePolicy.REVISE, 100.0, 105.0, 105.1, _COUNTS),
             *((_SOURCE,), {"B": "ValueError: x"}, Destination("OUT", 3), (_GROUP,)),
         )
     ),
-    encode_revision(
-        Revision("b", 2, State.CLOSED, Status.COMPLETE, 106.0, _COUNTS, Position(3, 0), Destination("O", 0))
-    ),
+    record_bytes(Revision("b", 2, State.CLOSED, Status.COMPLETE, 106.0, _COUNTS, Position(3, 0), Destination("O", 0))),
     b'{"v":1,"time":1763085600,"key":"aw==","parts":[[[0,7,1.5],[{"temp":1}]]]}',
     b'{"v":1,"written_at":1.5,"replayed_at":2.5}',
 )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from app.devbroker import DevBroker
+from app.kafka import consumer_thread
+from app.kafka.client import reading
+from app.kafka.consumer_thread import ConsumerThread
 from app.kafka.reading import find_sources
+from app.kafka.topics import TopicSpec, create_and_wait
 from app.messages.message import InMessage
 from app.settings import Settings
 from tables.model.events import Source
@@ -93,3 +99,29 @@ def test_source_messages_are_found_again_as_far_as_they_are_there(kafka_broker: 
             2: (b"key", large),
             3: (b"key", b"3"),
         }
+
+
+def test_while_a_fetch_waits_at_the_broker_what_is_asked_and_what_comes_is_answered_at_once(
+    kafka_broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_thread, "FETCH_WAIT_MS", 60_000)  # longer than this test may take
+    places = [TopicPartition("awaited", 0), TopicPartition("awaited", 1)]
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    thread.app = SimpleNamespace(conf=SimpleNamespace(consumer_group_instance_id=None))
+    thread.log_starts = {}
+    settings = Settings(broker=kafka_broker.url)
+
+    async def ask_and_read() -> None:
+        async with admin_client(kafka_broker.bootstrap) as admin, reading(settings) as consumer:
+            await create_and_wait(admin, [TopicSpec("awaited", 2, 1, {}, exact=True)], patience=60.0)
+            thread._consumer = consumer
+            consumer._client.send = thread._noting(consumer._client.send)
+            consumer.assign(places)
+            while not consumer._fetcher._in_flight:
+                await consumer.getmany(timeout_ms=20)
+            async with asyncio.timeout(30), AIOKafkaProducer(bootstrap_servers=kafka_broker.bootstrap) as producer:
+                assert await consumer.end_offsets(places) == dict.fromkeys(places, 0)
+                await producer.send_and_wait("awaited", b"here", partition=1)
+                assert (await consumer.getone()).value == b"here"
+
+    asyncio.run(ask_and_read())

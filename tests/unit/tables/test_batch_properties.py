@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tables.model.enums import Code, LatePolicy
 from tables.model.events import Arrived, Decision, Effect, Expire, Late, Open, Opened, Position
 from tables.model.policies import Rules
+from tables.storage.records import Destination, Prepared
 from tests.batch_model import Model, draw_log, draw_rules, effect_tuples, first_outcomes, frames_of, is_unknown
 from tests.builders import Entry, Owner, arrived, decisions, expire, of_type, open_, output_bytes
 
@@ -135,3 +136,28 @@ def test_any_order_of_arrivals_gives_the_same_lists(random: Random) -> None:
         (decision,) = decisions(run([(Position(i, 0), event) for i, event in enumerate(log)], Rules(), random))
         seen.add(tuple(output_bytes(decision)))
     assert len(seen) == 1
+
+
+@EXAMPLES
+@given(seeds)
+def test_a_step_of_the_outbox_stores_the_same_after_a_recovery_as_before_it(random: Random) -> None:
+    """The owner that decides encodes the decision, the one after a crash what it has read of it."""
+    owner = Owner(rules=draw_rules(random))
+    for frame in frames_of(draw_log(random)):
+        effects, writes = owner.apply(frame)
+        owner.store(writes)
+        for decision in decisions(effects):
+            place = decision.batch_id, decision.revision
+            other = owner.restarted()
+            if random.random() < 0.3:
+                moved = owner.set.moved(*place, Destination("ELSEWHERE", 1))
+                assert moved == other.set.moved(*place, Destination("ELSEWHERE", 1))
+                owner.store(moved)
+            if random.random() < 0.3:
+                prepared = owner.set.prepared(*place, Prepared("answer"))
+                assert prepared == owner.restarted().set.prepared(*place, Prepared("answer"))
+                owner.store(prepared)
+            other = owner.restarted()
+            published = owner.set.published(*place)
+            assert published == other.set.published(*place)
+            owner.store(published)
