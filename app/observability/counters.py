@@ -237,6 +237,13 @@ class Statistics:
             counts = counters.durations.counts
             counts[bucket] = counts.get(bucket, 0) + 1
 
+    def callbacks(self, stations: Sequence[str], times: Sequence[float]) -> None:
+        """Count the ends of callbacks that ran in a row; `times` are the start of the first and the end of each."""
+        started = times[0]
+        for station, ended in zip(stations, times[1:], strict=True):
+            self.callback(station, ended - started)
+            started = ended
+
     def _add(self, station: str) -> StationCounters | None:
         if len(self._stations) >= MAX_STATIONS:
             self.stations_left_out += 1
