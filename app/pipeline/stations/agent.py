@@ -315,25 +315,24 @@ class StationAgent:
 
     def _columns(self, group: StationGroup, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
         """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
-        module_input = self._aligning(group)(records)
+        topic, settings, id_keys, latest = self._about(group)
+        module_input: ModuleInput = {topic: align(records, settings, id_keys=id_keys, latest=latest)}
         if self._has_context:
             module_input |= self._context.columns(known)
         return module_input
 
-    def _aligning(self, group: StationGroup) -> Callable[[Sequence[Record]], ModuleInput]:
-        """Return what makes the input of records of the group."""
-        topic, settings = group.source.topic, self._alignment
+    def _about(self, group: StationGroup) -> tuple[str, Alignment, Sequence[str], float]:
+        """Return the topic of a group, and what its records are aligned with."""
+        topic = group.source.topic
         id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
-        latest = math.inf if group.latest is None else group.latest
-        return lambda records: {topic: align(records, settings, id_keys=id_keys, latest=latest)}
+        return topic, self._alignment, id_keys, math.inf if group.latest is None else group.latest
 
     def inputs_of(self, group: StationGroup) -> Callable[[str, Sequence[Record]], ModuleInput]:
         """Return what makes the inputs of callbacks of stations of the group."""
-        aligned = self._aligning(group)
+        topic, settings, id_keys, latest = self._about(group)
         if self._has_context:
-            context = self._context
-            return lambda station_id, records: aligned(records) | context.columns(context.known(station_id))
-        return lambda _, records: aligned(records)
+            return lambda station_id, records: self._columns(group, records, self._context.known(station_id))
+        return lambda _, records: {topic: align(records, settings, id_keys=id_keys, latest=latest)}
 
     def began(self, opened_at: float, now: float) -> None:
         """Take note that a callback of a message has begun; both are Unix seconds."""
