@@ -57,7 +57,8 @@ class CallbackRunner(Scheduler[Context]):
     Attributes:
         executor: what the callback is called through; it knows which calls are in threads or processes.
         pending: calls that have no outcome yet, queued or running.
-        begun: the calls whose callback took its first step last; the loop watchdog reads it from another thread.
+        begun: the calls whose callback took its first step last, but for those of groups; the loop watchdog reads it
+            from another thread.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class CallbackRunner(Scheduler[Context]):
 
     @property
     def takes_groups(self) -> bool:
-        """Whether `submit_group` may be used: the callback is called on the event loop for one station, and once."""
+        """Return whether `submit_group` may be used: the callback runs on the event loop, for one station, and once."""
         return isinstance(self.executor, LoopExecutor) and self._retries is None
 
     @property
@@ -274,6 +275,10 @@ class CallbackRunner(Scheduler[Context]):
         return first.call if self._enter(first.call) else None
 
     def _begin_group(self, group: CallGroup[Context], task: asyncio.Task[None]) -> Run[Context] | None:
+        """Take the first steps of the next stations of the group at the head of the queue; settle what ends in them.
+
+        Return the first that suspends. The group keeps its place in the queue until all of its stations have begun.
+        """
         if not group.is_open:
             group.is_open = True
             group.open()
@@ -357,7 +362,7 @@ class CallbackRunner(Scheduler[Context]):
             self._settle(call, outcome)
 
     def _settle(self, call: Call[Context], outcome: Outcome) -> None:
-        """Report the outcome, and let the station's next call come up."""
+        """Let the station's next call come up, and report the outcome."""
         if lane := self._lanes[call.station_id]:
             self._ready.append(lane.popleft())
         else:
@@ -413,7 +418,7 @@ class BatchCallbackRunner(CallbackRunner[Context]):
 
     @property
     def takes_groups(self) -> bool:
-        """Whether `submit_group` may be used: never."""
+        """Return False: stations are put together here, as many as are ready."""
         return False
 
     def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:

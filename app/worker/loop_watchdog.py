@@ -180,7 +180,8 @@ def place_of(frame: FrameType) -> str:
 
 # -- what runs -----------------------------------------------------------------------------------------------------
 
-# The functions of ours that run the user's: the first step of a callback, its others, and a result handler.
+# The functions of ours that run the user's: the first step of a callback, those of a group's callbacks one after the
+# other, a callback's other steps, and a result handler.
 _BEGIN: Final = frozenset({CallbackRunner._begin.__code__, BatchCallbackRunner._begin.__code__})
 _RUN_GROUP: Final = GroupLoop.run.__code__
 _GO_ON: Final = Run.__await__.__code__
