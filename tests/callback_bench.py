@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.callbacks.executors.base import CallbackExecutor
+from app.callbacks.executors.choice import make_executor
 from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.loading import UserFunctions
-from app.callbacks.outcome import Outcome
-from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports, make_executor
-from app.callbacks.scheduler import Call, Run
+from app.callbacks.outcome import EMPTY, Outcome
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports
+from app.callbacks.scheduler import Call, CallGroup, Run
 from app.settings import Settings
 from tables.model.enums import Code
 from tests.virtual_time import EPOCH, unix_now
@@ -42,7 +43,7 @@ class Bench:
             "on_outcome": self._take,
             "on_error": self.errors.append,
         } | given
-        parts["reports"] = Reports(parts.pop("observe", None), self.strangers.extend)
+        parts["reports"] = Reports(parts.pop("observe", None), self.strangers.extend, parts.pop("observe_group", None))
         executor: CallbackExecutor
         if isinstance(callback, ProcessExecutor):
             executor = callback
@@ -69,6 +70,12 @@ class Bench:
         """Submit calls; the deadline is in seconds of the loop's time."""
         for station in stations:
             self.runner.submit(Call(station, None if deadline is None else EPOCH + deadline, None))
+
+    def submit_group(self, *stations: Any, deadline: float = 1e6, size: int | None = None) -> BenchGroup:
+        """Submit a group, stations or (station, context); the deadline as above. `size`: what it says it has."""
+        group = BenchGroup(self, stations, EPOCH + deadline, len(stations) if size is None else size)
+        self.runner.submit_group(group)
+        return group
 
     async def until(self, count: int) -> dict[str, Outcome]:
         """Wait until so many outcomes have come, and return them all by station."""
@@ -109,6 +116,39 @@ class Bench:
         if isinstance(executor, ThreadExecutor):
             return ignored + max(0, executor._threads - executor._idle - len(executor.calls))
         return ignored
+
+
+class BenchGroup(CallGroup[Any]):
+    """A group whose outcomes go to a bench like those of calls."""
+
+    def __init__(self, bench: Bench, stations: Sequence[Any], deadline: float, size: int) -> None:
+        super().__init__(size, deadline)
+        self.bench = bench
+        self.of = [station if isinstance(station, tuple) else (station, None) for station in stations]
+        self.opened = 0
+        self.begun: list[float] = []
+        self.taken: list[int] = []  # results that came together
+        self.failing = False
+
+    def open(self) -> None:
+        self.opened += 1
+        self.stations, self.records = [station for station, _ in self.of], [context for _, context in self.of]
+
+    def inputs(self) -> Callable[[str, Any], ModuleInput]:
+        return lambda station, context: self.bench.runner._module_input(Call(station, self.deadline, context))
+
+    def began(self, now: float) -> None:
+        self.begun.append(now)
+
+    def take(self, first: int, values: Sequence[str | None]) -> None:
+        if self.failing:
+            raise OSError
+        self.taken.append(len(values))
+        for index, value in enumerate(values, first):
+            self.bench._take(self.call(index), EMPTY if value is None else Outcome(Code.RESULT, value))
+
+    def call(self, index: int) -> Call[Any]:
+        return Call(self.stations[index], self.deadline, self.records[index])
 
 
 def value_of(outcome: Outcome) -> Any:

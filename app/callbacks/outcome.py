@@ -88,6 +88,19 @@ def encode_result(station_id: str | None, value: object, *, max_bytes: int) -> O
     return Outcome(Code.RESULT, data.decode())
 
 
+def result_text(station_id: str, value: object, max_bytes: int) -> str | None:
+    """Return the JSON text of an ordinary result, the same as `encode_result` does, which is to be asked where None."""
+    if type(value) is not dict:
+        return None
+    try:
+        named = {"station_id": station_id, **value}
+        named["station_id"] = station_id
+        data = orjson.dumps(named, _default, _OPTIONS)
+    except BaseException:  # noqa: BLE001 - as above
+        return None
+    return data.decode() if len(data) <= max_bytes else None
+
+
 def encode_results(
     stations: Sequence[str], value: Any, *, max_bytes: int, bare: Set[str] = frozenset()
 ) -> tuple[list[Outcome], list[str]]:

@@ -6,36 +6,26 @@ In which tasks callbacks run is the scheduler's affair (app/callbacks/scheduler.
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from types import CoroutineType
-from typing import Any
+from typing import Any, Generic
 
 from app.callbacks.executors.base import CallbackExecutor, LoopExecutor
-from app.callbacks.executors.child_calls import ChildJob
-from app.callbacks.executors.processes import ProcessExecutor, available_cores
-from app.callbacks.executors.threads import ThreadExecutor
+from app.callbacks.groups import BEHIND, LATE, GroupLoop, Stretch, Suspended
 from app.callbacks.limits import Retries, TimeLimits
-from app.callbacks.loading import FunctionError, UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
-from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run, Scheduler
+from app.callbacks.scheduler import BURST_CALLS, Call, CallGroup, Context, Run, Scheduler
 from app.callbacks.tasks import awaited, contain_exits, ended, stack_of, user_context
-from app.observability.log_lines import Line
 from app.settings import Settings
-from app.settings.enums import Executor, LogFormat
-from tables.model.enums import Code
 
 ModuleInput = dict[str, Any]
 
 _CANCEL_GRACE = 0.5  # seconds that cancelled callbacks have for cleaning up before the runner goes on without them
 _KILL_GRACE = 0.25
-
-LATE = Outcome(Code.SKIPPED, "the deadline had passed before the callback started")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +35,20 @@ class Reports:
     Attributes:
         observe: gets the station of each callback that has run, and how many seconds it took.
         on_strangers: gets the ids in what a callback for many stations has returned that it was not called for.
+        observe_group: gets the stations of callbacks that ran in a row as a group, and the `perf_counter` at the
+            beginning of the first and at the end of each.
     """
 
     observe: Callable[[str, float], None] | None = None
     on_strangers: Callable[[list[str]], None] | None = None
+    observe_group: Callable[[Sequence[str], Sequence[float]], None] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Unsorted(Generic[Context]):
+    """A call that waits behind a group."""
+
+    call: Call[Context]
 
 
 class CallbackRunner(Scheduler[Context]):
@@ -57,7 +57,8 @@ class CallbackRunner(Scheduler[Context]):
     Attributes:
         executor: what the callback is called through; it knows which calls are in threads or processes.
         pending: calls that have no outcome yet, queued or running.
-        begun: the calls whose callback took its first step last; the loop watchdog reads it from another thread.
+        begun: the calls whose callback took its first step last, but for those of groups; the loop watchdog reads it
+            from another thread.
     """
 
     def __init__(
@@ -102,12 +103,18 @@ class CallbackRunner(Scheduler[Context]):
         self._clock = clock
         self._max_bytes = max_result_bytes
         self._observe = reports.observe
+        self._observe_group = reports.observe_group
         self._on_strangers = reports.on_strangers
 
         self._time: Callable[[], float] = perf_counter  # the loop's, once there is one
         self.pending = 0
         # The stations that have a call which is ready or running, each with its calls that must wait for that one.
         self._lanes: dict[str, deque[Call[Context]] | None] = {}
+        # How much of the queue is as it was submitted, groups and calls behind them: in the lanes it is not yet.
+        self._unsorted = 0
+        self._groups: GroupLoop[Context] = GroupLoop(
+            self._function, self._lanes, clock=clock, max_bytes=max_result_bytes
+        )
         self._limits: TimeLimits[Context] = TimeLimits(
             settings, clock=clock, give_up=self._give_up, places_free=self._wake, on_error=on_error
         )
@@ -115,9 +122,14 @@ class CallbackRunner(Scheduler[Context]):
         self._ending: set[Run[Context]] = set()  # out of time, and about to say where they stand
 
     @property
-    def upcoming(self) -> Call[Context] | None:
-        """The call that starts next; None when none waits for a place or for its turn."""
+    def upcoming(self) -> object | None:
+        """The call, or the group of calls, that starts next; None when none waits for a place or for its turn."""
         return self._ready[0] if self._ready else None
+
+    @property
+    def takes_groups(self) -> bool:
+        """Return whether `submit_group` may be used: the callback runs on the event loop, for one station, and once."""
+        return isinstance(self.executor, LoopExecutor) and self._retries is None
 
     @property
     def running(self) -> int:
@@ -151,20 +163,40 @@ class CallbackRunner(Scheduler[Context]):
 
     def submit(self, call: Call[Context]) -> None:
         """Queue a call; its outcome goes to `on_outcome`, at the earliest when the loop has had its turn."""
+        self._queue(1)
+        if self._unsorted:  # of the station there may be one before it, in a group that nobody has looked into
+            self._unsorted += 1
+            self._ready.append(_Unsorted(call))
+        elif self._enter(call):
+            self._ready.append(call)
+        if self._leader is None:
+            self._wake()
+
+    def submit_group(self, group: CallGroup[Context]) -> None:
+        """Queue a group behind all that was submitted before; what most of its stations come to goes to the group."""
+        self._queue(group.count)
+        self._unsorted += 1
+        self._ready.append(group)
+        if self._leader is None:
+            self._wake()
+
+    def _queue(self, calls: int) -> None:
         if self._loop is None:
             message = "the callback runner is not started"
             raise RuntimeError(message)
-        self.pending += 1
+        self.pending += calls
+
+    def _enter(self, call: Call[Context]) -> bool:
+        """Return whether the call is its station's first; it goes behind the station's others if not."""
         station_id = call.station_id
         if station_id not in self._lanes:
             self._lanes[station_id] = None
-            self._ready.append(call)
-            if self._leader is None:
-                self._wake()
-        elif (lane := self._lanes[station_id]) is None:
+            return True
+        if (lane := self._lanes[station_id]) is None:
             self._lanes[station_id] = deque((call,))
         else:
             lane.append(call)
+        return False
 
     async def cancel_all(self) -> None:
         """Forget what is queued and cancel what runs: no outcome of a call submitted before this comes after it.
@@ -178,6 +210,7 @@ class CallbackRunner(Scheduler[Context]):
         self._ending.clear()
         self._ready.clear()
         self._lanes.clear()
+        self._unsorted = 0
         if self._expect is not None:
             self._expect(0)
         self.pending = 0
@@ -195,9 +228,14 @@ class CallbackRunner(Scheduler[Context]):
         """Take the first step of the next call's callback.
 
         Most callbacks end in it. Then the call is settled, and None returned; otherwise the run that has suspended. A
-        call whose deadline has passed, or whose arguments can't be made, is settled without a step.
+        call whose deadline has passed, or whose arguments can't be made, is settled without a step. Of a group the next
+        stations take theirs, up to the first that suspends or to the end of the burst.
         """
-        call = self._ready.popleft()
+        first = self._ready[0]
+        if isinstance(first, CallGroup):
+            return self._begin_group(first, task)
+        if (call := self._next_call()) is None:
+            return None
         if call.deadline is not None and self._clock() > call.deadline:
             self._settle(call, LATE)
             return None
@@ -227,6 +265,61 @@ class CallbackRunner(Scheduler[Context]):
             self._observe(call.station_id, perf_counter() - now)
         self._settle(call, outcome)
         return None
+
+    def _next_call(self) -> Call[Context] | None:
+        """Take the call at the head of the queue; None: it goes behind others of its station."""
+        first: Call[Context] | _Unsorted[Context] = self._ready.popleft()
+        if not isinstance(first, _Unsorted):
+            return first
+        self._unsorted -= 1
+        return first.call if self._enter(first.call) else None
+
+    def _begin_group(self, group: CallGroup[Context], task: asyncio.Task[None]) -> Run[Context] | None:
+        """Take the first steps of the next stations of the group at the head of the queue; settle what ends in them.
+
+        Return the first that suspends. The group keeps its place in the queue until all of its stations have begun.
+        """
+        if not group.is_open:
+            group.is_open = True
+            group.open()
+            self.pending -= group.count - len(group.stations)
+        self.begun = ()
+        loop_time, counter = self._time(), perf_counter()
+        run = None
+        while group.cursor < len(group.stations) and self._left >= 0 and run is None:
+            stretch = self._groups.run(group, self._left + 1, self._until, task.cancelling)
+            self._left -= len(stretch.times)
+            self._hand_on(group, stretch)
+            if (end := stretch.end) is None:
+                break
+            call = group.call(group.cursor)
+            group.cursor += 1
+            if end is BEHIND:
+                self._enter(call)
+            elif isinstance(end, Suspended):
+                self._lanes[call.station_id] = None
+                started = min(self._time(), loop_time + end.began - counter)
+                run = Run((call,), call.deadline, end.coroutine, end.waiting, task, started)
+                self._limits.add(run)
+            else:
+                self._report(call, end)
+        if group.cursor >= len(group.stations):
+            self._ready.popleft()
+            self._unsorted -= 1
+        return run
+
+    def _hand_on(self, group: CallGroup[Context], stretch: Stretch) -> None:
+        """Hand the ordinary results of a stretch on, and the durations."""
+        first, timed = group.cursor, len(stretch.times) - 1
+        group.cursor += len(stretch.values)
+        self.pending -= len(stretch.values)
+        if timed and self._observe_group is not None:
+            self._observe_group(group.stations[first : first + timed], stretch.times)
+        if stretch.values:
+            try:
+                group.take(first, stretch.values)
+            except Exception as error:  # noqa: BLE001 - a bug of ours: the outcomes are lost
+                self._on_error(error)
 
     def _encoding(self, calls: Sequence[Call[Context]]) -> Callable[..., Awaitable[Any]]:
         """The function of an executor that makes the outcomes itself: it has to know which of them are bare."""
@@ -269,12 +362,15 @@ class CallbackRunner(Scheduler[Context]):
             self._settle(call, outcome)
 
     def _settle(self, call: Call[Context], outcome: Outcome) -> None:
-        """Report the outcome, and let the station's next call come up."""
-        self.pending -= 1
+        """Let the station's next call come up, and report the outcome."""
         if lane := self._lanes[call.station_id]:
             self._ready.append(lane.popleft())
         else:
             del self._lanes[call.station_id]
+        self._report(call, outcome)
+
+    def _report(self, call: Call[Context], outcome: Outcome) -> None:
+        self.pending -= 1
         try:
             self._on_outcome(call, outcome)
         except Exception as error:  # noqa: BLE001 - a bug of ours: the outcome is lost
@@ -319,6 +415,11 @@ class BatchCallbackRunner(CallbackRunner[Context]):
     `AGG_BATCH_CALLBACK_SIZE` stations. A place, a timeout and overtime are those of a whole call: what ends it fails
     all of its stations.
     """
+
+    @property
+    def takes_groups(self) -> bool:
+        """Return False: stations are put together here, as many as are ready."""
+        return False
 
     def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
         inputs: dict[str, ModuleInput] = {}
@@ -392,37 +493,3 @@ class BatchCallbackRunner(CallbackRunner[Context]):
 def _bare(calls: Sequence[Call[Any]]) -> frozenset[str]:
     """The stations of those calls that are bare."""
     return frozenset([call.station_id for call in calls if call.bare])
-
-
-def make_executor(
-    settings: Settings, functions: UserFunctions, *, max_result_bytes: int, on_death: Callable[[str], None]
-) -> CallbackExecutor:
-    """Make the executor that `AGG_EXECUTOR` asks for; for `on_death` see `ProcessExecutor`.
-
-    Raises:
-        FunctionError: the callback has no name under which a process can import it.
-    """
-    callback, kind, workers = functions.callback, settings.executor, settings.executor_workers
-    if kind is Executor.AUTO and is_async(callback):
-        return LoopExecutor(callback)
-    if kind is not Executor.PROCESS:
-        own_loops = kind is Executor.THREAD
-        return ThreadExecutor(callback, workers=workers or settings.concurrency, own_loops=own_loops)
-    path = functions.importable_path
-    if path is None:
-        message = (
-            f"{functions.setting}: {functions.name} can't be imported by another process, as AGG_EXECUTOR=process "
-            "needs it; define it with `def` or `async def` at the top of a module"
-        )
-        raise FunctionError(message)
-    job = ChildJob(
-        list(sys.path),
-        path,
-        functions.setting,
-        functions.many,
-        max_result_bytes,
-        logging.getLogger().level,
-        settings.log_format is LogFormat.JSON,
-        Line.PRINTED.texts[settings.log_language],
-    )
-    return ProcessExecutor(job, keep=min(settings.concurrency, workers or available_cores()), on_death=on_death)

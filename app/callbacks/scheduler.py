@@ -49,6 +49,50 @@ class Call(Generic[Context]):
     bare: bool = False
 
 
+class CallGroup(ABC, Generic[Context]):
+    """Stations of one message; their turn comes as one, and most of them never are a `Call`.
+
+    Attributes:
+        count: stations.
+        deadline: Unix seconds, of all of them.
+        stations: ids; empty until the group is opened.
+        records: what each station came with, in parallel.
+        cursor: stations that have had their turn.
+        is_open: it has been opened.
+    """
+
+    def __init__(self, count: int, deadline: float) -> None:
+        self.count = count
+        self.deadline = deadline
+        self.stations: Sequence[str] = ()
+        self.records: Sequence[Any] = ()
+        self.cursor = 0
+        self.is_open = False
+
+    @abstractmethod
+    def open(self) -> None:
+        """Read the stations, once, when their turn has come. Those that can't be read are dealt with already."""
+
+    @abstractmethod
+    def inputs(self) -> Callable[[str, Any], dict[str, Any]]:
+        """Return what makes the callback's second argument of a station and its records."""
+
+    @abstractmethod
+    def began(self, now: float) -> None:
+        """Take note that callbacks of the group have begun at that time (Unix seconds)."""
+
+    @abstractmethod
+    def take(self, first: int, values: Sequence[str | None]) -> None:
+        """Take the results of stations in a row, the first of them at that index.
+
+        A result is JSON text, or None where the callback had none.
+        """
+
+    @abstractmethod
+    def call(self, index: int) -> Call[Context]:
+        """Return a call of the station at that index, which needs one."""
+
+
 @dataclass(slots=True, eq=False)
 class Run(Generic[Context]):
     """A run of the callback that has suspended in its first step: awaiting this takes the other steps.
@@ -115,11 +159,12 @@ class Scheduler(ABC, Generic[Context]):
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         """Nothing is ready. `on_error` gets errors of our own that a call may have been lost to; it ends the worker."""
         self._on_error = on_error
-        self._ready: deque[Call[Context]] = deque()  # calls that wait for a place
+        self._ready: deque[Any] = deque()  # what waits for a place
         self._loop: asyncio.AbstractEventLoop | None = None  # what the tasks run on, between start and stop
         self._leader: asyncio.Task[None] | None = None  # the task that leads now
         self._tasks: dict[asyncio.Task[None], Run[Context] | None] = {}  # with the run that has suspended in each
         self._surroundings = contextvars.copy_context()
+        self._until, self._left = 0.0, 0  # the end of the leader's burst: a `perf_counter`, and calls
 
     @abstractmethod
     def _may_begin(self) -> bool:
@@ -166,19 +211,22 @@ class Scheduler(ABC, Generic[Context]):
             self._leader = None
             self._wake()
 
+    def _new_burst(self) -> None:
+        self._until, self._left = perf_counter() + _BURST, BURST_CALLS
+
     async def _lead(self) -> None:
         """Run what is ready; see the timeline at the top."""
         task = asyncio.current_task()
         assert task is not None, "a coroutine that runs in a task"  # noqa: S101 - for the type checker
         ready = self._ready
-        since, left = perf_counter(), BURST_CALLS
+        self._new_burst()
         while self._leader is task and ready and self._may_begin() and not task.cancelling():
-            left -= 1
             now = perf_counter()
-            if left == 0 or now - since > _BURST:
+            if self._left <= 0 or now > self._until:
                 await asyncio.sleep(0)
-                since, left = perf_counter(), BURST_CALLS
+                self._new_burst()
                 continue
+            self._left -= 1
             run = self._begin(task, now)
             if run is not None:
                 self._tasks[task], self._leader = run, None
@@ -200,7 +248,7 @@ class Scheduler(ABC, Generic[Context]):
                 if self._leader is None:
                     self._leader = task
                 self._settle_all(run.calls, outcomes)
-                since, left = perf_counter(), BURST_CALLS
+                self._new_burst()
         if self._leader is task:
             self._leader = None
             self._wake()

@@ -59,6 +59,11 @@ class StationGroup:
     trace: str | None = None
     latest: float | None = None
 
+    @property
+    def count(self) -> int:
+        """Number of its stations."""
+        return len(self.stations)
+
 
 @fast_dataclass(frozen=True, slots=True)
 class StationFrame:

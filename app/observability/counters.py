@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import ceil, log
 from typing import Final, Literal
 
@@ -29,6 +30,7 @@ GROWTH: Final = 1.1  # from a bucket's lower to its upper bound; its middle stan
 SHORTEST: Final = 1e-9  # seconds: where bucket 0 begins, which takes shorter durations, too
 SCALE: Final = 1 / log(GROWTH)
 OFFSET: Final = -log(SHORTEST) * SCALE
+SHORT: Final = 1e-3  # seconds; of shorter callbacks that run in groups, a station's own durations are not kept
 
 
 def bucket_of(seconds: float) -> int:
@@ -37,6 +39,9 @@ def bucket_of(seconds: float) -> int:
         return int(log(seconds) * SCALE + OFFSET)
     except (ValueError, OverflowError):  # 0, negative (a clock was put back), nan, inf
         return 0
+
+
+_SHORT: Final = bucket_of(SHORT) - 1
 
 
 def _middle(bucket: int) -> float:
@@ -61,10 +66,25 @@ class Histogram:
         bucket = bucket_of(seconds)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
 
+    def add(self, counts: Mapping[int, int]) -> None:
+        """Add counts by bucket."""
+        for bucket, count in counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
+
+    def scaled(self, number: int) -> Mapping[int, int]:
+        """Return the counts by bucket of so many durations, in whole numbers, that are distributed like these."""
+        total, seen, given = self.count, 0, 0
+        counts: dict[int, int] = {}
+        for bucket in sorted(self.counts):
+            seen += self.counts[bucket]
+            due = (2 * number * seen + total) // (2 * total)
+            if due > given:
+                counts[bucket], given = due - given, due
+        return counts
+
     def merge(self, other: Histogram) -> None:
         """Add the counts of another histogram."""
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        self.add(other.counts)
 
     def quantile(self, q: float) -> float | None:
         """Return the duration that a share `q` (0 to 1) of all does not exceed, in seconds to 5 %; None without any."""
@@ -177,10 +197,17 @@ class Statistics:
         self._clock = clock
         self.started_at = clock()
         self._stations: dict[str, StationCounters] = {}
+        self._short: Counter[str] = Counter()  # station -> its durations under SHORT that are in no counters of its own
+        self._short_durations = Histogram()  # those of all stations
         self._arrived: deque[tuple[int, int]] = deque()  # second -> stations that arrived in it, of the last minute
 
     def stations(self) -> Mapping[str, StationCounters]:
         """Return the counters by station id, at most MAX_STATIONS."""
+        self._share_out()
+        return self._stations
+
+    def batches_of_stations(self) -> Mapping[str, StationCounters]:
+        """Return the same, which costs less, but without the latest durations of callbacks."""
         return self._stations
 
     # -- counting ----------------------------------------------------------------------------------------------------
@@ -234,10 +261,47 @@ class Statistics:
         self.callback_seconds += seconds
         counts = self.callback_durations.counts
         counts[bucket] = counts.get(bucket, 0) + 1
+        self._callback(station, bucket)
+
+    def callbacks(self, stations: Sequence[str], times: Sequence[float]) -> None:
+        """Count the ends of callbacks that ran in a row; `times` are the start of the first and the end of each.
+
+        The same as `callback` for each of them, but that of those under SHORT only the number is kept for each station:
+        to look up the counters of a station costs more than all the rest.
+        """
+        try:
+            buckets = [int(log(end - start) * SCALE + OFFSET) for start, end in pairwise(times)]  # as above
+        except (ValueError, OverflowError):
+            buckets = [bucket_of(end - start) for start, end in pairwise(times)]
+        self.callback_seconds += times[-1] - times[0]
+        counts = Counter(buckets)
+        self.callback_durations.add(counts)
+        if max(buckets) > _SHORT:
+            for station, bucket in zip(stations, buckets, strict=True):
+                self._callback(station, bucket)
+            return
+        self._short_durations.add(counts)
+        self._short.update(stations)
+        if len(self._short) > MAX_STATIONS:
+            self._share_out()
+
+    def _callback(self, station: str, bucket: int) -> None:
         counters = self._stations.get(station) or self._add(station)
         if counters is not None:
             counts = counters.durations.counts
             counts[bucket] = counts.get(bucket, 0) + 1
+
+    def _share_out(self) -> None:
+        """Give each station its number of short durations, distributed like those of all stations together."""
+        shares: dict[int, Mapping[int, int]] = {}
+        for station, number in self._short.items():
+            counters = self._stations.get(station) or self._add(station)
+            if counters is not None:
+                if number not in shares:
+                    shares[number] = self._short_durations.scaled(number)
+                counters.durations.add(shares[number])
+        self._short.clear()
+        self._short_durations = Histogram()
 
     def _add(self, station: str) -> StationCounters | None:
         if len(self._stations) >= MAX_STATIONS:

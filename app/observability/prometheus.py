@@ -233,7 +233,7 @@ def _stations(statistics: Statistics, most: int) -> Iterator[Metric]:
     """
     troubled = [
         (counted.missed_in_a_row, counted.misses + counted.failures, station, counted)
-        for station, counted in statistics.stations().items()
+        for station, counted in statistics.batches_of_stations().items()
         if counted.misses or counted.failures
     ]
     worst = [(station, counted) for *_, station, counted in nlargest(most, troubled)]

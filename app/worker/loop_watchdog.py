@@ -21,6 +21,7 @@ from enum import Enum, auto
 from types import FrameType
 from typing import Final
 
+from app.callbacks.groups import GroupLoop
 from app.callbacks.handlers import HandlerCalls
 from app.callbacks.runner import BatchCallbackRunner, CallbackRunner
 from app.callbacks.scheduler import Run
@@ -179,8 +180,10 @@ def place_of(frame: FrameType) -> str:
 
 # -- what runs -----------------------------------------------------------------------------------------------------
 
-# The functions of ours that run the user's: the first step of a callback, its others, and a result handler.
+# The functions of ours that run the user's: the first step of a callback, those of a group's callbacks one after the
+# other, a callback's other steps, and a result handler.
 _BEGIN: Final = frozenset({CallbackRunner._begin.__code__, BatchCallbackRunner._begin.__code__})
+_RUN_GROUP: Final = GroupLoop.run.__code__
 _GO_ON: Final = Run.__await__.__code__
 _HANDLE: Final = HandlerCalls.attempt.__code__
 
@@ -221,6 +224,9 @@ def user_call(stack: Sequence[FrameType], callback: str) -> UserCall | None:
             if not calls:
                 return None
             return UserCall(callback, stations_shown([call.station_id for call in calls]), calls)
+        if code is _RUN_GROUP:
+            station: str | None = frame.f_locals.get("station_id")
+            return None if station is None else UserCall(callback, stations_shown(station), station)
         if code is _HANDLE:
             handler: HandlerCalls = frame.f_locals["self"]
             return UserCall(handler.name, printable(frame.f_locals["about"]), frame)

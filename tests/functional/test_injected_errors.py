@@ -24,6 +24,7 @@ from tests.functional.plant import DIRECT, TOPIC, ModuleInput, record, unacknowl
 
 ROOT = Path(app.__file__).parent
 WATCHED = (
+    "callbacks/groups.py",
     "callbacks/limits.py",
     "callbacks/outcome.py",
     "callbacks/runner.py",
@@ -32,6 +33,7 @@ WATCHED = (
     "pipeline/dead_letters.py",
     "pipeline/ports.py",
     "pipeline/stations/agent.py",
+    "pipeline/stations/batch_group.py",
     "pipeline/stations/outcomes.py",
     "pipeline/stations/passthrough.py",
 )

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import itemgetter
 
+from app.callbacks.executors.choice import make_executor
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.loading import UserFunctions
-from app.callbacks.outcome import Outcome, failed
-from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports, make_executor
+from app.callbacks.outcome import EMPTY, Outcome, failed
+from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports
 from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
@@ -22,8 +23,9 @@ from app.messages.partitioner import Partitioner
 from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
-from app.pipeline.ports import Backend, Telemetry
+from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
+from app.pipeline.stations.batch_group import BatchGroup, BatchStation, FrameInProgress, StationCall, together
 from app.pipeline.stations.context import KnownContext, StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
 from app.pipeline.stations.passthrough import PassThrough, SingleStation
@@ -31,27 +33,10 @@ from app.pipeline.stations.suspects import Suspects
 from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
-from tables.model.fast_dataclass import fast_dataclass
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
 ORDERED_STATIONS = 8_000  # that are put in order together, about: what the splitter stores at once, twice
-
-
-class FrameInProgress:
-    """A frame that has been taken in: acknowledged when its context and the outcome of its last station are stored."""
-
-    __slots__ = ("_done", "left")
-
-    def __init__(self, left: int, done: Callable[[], None]) -> None:
-        self.left = left
-        self._done = done
-
-    def stored(self) -> None:
-        """Count one more of its outcomes, or its context, as stored."""
-        self.left -= 1
-        if not self.left:
-            self._done()
 
 
 class SubmissionOrder:
@@ -73,7 +58,7 @@ class SubmissionOrder:
         for group in groups:
             latest = max(latest, group.opened_at)
             self._groups.append((latest, group, frame))
-            self.stations += len(group.stations)
+            self.stations += group.count
         self._latest[partition] = latest
 
     def take(self) -> list[tuple[float, StationGroup, FrameInProgress]]:
@@ -83,21 +68,6 @@ class SubmissionOrder:
         self._groups.clear()
         self._latest.clear()
         return groups
-
-
-@fast_dataclass(slots=True, eq=False)
-class _BatchStation:
-    """A station's event of a batch, and where its outcome goes. `started` is set only where it is traced."""
-
-    group: StationGroup
-    batch_id: str
-    records: list[Record]
-    frame: FrameInProgress
-    batch_partition: int
-    started: float | None = None
-
-
-StationCall = Call[_BatchStation | SingleStation]
 
 
 def _not_taken(error: Exception) -> Outcome:
@@ -137,7 +107,7 @@ class StationAgent:
         log = CallbackLog(logging.getLogger("app.callbacks"), settings.log_language, functions.name, clock)
         largest = backend.largest_result(settings)
         kind = BatchCallbackRunner if functions.many else CallbackRunner
-        self.runner: CallbackRunner[_BatchStation | SingleStation] = kind(
+        self.runner: CallbackRunner[BatchStation | SingleStation] = kind(
             make_executor(settings, functions, max_result_bytes=largest, on_death=log.process_died),
             settings,
             module_input=self._module_input,
@@ -145,7 +115,7 @@ class StationAgent:
             on_error=on_error,
             clock=clock,
             max_result_bytes=largest,
-            reports=Reports(telemetry.statistics.callback, log.not_asked),
+            reports=Reports(telemetry.statistics.callback, log.not_asked, telemetry.statistics.callbacks),
         )
         self._notes = backend.notes
         self._suspects = Suspects(
@@ -164,6 +134,7 @@ class StationAgent:
             busy=self._more_is_coming,
             on_error=on_error,
         )
+        self._refused = ConfirmingSender(backend.sender.send, on_error)
         self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
         self._on_error = on_error
         self._context = StationContext(settings, backend, partitioner=partitioner, on_error=on_error)
@@ -201,11 +172,11 @@ class StationAgent:
                 self._submit(order)
                 await self._room.wait()
             self.in_flight.taken(message.partition, message.offset)
-            count = sum([len(group.stations) for group in content.groups])
+            count = sum([group.count for group in content.groups])
             if not count and not content.context:
                 delivery.ack()
                 continue
-            frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery))
+            frame = FrameInProgress(delivery, count + bool(content.context), self._finish)
             self._frames[message.partition, message.offset] = frame
             self._grow(count, message.size)
             suspicion = self._notes.suspicion(message.partition, message.offset)
@@ -222,10 +193,17 @@ class StationAgent:
         self._submit(order)
 
     def _submit(self, order: SubmissionOrder) -> None:
-        submit = self.runner.submit
-        for _, group, frame in order.take():
-            for call in self._calls(group, frame):
-                submit(call)
+        runner = self.runner
+        takes_groups = runner.takes_groups
+        for parts in together([(group, frame) for _, group, frame in order.take()]):
+            group = parts[0][0]
+            if takes_groups and group.trace is None and group.batch_id is not None and group.deadline is not None:
+                partition = self._partition_of(group.batch_id)
+                runner.submit_group(BatchGroup(self, group.batch_id, group.deadline, partition, parts))
+                continue
+            for part in parts:
+                for call in self._calls(*part):
+                    runner.submit(call)
 
     def _calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
         """Make the calls of a group's stations."""
@@ -234,8 +212,8 @@ class StationAgent:
             return self._single_calls(group, frame)
         partition = self._partition_of(batch_id)
         return [
-            Call(station_id, deadline, _BatchStation(group, batch_id, records, frame, partition))
-            for station_id, records in group.stations
+            Call(station_id, deadline, BatchStation(group, batch_id, records, frame, partition))
+            for station_id, records in self.stations_of(group, frame)
         ]
 
     def _single_calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
@@ -247,13 +225,31 @@ class StationAgent:
 
         return [
             Call(station_id, None, SingleStation(station_id, group, records, stored), bare=True)
-            for station_id, records in group.stations
+            for station_id, records in self.stations_of(group, frame)
         ]
+
+    def stations_of(self, group: StationGroup, frame: FrameInProgress) -> Sequence[tuple[str, list[Record]]]:
+        """Return stations and their records; none where they can't be read.
+
+        Then a dead letter is made of their frame's message, one for all of its groups, and they are counted as settled.
+        """
+        try:
+            return group.stations
+        except FrameError as error:
+            self.settled += group.count
+            self._stations -= group.count
+            self._shrink()
+            letters = [] if frame.refused else [self._dead_letters.of_message(frame.delivery.message, str(error))]
+            frame.refused = True
+            self._refused.add(letters, partial(frame.stored, group.count))
+            return ()
 
     async def cancel(self) -> None:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
         await self.runner.cancel_all()
-        await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
+        await asyncio.gather(
+            self._gatherer.cancel(), self._refused.cancel(), self._passthrough.cancel(), self._context.cancel()
+        )
         self.in_flight.clear()
         self._suspects.clear()
         self._stations = self._bytes = 0
@@ -308,7 +304,7 @@ class StationAgent:
 
     def _module_input(self, call: StationCall) -> ModuleInput:
         job = call.context
-        if isinstance(job, _BatchStation):
+        if isinstance(job, BatchStation):
             self._waited = min(self._waited, self._clock() - job.group.opened_at)
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
@@ -319,13 +315,46 @@ class StationAgent:
 
     def _columns(self, group: StationGroup, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
         """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
-        topic = group.source.topic
-        id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
-        latest = math.inf if group.latest is None else group.latest
-        module_input: ModuleInput = {topic: align(records, self._alignment, id_keys=id_keys, latest=latest)}
+        topic, settings, id_keys, latest = self._about(group)
+        module_input: ModuleInput = {topic: align(records, settings, id_keys=id_keys, latest=latest)}
         if self._has_context:
             module_input |= self._context.columns(known)
         return module_input
+
+    def _about(self, group: StationGroup) -> tuple[str, Alignment, Sequence[str], float]:
+        """Return the topic of a group, and what its records are aligned with."""
+        topic = group.source.topic
+        id_keys = CONTEXT_ID_KEYS if topic in self._passthrough_topics else STATION_ID_KEYS
+        return topic, self._alignment, id_keys, math.inf if group.latest is None else group.latest
+
+    def inputs_of(self, group: StationGroup) -> Callable[[str, Sequence[Record]], ModuleInput]:
+        """Return what makes the inputs of callbacks of stations of the group."""
+        topic, settings, id_keys, latest = self._about(group)
+        if self._has_context:
+            return lambda station_id, records: self._columns(group, records, self._context.known(station_id))
+        return lambda _, records: {topic: align(records, settings, id_keys=id_keys, latest=latest)}
+
+    def began(self, opened_at: float, now: float) -> None:
+        """Take note that a callback of a message has begun; both are Unix seconds."""
+        self._waited = min(self._waited, now - opened_at)
+
+    def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
+        """Take results of stations in a row, whatever goes wrong: one by one if they can't be taken together."""
+        count = len(values)
+        try:
+            stations, stored = group.stations[first : first + count], list(group.stored(first, count))
+            taken = self._gatherer.add_results(
+                group.partition, group.batch_id, group.shared.source, stations, values, stored=stored
+            )
+        except Exception:  # noqa: BLE001 - one by one, what is wrong fails its station alone
+            taken = False
+        if taken:
+            self.settled += count
+            self._stations -= count
+            self._shrink()
+            return
+        for index, value in enumerate(values, first):
+            self._on_outcome(group.call(index), EMPTY if value is None else Outcome(Code.RESULT, value))
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         """Take an outcome, whatever goes wrong: an event whose outcome is lost could never be acknowledged."""

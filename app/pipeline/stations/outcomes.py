@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.callbacks.outcome import Outcome
 from app.callbacks.tasks import TaskSet
 from app.messages.frames import FRAME_BYTES, FRAME_EVENTS, encode_events
 from app.messages.message import Clock, OutMessage, Sender
 from app.pipeline.ports import SETTLE_SECONDS
+from tables.model.enums import Code
 from tables.model.events import Arrived, FailureLetter, Source
 
 GATHER_SECONDS = 0.004
+_RESULT, _EMPTY = Code.RESULT.value, Code.EMPTY.value
 BUSY_GATHER_SECONDS = 0.05  # while callbacks wait for their turn: what they give to the same batches can still come
 
 
@@ -26,7 +28,7 @@ class _OutcomeGroup:
         self.source = source
         self.trace = trace
         self.stations: list[str] = []
-        self.codes: list[str] = []
+        self.codes: list[str] = []  # of one station each, or of several in a row
         self.values: list[str | None] = []
         self.letters: dict[int, FailureLetter] = {}
 
@@ -38,12 +40,21 @@ class _OutcomeGroup:
 class _OutcomeFrame:
     """A frame for one partition that is being filled, with its groups by batch and source message."""
 
-    __slots__ = ("groups", "size", "stored")
+    __slots__ = ("count", "groups", "size", "stored")
 
     def __init__(self) -> None:
         self.groups: dict[tuple[str, Source], _OutcomeGroup] = {}
-        self.stored: list[Callable[[], None]] = []
+        self.stored: list[tuple[Callable[[int], None], int]] = []
+        self.count = 0
         self.size = 0
+
+    def group(self, batch_id: str, source: Source, trace: str | None) -> _OutcomeGroup:
+        """Return the group of a source message, which is made if there is none."""
+        key = (batch_id, source)
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = _OutcomeGroup(batch_id, source, trace)
+        return group
 
 
 class OutcomeGatherer:
@@ -83,22 +94,14 @@ class OutcomeGatherer:
         *,
         trace: str | None,
         letter: FailureLetter | None,
-        stored: Callable[[], None],
+        stored: Callable[[int], None],
     ) -> None:
-        """Take one outcome; `stored` is called when the broker has confirmed it. `trace` is the source message's.
+        """Take one outcome; `stored` is called with 1 when the broker has confirmed it.
 
-        If this raises, nothing of the outcome has been taken.
+        `trace` is the source message's. If this raises, nothing of the outcome has been taken.
         """
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(GATHER_SECONDS, self._look, loop.time() + BUSY_GATHER_SECONDS)
-        frame = self._filling.get(partition)
-        if frame is None:
-            frame = self._filling[partition] = _OutcomeFrame()
-        key = (batch_id, source)
-        group = frame.groups.get(key)
-        if group is None:
-            group = frame.groups[key] = _OutcomeGroup(batch_id, source, trace)
+        frame = self._frame(partition)
+        group = frame.group(batch_id, source, trace)
         # From here on nothing is called that could raise: lists that do not run in parallel could not be read.
         if letter is not None:
             group.letters[len(group.stations)] = letter
@@ -106,9 +109,61 @@ class OutcomeGatherer:
         group.stations.append(station)
         group.codes.append(outcome.code)
         group.values.append(outcome.value)
-        frame.stored.append(stored)
+        frame.stored.append((stored, 1))
+        frame.count += 1
         frame.size += len(station) + len(outcome.value or "")
-        if len(frame.stored) >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
+        self._send_if_full(partition, frame)
+
+    def add_results(
+        self,
+        partition: int,
+        batch_id: str,
+        source: Source,
+        stations: Sequence[str],
+        values: Sequence[str | None],
+        *,
+        stored: Sequence[tuple[Callable[[int], None], int]],
+    ) -> bool:
+        """Take results of stations of a message that is not traced; False: they are to be taken one by one.
+
+        That is so where they do not fit into a frame. If this raises, nothing of them has been taken.
+
+        Args:
+            partition: the batch's.
+            batch_id: the batch's.
+            source: the message.
+            stations: ids.
+            values: in parallel, the JSON text of a result, None of an empty one.
+            stored: each is called with its number, when the broker has confirmed them.
+        """
+        frame = self._frame(partition)
+        empties = values.count(None)
+        size = sum(map(len, filter(None, values))) + sum(map(len, stations))
+        if frame.size + size > FRAME_BYTES:
+            return False
+        codes = _RESULT * len(values) if not empties else "".join([_EMPTY if v is None else _RESULT for v in values])
+        group = frame.group(batch_id, source, None)
+        # As above.
+        group.stations += stations
+        group.codes.append(codes)
+        group.values += values
+        frame.stored += stored
+        frame.count += len(stations)
+        frame.size += size
+        self._send_if_full(partition, frame)
+        return True
+
+    def _frame(self, partition: int) -> _OutcomeFrame:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(GATHER_SECONDS, self._look, loop.time() + BUSY_GATHER_SECONDS)
+        frame = self._filling.get(partition)
+        if frame is None:
+            frame = self._filling[partition] = _OutcomeFrame()
+        return frame
+
+    def _send_if_full(self, partition: int, frame: _OutcomeFrame) -> None:
+        if frame.count >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
             try:
                 self._send({partition: self._filling.pop(partition)})
             except Exception as error:  # noqa: BLE001 - it is no single outcome's fault, and this one has been taken
@@ -148,10 +203,10 @@ class OutcomeGatherer:
             )
             for partition, frame in frames.items()
         ]
-        stored = [callback for frame in frames.values() for callback in frame.stored]
+        stored = [outcomes for frame in frames.values() for outcomes in frame.stored]
         self._sending.start(self._confirm(messages, stored))
 
-    async def _confirm(self, messages: list[OutMessage], stored: list[Callable[[], None]]) -> None:
+    async def _confirm(self, messages: list[OutMessage], stored: list[tuple[Callable[[int], None], int]]) -> None:
         await self._sender.send(messages)
-        for callback in stored:
-            callback()
+        for callback, outcomes in stored:
+            callback(outcomes)

@@ -49,21 +49,32 @@ class Storm:
         return {"n": module_input["n"]}
 
 
+@pytest.mark.parametrize("by_group", [False, True])
 @pytest.mark.parametrize("seed", range(25))
-def test_every_call_has_exactly_one_outcome_whatever_happens(seed: int) -> None:
+def test_every_call_has_exactly_one_outcome_whatever_happens(seed: int, by_group: bool) -> None:
     storm = Storm(seed)
 
     async def main() -> None:
         options = {"concurrency": storm.random.choice([1, 3, 64]), "overtime_max": storm.random.choice([0, 2, 64])}
         bench = Bench(storm.callback, module_input=lambda call: call.context, **options)
-        calls: list[Call[Any]] = []
+        row: list[tuple[str, Any]] = []
         async with bench:
             dropped = 0
             for n in range(600):
                 context = {"n": n, "kind": storm.kind(), "seconds": storm.random.uniform(0, 8)}
                 deadline = storm.random.choice([None, unix_now() + storm.random.uniform(0, 20)])
-                calls.append(Call(f"S{storm.random.randrange(40)}", deadline, context))
-                bench.runner.submit(calls[-1])
+                station = f"S{storm.random.randrange(40)}"
+                row.append((station, context))
+                if by_group and storm.random.random() < 0.8:
+                    continue
+                if by_group:
+                    last = storm.random.choice([row[-1:], []])  # which then is a call by itself
+                    until = asyncio.get_running_loop().time() + storm.random.uniform(0, 20)
+                    bench.submit_group(*row[: len(row) - len(last)], deadline=until)
+                    row = last
+                for name, about in row:
+                    bench.runner.submit(Call(name, deadline, about))
+                row = []
                 if storm.random.random() < 0.2:
                     await asyncio.sleep(storm.random.uniform(0, 3))
                 if storm.random.random() < 0.005:
@@ -71,6 +82,7 @@ def test_every_call_has_exactly_one_outcome_whatever_happens(seed: int) -> None:
                     await bench.runner.cancel_all()
                 assert bench.runner.running - bench.overtime() <= options["concurrency"]
                 assert bench.overtime() <= options["overtime_max"]
+            bench.submit_group(*row)
             await bench.until(600 - dropped)
             await asyncio.sleep(200)
             assert bench.runner.pending == bench.runner.running == bench.overtime() == bench.zombies() == 0

@@ -1,8 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.observability.counters import MINUTE, Metrics, StationCounters, Statistics, oldest_open_age, open_batches
+from app.observability.counters import (
+    MINUTE,
+    SHORT,
+    Histogram,
+    Metrics,
+    StationCounters,
+    Statistics,
+    bucket_of,
+    oldest_open_age,
+    open_batches,
+)
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
 from tests.builders import Owner, expire, open_
@@ -86,6 +98,54 @@ def test_callbacks_are_timed_in_all_and_for_each_station() -> None:
     assert statistics.callback_seconds == pytest.approx(4.202)
     assert statistics.stations()["A"].durations.quantile(0.99) == pytest.approx(4.0, rel=0.05)
     assert statistics.stations()["B"].durations.quantile(0.5) == pytest.approx(0.002, rel=0.05)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ABCDE"), st.floats(0, 0.1) | st.floats(0, 0.0008)), min_size=1, max_size=40),
+    st.integers(1, 40),
+)
+def test_callbacks_of_a_group_are_counted_like_single_ones(calls: list[tuple[str, float]], cut: int) -> None:
+    single, grouped = Statistics(Metrics(), Clock()), Statistics(Metrics(), Clock())
+    for rows in filter(None, (calls[:cut], calls[cut:])):
+        times = [0.0]
+        for station, seconds in rows:
+            times.append(times[-1] + seconds)
+            single.callback(station, times[-1] - times[-2])
+        grouped.callbacks([station for station, _ in rows], times)
+    assert grouped.callback_durations.counts == single.callback_durations.counts
+    assert grouped.callback_seconds == pytest.approx(single.callback_seconds)
+    own, theirs = single.stations(), grouped.stations()
+    assert own.keys() == theirs.keys()
+    for station, counters in own.items():
+        assert theirs[station].durations.count == counters.durations.count
+        assert over(SHORT, theirs[station].durations) == over(SHORT, counters.durations)
+
+
+def over(bound: float, durations: Histogram) -> dict[int, int]:
+    return {bucket: count for bucket, count in durations.counts.items() if bucket >= bucket_of(bound)}
+
+
+def test_short_durations_of_groups_are_shared_out_as_they_were_distributed() -> None:
+    statistics = Statistics(Metrics(), Clock())
+    for number in range(100):
+        statistics.callbacks(["A", "B"], [0.0, 1e-5, 1e-5 + (9e-4 if number % 10 == 0 else 1e-5)])
+    statistics.callbacks(["C"], [0.0, 1e-5])
+    for station, count in (("A", 100), ("B", 100), ("C", 1)):
+        durations = statistics.stations()[station].durations
+        assert durations.count == count
+        assert durations.quantile(0.5) == pytest.approx(1e-5, rel=0.06)
+        assert durations.quantile(0.99) == pytest.approx(9e-4 if count > 1 else 1e-5, rel=0.06)
+
+
+def test_stations_of_groups_that_come_after_too_many_have_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.observability.counters.MAX_STATIONS", 2)
+    statistics = Statistics(Metrics(), Clock())
+    for number in range(10):
+        statistics.callbacks([f"S{number}"], [0.0, 1e-5])
+        assert len(statistics._short) <= 2
+    assert sorted(statistics.stations()) == ["S0", "S1"]
+    assert statistics.stations_left_out == 8
+    assert statistics.callback_durations.count == 10
 
 
 def test_stations_that_come_after_too_many_have_no_counters(monkeypatch: pytest.MonkeyPatch) -> None:

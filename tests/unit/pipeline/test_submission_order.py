@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.messages.frames import StationGroup
-from app.pipeline.stations.agent import FrameInProgress, SubmissionOrder
+from app.messages.message import Delivery, InMessage
+from app.pipeline.stations.agent import SubmissionOrder
+from app.pipeline.stations.batch_group import FrameInProgress
 from tables.model.events import Source
 
 
@@ -17,7 +19,8 @@ def group(name: str, opened_at: float, stations: int = 1) -> StationGroup:
 
 
 def frame() -> FrameInProgress:
-    return FrameInProgress(1, lambda: None)
+    message = InMessage("station-events", 0, 0, 0.0, None, None)
+    return FrameInProgress(Delivery(message, lambda: None), 1, lambda _: None)
 
 
 def batches(order: SubmissionOrder, **frames: FrameInProgress) -> list[tuple[str | None, str]]:

@@ -22,6 +22,7 @@ from app.observability.log_lines import Line, Throttle
 from app.settings import Settings
 from app.settings.enums import Language
 from app.worker.loop_watchdog import BLOCKED_SECONDS, LOOK_SECONDS, Case, LoopWatch, case_of, place_of
+from tests.callback_bench import Bench
 
 PATIENCE = 240.0  # seconds: no measure of speed, a busy machine gives a thread its turn when it likes
 
@@ -158,6 +159,38 @@ def test_a_callback_for_many_stations_is_told_with_them(caplog: pytest.LogCaptur
     asyncio.run(main())
     assert "load:model 阻塞了事件循环，已持续 " in caplog.text
     assert "({'A', 'B'})" in caplog.text
+
+
+def test_of_a_group_the_station_that_runs_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def callback(station_id: str, _: Any) -> None:
+        if station_id == "B":
+            sleeps(LONG)
+
+    async def main() -> None:
+        with Watched().running():
+            async with Bench(callback) as bench:
+                bench.submit("S7")
+                await bench.until(1)
+                bench.submit_group("A", "B", "C")
+                await bench.until(4)
+
+    asyncio.run(main())
+    assert "load:model blocks the event loop" in caplog.text
+    assert "(station B)" in caplog.text
+
+
+def test_callbacks_of_a_group_that_block_only_for_moments_are_not_blamed(caplog: pytest.LogCaptureFixture) -> None:
+    async def callback(*_: Any) -> None:
+        sleeps(0.05)
+
+    async def main() -> None:
+        with Watched().running():
+            async with Bench(callback) as bench:
+                bench.submit_group(*(f"S{number}" for number in range(30)))
+                await bench.until(30)
+
+    asyncio.run(main())
+    assert "blocks the event loop" not in caplog.text
 
 
 def test_a_result_handler_that_blocks_is_told_with_its_own_name(caplog: pytest.LogCaptureFixture) -> None:
