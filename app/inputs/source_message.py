@@ -47,6 +47,7 @@ def parse_message(
     id_keys: Sequence[str] = STATION_ID_KEYS,
     latest: float = math.inf,
     limits: Limits = UNLIMITED,
+    check_depth: bool = True,
 ) -> SourceBatch:
     """Divide a source message by station.
 
@@ -59,6 +60,7 @@ def parse_message(
         id_keys: The keys that may hold a record's station id.
         latest: The latest usable time, Unix seconds: see `app.inputs.timestamps.latest_usable`.
         limits: What the message may have.
+        check_depth: As in `app.inputs.grouping.divide`.
 
     Returns:
         The stations with their records; no stations and no rejects for an empty list.
@@ -69,7 +71,13 @@ def parse_message(
     """
     keys = (topic, _ENVELOPE_KEY, *envelope_keys)
     return divide(
-        value, lambda loaded: find_records(loaded, keys, id_keys), timezone, id_keys, latest=latest, limits=limits
+        value,
+        lambda loaded: find_records(loaded, keys, id_keys),
+        timezone,
+        id_keys,
+        latest=latest,
+        limits=limits,
+        check_depth=check_depth,
     )
 
 

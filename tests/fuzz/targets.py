@@ -95,6 +95,9 @@ _TRACES: Sequence[bytes] = (
 _STATIONS: Sequence[bytes] = (
     b'{"v":1,"groups":[["b",["T",0,7],1.5,6.5,"/w==",[["A",[{"stationId":"A"}]],["B",[]]]]]}',
     b'{"v":1,"groups":[[null,["T",0,7],1.5,null,null,"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",[]]]}',
+    b'{"v":1,"layout":[[32,2,26],[30,1,10]],"groups":[\n["T_1",["T",0,7],1.5,6.5,"/w==",[["A",[{"x":1}]],["B",[]]]],'
+    b'["T_2",["T",0,8],1.5,6.5,null,[["A",[]]]]]}',
+    b' {"v":1,"layout":[[28,1,18]],"groups":[\n["b",["T",0,7],1.5,6.5,null, [["A",[{"x":1}]]]]]}',
     b'{"v":1,"groups":[],"context":[["T",[0,7,1.5],"aw==",[["A",1,[{"x":1}]],["",null,[{}]],["A"],[null]]]]}',
 )
 _LOGS: Sequence[Sequence[BatchEvent]] = (

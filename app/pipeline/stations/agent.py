@@ -17,12 +17,12 @@ from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
-from app.messages.message import Clock, Delivery
+from app.messages.message import Clock, Delivery, InMessage
 from app.messages.partitioner import Partitioner
 from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
-from app.pipeline.ports import Backend, Telemetry
+from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
 from app.pipeline.stations.context import KnownContext, StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
@@ -39,17 +39,25 @@ ORDERED_STATIONS = 8_000  # that are put in order together, about: what the spli
 
 
 class FrameInProgress:
-    """A frame that has been taken in: acknowledged when its context and the outcome of its last station are stored."""
+    """A frame that has been taken in: acknowledged when its context and the outcome of its last station are stored.
 
-    __slots__ = ("_done", "left")
+    Attributes:
+        left: outcomes, and context, that are not stored yet.
+        message: the frame itself.
+        refused: a part of it could not be read: its dead letter is on its way, or sent.
+    """
 
-    def __init__(self, left: int, done: Callable[[], None]) -> None:
+    __slots__ = ("_done", "left", "message", "refused")
+
+    def __init__(self, left: int, done: Callable[[], None], message: InMessage | None = None) -> None:
         self.left = left
+        self.message = message
+        self.refused = False
         self._done = done
 
-    def stored(self) -> None:
-        """Count one more of its outcomes, or its context, as stored."""
-        self.left -= 1
+    def stored(self, count: int = 1) -> None:
+        """Count so many more of its outcomes, or its context, as stored."""
+        self.left -= count
         if not self.left:
             self._done()
 
@@ -73,7 +81,7 @@ class SubmissionOrder:
         for group in groups:
             latest = max(latest, group.opened_at)
             self._groups.append((latest, group, frame))
-            self.stations += len(group.stations)
+            self.stations += group.count
         self._latest[partition] = latest
 
     def take(self) -> list[tuple[float, StationGroup, FrameInProgress]]:
@@ -172,6 +180,7 @@ class StationAgent:
         self._passthrough_topics = frozenset(settings.passthrough_topics)
         self._partition_of = partitioner
         self._sender = backend.sender
+        self._letters = ConfirmingSender(backend.sender.send, on_error)  # of frames whose stations can't be read
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._traces = telemetry.traces
         self._clock = clock
@@ -201,11 +210,11 @@ class StationAgent:
                 self._submit(order)
                 await self._room.wait()
             self.in_flight.taken(message.partition, message.offset)
-            count = sum([len(group.stations) for group in content.groups])
+            count = sum([group.count for group in content.groups])
             if not count and not content.context:
                 delivery.ack()
                 continue
-            frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery))
+            frame = FrameInProgress(count + bool(content.context), partial(self._finish, delivery), message)
             self._frames[message.partition, message.offset] = frame
             self._grow(count, message.size)
             suspicion = self._notes.suspicion(message.partition, message.offset)
@@ -228,17 +237,34 @@ class StationAgent:
                 submit(call)
 
     def _calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
-        """Make the calls of a group's stations."""
+        """Make the calls of a group's stations, none where they can't be read."""
         batch_id, deadline = group.batch_id, group.deadline
+        try:
+            stations = group.stations
+        except FrameError as error:
+            self._refuse(group, frame, error)
+            return []
         if batch_id is None:
-            return self._single_calls(group, frame)
+            return self._single_calls(group, stations, frame)
         partition = self._partition_of(batch_id)
         return [
             Call(station_id, deadline, _BatchStation(group, batch_id, records, frame, partition))
-            for station_id, records in group.stations
+            for station_id, records in stations
         ]
 
-    def _single_calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
+    def _refuse(self, group: StationGroup, frame: FrameInProgress, error: FrameError) -> None:
+        """Have the frame become a dead letter, once, in place of the outcomes of a group that can't be read."""
+        letters = []
+        if not frame.refused and frame.message is not None:
+            letters.append(self._dead_letters.of_message(frame.message, str(error)))
+        frame.refused = True
+        self._letters.add(letters, partial(frame.stored, group.count))
+        self._stations -= group.count
+        self._shrink()
+
+    def _single_calls(
+        self, group: StationGroup, stations: Sequence[tuple[str, list[Record]]], frame: FrameInProgress
+    ) -> list[StationCall]:
         def stored() -> None:
             self.stored_singles += 1
             self._stations -= 1
@@ -247,13 +273,14 @@ class StationAgent:
 
         return [
             Call(station_id, None, SingleStation(station_id, group, records, stored), bare=True)
-            for station_id, records in group.stations
+            for station_id, records in stations
         ]
 
     async def cancel(self) -> None:
         """Stop everything that is in flight, unacknowledged: the partitions are being taken away."""
         await self.runner.cancel_all()
-        await asyncio.gather(self._gatherer.cancel(), self._passthrough.cancel(), self._context.cancel())
+        parts = (self._gatherer, self._passthrough, self._context, self._letters)
+        await asyncio.gather(*[part.cancel() for part in parts])
         self.in_flight.clear()
         self._suspects.clear()
         self._stations = self._bytes = 0
