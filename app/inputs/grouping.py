@@ -90,6 +90,8 @@ class SourceBatch:
     unusable: UnusableTimes = NO_UNUSABLE_TIMES
     unchecked: bool = False
     """Whoever writes the records has to find out whether they are nested too deeply: see `divide`."""
+    untimed: bool = False
+    """There are records without a usable time."""
 
 
 class _Rejects(list[Reject]):
@@ -196,7 +198,7 @@ def divide(
         depth.check()
         rejects.extend(times.take_untimed(stations, untimed))
     timestamp = math.floor(newest) if newest > -math.inf else None
-    return SourceBatch(timestamp, stations, tuple(rejects), exact, times.unusable, depth.unchecked)
+    return SourceBatch(timestamp, stations, tuple(rejects), exact, times.unusable, depth.unchecked, bool(untimed))
 
 
 def _read(

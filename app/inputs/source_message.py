@@ -69,7 +69,7 @@ def parse_message(
         BadMessage: Not JSON, none of the four forms, nested too deeply, or too many stations. Nothing else is raised,
             whatever the bytes.
     """
-    keys = (topic, _ENVELOPE_KEY, *envelope_keys)
+    keys = all_envelope_keys(topic, envelope_keys)
     return divide(
         value,
         lambda loaded: find_records(loaded, keys, id_keys),
@@ -79,6 +79,11 @@ def parse_message(
         limits=limits,
         check_depth=check_depth,
     )
+
+
+def all_envelope_keys(topic: str, envelope_keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the envelope keys of a topic's messages, in the order in which they are tried."""
+    return (topic, _ENVELOPE_KEY, *envelope_keys)
 
 
 def batch_id(topic: str, timestamp: int) -> str:
@@ -135,7 +140,7 @@ def parse_context(
     Raises:
         BadMessage: Not JSON, neither an object nor a list, nested too deeply, or too many stations.
     """
-    keys = (topic, _ENVELOPE_KEY, *envelope_keys)
+    keys = all_envelope_keys(topic, envelope_keys)
     batch = divide(
         value,
         lambda loaded: _context_records(loaded, keys, timezone, latest),

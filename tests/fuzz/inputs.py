@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.inputs.alignment import Alignment, align
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Reject
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Reject, SourceBatch
 from app.inputs.guns import AlignmentError
+from app.inputs.pieces import NotCutError, batches_of
 from app.inputs.source_message import batch_id, parse_context, parse_message, read_overrides
 from app.inputs.timestamps import Moment, read_moment
 from app.messages.frames import (
@@ -29,7 +30,7 @@ from app.messages.frames import (
     encode_update,
 )
 from app.messages.partitioner import Partitioner
-from app.pipeline.splitting.station_writer import StationWriter, TooDeepError, WrittenStations
+from app.pipeline.splitting.station_writer import PieceWriter, StationWriter, TooDeepError, WrittenStations
 from app.settings.enums import Fill
 from app.settings.types import LARGEST_RECORD
 from tables.context import ContextUpdate, Place, apply, context_key, decode_entry
@@ -40,7 +41,8 @@ __all__ = ["check_context", "check_overrides", "check_source", "check_time"]
 
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
 TIMEZONE = ZoneInfo("Asia/Shanghai")
-WRITER = StationWriter(Partitioner(3), LARGEST_RECORD)
+PARTITION_OF = Partitioner(3)
+WRITER = StationWriter(PARTITION_OF, LARGEST_RECORD)
 MAX_AGE = 60.0
 ALIGNMENTS = (
     Alignment(TIMEZONE),
@@ -71,6 +73,7 @@ def check_source(data: bytes) -> None:
     except BadMessage as error:
         _check_text(error)
         assert _written(data) is None, "what is refused is written"
+        assert _written_by_pieces(data) is None, "what is refused is written in pieces"
         return
     elements = _elements(data)
     taken = sum(map(len, batch.stations.values()))
@@ -86,6 +89,12 @@ def check_source(data: bytes) -> None:
     for records in islice(batch.stations.values(), ALIGNED):
         _check_alignment(records, data, STATION_ID_KEYS)
     _check_frames(_written(data) or WRITER.write(batch, len(data)), batch.stations)
+    by_pieces = _written_by_pieces(data)
+    if by_pieces is not None:
+        rest, written = by_pieces
+        _check_frames(written, batch.stations)
+        read = (rest.timestamp, rest.rejects, rest.unusable)
+        assert read == (batch.timestamp, batch.rejects, batch.unusable)
 
 
 def check_context(data: bytes) -> None:
@@ -161,6 +170,20 @@ def _written(data: bytes) -> WrittenStations | None:
         return WRITER.write(batch, len(data))
     except (BadMessage, TooDeepError):
         return None
+
+
+def _written_by_pieces(data: bytes) -> tuple[SourceBatch, WrittenStations] | None:
+    """Write the stations of a message as the splitter does with large ones, in small pieces."""
+    pieces = PieceWriter(WRITER, PARTITION_OF, sys.maxsize)
+    try:
+        for batch in batches_of(data, (TOPIC, "realTimeData", "data"), TIMEZONE, STATION_ID_KEYS, piece_bytes=20):
+            pieces.add(batch)
+    except (NotCutError, TooDeepError):
+        return None
+    rest, written = pieces.rest()
+    for _ in pieces.write(written):
+        pass
+    return rest, written
 
 
 def _check_frames(written: WrittenStations, stations: Mapping[str, list[Any]]) -> None:

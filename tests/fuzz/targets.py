@@ -64,6 +64,7 @@ _MESSAGES: Sequence[bytes] = (
     orjson.dumps(_record("A", gunPower={"gunNo": [], "state": []}, name="站")),
     orjson.dumps({"station_id": "A", "send_time": "2025-11-14T24:00:00+08:00", "deep": [[[{"a": [1]}]]]}),
     b'[{"stationId":%b,"sendTime":1},{"stationId":-0}]' % _HUGE,
+    b'{"realTimeData" : [ {"stationId":"A","x":[{"stationId":"B"},{"stationId":"C"}]} , {"stationId":"D"} ,{"a":1}]}',
     b"[]",
 )
 _CONTEXT: Sequence[bytes] = (

@@ -5,10 +5,13 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Limits, SourceBatch
-from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
+from app.inputs.pieces import NotCutError, batches_of
+from app.inputs.source_message import Overrides, all_envelope_keys, batch_id, parse_message, read_overrides
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
 from app.messages.frames import StationGroup, StationPacker, encode_group, event_frames
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
@@ -18,12 +21,14 @@ from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
 from app.pipeline.splitting.flow_control import FlowControl
 from app.pipeline.splitting.limits import TimeLimit
-from app.pipeline.splitting.station_writer import Refused, StationWriter, TooDeepError, WrittenStations
+from app.pipeline.splitting.station_writer import PieceWriter, Refused, StationWriter, TooDeepError, WrittenStations
 from app.settings import Settings
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
+
+LARGE_BYTES = 2 * 1024 * 1024  # that are read in pieces: up to this it takes less than a twentieth of a second
 
 _NO_STATIONS = WrittenStations()
 
@@ -88,7 +93,7 @@ class Splitter:
         for delivery in deliveries:
             if not share:
                 stations, most = 0, await self._flow.next_share()
-            message = self._read(delivery)
+            message = await self._read(delivery)
             if self._must_wait(message):
                 await self._store(share)
                 share, stations = [], 0
@@ -131,7 +136,7 @@ class Splitter:
             return False
         return not self._open_batches.has_room(message.batch_id)
 
-    def _read(self, delivery: Delivery) -> _SourceMessage:
+    async def _read(self, delivery: Delivery) -> _SourceMessage:
         raw = delivery.message
         trace = self._traces.begin(raw)
         source = raw.source
@@ -140,12 +145,7 @@ class Splitter:
         message = _SourceMessage(delivery, source, overrides, trace)
         latest = self._times.latest(raw)
         try:
-            try:
-                batch = self._parse(raw, latest, check_depth=False)
-                stations = self._writer.write(batch, raw.size)
-            except TooDeepError:
-                batch = self._parse(raw, latest, check_depth=True)
-                stations = self._writer.write(batch, raw.size)
+            batch, stations = await self._stations(raw, latest)
         except BadMessage as error:
             trace.failed(str(error))
             message.letters = [
@@ -158,10 +158,10 @@ class Splitter:
         name = overrides.batch_id
         if name is None and batch.timestamp is not None and not passes_through:
             name = batch_id(raw.topic, batch.timestamp)
-        if not batch.stations and not batch.rejects:
+        if not stations.ids and not batch.rejects:
             self._metrics.empty_messages += 1
             self._log.empty_message(source)
-        trace.stations(name, len(batch.stations))
+        trace.stations(name, len(stations.ids))
         message.letters = [
             self._dead_letters.of_record(raw, reject, batch_id=name, trace=trace.context) for reject in batch.rejects
         ]
@@ -169,13 +169,40 @@ class Splitter:
         message.latest = latest if batch.unusable.ahead else None
         return message
 
+    async def _stations(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
+        """Read a message and write its stations: a large one in pieces, between which the loop has its turn."""
+        if raw.size > LARGE_BYTES:
+            with suppress(NotCutError, TooDeepError):
+                return await self._stations_by_pieces(raw, latest)
+        try:
+            batch = self._parse(raw, latest, check_depth=False)
+            return batch, self._writer.write(batch, raw.size)
+        except TooDeepError:
+            batch = self._parse(raw, latest, check_depth=True)
+            return batch, self._writer.write(batch, raw.size)
+
+    async def _stations_by_pieces(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
+        keys = all_envelope_keys(raw.topic, self._envelope_keys)
+        id_keys = self._id_keys(raw)
+        pieces = PieceWriter(self._writer, self._partition_of, self._limits.stations)
+        for batch in batches_of(raw.value or b"", keys, self._timezone, id_keys, latest=latest, limits=self._limits):
+            pieces.add(batch)
+            await asyncio.sleep(0)
+        rest, stations = pieces.rest()
+        for _ in pieces.write(stations):
+            await asyncio.sleep(0)
+        return rest, stations
+
+    def _id_keys(self, raw: InMessage) -> Sequence[str]:
+        return CONTEXT_ID_KEYS if raw.topic in self._passthrough_topics else STATION_ID_KEYS
+
     def _parse(self, raw: InMessage, latest: float, *, check_depth: bool) -> SourceBatch:
         return parse_message(
             raw.value,
             topic=raw.topic,
             envelope_keys=self._envelope_keys,
             timezone=self._timezone,
-            id_keys=CONTEXT_ID_KEYS if raw.topic in self._passthrough_topics else STATION_ID_KEYS,
+            id_keys=self._id_keys(raw),
             latest=latest,
             limits=self._limits,
             check_depth=check_depth,
@@ -225,6 +252,7 @@ class Splitter:
             head = encode_group(group)
             for body in message.stations.bodies:
                 packer.add(body.partition, head, body.data, body.stations)
+            message.stations.bodies.clear()  # they are in the packer's frames, or will be
             for station in message.stations.refused:
                 self._traces.station(group.trace, station.station_id, Code.FAILED, station.error, self._traces.now())
                 if message.opening is None:
