@@ -250,8 +250,8 @@ class Splitter:
             if group is None:
                 continue
             head = encode_group(group)
-            for body in message.stations.bodies:
-                packer.add(body.partition, head, body.data, body.stations)
+            for partition, stations, data in message.stations.bodies:
+                packer.add(partition, head, data, stations)
             message.stations.bodies.clear()  # they are in the packer's frames, or will be
             for station in message.stations.refused:
                 self._traces.station(group.trace, station.station_id, Code.FAILED, station.error, self._traces.now())

@@ -81,7 +81,8 @@ class StationWriter:
                 part = group if len(group) <= most else group[start : start + most]
                 data = _deep(part, 7) if batch.unchecked else encode_body(part)
                 if len(data) <= self._surely_small and (len(data) <= FRAME_BYTES or len(part) == 1):
-                    written.bodies.append(Body(partition, len(part), data))
+                    # A named tuple's own way takes three times as long, and few stations mean many bodies.
+                    written.bodies.append(tuple.__new__(Body, (partition, len(part), data)))
                 else:
                     one_by_one = ((station_id, exact_json.dumps(records)[1:-1]) for station_id, records in part)
                     for _ in self.pack(written, partition, one_by_one, exact=batch.exact):
