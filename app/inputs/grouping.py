@@ -26,7 +26,9 @@ CONTEXT_ID_KEYS = (*STATION_ID_KEYS, "hostCode", "host_id", "meterId", "meter_id
 MOST_REJECTS = 100_000
 """The most records of a message that become letters one by one; beyond, the message becomes one, whole."""
 
-_DEEPEST = 246  # levels of lists and objects
+DEEPEST = 246
+"""The most levels of lists and objects in a message."""
+
 _NAMES_SHOWN = 10
 _VALUE_SHOWN = 100
 _KINDS = {NoneType: "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
@@ -86,6 +88,10 @@ class SourceBatch:
     exact: bool = False
     """The records hold numbers that only `tables.storage.exact_json` writes and reads."""
     unusable: UnusableTimes = NO_UNUSABLE_TIMES
+    unchecked: bool = False
+    """Whoever writes the records has to find out whether they are nested too deeply: see `divide`."""
+    untimed: bool = False
+    """There are records without a usable time."""
 
 
 class _Rejects(list[Reject]):
@@ -138,6 +144,7 @@ def divide(
     for_everyone: bool = False,
     latest: float = math.inf,
     limits: Limits = UNLIMITED,
+    check_depth: bool = True,
 ) -> SourceBatch:
     """Divide the records of a message by station.
 
@@ -149,12 +156,14 @@ def divide(
         for_everyone: A record that has none of these keys belongs to `EVERYONE`; else it is rejected.
         latest: The latest usable time, Unix seconds.
         limits: What the message may have.
+        check_depth: See to it that everything can be written again, which takes a fifth of reading it. Without it that
+            is left, where it may matter, to who writes the stations: `SourceBatch.unchecked`. All else is checked.
 
     Raises:
         BadMessage: Not JSON, nested too deeply, too many stations, raised by `find`, or more than `MOST_REJECTS`
             rejects.
     """
-    records, exact = _read(value, find)
+    records, exact, depth = _read(value, find, check_depth=check_depth)
     stations: dict[str, list[Record]] = {}
     untimed: dict[str, int] = {}
     rejects = _Rejects()
@@ -166,6 +175,7 @@ def divide(
         if station is None and for_everyone and _names_no_station(record, id_keys):
             station = EVERYONE
         if station is None or len(station) > id_length:
+            depth.check()
             error = _why_no_station(record, id_keys) if station is None else _why_too_long(station, limits)
             rejects.append(Reject(exact_json.dumps(record), error))
             continue
@@ -184,21 +194,33 @@ def divide(
     if len(stations) > limits.stations:
         message = f"{len(stations)} stations, more than the {limits.stations} of a message (AGG_MAX_STATIONS)"
         raise BadMessage(message)
-    rejects.extend(times.take_untimed(stations, untimed))
+    if untimed:
+        depth.check()
+        rejects.extend(times.take_untimed(stations, untimed))
     timestamp = math.floor(newest) if newest > -math.inf else None
-    return SourceBatch(timestamp, stations, tuple(rejects), exact, times.unusable)
+    return SourceBatch(timestamp, stations, tuple(rejects), exact, times.unusable, depth.unchecked, bool(untimed))
 
 
-def _read(value: bytes | None, find: Callable[[Any], list[Any]]) -> tuple[list[Any], bool]:
-    """Return the records of a message, and whether they hold numbers that orjson would change; raises BadMessage."""
+def _read(
+    value: bytes | None, find: Callable[[Any], list[Any]], *, check_depth: bool
+) -> tuple[list[Any], bool, _Depth]:
+    """Return the records of a message, whether they hold numbers that orjson would change, and how deep all of it is.
+
+    Raises BadMessage.
+    """
     loaded = _load(value)
-    longest = exact_json.longest_number(value or b"")
+    value = value or b""
+    depth = _Depth(loaded, value)
+    if check_depth or (type(loaded) is dict and len(loaded) > 1):  # there is more than records
+        depth.check()
+    longest = exact_json.longest_number(value)
     if longest is not Longest.WIDE:
         records = find(loaded)
         if longest is Longest.SHORT or not any(map(_has_decimal_id, records)):
-            return records, False
+            return records, False, depth
+    depth.check()
     try:
-        return find(exact_json.loads_exactly(value or b"")), True
+        return find(exact_json.loads_exactly(value)), True, depth
     except BadMessage:
         raise
     except ValueError as error:
@@ -222,20 +244,35 @@ def _load(value: bytes | None) -> Any:
         message = "not JSON: the message has no value"
         raise BadMessage(message)
     try:
-        loaded = exact_json.loads_roughly(value)
+        return exact_json.loads_roughly(value)
     except orjson.JSONDecodeError as error:
         message = f"not JSON: {error}"
         raise BadMessage(message) from error
-    if value.count(b"[") + value.count(b"{") <= _DEEPEST:
-        return loaded  # as of most messages
-    try:
-        # orjson reads 1,024 levels but writes 254. What could not be written again, inside an envelope of up to
-        # eight levels, would get as far as the splitter and stop it there. Costs a fifth of reading.
-        orjson.dumps([[[[[[[[loaded]]]]]]]])
-    except orjson.JSONEncodeError as error:
-        message = f"nested too deeply: more than {_DEEPEST} levels of lists and objects ({error})"
-        raise BadMessage(message) from error
-    return loaded
+
+
+class _Depth:
+    """How deep the lists and objects of a message are nested: looked at once at most, and only where it may matter."""
+
+    def __init__(self, loaded: Any, value: bytes) -> None:
+        self._loaded = loaded
+        self.unchecked = value.count(b"[") + value.count(b"{") > DEEPEST  # few messages have so many
+
+    def check(self) -> None:
+        """See to it that the message can be written again, inside an envelope of up to eight levels.
+
+        orjson reads 1,024 levels but writes 254: what is deeper would get as far as the splitter and stop it there.
+
+        Raises:
+            BadMessage: It is too deep.
+        """
+        if not self.unchecked:
+            return
+        try:
+            orjson.dumps([[[[[[[[self._loaded]]]]]]]])
+        except orjson.JSONEncodeError as error:
+            message = f"nested too deeply: more than {DEEPEST} levels of lists and objects ({error})"
+            raise BadMessage(message) from error
+        self.unchecked = False
 
 
 def id_key(record: Record, id_keys: Sequence[str]) -> str | None:

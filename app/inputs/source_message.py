@@ -47,6 +47,7 @@ def parse_message(
     id_keys: Sequence[str] = STATION_ID_KEYS,
     latest: float = math.inf,
     limits: Limits = UNLIMITED,
+    check_depth: bool = True,
 ) -> SourceBatch:
     """Divide a source message by station.
 
@@ -59,6 +60,7 @@ def parse_message(
         id_keys: The keys that may hold a record's station id.
         latest: The latest usable time, Unix seconds: see `app.inputs.timestamps.latest_usable`.
         limits: What the message may have.
+        check_depth: As in `app.inputs.grouping.divide`.
 
     Returns:
         The stations with their records; no stations and no rejects for an empty list.
@@ -67,10 +69,21 @@ def parse_message(
         BadMessage: Not JSON, none of the four forms, nested too deeply, or too many stations. Nothing else is raised,
             whatever the bytes.
     """
-    keys = (topic, _ENVELOPE_KEY, *envelope_keys)
+    keys = all_envelope_keys(topic, envelope_keys)
     return divide(
-        value, lambda loaded: find_records(loaded, keys, id_keys), timezone, id_keys, latest=latest, limits=limits
+        value,
+        lambda loaded: find_records(loaded, keys, id_keys),
+        timezone,
+        id_keys,
+        latest=latest,
+        limits=limits,
+        check_depth=check_depth,
     )
+
+
+def all_envelope_keys(topic: str, envelope_keys: Sequence[str]) -> tuple[str, ...]:
+    """Return the envelope keys of a topic's messages, in the order in which they are tried."""
+    return (topic, _ENVELOPE_KEY, *envelope_keys)
 
 
 def batch_id(topic: str, timestamp: int) -> str:
@@ -127,7 +140,7 @@ def parse_context(
     Raises:
         BadMessage: Not JSON, neither an object nor a list, nested too deeply, or too many stations.
     """
-    keys = (topic, _ENVELOPE_KEY, *envelope_keys)
+    keys = all_envelope_keys(topic, envelope_keys)
     batch = divide(
         value,
         lambda loaded: _context_records(loaded, keys, timezone, latest),

@@ -4,7 +4,17 @@ A frame is one Kafka message that carries many events of one partition, because 
 It is bounded by a number of events and of bytes. Frames are JSON with a format version. A result is JSON text inside a
 string, so that the aggregator moves it from the station agent to the output without parsing it. orjson writes named
 tuples only when it is told to: that is the `tuple` after what is dumped. A frame that holds a number which orjson would
-change begins with a blank, and so does the head of the events that hold it (`tables.storage.exact_json`).
+change begins with a blank, and so does the part that holds it (`tables.storage.exact_json`).
+
+A frame of station events says in its first line where each group stands, so that the records of a group are read when
+its turn comes, and not before: thousands of parsed records that wait push each other out of the processor's cache.
+
+    {"v":1,"layout":[[32,2,26],[30,1,10]],"groups":[
+    ["T_1",["T",0,7],1.5,6.5,"/w==",[["A",[{"x":1}]],["B",[]]]],["T_2",["T",0,8],1.5,6.5,null,[["A",[]]]]]}
+
+A group is the fields that its stations share, a *head* of 32 bytes here, and its *body*: 2 stations in 26 bytes.
+Workers older than the layout pass over it and read the whole, and frames without it are read: workers of both kinds may
+run side by side while they are replaced.
 """
 
 from __future__ import annotations
@@ -12,9 +22,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import groupby, product
+from operator import itemgetter
 from types import NoneType
-from typing import Any
+from typing import Any, final
 
 import orjson
 
@@ -32,17 +43,62 @@ FRAME_BYTES = 512 * 1024
 
 FORMAT_VERSION = 1
 CODES = frozenset(Code)
-# Number of fields of a group of station events -> what it leaves out: its latest time, and its trace.
-_MISSING = {6: (None, None), 7: (None,), 8: ()}
+_NUMBERS = (float, int)
+_SOURCE_TYPES = (str, int, int)
+# Of all fields of a group, the last of which is its stations, or nothing in their place. Where there is no latest time
+# it is left out, and so is then the trace where there is none.
+_GROUP_TYPES = frozenset(
+    (batch_id, list, opened_at, deadline, key, *rest, stations)
+    for batch_id, deadline in ((str, float), (str, int), (NoneType, NoneType))
+    for opened_at in _NUMBERS
+    for key in (str, NoneType)
+    for rest in ((), *product((str, NoneType)), *product((str, NoneType), (*_NUMBERS, NoneType)))
+    for stations in (list, NoneType)
+)
+_MARKED = exact_json.MARK[0]
+_OTHER_SHAPE = (LookupError, TypeError, ValueError, AttributeError)  # what a frame of another shape leads to
 
 
 class FrameError(ValueError):
     """An internal message cannot be read: written by a newer version, or not by this application."""
 
 
+@final
+class PackedStations:
+    """The stations of a group as they stand in a frame: their number, and their JSON, which is read when it is needed.
+
+    A body is a JSON list of station ids with their records; it begins with a blank where its frame does for its sake.
+    """
+
+    __slots__ = ("_body", "_count", "_stations")
+
+    def __init__(self, count: int, body: bytes | memoryview) -> None:
+        self._count = count
+        self._body: bytes | memoryview = body
+        self._stations: Sequence[tuple[str, list[Record]]] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self) -> Sequence[tuple[str, list[Record]]]:
+        """Return the stations, the same each time; raises FrameError."""
+        if self._stations is None:
+            body = self._body
+            try:
+                stations = exact_json.loads_exactly(bytes(body)) if body[0] == _MARKED else orjson.loads(body)
+                _check_stations(stations)
+            except _OTHER_SHAPE as error:
+                raise _not_ours(error) from error
+            if len(stations) != self._count:
+                message = f"a group has {len(stations)} stations, and its frame says {self._count}"
+                raise FrameError(message)
+            self._stations, self._body = stations, b""
+        return self._stations
+
+
 @fast_dataclass(frozen=True, slots=True)
 class StationGroup:
-    """Station events of one source message: each a station id and its records in message order.
+    """Station events of one source message.
 
     `opened_at` and `deadline` are Unix seconds as the splitter stamped them. `key` is the source message's. On the
     pass-through path there is neither a batch id nor a deadline, and `opened_at` is the source message's own time.
@@ -55,14 +111,20 @@ class StationGroup:
     opened_at: float
     deadline: float | None
     key: bytes | None
-    stations: Sequence[tuple[str, list[Record]]]
+    content: Sequence[tuple[str, list[Record]]] | PackedStations
     trace: str | None = None
     latest: float | None = None
 
     @property
     def count(self) -> int:
-        """Number of its stations."""
-        return len(self.stations)
+        """The number of its stations, known before they are read."""
+        return len(self.content)
+
+    @property
+    def stations(self) -> Sequence[tuple[str, list[Record]]]:
+        """Station ids with their records in message order, read at the first access; raises FrameError."""
+        content = self.content
+        return content.read() if type(content) is PackedStations else content
 
 
 @fast_dataclass(frozen=True, slots=True)
@@ -73,32 +135,43 @@ class StationFrame:
     context: Sequence[ContextEvent]
 
 
-# -- station events and context: written piece by piece, a head for the events of a message and each event ------------
+# -- station events and context: written -------------------------------------------------------------------------------
 
 
-def encode_group(group: StationGroup, *, exact: bool = False) -> bytes:
-    """Return the head of the station events of one source message: the fields that they share.
-
-    `exact`: their records hold numbers that orjson would change.
-    """
+def encode_group(group: StationGroup) -> bytes:
+    """Return the head of the station events of one source message: the fields that they share."""
     shared = (group.batch_id, group.source, group.opened_at, group.deadline, _text(group.key))
     rest = _given(group.trace) if group.latest is None else (group.trace, group.latest)
-    return _head(*shared, *rest, exact=exact)
+    return _head(*shared, *rest)
 
 
-def encode_station(station_id: str, records: list[Record]) -> bytes:
-    """Return the bytes of one station event."""
-    return exact_json.dumps((station_id, records))
+def encode_body(stations: Sequence[tuple[str, list[Record]]]) -> bytes:
+    """Return the body of a group: its station ids with their records."""
+    return exact_json.dumps_marked(stations)
 
 
-def encode_stations(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
-    """Return a frame of heads by `encode_group`, each with its events by `encode_station`."""
-    return b'{"v":%d,"groups":[%b]}' % (FORMAT_VERSION, _lists(groups))
+def encode_stations(groups: Sequence[tuple[bytes, bytes, int]]) -> bytes:
+    """Return a frame of a group at least: its head by `encode_group`, its body by `encode_body`, how many stations."""
+    mark = b""
+    layout: list[bytes] = []
+    parts = [b""]
+    for head, body, count in groups:
+        layout.append(b"[%d,%d,%d]" % (len(head), count, len(body)))
+        parts += (head, body, b"],")
+        if body[0] == _MARKED:
+            mark = exact_json.MARK
+    parts[0] = b'%b{"v":%d,"layout":[%b],"groups":[\n' % (mark, FORMAT_VERSION, b",".join(layout))
+    parts[-1] = b"]]}"
+    return b"".join(parts)
 
 
 def encode_context_head(topic: str, place: Place, key: bytes | None, *, exact: bool = False) -> bytes:
-    """Return the head of the events of one context message: the fields that they share; `exact` as for a group."""
-    return _head(topic, place, _text(key), exact=exact)
+    """Return the head of the events of one context message: the fields that they share.
+
+    `exact`: their records hold numbers that orjson would change.
+    """
+    head = _head(topic, place, _text(key))
+    return exact_json.MARK + head if exact else head
 
 
 def encode_update(update: ContextUpdate) -> bytes:
@@ -111,29 +184,28 @@ def encode_tombstone(station_id: str | None) -> bytes:
     return orjson.dumps((station_id,))
 
 
-def encode_context(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
-    """Return a frame of heads by `encode_context_head`, each with its updates and tombstones."""
-    return b'{"v":%d,"groups":[],"context":[%b]}' % (FORMAT_VERSION, _lists(groups))
+def encode_context(events: Sequence[tuple[bytes, bytes, int]]) -> bytes:
+    """Return a frame of updates and tombstones, each with its head by `encode_context_head`, and 1: it is one event."""
+    mark = exact_json.MARK if any(head.startswith(exact_json.MARK) for head, _, _ in events) else b""
+    groups = [
+        b"%b[%b]]" % (head, b",".join([event for _, event, _ in of_message]))
+        for head, of_message in groupby(events, itemgetter(0))
+    ]
+    return b'%b{"v":%d,"groups":[],"context":[%b]}' % (mark, FORMAT_VERSION, b",".join(groups))
 
 
-def _head(*shared: object, exact: bool) -> bytes:
-    """Return the start of a list: the shared fields, and the bracket of the list of events, which ends it."""
-    head = orjson.dumps(shared, tuple)[:-1] + b",["
-    return exact_json.MARK + head if exact else head
-
-
-def _lists(groups: Iterable[tuple[bytes, Iterable[bytes]]]) -> bytes:
-    return b",".join([head + b",".join(events) + b"]]" for head, events in groups])
+def _head(*shared: object) -> bytes:
+    """Return the start of a list: the shared fields, and the comma after them."""
+    return orjson.dumps(shared, tuple)[:-1] + b","
 
 
 class _Filling:
-    """A frame of station events that is being filled."""
+    """A frame of station events, or of context, that is being filled."""
 
-    __slots__ = ("count", "exact", "groups", "size")
+    __slots__ = ("count", "parts", "size")
 
     def __init__(self) -> None:
-        self.exact = False
-        self.groups: list[tuple[bytes, list[bytes]]] = []
+        self.parts: list[tuple[bytes, bytes, int]] = []
         self.count = 0
         self.size = 0
 
@@ -145,27 +217,27 @@ class StationPacker:
     """
 
     def __init__(
-        self, topic: str, encode: Callable[[Iterable[tuple[bytes, Iterable[bytes]]]], bytes] = encode_stations
+        self, topic: str, encode: Callable[[Sequence[tuple[bytes, bytes, int]]], bytes] = encode_stations
     ) -> None:
         self._topic = topic
         self._encode = encode
         self._filling: dict[int, _Filling] = {}
         self._full: list[OutMessage] = []
 
-    def add(self, partition: int, head: bytes, event: bytes) -> None:
-        """Add an event. The events of one message are given the same object as their `head`."""
+    def add(self, partition: int, head: bytes, body: bytes, count: int = 1) -> None:
+        """Add the body of a group of so many stations, or an event of context.
+
+        What is larger than a frame by itself has one of its own.
+        """
         frame = self._filling.get(partition)
+        if frame is not None and (frame.count + count > FRAME_EVENTS or frame.size + len(body) > FRAME_BYTES):
+            self._full.append(self._message(partition, frame))
+            frame = None
         if frame is None:
             frame = self._filling[partition] = _Filling()
-        if not frame.groups or frame.groups[-1][0] is not head:
-            frame.groups.append((head, []))
-            frame.size += len(head)
-            frame.exact |= head.startswith(exact_json.MARK)
-        frame.groups[-1][1].append(event)
-        frame.count += 1
-        frame.size += len(event)
-        if frame.count >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
-            self._full.append(self._message(partition, self._filling.pop(partition)))
+        frame.parts.append((head, body, count))
+        frame.count += count
+        frame.size += len(head) + len(body)
 
     def take(self) -> list[OutMessage]:
         """Return all frames, also those that are not full, and begin anew."""
@@ -175,58 +247,89 @@ class StationPacker:
         return messages
 
     def _message(self, partition: int, frame: _Filling) -> OutMessage:
-        encoded = self._encode(frame.groups)
-        return OutMessage(self._topic, exact_json.MARK + encoded if frame.exact else encoded, partition=partition)
+        return OutMessage(self._topic, self._encode(frame.parts), partition=partition)
 
 
 # -- station events and context: read back ----------------------------------------------------------------------------
 
 
 def decode_stations(value: bytes | None) -> StationFrame:
-    """Read a frame of station events, or of context; raises FrameError."""
-    with _reading():
-        frame = _load(value)
-        context = [event for group in frame.get("context", ()) for event in _context_events(*group)]
-        return StationFrame(_station_groups(frame["groups"]), context)
+    """Read a frame of station events, or of context; raises FrameError.
 
-
-def _station_groups(groups: Any) -> list[StationGroup]:
-    """Return the groups of a frame. They are checked by columns: one check for a field of all groups together.
-
-    A group is shorter where it has no latest time, and has no trace.
+    The records of a frame with a layout are read later, and may raise it then: see `StationGroup`.
     """
-    if not groups:
-        return []
-    if not {*map(len, groups)}.issubset(_MISSING):
-        message = "a group with too few fields, or too many"
-        raise ValueError(message)
-    rows = [[*group[:-1], *_MISSING[len(group)], group[-1]] for group in groups]
-    batch_ids, sources, opened, deadlines, keys, traces, latest, stations = zip(*rows, strict=True)
-    check_all(latest, float, int, NoneType)
-    check_all(opened, float, int)
-    check_all(batch_ids, str, NoneType)
-    check_all(deadlines, float, int, NoneType)
-    if [batch_id is None for batch_id in batch_ids] != [deadline is None for deadline in deadlines]:
-        message = "a batch id without a deadline, or a deadline without a batch id"
-        raise ValueError(message)
-    events = list(chain.from_iterable(stations))
-    if events:
-        station_ids, records = zip(*events, strict=True)
-        check_all(station_ids, str)
-        check_all(records, list)
-    if traces.count(None) < len(traces):
-        for trace in traces:
-            _trace(trace)
-    shared = (batch_ids, _sources(sources), opened, deadlines, map(_key, keys))
-    return list(map(StationGroup, *shared, stations, traces, latest))
+    try:
+        end = -1 if value is None else value.find(b"\n")
+        if value is None or end < 0:
+            frame = _load(value)
+            context = [event for group in frame.get("context", ()) for event in _context_events(*group)]
+            return StationFrame([_whole_group(group) for group in frame["groups"]], context)
+        layout = _load(value[:end] + b"]}")["layout"]
+        return StationFrame(_packed_groups(value, end + 1, layout), ())
+    except FrameError:
+        raise
+    except _OTHER_SHAPE as error:
+        raise _not_ours(error) from error
 
 
-def _sources(fields: Sequence[Any]) -> Iterable[Source]:
-    topics, partitions, offsets = zip(*fields, strict=True)
-    check_all(topics, str)
-    check_all(partitions, int)
-    check_all(offsets, int)
-    return map(tuple.__new__, repeat(Source), fields)  # a named tuple's own way takes three times as long
+def _packed_groups(value: bytes, start: int, layout: Any) -> list[StationGroup]:
+    """Return the groups of a frame that begin at `start`."""
+    view = memoryview(value)
+    heads: list[bytes] = []
+    content: list[PackedStations] = []
+    check_one(layout, list)
+    for head, count, body in layout:
+        if not (type(head) is type(count) is type(body) is int and head > 0 and count > 0 and body > 0):
+            message = "the layout has something else than numbers above 0"
+            raise ValueError(message)
+        middle = start + head
+        heads.append(value[start:middle])
+        start = middle + body
+        content.append(PackedStations(count, view[middle:start]))
+        start += 2  # the bracket that ends the group, and what follows: a comma, or the bracket that ends them all
+    if start != len(value) - 1:
+        message = f"{len(value)} bytes where {start + 1} were announced"
+        raise ValueError(message)
+    rows = orjson.loads(b"[%bnull]]" % b"null],".join(heads))
+    if len(rows) != len(content):
+        message = f"{len(rows)} groups where {len(content)} were announced"
+        raise ValueError(message)
+    return list(map(_group, rows, content))
+
+
+def _whole_group(fields: Any) -> StationGroup:
+    """Return a group of a frame that has no layout."""
+    stations = fields[-1]
+    _check_stations(stations)
+    return _group(fields, stations)
+
+
+def _check_stations(stations: Any) -> None:
+    """Check station ids with their records."""
+    check_one(stations, list)
+    for station_id, records in stations:
+        if type(station_id) is not str or type(records) is not list:
+            message = "expected a station id and a list of its records"
+            raise TypeError(message)
+
+
+def _group(fields: Any, content: Sequence[tuple[str, list[Record]]] | PackedStations) -> StationGroup:
+    """Return a group of these fields, whose last one is passed over, and with these stations.
+
+    One look-up checks the types of all fields: a check of each, or of columns, takes several times as long as reading
+    them, for as many frames as there are partitions in a message of few stations.
+    """
+    if tuple(map(type, fields)) not in _GROUP_TYPES:
+        message = f"a group of other fields: {fields[:-1]!r:.200}"
+        raise ValueError(message)
+    batch_id, source, opened_at, deadline, key, *rest = fields
+    if tuple(map(type, source)) != _SOURCE_TYPES:
+        message = "expected a topic, a partition and an offset"
+        raise TypeError(message)
+    trace = _trace(rest[0]) if len(rest) > 1 else None
+    latest = rest[1] if len(rest) > 2 else None  # noqa: PLR2004 - the last one is passed over
+    # A named tuple's own way takes three times as long as this one.
+    return StationGroup(batch_id, tuple.__new__(Source, source), opened_at, deadline, _key(key), content, trace, latest)
 
 
 def _context_events(
@@ -358,9 +461,12 @@ def _reading() -> Iterator[None]:
         yield
     except FrameError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        message = f"not a frame of this application: {error!r}"
-        raise FrameError(message) from error
+    except _OTHER_SHAPE as error:
+        raise _not_ours(error) from error
+
+
+def _not_ours(error: Exception) -> FrameError:
+    return FrameError(f"not a frame of this application: {error!r}")
 
 
 def _load(value: bytes | None) -> dict[str, Any]:

@@ -83,10 +83,6 @@ class Unreadable(StationGroup):
         message = "group 1 of the frame is no list of stations"
         raise FrameError(message)
 
-    @stations.setter
-    def stations(self, _: Sequence[Any]) -> None:
-        pass
-
 
 @pytest.mark.parametrize("settings", [{}, {"retries": 1}])
 def test_groups_that_can_not_be_read_at_their_turn_are_one_dead_letter_and_their_frame_is_acknowledged(

@@ -19,11 +19,11 @@ from app.messages.frames import (
     StationGroup,
     decode_events,
     decode_stations,
+    encode_body,
     encode_context,
     encode_context_head,
     encode_events,
     encode_group,
-    encode_station,
     encode_stations,
     encode_tombstone,
     encode_update,
@@ -73,16 +73,24 @@ def check_station_frame(data: bytes) -> None:
         frame = decode_stations(data)
     except FrameError:
         return
-    groups = encode_stations(
-        (encode_group(group), [encode_station(*station) for station in group.stations]) for group in frame.groups
-    )
-    assert list(map(_tuples, decode_stations(groups).groups)) == list(map(_tuples, frame.groups))
-    context = encode_context((_head(event), [_encoded(event)]) for event in frame.context)
+    groups = [_read(group) for group in frame.groups]
+    written = [group for group in groups if group is not None and group.count]
+    if written:
+        again = encode_stations([(encode_group(one), encode_body(one.stations), one.count) for one in written])
+        assert list(map(_read, decode_stations(again).groups)) == written
+    context = encode_context([(_head(event), _encoded(event), 1) for event in frame.context])
     assert list(decode_stations(context).context) == list(frame.context)
 
 
-def _tuples(group: StationGroup) -> StationGroup:
-    return replace(group, stations=[(station_id, records) for station_id, records in group.stations])
+def _read(group: StationGroup) -> StationGroup | None:
+    """Read the stations of a group: as many as it has said before, or none."""
+    count = group.count
+    try:
+        stations = group.stations
+    except FrameError:
+        return None
+    assert len(stations) == count
+    return replace(group, content=[(station_id, records) for station_id, records in stations])
 
 
 def _head(event: ContextEvent) -> bytes:

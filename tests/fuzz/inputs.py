@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.inputs.alignment import Alignment, align
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Reject
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Reject, SourceBatch
 from app.inputs.guns import AlignmentError
+from app.inputs.pieces import NotCutError, batches_of
 from app.inputs.source_message import batch_id, parse_context, parse_message, read_overrides
 from app.inputs.timestamps import Moment, read_moment
 from app.messages.frames import (
@@ -26,10 +27,12 @@ from app.messages.frames import (
     encode_context,
     encode_context_head,
     encode_group,
-    encode_station,
     encode_update,
 )
+from app.messages.partitioner import Partitioner
+from app.pipeline.splitting.station_writer import PieceWriter, StationWriter, TooDeepError, WrittenStations
 from app.settings.enums import Fill
+from app.settings.types import LARGEST_RECORD
 from tables.context import ContextUpdate, Place, apply, context_key, decode_entry
 from tables.model.events import Source
 from tables.storage import exact_json
@@ -38,6 +41,8 @@ __all__ = ["check_context", "check_overrides", "check_source", "check_time"]
 
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
 TIMEZONE = ZoneInfo("Asia/Shanghai")
+PARTITION_OF = Partitioner(3)
+WRITER = StationWriter(PARTITION_OF, LARGEST_RECORD)
 MAX_AGE = 60.0
 ALIGNMENTS = (
     Alignment(TIMEZONE),
@@ -67,6 +72,8 @@ def check_source(data: bytes) -> None:
         batch = parse_message(data, topic=TOPIC, envelope_keys=("data",), timezone=TIMEZONE)
     except BadMessage as error:
         _check_text(error)
+        assert _written(data) is None, "what is refused is written"
+        assert _written_by_pieces(data) is None, "what is refused is written in pieces"
         return
     elements = _elements(data)
     taken = sum(map(len, batch.stations.values()))
@@ -81,7 +88,13 @@ def check_source(data: bytes) -> None:
     assert sum(len(exact_json.dumps(records)) for records in batch.stations.values()) <= GROWTH * len(data)
     for records in islice(batch.stations.values(), ALIGNED):
         _check_alignment(records, data, STATION_ID_KEYS)
-    _check_frame(batch.stations, exact=batch.exact)
+    _check_frames(_written(data) or WRITER.write(batch, len(data)), batch.stations)
+    by_pieces = _written_by_pieces(data)
+    if by_pieces is not None:
+        rest, written = by_pieces
+        _check_frames(written, batch.stations)
+        read = (rest.timestamp, rest.rejects, rest.unusable)
+        assert read == (batch.timestamp, batch.rejects, batch.unusable)
 
 
 def check_context(data: bytes) -> None:
@@ -150,15 +163,41 @@ def _check_rejects(rejects: Sequence[Reject], data: bytes) -> None:
     assert sum(len(reject.record) for reject in rejects) <= GROWTH * len(data)
 
 
-def _check_frame(stations: Mapping[str, list[Any]], *, exact: bool) -> None:
-    group = StationGroup("b", Source(TOPIC, 0, 1), 1.0, 6.0, b"\xff", list(stations.items()), None)
+def _written(data: bytes) -> WrittenStations | None:
+    """Write the stations of a message as the splitter does, where it need not look at the whole first."""
+    try:
+        batch = parse_message(data, topic=TOPIC, envelope_keys=("data",), timezone=TIMEZONE, check_depth=False)
+        return WRITER.write(batch, len(data))
+    except (BadMessage, TooDeepError):
+        return None
+
+
+def _written_by_pieces(data: bytes) -> tuple[SourceBatch, WrittenStations] | None:
+    """Write the stations of a message as the splitter does with large ones, in small pieces."""
+    pieces = PieceWriter(WRITER, PARTITION_OF, sys.maxsize)
+    try:
+        for batch in batches_of(data, (TOPIC, "realTimeData", "data"), TIMEZONE, STATION_ID_KEYS, piece_bytes=20):
+            pieces.add(batch)
+    except (NotCutError, TooDeepError):
+        return None
+    rest, written = pieces.rest()
+    for _ in pieces.write(written):
+        pass
+    return rest, written
+
+
+def _check_frames(written: WrittenStations, stations: Mapping[str, list[Any]]) -> None:
+    assert written.ids == tuple(stations)
+    assert not written.refused
+    head = encode_group(StationGroup("b", Source(TOPIC, 0, 1), 1.0, 6.0, b"\xff", ()))
     packer = StationPacker(TOPIC)
-    head = encode_group(group, exact=exact)
-    for station in group.stations:
-        packer.add(0, head, encode_station(*station))
-    frames = [decode_stations(message.value) for message in packer.take()]
-    read = [tuple(station) for frame in frames for group in frame.groups for station in group.stations]
-    assert read == list(stations.items())
+    for body in written.bodies:
+        packer.add(body.partition, head, body.data, body.stations)
+    groups = [group for message in packer.take() for group in decode_stations(message.value).groups]
+    assert [group.count for group in groups] == [len(group.stations) for group in groups]
+    read = {station_id: records for group in groups for station_id, records in group.stations}
+    assert sum(group.count for group in groups) == len(stations)
+    assert read == dict(stations)
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

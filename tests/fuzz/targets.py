@@ -64,6 +64,7 @@ _MESSAGES: Sequence[bytes] = (
     orjson.dumps(_record("A", gunPower={"gunNo": [], "state": []}, name="站")),
     orjson.dumps({"station_id": "A", "send_time": "2025-11-14T24:00:00+08:00", "deep": [[[{"a": [1]}]]]}),
     b'[{"stationId":%b,"sendTime":1},{"stationId":-0}]' % _HUGE,
+    b'{"realTimeData" : [ {"stationId":"A","x":[{"stationId":"B"},{"stationId":"C"}]} , {"stationId":"D"} ,{"a":1}]}',
     b"[]",
 )
 _CONTEXT: Sequence[bytes] = (
@@ -95,6 +96,9 @@ _TRACES: Sequence[bytes] = (
 _STATIONS: Sequence[bytes] = (
     b'{"v":1,"groups":[["b",["T",0,7],1.5,6.5,"/w==",[["A",[{"stationId":"A"}]],["B",[]]]]]}',
     b'{"v":1,"groups":[[null,["T",0,7],1.5,null,null,"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",[]]]}',
+    b'{"v":1,"layout":[[32,2,26],[30,1,10]],"groups":[\n["T_1",["T",0,7],1.5,6.5,"/w==",[["A",[{"x":1}]],["B",[]]]],'
+    b'["T_2",["T",0,8],1.5,6.5,null,[["A",[]]]]]}',
+    b' {"v":1,"layout":[[28,1,18]],"groups":[\n["b",["T",0,7],1.5,6.5,null, [["A",[{"x":1}]]]]]}',
     b'{"v":1,"groups":[],"context":[["T",[0,7,1.5],"aw==",[["A",1,[{"x":1}]],["",null,[{}]],["A"],[null]]]]}',
 )
 _LOGS: Sequence[Sequence[BatchEvent]] = (

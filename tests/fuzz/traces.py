@@ -6,7 +6,7 @@ from functools import cache
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from app.messages.frames import StationGroup, decode_stations, encode_group, encode_stations
+from app.messages.frames import StationGroup, decode_stations, encode_body, encode_group, encode_stations
 from app.messages.message import InMessage
 from app.messages.trace_context import is_trace, trace_headers
 from app.observability.opentelemetry import OpenTelemetryTraces
@@ -32,8 +32,8 @@ def check_trace(data: bytes) -> None:
     assert context is not None
     assert is_trace(context)
     assert len(context) < 600
-    group = StationGroup("b", Source(TOPIC, 0, 7), 1.0, 6.0, None, [], context)
-    (read,) = decode_stations(encode_stations([(encode_group(group), [])])).groups
+    group = StationGroup("b", Source(TOPIC, 0, 7), 1.0, 6.0, None, (), context)
+    (read,) = decode_stations(encode_stations([(encode_group(group), encode_body([("A", [])]), 1)])).groups
     assert read.trace == context
     traces.station(context, "A", Code.FAILED, "error", 1.0)
     again = traces.begin(InMessage(TOPIC, 0, 7, 1.0, None, None, headers))

@@ -5,29 +5,32 @@ What comes on a pass-through topic, or has no batch id, becomes station events a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Limits
-from app.inputs.source_message import Overrides, batch_id, parse_message, read_overrides
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Limits, SourceBatch
+from app.inputs.pieces import NotCutError, batches_of
+from app.inputs.source_message import Overrides, all_envelope_keys, batch_id, parse_message, read_overrides
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
-from app.messages.frames import StationGroup, StationPacker, encode_group, encode_station, event_frames
-from app.messages.message import Clock, Delivery, OutMessage, Sender
+from app.messages.frames import StationGroup, StationPacker, encode_group, event_frames
+from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
 from app.observability.tracing import SourceTrace
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
 from app.pipeline.splitting.flow_control import FlowControl
-from app.pipeline.splitting.limits import TimeLimit, oversize
+from app.pipeline.splitting.limits import TimeLimit
+from app.pipeline.splitting.station_writer import PieceWriter, Refused, StationWriter, TooDeepError, WrittenStations
 from app.settings import Settings
-from app.settings.types import LARGEST_RECORD
-from tables.context import Record
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
-STATION_BYTES = LARGEST_RECORD  # of one station in one source message
+LARGE_BYTES = 2 * 1024 * 1024  # that are read in pieces: up to this it takes less than a twentieth of a second
+
+_NO_STATIONS = WrittenStations()
 
 
 @fast_dataclass(slots=True, eq=False)
@@ -39,8 +42,7 @@ class _SourceMessage:
     overrides: Overrides
     trace: SourceTrace
     letters: Sequence[OutMessage] = ()
-    stations: Mapping[str, list[Record]] = field(default_factory=dict)
-    exact: bool = False  # see SourceBatch
+    stations: WrittenStations = _NO_STATIONS
     latest: float | None = None  # see StationGroup
     batch_id: str | None = None  # None: pass-through
     group: StationGroup | None = None  # without its stations
@@ -67,8 +69,7 @@ class Splitter:
         self._envelope_keys = settings.envelope_keys
         self._timezone = settings.timezone
         self._limits = Limits(settings.max_stations, settings.max_id_length)
-        self._max_record_bytes = settings.max_record_bytes
-        self._surely_small = min(settings.max_record_bytes, STATION_BYTES)
+        self._writer = StationWriter(partitioner, settings.max_record_bytes)
         self._times = TimeLimit(settings, clock, telemetry)
         self._max_batch_age = settings.max_batch_age
         self._sender = sender
@@ -92,14 +93,14 @@ class Splitter:
         for delivery in deliveries:
             if not share:
                 stations, most = 0, await self._flow.next_share()
-            message = self._read(delivery)
+            message = await self._read(delivery)
             if self._must_wait(message):
                 await self._store(share)
                 share, stations = [], 0
                 await self._open_batches.room(message.batch_id or "")
             share.append(message)
-            if message.stations:
-                stations += len(message.stations)
+            if message.stations.ids:
+                stations += len(message.stations.ids)
                 self._split(message)
             if stations >= most:
                 await self._store(share)
@@ -119,7 +120,7 @@ class Splitter:
         opens = self._batch_frames([message.opening for message in share if message.opening is not None])
         await self._sender.send([*letters, *opens])
         offsets = await self._sender.send(frames)
-        stations = sum([len(message.stations) for message in share])
+        stations = sum([len(message.stations.ids) for message in share])
         for frame, offset in zip(frames, offsets, strict=True):
             if frame.topic == self._station_events_topic and frame.partition is not None:
                 self._flow.sent(frame.partition, offset, stations / len(frames))
@@ -131,11 +132,11 @@ class Splitter:
 
     def _must_wait(self, message: _SourceMessage) -> bool:
         """Return whether a message would open a batch for which there is no room; a replayed one opens none."""
-        if message.batch_id is None or not message.stations or message.overrides.replayed:
+        if message.batch_id is None or not message.stations.ids or message.overrides.replayed:
             return False
         return not self._open_batches.has_room(message.batch_id)
 
-    def _read(self, delivery: Delivery) -> _SourceMessage:
+    async def _read(self, delivery: Delivery) -> _SourceMessage:
         raw = delivery.message
         trace = self._traces.begin(raw)
         source = raw.source
@@ -144,15 +145,7 @@ class Splitter:
         message = _SourceMessage(delivery, source, overrides, trace)
         latest = self._times.latest(raw)
         try:
-            batch = parse_message(
-                raw.value,
-                topic=raw.topic,
-                envelope_keys=self._envelope_keys,
-                timezone=self._timezone,
-                id_keys=CONTEXT_ID_KEYS if passes_through else STATION_ID_KEYS,
-                latest=latest,
-                limits=self._limits,
-            )
+            batch, stations = await self._stations(raw, latest)
         except BadMessage as error:
             trace.failed(str(error))
             message.letters = [
@@ -165,20 +158,60 @@ class Splitter:
         name = overrides.batch_id
         if name is None and batch.timestamp is not None and not passes_through:
             name = batch_id(raw.topic, batch.timestamp)
-        if not batch.stations and not batch.rejects:
+        if not stations.ids and not batch.rejects:
             self._metrics.empty_messages += 1
             self._log.empty_message(source)
-        trace.stations(name, len(batch.stations))
+        trace.stations(name, len(stations.ids))
         message.letters = [
             self._dead_letters.of_record(raw, reject, batch_id=name, trace=trace.context) for reject in batch.rejects
         ]
-        message.stations, message.exact, message.batch_id = batch.stations, batch.exact, name
+        message.stations, message.batch_id = stations, name
         message.latest = latest if batch.unusable.ahead else None
         return message
 
+    async def _stations(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
+        """Read a message and write its stations: a large one in pieces, between which the loop has its turn."""
+        if raw.size > LARGE_BYTES:
+            with suppress(NotCutError, TooDeepError):
+                return await self._stations_by_pieces(raw, latest)
+        try:
+            batch = self._parse(raw, latest, check_depth=False)
+            return batch, self._writer.write(batch, raw.size)
+        except TooDeepError:
+            batch = self._parse(raw, latest, check_depth=True)
+            return batch, self._writer.write(batch, raw.size)
+
+    async def _stations_by_pieces(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
+        keys = all_envelope_keys(raw.topic, self._envelope_keys)
+        id_keys = self._id_keys(raw)
+        pieces = PieceWriter(self._writer, self._partition_of, self._limits.stations)
+        for batch in batches_of(raw.value or b"", keys, self._timezone, id_keys, latest=latest, limits=self._limits):
+            pieces.add(batch)
+            await asyncio.sleep(0)
+        rest, stations = pieces.rest()
+        for _ in pieces.write(stations):
+            await asyncio.sleep(0)
+        return rest, stations
+
+    def _id_keys(self, raw: InMessage) -> Sequence[str]:
+        return CONTEXT_ID_KEYS if raw.topic in self._passthrough_topics else STATION_ID_KEYS
+
+    def _parse(self, raw: InMessage, latest: float, *, check_depth: bool) -> SourceBatch:
+        return parse_message(
+            raw.value,
+            topic=raw.topic,
+            envelope_keys=self._envelope_keys,
+            timezone=self._timezone,
+            id_keys=self._id_keys(raw),
+            latest=latest,
+            limits=self._limits,
+            check_depth=check_depth,
+        )
+
     def _split(self, message: _SourceMessage) -> None:
         """Give its times to a message that has stations: they run from here, however long it has waited for room."""
-        raw, source, count, name = message.delivery.message, message.source, len(message.stations), message.batch_id
+        raw, source, name = message.delivery.message, message.source, message.batch_id
+        count = len(message.stations.ids)
         overrides, trace = message.overrides, message.trace.context
         self._metrics.stations_split += count
         if name is None:
@@ -193,10 +226,10 @@ class Splitter:
                 self._log.timeout(count, timeout)
         deadline = opened_at + timeout
         stamped = timeout if self._timeouts.adaptive else None
-        expected = tuple(message.stations)
-        message.opening = Open(name, source, opened_at, deadline, expected, overrides.replayed, stamped, trace)
+        expected, replayed = message.stations.ids, overrides.replayed
+        message.opening = Open(name, source, opened_at, deadline, expected, replayed, stamped, trace)
         message.group = StationGroup(name, source, opened_at, deadline, raw.key, (), trace, message.latest)
-        if not overrides.replayed:
+        if not replayed:
             self._open_batches.opened(name, deadline)
 
     def _batch_frames(self, events: Iterable[BatchEvent]) -> list[OutMessage]:
@@ -216,40 +249,29 @@ class Splitter:
             group = message.group
             if group is None:
                 continue
-            head = encode_group(group, exact=message.exact)
-            for station_id, records in message.stations.items():
-                station = encode_station(station_id, records)
-                error = None
-                if len(station) > self._surely_small:
-                    error = _too_large(station_id, records, station, self._max_record_bytes)
-                if error is None:
-                    packer.add(self._partition_of(station_id), head, station)
-                    continue
-                now = self._traces.now()
-                self._traces.station(group.trace, station_id, Code.FAILED, error, now)
+            head = encode_group(group)
+            for partition, stations, data in message.stations.bodies:
+                packer.add(partition, head, data, stations)
+            message.stations.bodies.clear()  # they are in the packer's frames, or will be
+            for station in message.stations.refused:
+                self._traces.station(group.trace, station.station_id, Code.FAILED, station.error, self._traces.now())
                 if message.opening is None:
-                    letter = self._dead_letters.of_station(
-                        Reason.TOO_LARGE, error, group, station_id, value=station, key=group.key
+                    letters.append(
+                        self._dead_letters.of_station(
+                            *(Reason.TOO_LARGE, station.error, group, station.station_id),
+                            value=station.data,
+                            key=group.key,
+                        )
                     )
-                    letters.append(letter)
                 else:
-                    refused.append(_refused(message.opening, group.key, station_id, station, error))
+                    refused.append(_refused(message.opening, group.key, station))
         return packer.take() + self._batch_frames(refused)
 
 
-def _refused(event: Open, key: bytes | None, station_id: str, station: bytes, error: str) -> Arrived:
+def _refused(event: Open, key: bytes | None, station: Refused) -> Arrived:
     """Make the outcome of a station whose records no internal message can carry: failed, before any callback."""
-    letter = FailureLetter(station[:TOO_LARGE_BYTES].decode(errors="ignore"), key, error, too_large=True)
-    return Arrived(
-        event.batch_id, event.source, event.opened_at, [station_id], Code.FAILED, [error], {0: letter}, event.trace
-    )
-
-
-def _too_large(station_id: str, records: Sequence[Record], station: bytes, max_record_bytes: int) -> str | None:
-    """Return what is wrong with a station's records if they, or one of them, are too large."""
-    if len(station) <= STATION_BYTES:
-        return oversize(f"station {station_id}", records, len(station), max_record_bytes)
-    return (
-        f"ValueError: the records of station {station_id} are {len(station)} bytes of JSON, more than the "
-        f"{STATION_BYTES} that a station may have in one message"
-    )
+    value = station.data[:TOO_LARGE_BYTES].decode(errors="ignore")
+    letters = {0: FailureLetter(value, key, station.error, too_large=True)}
+    stations: list[str] = [station.station_id]
+    values: list[str | None] = [station.error]
+    return Arrived(event.batch_id, event.source, event.opened_at, stations, Code.FAILED, values, letters, event.trace)

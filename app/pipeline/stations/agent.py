@@ -206,7 +206,7 @@ class StationAgent:
                     runner.submit(call)
 
     def _calls(self, group: StationGroup, frame: FrameInProgress) -> list[StationCall]:
-        """Make the calls of a group's stations."""
+        """Make the calls of a group's stations, none where they can't be read."""
         batch_id, deadline = group.batch_id, group.deadline
         if batch_id is None:
             return self._single_calls(group, frame)

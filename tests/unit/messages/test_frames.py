@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from app.messages import frames
 from app.messages.frames import (
     FRAME_BYTES,
     FRAME_EVENTS,
@@ -20,11 +22,11 @@ from app.messages.frames import (
     StationPacker,
     decode_events,
     decode_stations,
+    encode_body,
     encode_context,
     encode_context_head,
     encode_events,
     encode_group,
-    encode_station,
     encode_stations,
     encode_tombstone,
     encode_update,
@@ -33,6 +35,7 @@ from app.messages.frames import (
 from tables.context import ContextEvent, ContextUpdate, Place, Tombstone
 from tables.model.enums import Action
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Source
+from tables.storage import exact_json
 from tests.builders import arrived, command, expire, open_, source
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -76,7 +79,7 @@ events = (
     | st.builds(Forget, texts, times, times)
     | st.builds(Command, texts, st.sampled_from(Action), times, texts, times)
 )
-stations = st.lists(st.tuples(texts, st.lists(records, max_size=3)))
+stations = st.lists(st.tuples(texts, st.lists(records, max_size=3)), min_size=1)
 groups = st.builds(StationGroup, texts, sources, times, times, kafka_keys, stations, traces) | st.builds(
     StationGroup, st.none(), sources, times, st.none(), kafka_keys, stations, traces
 )
@@ -88,15 +91,140 @@ def test_batch_events_are_read_back_as_they_were_written(written: list[BatchEven
     assert decode_events(encode_events(written)) == written
 
 
+def encoded(*groups: StationGroup) -> bytes:
+    """A frame of groups."""
+    return encode_stations([(encode_group(group), encode_body(group.stations), group.count) for group in groups])
+
+
+def content(groups: Sequence[StationGroup]) -> list[StationGroup]:
+    """Groups that can be compared: with their stations as lists of tuples."""
+    return [replace(group, content=[(name, records) for name, records in group.stations]) for group in groups]
+
+
+def without_layout(frame: bytes) -> bytes:
+    """What a worker older than the layout reads in a frame: its groups, which are JSON as they always were."""
+    read = exact_json.loads_exactly(frame)
+    assert [*read] == ["v", "layout", "groups"]
+    old = exact_json.dumps({"v": read["v"], "groups": read["groups"]})
+    return exact_json.MARK + old if frame.startswith(exact_json.MARK) else old
+
+
 @QUICK
-@given(st.lists(groups, max_size=3))
+@given(st.lists(groups, min_size=1, max_size=3))
 def test_station_events_are_read_back_as_they_were_written(written: list[StationGroup]) -> None:
-    frame = encode_stations(
-        (encode_group(group), [encode_station(*station) for station in group.stations]) for group in written
-    )
+    frame = encoded(*written)
     read = decode_stations(frame).groups
-    assert [replace(group, stations=()) for group in read] == [replace(group, stations=()) for group in written]
-    assert [[tuple(station) for station in group.stations] for group in read] == [group.stations for group in written]
+    assert [group.count for group in read] == [len(group.stations) for group in written]
+    assert content(read) == written
+    assert content(decode_stations(without_layout(frame)).groups) == written
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+LATEST = 1763085600.5
+RECORDED = (  # by a worker that knew no layout
+    b'{"v":1,"groups":[["T_1",["T",0,7],1.5,6.5,"/w==",[["A",[{"stationId":"A","x":1}]],["B",[]]]],[null,["D",1,8],2.5,'
+    b'null,null,"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",1763085600.5,[["\xe7\xab\x99",[{"x":2.5},'
+    b'{"x":null}]]]]]}'
+)
+RECORDED_EXACT = b' {"v":1,"groups":[ ["T_2",["T",0,9],1.5,6.5,null,null,3.0,[["A",[{"x":1180591620717411303424}]]]]]}'
+
+
+def test_frames_that_older_workers_have_written_are_read() -> None:
+    assert content(decode_stations(RECORDED).groups) == [
+        StationGroup("T_1", Source("T", 0, 7), 1.5, 6.5, b"\xff", [("A", [{"stationId": "A", "x": 1}]), ("B", [])]),
+        StationGroup(None, Source("D", 1, 8), 2.5, None, None, [("站", [{"x": 2.5}, {"x": None}])], TRACE, LATEST),
+    ]
+    assert content(decode_stations(RECORDED_EXACT).groups) == [
+        StationGroup("T_2", Source("T", 0, 9), 1.5, 6.5, None, [("A", [{"x": 2**70}])], None, 3.0)
+    ]
+
+
+TWO = (
+    StationGroup("T_1", Source("T", 0, 7), 1.5, 6.5, b"\xff", [("A", [{"x": 1}]), ("B", [])]),
+    StationGroup("T_2", Source("T", 0, 8), 1.5, 6.5, None, [("A", [])]),
+)
+
+
+def test_a_frame_is_what_the_head_of_the_module_shows() -> None:
+    frame = encoded(*TWO)
+    assert frame == (
+        b'{"v":1,"layout":[[32,2,26],[30,1,10]],"groups":[\n'
+        b'["T_1",["T",0,7],1.5,6.5,"/w==",[["A",[{"x":1}]],["B",[]]]],["T_2",["T",0,8],1.5,6.5,null,[["A",[]]]]]}'
+    )
+    assert frame.decode().replace("\n", "\n    ") in (frames.__doc__ or "")
+
+
+def test_a_body_is_read_when_its_stations_are_asked_for_and_once() -> None:
+    spoilt = encoded(*TWO).replace(b'["A",[{"x":1}]]', b'["A",[{"x":!}]]')
+    first, second = decode_stations(spoilt).groups
+    assert (first.count, second.count) == (2, 1)
+    for _ in range(2):
+        with pytest.raises(FrameError, match="not a frame of this application"):
+            assert first.stations
+    assert [tuple(station) for station in second.stations] == [("A", [])]
+    assert second.stations is second.stations
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[1, 2]", b"null", b'["A","B"]', b'[["A",1]]', b"[[1,[]]]", b'[["A",[]', b'{"A":[]}', b'["ab"]', b" ", b" []]"],
+)
+def test_a_body_of_another_shape_is_refused_at_its_turn(body: bytes) -> None:
+    group = replace(TWO[1], content=[("A", [])])
+    (read,) = decode_stations(encode_stations([(encode_group(group), body, 1)])).groups
+    with pytest.raises(FrameError, match="not a frame of this application"):
+        assert read.stations
+
+
+def test_a_body_of_another_number_of_stations_is_refused_at_its_turn() -> None:
+    frame = encode_stations([(encode_group(TWO[0]), encode_body(TWO[0].stations), 3)])
+    (group,) = decode_stations(frame).groups
+    with pytest.raises(FrameError, match="a group has 2 stations, and its frame says 3"):
+        assert group.stations
+
+
+@QUICK
+@given(st.lists(groups, min_size=1, max_size=3), st.data())
+def test_a_frame_of_which_a_byte_has_changed_gives_as_many_stations_as_it_says_or_is_refused(
+    written: list[StationGroup], data: st.DataObject
+) -> None:
+    frame = bytearray(encoded(*written))
+    frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(FrameError):
+        for group in decode_stations(bytes(frame)).groups:
+            with suppress(FrameError):
+                assert [type(station_id) for station_id, _ in group.stations] == [str] * group.count
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 20, 90])
+def test_a_frame_that_ends_early_or_goes_on_is_refused(cut: int) -> None:
+    frame = encoded(*TWO)
+    for value in (frame[:-cut], frame + b" " * cut, frame + b"\n" * cut):
+        with pytest.raises(FrameError):
+            decode_stations(value)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        [[32, 2, 26]],
+        [[32, 2, 26], [30, 1, 10], [30, 1, 10]],
+        [[32, 2, 26], [30, 0, 10]],
+        [[32, 2, 26], [30, True, 10]],
+        [[32, 2, 26], [30, 1.0, 10]],
+        [[32, 2, 26], [30, 1]],
+        [[32, 2, 26], [31, 1, 9]],
+        [[32, 2, 59], [30, 1, -23]],
+        [[33, 2, 25], [30, 1, 10]],
+        [[32, 2, 26], "abc"],
+        5,
+        {"a": 1},
+    ],
+)
+def test_a_layout_that_is_not_that_of_the_groups_is_refused(layout: object) -> None:
+    frame = encoded(*TWO).replace(b"[[32,2,26],[30,1,10]]", orjson.dumps(layout))
+    with pytest.raises(FrameError):
+        assert [group.stations for group in decode_stations(frame).groups]
 
 
 keys = st.binary(max_size=5)
@@ -111,11 +239,14 @@ tombstones = st.builds(Tombstone, texts, places, keys, st.none() | texts)
 @given(st.lists(updates | tombstones, max_size=5))
 def test_context_is_read_back_as_it_was_written(written: list[ContextEvent]) -> None:
     frame = encode_context(
-        (
-            encode_context_head(event.topic, event.place, event.key),
-            [encode_tombstone(event.station_id) if isinstance(event, Tombstone) else encode_update(event)],
-        )
-        for event in written
+        [
+            (
+                encode_context_head(event.topic, event.place, event.key),
+                encode_tombstone(event.station_id) if isinstance(event, Tombstone) else encode_update(event),
+                1,
+            )
+            for event in written
+        ]
     )
     assert decode_stations(frame) == StationFrame([], written)
 
@@ -258,8 +389,8 @@ def head(message: int) -> bytes:
     return encode_group(StationGroup(f"b{message}", source(message), 1.0, 2.0, None, ()))
 
 
-def station(number: int, size: int = 0) -> bytes:
-    return encode_station(str(number), [{"x": "x" * size}])
+def body(first: int, size: int = 0, stations: int = 1) -> bytes:
+    return encode_body([(str(number), [{"x": "x" * size}]) for number in range(first, first + stations)])
 
 
 def ids(value: bytes | None) -> list[tuple[str | None, str]]:
@@ -268,14 +399,15 @@ def ids(value: bytes | None) -> list[tuple[str | None, str]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=900))
-def test_each_partitions_events_are_all_there_in_their_order(added: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(1, 300)), max_size=30))
+def test_each_partitions_events_are_all_there_in_their_order(added: list[tuple[int, int, int]]) -> None:
     packer = StationPacker("station-events")
     heads = [head(message) for message in range(4)]
     expected: dict[int, list[tuple[str | None, str]]] = {}
-    for number, (partition, message) in enumerate(added):
-        packer.add(partition, heads[message], station(number))
-        expected.setdefault(partition, []).append((f"b{message}", str(number)))
+    for number, (partition, message, count) in enumerate(added):
+        packer.add(partition, heads[message], body(1000 * number, stations=count), count)
+        named = [(f"b{message}", str(1000 * number + index)) for index in range(count)]
+        expected.setdefault(partition, []).extend(named)
     found: dict[int, list[tuple[str | None, str]]] = {}
     for frame in packer.take():
         assert (frame.topic, frame.partition is None) == ("station-events", False)
@@ -290,7 +422,7 @@ def test_a_frame_is_full_at_its_number_of_events() -> None:
     packer = StationPacker("t")
     shared = head(0)
     for number in range(2 * FRAME_EVENTS + 1):
-        packer.add(0, shared, station(number))
+        packer.add(0, shared, body(number))
     assert [len(ids(frame.value)) for frame in packer.take()] == [FRAME_EVENTS, FRAME_EVENTS, 1]
 
 
@@ -298,17 +430,18 @@ def test_a_frame_is_full_at_its_bytes() -> None:
     packer = StationPacker("t")
     shared = head(0)
     for number in range(9):
-        packer.add(0, shared, station(number, FRAME_BYTES // 4))
+        packer.add(0, shared, body(number, FRAME_BYTES // 5))
     frames = packer.take()
     assert [len(ids(frame.value)) for frame in frames] == [4, 4, 1]
-    assert max(len(frame.value or b"") for frame in frames) < 2 * FRAME_BYTES
+    assert max(len(frame.value or b"") for frame in frames) < FRAME_BYTES
 
 
 def test_a_station_that_is_larger_than_a_frame_has_one_of_its_own() -> None:
     packer = StationPacker("t")
-    packer.add(0, head(0), station(0, 3 * FRAME_BYTES))
-    packer.add(0, head(1), station(1))
-    assert [ids(frame.value) for frame in packer.take()] == [[("b0", "0")], [("b1", "1")]]
+    packer.add(0, head(1), body(0))
+    packer.add(0, head(0), body(1, 3 * FRAME_BYTES))
+    packer.add(0, head(1), body(2))
+    assert [ids(frame.value) for frame in packer.take()] == [[("b1", "0")], [("b0", "1")], [("b1", "2")]]
 
 
 def test_batch_events_are_packed_by_number() -> None:
@@ -324,7 +457,7 @@ def test_batch_events_are_packed_by_number() -> None:
 @pytest.mark.parametrize("latest", [None, 1763085600.5, 0])
 def test_the_latest_usable_time_of_a_message_travels_where_it_matters(trace: str | None, latest: float | None) -> None:
     group = StationGroup("T_1", Source("T", 0, 7), 1.0, 2.0, None, [("A", [{"x": 1}])], trace, latest)
-    frame = encode_stations([(encode_group(group), [encode_station(*group.stations[0])])])
+    frame = encoded(group)
     (read,) = decode_stations(frame).groups
     assert [list(read.stations[0]), read.trace, read.latest] == [["A", [{"x": 1}]], trace, latest]
     assert (b"null" in frame.partition(b"null")[2]) == (trace is None and latest is not None)
@@ -333,20 +466,18 @@ def test_the_latest_usable_time_of_a_message_travels_where_it_matters(trace: str
 @pytest.mark.parametrize("fields", [5, 9])
 def test_a_group_of_too_few_fields_or_too_many_is_no_frame_of_ours(fields: int) -> None:
     group = ["T_1", ["T", 0, 7], 1.0, 2.0, None, None, None, None][: fields - 1]
-    with pytest.raises(FrameError, match="too few fields, or too many"):
+    with pytest.raises(FrameError, match="a group of other fields"):
         decode_stations(orjson.dumps({"v": 1, "groups": [[*group, []]]}))
 
 
 def test_events_with_numbers_of_any_size_are_read_as_they_were_written_and_only_their_frames_are_marked() -> None:
-    group = StationGroup("T_1", Source("T", 0, 7), 1.0, 2.0, None, [])
-    head, plain = encode_group(group, exact=True), encode_group(group)
+    head = encode_group(StationGroup("T_1", Source("T", 0, 7), 1.0, 2.0, None, ()))
     packer = StationPacker("events")
-    for partition, of_message in ((0, head), (1, plain)):
-        packer.add(partition, plain, encode_station("A", [{"x": 1}]))
-        packer.add(partition, of_message, encode_station("B", [{"x": 2**70 if of_message is head else 2}]))
+    for partition, number in ((0, 2**70), (1, 2)):
+        packer.add(partition, head, encode_body([("A", [{"x": 1}])]))
+        packer.add(partition, head, encode_body([("B", [{"x": number}])]))
     marked, unmarked = (message.value or b"" for message in packer.take())
     assert (marked[:1], unmarked[:1]) == (b" ", b"{")
-    assert [station[1] for one in decode_stations(marked).groups for station in one.stations] == [
-        [{"x": 1}],
-        [{"x": 2**70}],
-    ]
+    for frame in (marked, without_layout(marked)):
+        read = [station[1] for one in decode_stations(frame).groups for station in one.stations]
+        assert read == [[{"x": 1}], [{"x": 2**70}]]
