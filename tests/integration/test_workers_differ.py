@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 
 import pytest
 
@@ -102,13 +103,19 @@ def test_a_clock_that_differs_is_told_in_both_logs_with_the_seconds(cluster: Clu
 
 
 def test_a_clock_that_differs_is_told_in_both_logs_though_the_webs_refuse_each_other(cluster: Cluster) -> None:
-    ahead = cluster.start({"web_token": TOKEN}).wait_ready()
-    behind = cluster.start({"web_token": SECRET}, {AHEAD: "-30"}, SHIFTED).wait_ready()
+    timeout = {
+        "batch_timeout": "5"
+    }  # a batch of the one that is behind is due for the other one as soon as it is opened
+    ahead = cluster.start({"web_token": TOKEN} | timeout).wait_ready()
+    behind = cluster.start({"web_token": SECRET} | timeout, {AHEAD: "-30"}, SHIFTED).wait_ready()
     wait_for(lambda: ahead.ready and behind.ready, "both are ready")
-    # Each batch of the one that is behind is due for the other one as soon as it is opened.
-    load = cluster.send_steadily([cluster.batch(number, STATIONS) for number in range(400)], pause=0.1)
+    numbers = count()
+
+    def told_while_batches_come() -> bool:
+        cluster.send(cluster.batch(next(numbers), STATIONS))
+        return all(warnings(worker, CLOCKS_DIFFER) for worker in (ahead, behind))
+
+    wait_for(told_while_batches_come, lambda: f"it is told\n{cluster.logs()}")
     for one, other, offset in ((behind, ahead, 30.0), (ahead, behind, -30.0)):
-        line = wait_warning(cluster, one, CLOCKS_DIFFER)
-        (told,) = re.findall(re.escape(other.url) + r" (\S+) s", line)
+        (told,) = re.findall(re.escape(other.url) + r" (\S+) s", wait_warning(cluster, one, CLOCKS_DIFFER))
         assert float(told) == pytest.approx(offset, abs=4.0)
-    load.result(timeout=120)
