@@ -240,10 +240,11 @@ def _load(value: bytes | None) -> Any:
 
 def id_key(record: Record, id_keys: Sequence[str]) -> str | None:
     """Return the key that holds a record's station id."""
-    return next((key for key in id_keys if _usable(record.get(key))), None)
+    return next((key for key in id_keys if is_id(record.get(key))), None)
 
 
-def _usable(value: Any) -> bool:
+def is_id(value: Any) -> bool:
+    """Return whether a value can be a station id."""
     return (type(value) is str and bool(value) and not value.isspace()) or type(value) is int
 
 
