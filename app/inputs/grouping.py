@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from app.inputs.collecting import uncollected
 from app.inputs.timestamps import TIME_KEYS, Moment, read_moment, record_moment
 from tables.context import EVERYONE, Record
 from tables.model.fast_dataclass import fast_dataclass
@@ -129,6 +130,7 @@ def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[st
     raise BadMessage(message)
 
 
+@uncollected
 def divide(
     value: bytes | None,
     find: Callable[[Any], list[Any]],
