@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, gap_alone, own
+from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, own_all
 from app.inputs.grouping import STATION_ID_KEYS, id_key
-from app.inputs.guns import POWER, AlignmentError, check_cells, gun_columns, misfit, one_gun_row
-from app.inputs.timestamps import EARLIEST, TIME_KEYS, Moment, format_time, record_moment
+from app.inputs.guns import POWER, AlignmentError, check_cells, gun_columns, misfit
+from app.inputs.layouts import NO_SCALARS, Columns, Memory, Points
+from app.inputs.timestamps import EARLIEST, Moment, format_time, read_moment, record_moment
 from app.settings.enums import Fill
 from tables.context import Record
-
-Columns = dict[str, list[Any]]
-"""Name -> T values (`sendTime` and scalars), G values (`gunNo`, `hostCode`) or T rows of G values (gun lists)."""
 
 MAX_POINTS = 100_000
 """The most points of a window without a size: one wrong time among the records must not fill memory."""
 
-_NESTED = frozenset({list, dict})
-_NO_SCALARS = frozenset({*STATION_ID_KEYS, *TIME_KEYS, "gunPower"})
+_MOST_TIMES = 10_000  # remembered, of the records of a station
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,8 @@ class Alignment:
     """Seconds between the points of the window, inserted where no record is; None: nothing is inserted."""
     window_size: int | None = None
     """Points of the window, exactly, counted back from the latest one; None: back to the earliest one."""
+    memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
+    """What the records of other stations have shown; it makes the next ones faster and changes nothing."""
 
     def __post_init__(self) -> None:
         if self.window_step is not None and self.window_step < 1:
@@ -92,50 +91,40 @@ def align(
             `app.inputs.grouping.divide` rejects; the window comes to more than `MAX_POINTS`, or the columns come to
             more than `app.inputs.guns.MAX_CELLS`.
     """
-    no_scalars = _NO_SCALARS
-    if id_keys is not STATION_ID_KEYS:
-        no_scalars = no_scalars.union(key for record in records if (key := id_key(record, id_keys)))
     if len(records) == 1 and alignment.window_size is None:
-        columns = _align_one(records[0], alignment, no_scalars, latest)
+        columns = _align_one(records[0], alignment, id_keys, latest)
         if columns is not None:
             return columns
-    return _align_many(records, alignment, no_scalars, latest)
-
-
-def _align_one(
-    record: Record, alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS, latest: float = math.inf
-) -> Columns | None:
-    """Align a single record as `_align_many` does, many times faster; None when it is not faultless."""
-    moment = record_moment(record, alignment.timezone, latest)
-    columns: Columns = {"sendTime": [None if moment is None else moment.text]}
-    gun_power = record.get("gunPower")
-    if gun_power is not None:
-        guns = one_gun_row(record, gun_power)
-        if guns is None:
-            return None
-        columns.update(guns)
-    for name, value in record.items():
-        if name in no_scalars or (name == "hostCode" and gun_power is not None):
-            continue
-        if name in columns:
-            return None
-        kind = type(value)
-        if kind is float or kind is int:
-            columns[name] = [value]
-        elif value is None:
-            columns[name] = [gap_alone(alignment.fill)]
-        elif name.startswith(POWER):
-            return None
-        else:
-            columns[name] = [value if kind is str else own(value)]
-    return columns
-
-
-def _align_many(
-    records: Sequence[Record], alignment: Alignment, no_scalars: Set[str] = _NO_SCALARS, latest: float = math.inf
-) -> Columns:
     records, timeline = _timeline(records, alignment, latest)
-    columns: Columns = {"sendTime": timeline.points}
+    if records and timeline.is_alone:
+        layout = alignment.memory.layout(records[0], id_keys)
+        columns = None if layout is None else layout.many(records, timeline)
+        if columns is not None:
+            return columns
+    return _align_any(records, timeline, id_keys)
+
+
+def _align_one(record: Record, alignment: Alignment, id_keys: Sequence[str], latest: float) -> Columns | None:
+    memory = alignment.memory
+    layout = memory.layout(record, id_keys)
+    if layout is None:
+        return None
+    time, known = record.get("sendTime"), memory.moment
+    if known is not None and known[0] == time and known[1].seconds <= latest:
+        return layout.one(record, known[1].text, alignment.fill)
+    moment = record_moment(record, alignment.timezone, latest)
+    # Where a text can't be used, the time is from another field.
+    if type(time) is str and moment is not None and moment == read_moment(time, alignment.timezone):
+        memory.moment = time, moment
+    return layout.one(record, None if moment is None else moment.text, alignment.fill)
+
+
+def _align_any(records: Sequence[Record], timeline: Timeline, id_keys: Sequence[str] = STATION_ID_KEYS) -> Columns:
+    """Align any records: the general way."""
+    no_scalars = NO_SCALARS
+    if id_keys is not STATION_ID_KEYS:
+        no_scalars = no_scalars.union(key for record in records if (key := id_key(record, id_keys)))
+    columns: Columns = {"sendTime": [*timeline.points]}
     guns = gun_columns(records, timeline)
     columns.update(guns)
     names: Record = {}
@@ -156,23 +145,40 @@ def _align_many(
 
 def _timeline(records: Sequence[Record], alignment: Alignment, latest: float) -> tuple[Sequence[Record], Timeline]:
     """Return the records that stand in the window, and where they do."""
-    moments = [record_moment(record, alignment.timezone, latest) for record in records]
-    timed = [moment for moment in moments if moment is not None]
-    if not timed:
-        return records, Timeline([None] * len(records), range(len(records)), alignment.fill)
-    if len(timed) < len(records):
-        message = f"record {moments.index(None) + 1} of {len(records)} has no usable time and others have one"
-        raise AlignmentError(message)
+    memory = alignment.memory
+    times = [record.get("sendTime") for record in records]
+    known = memory.points
+    if known is None or known.times != times or known.newest > latest:
+        moments = [record_moment(record, alignment.timezone, latest) for record in records]
+        timed = [moment for moment in moments if moment is not None]
+        if not timed:
+            return records, Timeline([None] * len(records), range(len(records)), alignment.fill)
+        if len(timed) < len(records):
+            message = f"record {moments.index(None) + 1} of {len(records)} has no usable time and others have one"
+            raise AlignmentError(message)
+        known = _points(times, timed, alignment)
+        # Where a text can't be used, the time is from another field.
+        if len(times) <= _MOST_TIMES and {*map(type, times)} == {str}:
+            read = [read_moment(time, alignment.timezone) for time in times]
+            memory.points = known if read == timed else None
+    return (records if known.kept is None else [*compress(records, known.kept)]), known.timeline
+
+
+def _points(times: list[Any], timed: list[Moment], alignment: Alignment) -> Points:
+    """Find out where records stand whose times are `timed`, which came as `times`."""
+    newest = max(moment.seconds for moment in timed)
     texts = {moment.text for moment in timed}
     if alignment.window_step is not None:
         texts.update(_window(timed, alignment.window_step, alignment))
     points = sorted(texts)
+    kept = None
     if alignment.window_size is not None and len(points) > alignment.window_size:
         points = points[-alignment.window_size :]
         kept = [moment.text >= points[0] for moment in timed]
-        records, timed = list(compress(records, kept)), list(compress(timed, kept))
+        timed = [*compress(timed, kept)]
     row_of = {text: row for row, text in enumerate(points)}
-    return records, Timeline([*points], [row_of[moment.text] for moment in timed], alignment.fill)
+    timeline = Timeline([*points], [row_of[moment.text] for moment in timed], alignment.fill)
+    return Points(times, newest, kept, timeline)
 
 
 def _window(timed: list[Moment], step: int, alignment: Alignment) -> Iterable[str]:
@@ -208,9 +214,4 @@ def _scalar_column(name: str, records: Sequence[Record], timeline: Timeline) -> 
     for row, value in zip(timeline.rows, given, strict=True):
         if value is not None:
             values[row] = value
-    return _own_all(fill_series(values, timeline))
-
-
-def _own_all(values: list[Any]) -> list[Any]:
-    """Return the values with copies of those that are lists or objects; the same list where none is."""
-    return values if _NESTED.isdisjoint(map(type, values)) else [own(value) for value in values]
+    return own_all(fill_series(values, timeline))

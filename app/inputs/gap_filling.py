@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import pairwise
+from itertools import count, pairwise
+from operator import eq
 from typing import Any
 
 from app.settings.enums import Fill
 
 NUMBERS = frozenset({int, float})
 """The types of JSON numbers. A bool is an int to isinstance, so types are compared."""
+NUMBERS_AND_GAPS = NUMBERS | {type(None)}
+
+_NESTED = frozenset({list, dict})
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,25 @@ class Timeline:
             for row, point in enumerate(self.points)
         ]
 
+    @cached_property
+    def is_alone(self) -> bool:
+        """Whether each record has a point of its own."""
+        return len(set(self.rows)) == len(self.rows)
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the records are the points, one by one."""
+        return len(self.points) == len(self.rows) and all(map(eq, self.rows, count()))
+
+    def spread(self, values: Sequence[Any]) -> list[Any]:
+        """Put one value of each record, all of which have points of their own, in its row; None where no record is."""
+        if self.is_whole:
+            return [*values]
+        column: list[Any] = [None] * len(self.points)
+        for row, value in zip(self.rows, values, strict=True):
+            column[row] = value
+        return column
+
     def place(self, row: int) -> str:
         """Name the place of a row, for an error."""
         point = self.points[row]
@@ -55,6 +78,11 @@ def own(value: Any) -> Any:
     if kind is dict:
         return {name: own(item) for name, item in value.items()}
     return value
+
+
+def own_all(values: list[Any]) -> list[Any]:
+    """Return the values with copies of those that are lists or objects; the same list where none is."""
+    return values if _NESTED.isdisjoint(map(type, values)) else [own(value) for value in values]
 
 
 def gap_alone(fill: Fill) -> float | None:

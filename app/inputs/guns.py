@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.inputs.gap_filling import NUMBERS, Timeline, fill_series, own
+from app.inputs.gap_filling import NUMBERS_AND_GAPS, Timeline, fill_series, own
 from app.settings.enums import Fill
 from tables.context import Record
 
@@ -16,9 +16,10 @@ POWER = "outputPower"
 MAX_CELLS = 4_000_000
 """The most values of all gun lists, or of all other fields, of a station: a day in seconds of 15 guns has a third."""
 
-_RESERVED = frozenset({"sendTime", "gunNo", "hostCode"})  # no list of `gunPower` besides gunNo may be named like these
+RESERVED = frozenset({"sendTime", "gunNo", "hostCode"})
+"""No list of `gunPower` besides gunNo may be named like these."""
+
 _CODES = frozenset({str, int})
-_NUMBERS_AND_GAPS = NUMBERS | {type(None)}
 _SHOWN = 60
 
 
@@ -50,34 +51,6 @@ def _describe(value: Any) -> str:
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     text = "null" if value is None else repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def one_gun_row(record: Record, gun_power: Any) -> dict[str, list[Any]] | None:
-    """Make the columns of a single record the quick way.
-
-    Returns:
-        What `gun_columns` returns for this record alone, provided that it is faultless, has no gaps, each gun once and
-        numbers in all its lists, and codes as text; else None.
-    """
-    if type(gun_power) is not dict:
-        return None
-    gun_nos = gun_power.get("gunNo")
-    host = record.get("hostCode")
-    if type(gun_nos) is not list or not {str}.issuperset(map(type, gun_nos)) or type(host) not in {str, type(None)}:
-        return None
-    count = len(gun_nos)
-    if len(set(gun_nos)) != count:
-        return None
-    columns: dict[str, list[Any]] = {"gunNo": gun_nos.copy(), "hostCode": [host] * count}
-    for name, cells in gun_power.items():
-        if name in _RESERVED:
-            if name == "gunNo":
-                continue
-            return None
-        if type(cells) is not list or len(cells) != count or not NUMBERS.issuperset(map(type, cells)):
-            return None
-        columns[name] = [cells.copy()]
-    return columns
 
 
 def gun_columns(records: Sequence[Record], timeline: Timeline) -> dict[str, list[Any]]:
@@ -136,7 +109,7 @@ class _GunTable:
         for name, values in gun_power.items():
             if name == "gunNo":
                 continue
-            if name in _RESERVED:
+            if name in RESERVED:
                 place = self.timeline.place(row)
                 message = f"gunPower.{name} {place}: a gun list cannot have the name of the column {name}"
                 raise AlignmentError(message)
@@ -171,8 +144,8 @@ class _GunTable:
             place = self.timeline.place(row)
             message = f"gunPower.{name} {place} has {len(values)} values for the {guns} guns of gunNo"
             raise AlignmentError(message)
-        if name.startswith(POWER) and not _NUMBERS_AND_GAPS.issuperset(map(type, values)):
-            wrong = next(value for value in values if type(value) not in _NUMBERS_AND_GAPS)
+        if name.startswith(POWER) and not NUMBERS_AND_GAPS.issuperset(map(type, values)):
+            wrong = next(value for value in values if type(value) not in NUMBERS_AND_GAPS)
             raise misfit(self.timeline.place(row), f"gunPower.{name}", "holds", wrong, "a number")
 
     def matrix(self, name: str) -> list[list[Any]]:
@@ -190,16 +163,17 @@ class _GunTable:
             for column, value in zip(columns, values, strict=True):
                 if value is not None:
                     merged[column] = value
-        return _fill_matrix([[None] * len(self.guns) if row is None else row for row in rows], self.timeline)
+        return fill_matrix([[None] * len(self.guns) if row is None else row for row in rows], self.timeline)
 
 
-def _fill_matrix(rows: list[list[Any]], timeline: Timeline) -> list[list[Any]]:
+def fill_matrix(rows: list[list[Any]], timeline: Timeline) -> list[list[Any]]:
+    """Fill the gaps of T rows of G values, each gun for itself; the same rows where there is none."""
     kinds: set[type] = set()
     for row in rows:
         kinds.update(map(type, row))
     if type(None) not in kinds:
         return rows
-    if timeline.fill is Fill.ZERO and not kinds <= _NUMBERS_AND_GAPS:
+    if timeline.fill is Fill.ZERO and not kinds <= NUMBERS_AND_GAPS:
         return rows  # no text means zero, also for a gun of which nothing is known
     filled = [fill_series(list(series), timeline) for series in zip(*rows, strict=True)]
     return [list(row) for row in zip(*filled, strict=True)]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from app.inputs.alignment import Alignment, Columns, align
+from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage, Limits
 from app.inputs.guns import AlignmentError
+from app.inputs.layouts import Columns
 from app.inputs.source_message import parse_context
 from app.messages.dead_letters import Reason, Subject
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update

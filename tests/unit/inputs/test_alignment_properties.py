@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inputs import alignment as module_input
-from app.inputs.alignment import Alignment, Columns, align
+from app.inputs.alignment import Alignment, align
 from app.inputs.guns import AlignmentError
+from app.inputs.layouts import Columns
 from app.inputs.timestamps import record_moment
 from app.settings.enums import Fill
 
@@ -184,20 +184,6 @@ def test_linear_finds_the_points_of_a_straight_line_again(
     for row, time in enumerate(sorted(times)):
         assert math.isclose(columns["x"][row], line[time], abs_tol=1e-9)
         assert columns["p"][row] == [columns["x"][row]]
-
-
-@settings(deadline=None, max_examples=400)
-@given(wild, st.sampled_from(Fill), st.sampled_from([None, 60]))
-def test_the_quick_way_of_a_single_record_gives_what_the_long_way_gives(
-    record: dict[str, Any], fill: Fill, step: int | None
-) -> None:
-    alignment = Alignment(SHANGHAI, fill, step)
-    quick = module_input._align_one(record, alignment)
-    if quick is not None:
-        long = module_input._align_many([record], alignment)
-        assert quick == long
-        assert list(quick) == list(long)
-        assert repr(quick) == repr(long)  # 1, 1.0 and True are equal and not the same.
 
 
 @settings(deadline=None, max_examples=300)

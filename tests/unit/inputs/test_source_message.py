@@ -192,7 +192,9 @@ def test_a_record_without_a_time_beside_others_of_its_station_is_rejected() -> N
 
 def test_a_message_without_any_time_has_no_timestamp_and_keeps_its_records() -> None:
     records = [record("A", None), record("A", True)]
-    assert parse(records) == SourceBatch(None, {"A": records}, (), unusable=UnusableTimes("sendTime true"))
+    assert parse(records) == SourceBatch(
+        None, {"A": records}, (), unusable=UnusableTimes("sendTime true"), untimed=True
+    )
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:
