@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.pipeline.splitting import splitter
+from app.pipeline.splitting import station_writer
 from app.testing import TopologyTestDriver
 
 AT = "2025-11-14 09:00:00"
@@ -32,7 +32,7 @@ async def counts(station_id: str, module_input: dict[str, Any]) -> int:
 
 
 def test_a_station_whose_records_no_message_can_carry_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splitter, "STATION_BYTES", 500)
+    monkeypatch.setattr(station_writer, "STATION_BYTES", 500)
     with TopologyTestDriver(counts) as driver:
         driver.send(
             [{"stationId": "A", "sendTime": AT}, {"stationId": "B", "sendTime": AT, "note": "x" * 500}], key="k"

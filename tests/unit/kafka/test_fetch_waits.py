@@ -11,6 +11,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from app.kafka.consumer_thread import FETCH_WAIT_MS, PARTIAL_FETCH_WAIT_MS, ConsumerThread
+from app.settings import Settings
 
 
 def sent(request: object, *, untaken: dict[str, object]) -> tuple[Any, dict[str, Any]]:
@@ -21,7 +22,7 @@ def sent(request: object, *, untaken: dict[str, object]) -> tuple[Any, dict[str,
         seen.append((request, options))
 
     thread: Any = ConsumerThread.__new__(ConsumerThread)
-    thread.app = SimpleNamespace(conf=SimpleNamespace(consumer_group_instance_id=None))
+    thread.app = SimpleNamespace(conf=SimpleNamespace(consumer_group_instance_id=None), settings=Settings())
     thread._consumer = SimpleNamespace(_fetcher=SimpleNamespace(_records=untaken))
     asyncio.run(thread._noting(send)(0, request))
     return seen[0]
