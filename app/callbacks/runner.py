@@ -124,6 +124,27 @@ class CallbackRunner(Scheduler[Context]):
         """Callbacks that have started and have no outcome yet, those in overtime too."""
         return len(self._running)
 
+    @property
+    def places(self) -> int:
+        """Calls that can run at once."""
+        return self._places
+
+    @property
+    def ready(self) -> int:
+        """Calls that wait for a place."""
+        return len(self._ready)
+
+    @property
+    def placed(self) -> int:
+        """Calls that have a place."""
+        return sum([len(run.calls) for run in self._running if run not in self._overtime])
+
+    def queued(self, station_id: str) -> int:
+        """Return how many calls of a station have no outcome yet."""
+        if station_id not in self._lanes:
+            return 0
+        return 1 + len(self._lanes[station_id] or ())
+
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now.
 
@@ -319,6 +340,11 @@ class BatchCallbackRunner(CallbackRunner[Context]):
     `AGG_BATCH_CALLBACK_SIZE` stations. A place, a timeout and overtime are those of a whole call: what ends it fails
     all of its stations.
     """
+
+    @property
+    def places(self) -> int:
+        """Calls that can run at once."""
+        return self._places * self._settings.batch_callback_size
 
     def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
         inputs: dict[str, ModuleInput] = {}

@@ -17,7 +17,7 @@ from app.messages.partitioner import Partitioner
 from app.observability.tracing import SourceTrace
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
-from app.pipeline.splitting.flow_control import FlowControl
+from app.pipeline.splitting.flow_control import FlowControl, Load
 from app.pipeline.splitting.limits import TimeLimit, oversize
 from app.settings import Settings
 from app.settings.types import LARGEST_RECORD
@@ -88,22 +88,23 @@ class Splitter:
         A message that would open one batch too many waits, and what came before it is stored meanwhile.
         """
         share: list[_SourceMessage] = []  # what is stored together
-        stations = most = 0
+        load: Load | None = None  # what callbacks had to do before it
         for delivery in deliveries:
-            if not share:
-                stations, most = 0, await self._flow.next_share()
             message = self._read(delivery)
+            if message.stations:
+                timeout = self._timeout(message)
+                stations = [other.stations for other in share]
+                if load is None or not self._flow.may_follow(load, stations, message.stations, timeout):
+                    await self._store(share)
+                    share = []
+                    load = await self._flow.turn(message.stations, timeout)
             if self._must_wait(message):
                 await self._store(share)
-                share, stations = [], 0
+                share, load = [], None
                 await self._open_batches.room(message.batch_id or "")
             share.append(message)
             if message.stations:
-                stations += len(message.stations)
                 self._split(message)
-            if stations >= most:
-                await self._store(share)
-                share = []
         await self._store(share)
 
     async def _store(self, share: Sequence[_SourceMessage]) -> None:
@@ -128,6 +129,14 @@ class Splitter:
             message.trace.end()
         for message in share:
             message.delivery.ack()
+
+    def _timeout(self, message: _SourceMessage) -> float | None:
+        """Return the timeout in seconds that a message's batch would get now; None where its stations pass through."""
+        if message.batch_id is None:
+            return None
+        if message.overrides.timeout is not None:
+            return message.overrides.timeout
+        return self._timeouts.seconds(len(message.stations), self._clock())
 
     def _must_wait(self, message: _SourceMessage) -> bool:
         """Return whether a message would open a batch for which there is no room; a replayed one opens none."""
