@@ -126,7 +126,6 @@ class BenchGroup(CallGroup[Any]):
         self.bench = bench
         self.of = [station if isinstance(station, tuple) else (station, None) for station in stations]
         self.opened = 0
-        self.begun: list[float] = []
         self.taken: list[int] = []  # results that came together
         self.failing = False
 
@@ -136,9 +135,6 @@ class BenchGroup(CallGroup[Any]):
 
     def inputs(self) -> Callable[[str, Any], ModuleInput]:
         return lambda station, context: self.bench.runner._module_input(Call(station, self.deadline, context))
-
-    def began(self, now: float) -> None:
-        self.begun.append(now)
 
     def take(self, first: int, values: Sequence[str | None]) -> None:
         if self.failing:

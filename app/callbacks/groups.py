@@ -81,7 +81,7 @@ class GroupLoop(Generic[Context]):
         self._clock = clock
         self._max_bytes = max_bytes
 
-    def run(  # noqa: C901, PLR0912, PLR0915 - each function more is called for each station
+    def run(  # noqa: C901 - each function more is called for each station
         self, group: CallGroup[Context], most: int, until: float, cancelling: Callable[[], int]
     ) -> Stretch:
         """Run the next stations of a group, until one of them is not ordinary.
@@ -101,7 +101,6 @@ class GroupLoop(Generic[Context]):
         values: list[str | None] = []
         times = [now]
         end: Outcome | Suspended | Behind | None = None
-        begun = False
         first, last = group.cursor, min(group.cursor + most, len(group.stations))
         for station_id, records in zip(group.stations[first:last], group.records[first:last], strict=True):
             if cancelling():
@@ -115,7 +114,6 @@ class GroupLoop(Generic[Context]):
             if station_id in lanes:
                 end = BEHIND
                 break
-            begun = True
             try:
                 awaitable = function(station_id, make(station_id, records))
                 coroutine = awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
@@ -143,6 +141,4 @@ class GroupLoop(Generic[Context]):
                 text = outcome.value
             values.append(text)
             times.append(now := perf_counter())
-        if begun:
-            group.began(unix)
         return Stretch(values, times, end)

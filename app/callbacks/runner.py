@@ -56,6 +56,7 @@ class CallbackRunner(Scheduler[Context]):
 
     Attributes:
         executor: what the callback is called through; it knows which calls are in threads or processes.
+        places: calls that can run at once.
         pending: calls that have no outcome yet, queued or running.
         begun: the calls whose callback took its first step last, but for those of groups; the loop watchdog reads it
             from another thread.
@@ -97,6 +98,7 @@ class CallbackRunner(Scheduler[Context]):
         self._encoded = executor.encoded
         self._expect = executor.expect
         self._places = min(settings.concurrency, executor.places or settings.concurrency)
+        self.places = self._places * self._calls_in_a_place(settings)
         self._retries = Retries(settings) if settings.retries else None
         self._module_input = module_input
         self._on_outcome = on_outcome
@@ -135,6 +137,26 @@ class CallbackRunner(Scheduler[Context]):
     def running(self) -> int:
         """Callbacks that have started and have no outcome yet, those in overtime too."""
         return len(self._running)
+
+    @staticmethod
+    def _calls_in_a_place(settings: Settings) -> int:  # noqa: ARG004 - others have to ask them
+        return 1
+
+    @property
+    def ready(self) -> int:
+        """Calls that wait for a place, or for their turn in a group that nobody has looked into."""
+        return sum([one.count - one.cursor if isinstance(one, CallGroup) else 1 for one in self._ready])
+
+    @property
+    def placed(self) -> int:
+        """Calls that have a place."""
+        return sum([len(run.calls) for run in self._running if run not in self._overtime])
+
+    def queued(self, station_id: str) -> int:
+        """Return how many calls of a station have no outcome yet."""
+        if station_id not in self._lanes:
+            return 0
+        return 1 + len(self._lanes[station_id] or ())
 
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now.
@@ -420,6 +442,10 @@ class BatchCallbackRunner(CallbackRunner[Context]):
     def takes_groups(self) -> bool:
         """Return False: stations are put together here, as many as are ready."""
         return False
+
+    @staticmethod
+    def _calls_in_a_place(settings: Settings) -> int:
+        return settings.batch_callback_size
 
     def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
         inputs: dict[str, ModuleInput] = {}

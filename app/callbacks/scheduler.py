@@ -78,10 +78,6 @@ class CallGroup(ABC, Generic[Context]):
         """Return what makes the callback's second argument of a station and its records."""
 
     @abstractmethod
-    def began(self, now: float) -> None:
-        """Take note that callbacks of the group have begun at that time (Unix seconds)."""
-
-    @abstractmethod
     def take(self, first: int, values: Sequence[str | None]) -> None:
         """Take the results of stations in a row, the first of them at that index.
 

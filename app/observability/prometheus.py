@@ -39,7 +39,7 @@ GAUGES: Final = {  # help texts
     "max_batch_age_seconds": "AGG_MAX_BATCH_AGE: no batch should get older",
     "unclosed_batches": "Batches that its splitter has opened, not known to be closed",
     "max_open_batches": "AGG_MAX_OPEN_BATCHES: with as many of these reading waits",
-    "reading_waits": "1 when source messages wait until batches close",
+    "reading_waits": "1 when source messages wait until batches close or callbacks can begin",
     "closed_records": "Closed batches that are remembered",
     "heartbeat_age_seconds": "Since the group's coordinator last answered",
     "callbacks_pending": "Stations that wait for their callback or for its end",

@@ -122,7 +122,7 @@ def build_pipeline(
             settings,
             **parts,
             timeouts=timeouts,
-            flow=FlowControl(open_batches, stations.in_flight, stations.pace, clock),
+            flow=FlowControl(open_batches, stations.in_flight, stations, clock),
         ),
         open_batches=open_batches,
         context_splitter=ContextSplitter(settings, **parts),

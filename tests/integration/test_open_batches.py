@@ -43,3 +43,16 @@ def test_a_backlog_does_not_run_into_its_deadlines_with_two_workers(cluster: Clu
         worker.wait_ready()
     cluster.send(*(cluster.batch(number, stations_of(FINE, range(500))) for number in range(40)))
     assert str(cluster.finish()) == "40 complete, 0 partial, 0 copies, 0 late"
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_backlog_of_a_small_plant_does_not_run_into_its_deadlines_from_the_start(
+    cluster: Cluster, workers: int
+) -> None:
+    """The work of fifteen seconds, and five for each batch; nobody knows the pace when the workers find it."""
+    cluster.send(*(cluster.batch(number, stations_of(FINE, range(50))) for number in range(30)))
+    for _ in range(workers):
+        cluster.start({"batch_timeout": "5"}, {DELAY: "0.5"})
+    report = cluster.finish()
+    assert report.complete >= 27, f"{report}: a busy machine may be late with some"

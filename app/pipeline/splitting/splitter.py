@@ -19,7 +19,7 @@ from app.messages.partitioner import Partitioner
 from app.observability.tracing import SourceTrace
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
-from app.pipeline.splitting.flow_control import FlowControl
+from app.pipeline.splitting.flow_control import FlowControl, Load, Named
 from app.pipeline.splitting.limits import TimeLimit
 from app.pipeline.splitting.station_writer import PieceWriter, Refused, StationWriter, TooDeepError, WrittenStations
 from app.settings import Settings
@@ -89,22 +89,24 @@ class Splitter:
         A message that would open one batch too many waits, and what came before it is stored meanwhile.
         """
         share: list[_SourceMessage] = []  # what is stored together
-        stations = most = 0
+        named = Named()  # its stations
+        load: Load | None = None  # what callbacks had to do before it
         for delivery in deliveries:
-            if not share:
-                stations, most = 0, await self._flow.next_share()
             message = await self._read(delivery)
+            if ids := message.stations.ids:
+                timeout = self._timeout(message)
+                if load is None or not self._flow.may_follow(load, named, ids, timeout):
+                    await self._store(share)
+                    share, named = [], Named()
+                    load = await self._flow.turn(ids, timeout)
             if self._must_wait(message):
                 await self._store(share)
-                share, stations = [], 0
+                share, named, load = [], Named(), None
                 await self._open_batches.room(message.batch_id or "")
             share.append(message)
-            if message.stations.ids:
-                stations += len(message.stations.ids)
+            if ids:
+                named.add(ids)
                 self._split(message)
-            if stations >= most:
-                await self._store(share)
-                share = []
         await self._store(share)
 
     async def _store(self, share: Sequence[_SourceMessage]) -> None:
@@ -129,6 +131,14 @@ class Splitter:
             message.trace.end()
         for message in share:
             message.delivery.ack()
+
+    def _timeout(self, message: _SourceMessage) -> float | None:
+        """Return the timeout in seconds that a message's batch would get now; None where its stations pass through."""
+        if message.batch_id is None:
+            return None
+        if message.overrides.timeout is not None:
+            return message.overrides.timeout
+        return self._timeouts.seconds(len(message.stations.ids), self._clock())
 
     def _must_wait(self, message: _SourceMessage) -> bool:
         """Return whether a message would open a batch for which there is no room; a replayed one opens none."""

@@ -24,7 +24,7 @@ from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
 from app.pipeline.dead_letters import DeadLetters, failure_letter
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
-from app.pipeline.splitting.flow_control import Backlog, FramesInFlight, Pace
+from app.pipeline.splitting.flow_control import FramesInFlight, Load, Pace
 from app.pipeline.stations.batch_group import BatchGroup, BatchStation, FrameInProgress, StationCall, together
 from app.pipeline.stations.context import KnownContext, StationContext
 from app.pipeline.stations.outcomes import OutcomeGatherer
@@ -149,9 +149,8 @@ class StationAgent:
         self._frames: dict[tuple[int, int], FrameInProgress] = {}  # by partition and offset
         self._stations = 0
         self._bytes = 0
-        # Seconds from the splitting of a message to its callback: the least of all that began since the last look.
-        self._waited = math.inf
-        self._backlog = Backlog()
+        self._statistics = telemetry.statistics
+        self._pace = Pace(self.runner.places)
         self._room = asyncio.Event()
         self._room.set()
 
@@ -251,6 +250,7 @@ class StationAgent:
             self._gatherer.cancel(), self._refused.cancel(), self._passthrough.cancel(), self._context.cancel()
         )
         self.in_flight.clear()
+        self._pace = Pace(self.runner.places)
         self._suspects.clear()
         self._stations = self._bytes = 0
         self._frames.clear()
@@ -287,25 +287,22 @@ class StationAgent:
         self._shrink()
         delivery.ack()
 
-    def pace(self) -> Pace:
-        """Return the pace of the callbacks, and by how many seconds they lag behind the splitting of messages.
+    def load(self, lag: float) -> Load:
+        """Return what callbacks have to do now, and their pace, of which skipped stations are no part."""
+        now, runner, statistics = self._clock(), self.runner, self._statistics
+        arriving, placed = self.in_flight.stations(now), runner.placed
+        pending = runner.pending + arriving
+        ended = statistics.callback_durations.count, statistics.callback_seconds
+        self._pace.look(pending, pending - placed, ended, now)
+        ahead = placed + runner.ready + arriving
+        return Load(pending, ahead, arriving, runner.places, self._pace.rate, self._pace.duration, lag)
 
-        The lag is the least that any has waited of those that began since the last look, or what the last in the queue
-        still has to wait: whichever is more. Where there are places for all that may begin, the rest waits for calls of
-        its own stations, and only the wait of those that began counts: where one station hangs, nothing lags.
-        """
-        now, runner = self._clock(), self.runner
-        queued = runner.pending - runner.running + self.in_flight.stations(now)
-        pace = self._backlog.pace(queued, self.settled, now)
-        waited, self._waited = self._waited, math.inf
-        if waited == math.inf:
-            return pace
-        return Pace(waited if runner.upcoming is None else max(waited, pace.lag), pace.rate)
+    def queued(self, station_id: str) -> int:
+        """Return how many calls a station has that have no outcome yet."""
+        return self.runner.queued(station_id)
 
     def _module_input(self, call: StationCall) -> ModuleInput:
         job = call.context
-        if isinstance(job, BatchStation):
-            self._waited = min(self._waited, self._clock() - job.group.opened_at)
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
         known = self._context.known(call.station_id) if self._has_context else ()
@@ -333,10 +330,6 @@ class StationAgent:
         if self._has_context:
             return lambda station_id, records: self._columns(group, records, self._context.known(station_id))
         return lambda _, records: {topic: align(records, settings, id_keys=id_keys, latest=latest)}
-
-    def began(self, opened_at: float, now: float) -> None:
-        """Take note that a callback of a message has begun; both are Unix seconds."""
-        self._waited = min(self._waited, now - opened_at)
 
     def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
         """Take results of stations in a row, whatever goes wrong: one by one if they can't be taken together."""

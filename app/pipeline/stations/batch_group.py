@@ -93,9 +93,6 @@ class Owner(Protocol):
     def stations_of(self, group: StationGroup, frame: FrameInProgress) -> Sequence[tuple[str, list[Record]]]:
         """Return stations and their records; none where they can't be read, which is dealt with then."""
 
-    def began(self, opened_at: float, now: float) -> None:
-        """Take note that a callback of a message has begun; both are Unix seconds."""
-
     def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
         """Take results of stations in a row, whatever goes wrong."""
 
@@ -130,10 +127,6 @@ class BatchGroup(CallGroup[BatchStation | SingleStation]):
     def inputs(self) -> Callable[[str, Sequence[Record]], dict[str, Any]]:
         """Return what makes the callback's second argument of a station and its records."""
         return self._owner.inputs_of(self.shared)
-
-    def began(self, now: float) -> None:
-        """Take note that callbacks of the group have begun at that time (Unix seconds)."""
-        self._owner.began(self.shared.opened_at, now)
 
     def take(self, first: int, values: Sequence[str | None]) -> None:
         """Take the results of stations in a row, the first of them at that index."""

@@ -43,9 +43,6 @@ class Nobody:
     def stations_of(self, group: StationGroup, frame: FrameInProgress) -> Sequence[tuple[str, list[Record]]]:
         return group.stations if not frame.refused else ()
 
-    def began(self, opened_at: float, now: float) -> None:
-        raise NotImplementedError
-
     def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
         raise NotImplementedError
 
