@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.executors.base import CallbackExecutor
-from app.callbacks.executors.choice import make_executor
 from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import EMPTY, Outcome
-from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports
+from app.callbacks.runner import CallbackRunner, ModuleInput, Reports, make_executor
 from app.callbacks.scheduler import Call, CallGroup, Run
 from app.settings import Settings
 from tables.model.enums import Code

@@ -6,6 +6,8 @@ In which tasks callbacks run is the scheduler's affair (app/callbacks/scheduler.
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -15,12 +17,18 @@ from types import CoroutineType
 from typing import Any, Generic
 
 from app.callbacks.executors.base import CallbackExecutor, LoopExecutor
+from app.callbacks.executors.child_calls import ChildJob
+from app.callbacks.executors.processes import ProcessExecutor, available_cores
+from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.groups import BEHIND, LATE, GroupLoop, Stretch, Suspended
 from app.callbacks.limits import Retries, TimeLimits
-from app.callbacks.outcome import Outcome, encode_result, encode_results, failed, out_of_time
-from app.callbacks.scheduler import BURST_CALLS, Call, CallGroup, Context, Run, Scheduler
+from app.callbacks.loading import FunctionError, UserFunctions, is_async
+from app.callbacks.outcome import Outcome, encode_result, failed, out_of_time
+from app.callbacks.scheduler import Call, CallGroup, Context, Run, Scheduler
 from app.callbacks.tasks import awaited, contain_exits, ended, stack_of, user_context
+from app.observability.log_lines import Line
 from app.settings import Settings
+from app.settings.enums import Executor, LogFormat
 
 ModuleInput = dict[str, Any]
 
@@ -49,6 +57,40 @@ class _Unsorted(Generic[Context]):
     """A call that waits behind a group."""
 
     call: Call[Context]
+
+
+def make_executor(
+    settings: Settings, functions: UserFunctions, *, max_result_bytes: int, on_death: Callable[[str], None]
+) -> CallbackExecutor:
+    """Make the executor that `AGG_EXECUTOR` asks for; for `on_death` see `ProcessExecutor`.
+
+    Raises:
+        FunctionError: the callback has no name under which a process can import it.
+    """
+    callback, kind, workers = functions.callback, settings.executor, settings.executor_workers
+    if kind is Executor.AUTO and is_async(callback):
+        return LoopExecutor(callback)
+    if kind is not Executor.PROCESS:
+        own_loops = kind is Executor.THREAD
+        return ThreadExecutor(callback, workers=workers or settings.concurrency, own_loops=own_loops)
+    path = functions.importable_path
+    if path is None:
+        message = (
+            f"{functions.setting}: {functions.name} can't be imported by another process, as AGG_EXECUTOR=process "
+            "needs it; define it with `def` or `async def` at the top of a module"
+        )
+        raise FunctionError(message)
+    job = ChildJob(
+        list(sys.path),
+        path,
+        functions.setting,
+        functions.many,
+        max_result_bytes,
+        logging.getLogger().level,
+        settings.log_format is LogFormat.JSON,
+        Line.PRINTED.texts[settings.log_language],
+    )
+    return ProcessExecutor(job, keep=min(settings.concurrency, workers or available_cores()), on_death=on_death)
 
 
 class CallbackRunner(Scheduler[Context]):
@@ -345,7 +387,7 @@ class CallbackRunner(Scheduler[Context]):
 
     def _encoding(self, calls: Sequence[Call[Context]]) -> Callable[..., Awaitable[Any]]:
         """The function of an executor that makes the outcomes itself: it has to know which of them are bare."""
-        bare = _bare(calls)
+        bare = bare_stations(calls)
         return partial(self._function, bare=bare) if bare else self._function
 
     # -- its other steps, and its end --------------------------------------------------------------------------------
@@ -427,95 +469,6 @@ def _stack_of(run: Run[Any]) -> str:
         return ""
 
 
-# -- many stations in one call ---------------------------------------------------------------------------------------
-
-
-class BatchCallbackRunner(CallbackRunner[Context]):
-    """A `CallbackRunner` for `callback({station_id: module_input})`, which returns `{station_id: result}`.
-
-    It never waits for more stations to come: what is ready goes into a call when there is a place for one, up to
-    `AGG_BATCH_CALLBACK_SIZE` stations. A place, a timeout and overtime are those of a whole call: what ends it fails
-    all of its stations.
-    """
-
-    @property
-    def takes_groups(self) -> bool:
-        """Return False: stations are put together here, as many as are ready."""
-        return False
-
-    @staticmethod
-    def _calls_in_a_place(settings: Settings) -> int:
-        return settings.batch_callback_size
-
-    def _begin(self, task: asyncio.Task[None], now: float) -> Run[Context] | None:
-        inputs: dict[str, ModuleInput] = {}
-        calls = self._take(inputs)
-        if not calls:
-            return None
-        self.begun = calls
-        started = self._time()
-        try:
-            coroutine = self._coroutine(calls, inputs)
-        except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is no failure of the worker
-            self._settle_all(calls, [failed(error)] * len(calls))
-            return None
-        try:
-            waiting = coroutine.send(None)
-        except StopIteration as returned:
-            outcomes = self._outcomes(calls, returned.value)
-        except BaseException as error:  # noqa: BLE001 - as above
-            outcomes = [failed(error)] * len(calls)
-        else:
-            deadlines = [call.deadline for call in calls if call.deadline is not None]
-            run = Run(calls, min(deadlines, default=None), coroutine, waiting, task, started)
-            self._limits.add(run)
-            return run
-        self._timed(calls, perf_counter() - now)
-        self._settle_all(calls, outcomes)
-        return None
-
-    def _take(self, inputs: dict[str, ModuleInput]) -> list[Call[Context]]:
-        """Take what is ready, and settle what does not come to a run of the callback."""
-        calls: list[Call[Context]] = []
-        now, size = self._clock(), self._settings.batch_callback_size
-        left = size + BURST_CALLS
-        while self._ready and len(calls) < size and left:
-            left -= 1
-            call = self._ready.popleft()
-            if call.deadline is not None and now > call.deadline:
-                self._settle(call, LATE)
-                continue
-            try:
-                inputs[call.station_id] = self._module_input(call)
-            except BaseException as error:  # noqa: BLE001 - it fails this station, not those beside it
-                self._settle(call, failed(error))
-            else:
-                calls.append(call)
-        return calls
-
-    def _coroutine(self, calls: Sequence[Call[Context]], inputs: dict[str, ModuleInput]) -> Coroutine[Any, Any, Any]:
-        function = self._encoding(calls) if self._encoded else self._function
-        if self._retries is not None:
-            first = [inputs]
-            return self._retries.call(function, lambda: (first.pop() if first else self._inputs(calls),))
-        awaitable = function(inputs)
-        return awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
-
-    def _inputs(self, calls: Sequence[Call[Context]]) -> dict[str, ModuleInput]:
-        return {call.station_id: self._module_input(call) for call in calls}
-
-    def _outcomes(self, calls: Sequence[Call[Context]], value: Any) -> Sequence[Outcome]:
-        outcomes: Sequence[Outcome]
-        if self._encoded:
-            outcomes, strangers = value
-        else:
-            stations = [call.station_id for call in calls]
-            outcomes, strangers = encode_results(stations, value, max_bytes=self._max_bytes, bare=_bare(calls))
-        if strangers and self._on_strangers is not None:
-            self._on_strangers(strangers)
-        return outcomes
-
-
-def _bare(calls: Sequence[Call[Any]]) -> frozenset[str]:
-    """The stations of those calls that are bare."""
+def bare_stations(calls: Sequence[Call[Any]]) -> frozenset[str]:
+    """Return the stations of those calls that are bare."""
     return frozenset([call.station_id for call in calls if call.bare])

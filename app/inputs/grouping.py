@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import field
+from functools import wraps
 from types import NoneType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 import orjson
 
-from app.inputs.collecting import uncollected
 from app.inputs.timestamps import TIME_KEYS, Moment, read_moment, record_moment
 from tables.context import EVERYONE, Record
 from tables.model.fast_dataclass import fast_dataclass
 from tables.storage import exact_json
 from tables.storage.exact_json import ID_FIELDS, Longest
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
 
 STATION_ID_KEYS = ("stationId", "station_id")
 """The keys of a record that may hold its station id; the first usable one counts."""
@@ -134,6 +138,26 @@ def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[st
         f" ({_names(dict.fromkeys(envelope_keys))}) nor a station id ({_names(id_keys)})"
     )
     raise BadMessage(message)
+
+
+def uncollected(function: Callable[Args, Result]) -> Callable[Args, Result]:
+    """Decorate a function that reads a message: nothing is collected meanwhile, in the whole process.
+
+    Records hold no cycles, but the collector walks them again and again while they are being made. For a large message
+    that takes as long as reading it does, or longer.
+    """
+
+    @wraps(function)
+    def run(*args: Args.args, **options: Args.kwargs) -> Result:
+        if not gc.isenabled():
+            return function(*args, **options)
+        gc.disable()
+        try:
+            return function(*args, **options)
+        finally:
+            gc.enable()
+
+    return run
 
 
 @uncollected

@@ -21,9 +21,10 @@ from enum import Enum, auto
 from types import FrameType
 from typing import Final
 
+from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.groups import GroupLoop
 from app.callbacks.handlers import HandlerCalls
-from app.callbacks.runner import BatchCallbackRunner, CallbackRunner
+from app.callbacks.runner import CallbackRunner
 from app.callbacks.scheduler import Run
 from app.observability.log_lines import Line, Shown, Throttle, names, printable, tell
 from app.settings import Settings

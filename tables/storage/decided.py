@@ -51,53 +51,48 @@ def undone_closing(batch: Batch, decision: Decision, destination: Destination, t
 
     A `Header` in between would cost as much as half of the encoding.
     """
-    return _undone_header(
+    body, last = _parts(
         decision,
         (len(decision.expected), decision.arrived_count, len(decision.failed), len(decision.empty)),
         [source for source in batch.sources.values() if not source.late],
         dict(decision.failed),
         tail,
-        state=State.CLOSING,
         late_policy=batch.late_policy,
-        destination=destination,
-        prepared=None,
         arrived_at=batch.arrived_at,
         extensions=batch.extensions,
     )
+    return Undone(decision.batch_id.encode(), State.CLOSING, decision.closed_at, destination, None, body, last)
 
 
 def undone_header(header: Header) -> Undone:
     """Encode a header that has been read."""
     counts = header.counts
-    return _undone_header(
+    body, last = _parts(
         header,
         (counts.expected, counts.arrived, counts.failed, counts.empty),
         header.sources,
         header.errors,
         header.tail,
-        state=header.state,
         late_policy=header.late_policy,
-        destination=header.destination,
-        prepared=header.prepared,
         arrived_at=header.arrived_at,
         extensions=header.extensions,
     )
+    key = header.batch_id.encode()
+    return Undone(key, header.state, header.closed_at, header.destination, header.prepared, body, last)
 
 
-def _undone_header(
+def _parts(
     decided: Decision | Header,
     counts: tuple[int, int, int, int],
     sources: Iterable[SourceState],
     errors: Mapping[str, str],
     tail: Sequence[Group],
     *,
-    state: State,
     late_policy: LatePolicy,
-    destination: Destination,
-    prepared: Prepared | None,
     arrived_at: float | None,
     extensions: Iterable[Command],
-) -> Undone:
+) -> tuple[bytes, bytes]:
+    """Return the fields that all steps have in common, and those that only the steps before the closed one have."""
     record = {
         "id": decided.batch_id,
         "status": decided.status,
@@ -121,7 +116,7 @@ def _undone_header(
         last = _fields({"tail": [group_list(group) for group in tail]})
         if late_policy is LatePolicy.REVISE:
             body, last = body + last, b""
-    return Undone(decided.batch_id.encode(), state, decided.closed_at, destination, prepared, body, last)
+    return body, last
 
 
 def revision_of(decision: Decision, position: Position, destination: Destination) -> Revision:

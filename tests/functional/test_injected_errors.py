@@ -24,6 +24,7 @@ from tests.functional.plant import DIRECT, TOPIC, ModuleInput, record, unacknowl
 
 ROOT = Path(app.__file__).parent
 WATCHED = (
+    "callbacks/batch_runner.py",
     "callbacks/groups.py",
     "callbacks/limits.py",
     "callbacks/outcome.py",

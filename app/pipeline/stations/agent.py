@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import itemgetter
 
-from app.callbacks.executors.choice import make_executor
+from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import EMPTY, Outcome, failed
-from app.callbacks.runner import BatchCallbackRunner, CallbackRunner, ModuleInput, Reports
+from app.callbacks.runner import CallbackRunner, ModuleInput, Reports, make_executor
 from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS

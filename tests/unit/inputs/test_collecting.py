@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from app.inputs.collecting import uncollected
+from app.inputs.grouping import uncollected
 
 
 def test_nothing_is_collected_within_and_everything_is_again_afterwards() -> None:

@@ -14,9 +14,10 @@ from typing import Any, cast
 
 import pytest
 
+from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.executors.base import LoopExecutor
 from app.callbacks.handlers import StationResultHandler
-from app.callbacks.runner import BatchCallbackRunner, CallbackRunner
+from app.callbacks.runner import CallbackRunner
 from app.callbacks.scheduler import Call
 from app.observability.log_lines import Line, Throttle
 from app.settings import Settings
