@@ -200,6 +200,11 @@ class CallbackRunner(Scheduler[Context]):
             return 0
         return 1 + len(self._lanes[station_id] or ())
 
+    def lasting(self, seconds: float) -> set[str]:
+        """Return the stations whose call has run for longer than that, those in overtime too."""
+        since = self._time() - seconds
+        return {call.station_id for run in self._running if run.started < since for call in run.calls}
+
     async def start(self) -> None:
         """Make the runner ready for calls on the loop that runs now.
 

@@ -133,6 +133,19 @@ def test_one_slow_station_among_fast_ones_holds_nothing_up(seconds: float) -> No
         assert {tuple(output.value["meta"]["missing"]) for output in driver.outputs} <= {(), ("S7",)}
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_small_messages_whose_stations_hang_do_not_hold_others_up(size: int) -> None:
+    async def model(station_id: str, module_input: dict[str, Any]) -> None:
+        await asyncio.sleep(0.01 if station_id.startswith("B") else 1000.0)
+
+    with TopologyTestDriver(model, batch_timeout=5, station_timeout=30) as driver:
+        open_backlog(driver, [stations(size, "A")] * 20 + [stations(size, "B")])
+        driver.advance(4.0)
+        assert [output.value["station_count"] for output in driver.outputs] == [0]
+        assert driver.outputs[0].value["meta"]["empty"] == stations(size, "B")
+        assert finish(driver, 21) < 30.0
+
+
 def test_a_large_message_is_opened_in_one_go_and_alone() -> None:
     with TopologyTestDriver(taking(0.5), batch_timeout=60, max_batch_age=60) as driver:
         open_backlog(driver, [stations(1_000, f"{number}-") for number in range(3)])

@@ -37,6 +37,7 @@ MOST_LAG: Final = 0.5
 PACE_SHARE: Final = 0.5  # of its timeout in which a message shall be done at that pace
 PACE_DEPTH: Final = 0.75  # of it in which two calls of a station shall be done, one after the other
 PACE_SECONDS: Final = 5.0  # that a message waits at most, or its timeout where that is longer
+HANGS_CALLS: Final = 4.0  # a call that has run for as long as so many, and for PACE_SHARE of a message's time, hangs
 PACE_LOOK: Final = 0.005
 
 
@@ -299,6 +300,9 @@ class Calls(Protocol):
     def queued(self, station_id: str) -> int:
         """Return how many calls a station has that have no outcome yet."""
 
+    def lasting(self, seconds: float) -> Collection[str]:
+        """Return the stations whose call has run for longer than that."""
+
 
 class Named:
     """The stations that messages name which are to be stored together."""
@@ -321,7 +325,7 @@ class FlowControl:
     Without it a backlog would be opened as fast as it is read, and run into its deadlines before its callbacks can
     begin. The rule: **open twice what can run at once, so that something is there when it ends, or what is done soon at
     the pace of the callbacks, if that is more.** A place takes one call and so does a station: a message waits, too,
-    while most of its stations have a call that waits already (most, so that one that hangs does not hold up others).
+    while most of its stations have a call that waits already (most, and those that hang do not count).
 
     A worker knows its own load only, which the splitters of all workers add to. So it counts the stations of a message
     as if all were its own: together, workers that all split open as much as all of them can do.
@@ -389,13 +393,14 @@ class FlowControl:
         return load.is_short(count, size) or not self._is_crowded(load, share, stations, timeout)
 
     def _is_crowded(self, load: Load, share: Named, stations: Collection[str], timeout: float) -> bool:
-        """Return whether most of the stations that are this worker's have their calls already."""
+        """Return whether most of the stations that are this worker's, and don't hang, have their calls already."""
         depth = load.depth(timeout)
+        hanging = self._calls.lasting(max(HANGS_CALLS * load.duration, min(PACE_SHARE * timeout, PACE_SECONDS)))
         soon = share.count + len(stations) <= load.rate * load.lag
         named = Counter[str]() if soon else Counter(chain.from_iterable(share.stations))
         own = crowded = 0
         for station_id in stations:
-            if self.open_batches.is_own_station(station_id):
+            if station_id not in hanging and self.open_batches.is_own_station(station_id):
                 own += 1
                 calls = self._calls.queued(station_id) + named[station_id]
                 crowded += calls >= depth

@@ -301,6 +301,10 @@ class StationAgent:
         """Return how many calls a station has that have no outcome yet."""
         return self.runner.queued(station_id)
 
+    def lasting(self, seconds: float) -> set[str]:
+        """Return the stations whose call has run for longer than that."""
+        return self.runner.lasting(seconds)
+
     def _module_input(self, call: StationCall) -> ModuleInput:
         job = call.context
         if job.group.trace is not None and job.started is None:

@@ -294,12 +294,17 @@ class FakeCalls:
     def __init__(self, first: Load, *waiting: str) -> None:
         self.now = first
         self.waiting = set(waiting)
+        self.begun = {station: asyncio.get_running_loop().time() for station in waiting}
 
     def load(self, lag: float) -> Load:
         return self.now._replace(lag=lag)
 
     def queued(self, station_id: str) -> int:
         return 2 if station_id in self.waiting else 0
+
+    def lasting(self, seconds: float) -> set[str]:
+        now = asyncio.get_running_loop().time()
+        return {station for station, begun in self.begun.items() if now - begun > seconds}
 
 
 def flow_of(calls: FakeCalls) -> FlowControl:
@@ -321,6 +326,19 @@ def test_a_message_waits_while_most_of_its_stations_have_a_call_that_waits() -> 
         await turn
         assert round(loop.time(), 1) == 2.0
         assert not flow.open_batches.waiting
+
+    run_in_virtual_time(main())
+
+
+@pytest.mark.parametrize(("timeout", "duration", "waits"), [(5.0, 0.0, 2.5), (1000.0, 0.0, 5.0), (5.0, 1.0, 4.0)])
+def test_calls_that_hang_are_not_waited_for(timeout: float, duration: float, waits: float) -> None:
+    async def main() -> None:
+        flow, loop = (
+            flow_of(FakeCalls(load(2, pending=4)._replace(duration=duration), "A", "B")),
+            asyncio.get_running_loop(),
+        )
+        await flow.turn(["A", "B", "C"], timeout)
+        assert waits <= loop.time() <= waits + 0.1
 
     run_in_virtual_time(main())
 
