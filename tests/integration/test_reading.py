@@ -107,8 +107,8 @@ def test_while_a_fetch_waits_at_the_broker_what_is_asked_and_what_comes_is_answe
     monkeypatch.setattr(consumer_thread, "FETCH_WAIT_MS", 60_000)  # longer than this test may take
     places = [TopicPartition("awaited", 0), TopicPartition("awaited", 1)]
     thread: Any = ConsumerThread.__new__(ConsumerThread)
-    thread.app = SimpleNamespace(conf=SimpleNamespace(consumer_group_instance_id=None))
-    thread.log_starts = {}
+    thread.app = SimpleNamespace(conf=SimpleNamespace(consumer_group_instance_id=None), settings=Settings())
+    thread.log_starts, thread.ends = {}, {}
     settings = Settings(broker=kafka_broker.url)
 
     async def ask_and_read() -> None:
