@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -20,6 +20,9 @@ from faust.types.auth import CredentialsT
 from app.callbacks.tasks import is_from_outside
 from app.settings import Settings, SettingsError
 
+T = TypeVar("T")
+
+CONNECT_GRACE: Final = 1.0
 UNEXPECTED = "it answers what no broker answers"
 
 
@@ -177,6 +180,23 @@ def _unexpected_is_unconnected() -> Iterator[None]:
         raise KafkaConnectionError(message) from error
 
 
+async def connected(work: Coroutine[Any, Any, T]) -> T:
+    """Await work of aiokafka's that connects. It closes no connection that is cancelled while it is being made.
+
+    So who is cancelled waits until it is made, for CONNECT_GRACE at most: the client closes it then.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=CONNECT_GRACE)
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled():
+            task.exception()  # nobody wants to know any more
+        raise
+
+
 @asynccontextmanager
 async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that looks at topics and makes them; closed whatever happens.
@@ -186,7 +206,7 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         with _unexpected_is_unconnected():
-            await admin.start()
+            await connected(admin.start())
         yield admin
     finally:
         await admin.close()
@@ -198,10 +218,13 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
     consumer = AIOKafkaConsumer(
         **client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", **options
     )
-    never_create_topics(consumer._client)
+    client = consumer._client
+    never_create_topics(client)
+    connect = client._get_conn
+    client._get_conn = lambda *args, **more: connected(connect(*args, **more))
     try:
         with _unexpected_is_unconnected():
-            await consumer.start()
+            await connected(consumer.start())
         yield consumer
     finally:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,3 +127,27 @@ def test_while_a_fetch_waits_at_the_broker_what_is_asked_and_what_comes_is_answe
                 assert (await consumer.getone()).value == b"here"
 
     asyncio.run(ask_and_read())
+
+
+def test_who_is_cancelled_while_it_connects_leaves_no_connection_open(kafka_broker: DevBroker) -> None:
+    settings, open_ones = Settings(broker=kafka_broker.url), []
+
+    async def look() -> None:
+        async with reading(settings) as consumer:
+            await consumer.topics()
+
+    async def cancel_at_each_moment() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: open_ones.append(context["message"]))
+        for moment in range(80):
+            task = loop.create_task(look())
+            await asyncio.sleep(moment * 0.0005)
+            task.cancel()
+            await asyncio.wait([task])
+            del task
+            gc.collect()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the handler is told of each
+        asyncio.run(cancel_at_each_moment())
+    assert open_ones == []
