@@ -22,7 +22,7 @@ from app.settings import Settings, SettingsError
 
 T = TypeVar("T")
 
-CONNECT_GRACE: Final = 1.0
+CONNECT_GRACE: Final = 3.0  # seconds; a broker that takes longer costs a connection that is left open
 UNEXPECTED = "it answers what no broker answers"
 
 
@@ -181,9 +181,9 @@ def _unexpected_is_unconnected() -> Iterator[None]:
 
 
 async def connected(work: Coroutine[Any, Any, T]) -> T:
-    """Await work of aiokafka's that connects. It closes no connection that is cancelled while it is being made.
+    """Await work of aiokafka's that makes connections or closes them: cancelled meanwhile, it leaves them open.
 
-    So who is cancelled waits until it is made, for CONNECT_GRACE at most: the client closes it then.
+    So who is cancelled waits until it has ended, for CONNECT_GRACE at most. The client closes them then.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -209,7 +209,7 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
             await connected(admin.start())
         yield admin
     finally:
-        await admin.close()
+        await connected(admin.close())
 
 
 @asynccontextmanager
@@ -228,7 +228,7 @@ async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaC
         yield consumer
     finally:
         try:
-            await consumer.stop()
+            await connected(consumer.stop())
         except asyncio.CancelledError as error:
             if is_from_outside(error):  # it cancels itself when the broker has gone
                 raise
