@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from app.cli.base import FAILED, CommandError, PlainCommand, command, moment_opt
 from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
-from app.kafka.reading import ranges_of, read_ranges
+from app.kafka.reading import partitions_of, ranges_of, read_ranges
 from app.kafka.topics import partition_counts
 from app.observability.log_lines import printable
 from app.settings import Settings
@@ -81,7 +82,7 @@ async def _compare(settings: Settings, request: Request) -> int:
             message = f"there is no topic {topic}"
             raise CommandError(message)
     async with reading(settings) as consumer:
-        old, new = [await _read(settings, request, consumer, topic, counts[topic]) for topic in topics]
+        old, new = [await _read(settings, request, consumer, partitions_of(topic, counts)) for topic in topics]
     since = -math.inf if request.since is None else request.since
     until = math.inf if request.until is None else request.until
     pairs = [pair for pair in join(old.results(), new.results(), within=request.within) if pair.within(since, until)]
@@ -96,12 +97,11 @@ async def _compare(settings: Settings, request: Request) -> int:
 
 
 async def _read(
-    settings: Settings, request: Request, consumer: AIOKafkaConsumer, topic: str, partitions: int
+    settings: Settings, request: Request, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
 ) -> ResultReader:
     reader = ResultReader(settings.timezone, request.time_field)
-    tps = [TopicPartition(topic, number) for number in range(partitions)]
     since = None if request.since is None else request.since - SLACK
-    async for message in read_ranges(consumer, await ranges_of(consumer, tps, since=since)):
+    async for message in read_ranges(consumer, await ranges_of(consumer, partitions, since=since)):
         reader.take(message)
     return reader
 

@@ -15,11 +15,11 @@ from faust.cli.base import option
 
 from app.cli.base import (
     FAILED,
-    CommandError,
     PlainCommand,
     command,
     complain,
     moment_option,
+    not_created,
     shown_time,
     table_lines,
     terminal_width,
@@ -39,7 +39,7 @@ from app.cli.published import (
     output_pieces,
 )
 from app.kafka.client import administering, reading
-from app.kafka.reading import WAIT_MS, in_message, ranges_of, read_ranges
+from app.kafka.reading import WAIT_MS, in_message, partitions_of, ranges_of, read_ranges
 from app.kafka.topics import partition_counts
 from app.messages.message import InMessage
 from app.observability.log_lines import printable
@@ -130,12 +130,10 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
     async with administering(settings) as admin:
         counts = await partition_counts(admin)
     if topic not in counts:
-        problem = f"there is no topic {topic}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
-        raise CommandError(problem)
+        raise not_created(settings, topic)
     shown = _Shown(tell, request)
-    tps = [TopicPartition(topic, number) for number in range(counts[topic])]
     async with reading(settings) as consumer:
-        ranges = await ranges_of(consumer, tps, since=request.since)
+        ranges = await ranges_of(consumer, partitions_of(topic, counts), since=request.since)
         async for message in read_ranges(consumer, ranges):
             shown.take(message)
         shown.print_held()

@@ -51,6 +51,11 @@ class OffsetRange:
     end: int
 
 
+def partitions_of(topic: str, counts: Mapping[str, int]) -> list[TopicPartition]:
+    """Return all partitions of a topic, given how many each topic has; none where there is no such topic."""
+    return [TopicPartition(topic, number) for number in range(counts.get(topic, 0))]
+
+
 async def ranges_of(
     consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, since: float | None = None
 ) -> dict[TopicPartition, OffsetRange]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.cli.base import CommandError
+from app.cli.base import not_created
 from app.kafka.client import administering, reading
-from app.kafka.reading import OffsetRange, ranges_of, read_ranges
+from app.kafka.reading import OffsetRange, partitions_of, ranges_of, read_ranges
 from app.kafka.topics import largest_messages, partition_counts
 from app.messages.dead_letters import Letter, light, read_letter
 from app.messages.message import InMessage, OutMessage
@@ -208,14 +208,9 @@ async def open_letters(settings: Settings) -> AsyncIterator[LetterStore]:
         counts = await partition_counts(admin)
         largest = await largest_messages(admin, [output] if output in counts else [])
     if letters not in counts:
-        message = f"there is no topic {letters}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
-        raise CommandError(message)
+        raise not_created(settings, letters)
     async with reading(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
-        ranges = await ranges_of(consumer, _partitions(letters, counts))
-        records = read_ranges(consumer, await ranges_of(consumer, _partitions(replayed, counts)))
+        ranges = await ranges_of(consumer, partitions_of(letters, counts))
+        records = read_ranges(consumer, await ranges_of(consumer, partitions_of(replayed, counts)))
         log = ReplayLog(replayed, [message async for message in records])
         yield LetterStore(consumer, ranges, log, counts, largest.get(output))
-
-
-def _partitions(topic: str, counts: Mapping[str, int]) -> list[TopicPartition]:
-    return [TopicPartition(topic, number) for number in range(counts.get(topic, 0))]
