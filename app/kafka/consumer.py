@@ -105,9 +105,9 @@ class AggregatorConsumer(FetchingConsumer):
         self._based: int | None = None  # the group's generation whose partitions have their bases
         self._owned: frozenset[TP] = frozenset()  # partitions of that generation
         self._moved: dict[TP, Base] = {}  # partitions whose bases have not been committed yet: the next seek finds them
-        self._starting: dict[
-            TP, int
-        ] = {}  # noted partitions where this start has committed nothing yet, and their bases
+        # Of the station events: partitions where this start has committed nothing yet, and their bases.
+        self._starting: dict[TP, int] = {}
+        self._start_noted = asyncio.Event()
         self._ids = TopicIds()
         self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
         self._changes = LogChanges(self._application)
@@ -164,6 +164,7 @@ class AggregatorConsumer(FetchingConsumer):
         texts = (await self._thread.commit_texts([self._noted_topic]))[self._noted_topic] if behind else {}
         started = {tp.partition: (texts.get(tp.partition) or "", end) for tp, end in behind.items()}
         self._starting = {tp: bases[tp] for tp in behind}
+        self._start_noted.set()
         for partition in await self.notes.begin(started):
             tp = TP(self._noted_topic, partition)
             self._changes.suspected(tp, bases[tp], behind[tp])
@@ -175,8 +176,11 @@ class AggregatorConsumer(FetchingConsumer):
         A worker that is killed before its first commit looks like one that what it has found has ended.
         """
         while not self.should_stop:
-            await self.sleep(START_COMMIT_SECONDS)
-            await self._commit_first_progress()
+            await self.wait(self._start_noted)  # type: ignore[arg-type]  # an asyncio.Event does, mode forgets it
+            while self._starting and not self.should_stop:
+                await self.sleep(START_COMMIT_SECONDS)
+                await self._commit_first_progress()
+            self._start_noted.clear()
 
     async def _commit_first_progress(self) -> None:
         moved = {tp for tp, base in self._starting.items() if (self.ledger.committable(tp) or base) > base}
