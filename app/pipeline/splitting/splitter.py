@@ -94,7 +94,7 @@ class Splitter:
         for delivery in deliveries:
             message = await self._read(delivery)
             if ids := message.stations.ids:
-                timeout = self._timeout(message)
+                timeout = None if message.batch_id is None else self._timeout(message, self._clock())
                 if load is None or not self._flow.may_follow(load, named, ids, timeout):
                     await self._store(share)
                     share, named = [], Named()
@@ -132,13 +132,11 @@ class Splitter:
         for message in share:
             message.delivery.ack()
 
-    def _timeout(self, message: _SourceMessage) -> float | None:
-        """Return the timeout in seconds that a message's batch would get now; None where its stations pass through."""
-        if message.batch_id is None:
-            return None
+    def _timeout(self, message: _SourceMessage, now: float) -> float:
+        """Return the timeout in seconds that the batch of a message gets if it is opened now (Unix seconds)."""
         if message.overrides.timeout is not None:
             return message.overrides.timeout
-        return self._timeouts.seconds(len(message.stations.ids), self._clock())
+        return self._timeouts.seconds(len(message.stations.ids), now)
 
     def _must_wait(self, message: _SourceMessage) -> bool:
         """Return whether a message would open a batch for which there is no room; a replayed one opens none."""
@@ -229,11 +227,9 @@ class Splitter:
             message.group = StationGroup(None, source, raw.timestamp, None, raw.key, (), trace, message.latest)
             return
         opened_at = self._clock()
-        timeout = overrides.timeout
-        if timeout is None:
-            timeout = self._timeouts.seconds(count, opened_at)
-            if self._timeouts.adaptive:
-                self._log.timeout(count, timeout)
+        timeout = self._timeout(message, opened_at)
+        if overrides.timeout is None and self._timeouts.adaptive:
+            self._log.timeout(count, timeout)
         deadline = opened_at + timeout
         stamped = timeout if self._timeouts.adaptive else None
         expected, replayed = message.stations.ids, overrides.replayed

@@ -118,13 +118,13 @@ class StationWriter:
                 written.refused.append(Refused(station_id, data, error))
                 continue
             if parts and size + len(data) + 3 > FRAME_BYTES:
-                written.bodies.append(Body(partition, len(parts), b"%b[%b]" % (mark, b",".join(parts))))
+                written.bodies.append(_joined(partition, parts, mark))
                 parts, size = [], 0
                 yield
             parts.append(data)
             size += len(data) + 1
         if parts:
-            written.bodies.append(Body(partition, len(parts), b"%b[%b]" % (mark, b",".join(parts))))
+            written.bodies.append(_joined(partition, parts, mark))
             yield
 
     def _too_large(self, station_id: str, data: bytes) -> str | None:
@@ -191,6 +191,10 @@ class PieceWriter:
         unusable = UnusableTimes(self._unreadable, self._ahead)
         batch = SourceBatch(self._timestamp, {}, tuple(self._rejects), self._exact, unusable)
         return batch, WrittenStations(tuple(self._stations))
+
+
+def _joined(partition: int, stations: Sequence[bytes], mark: bytes) -> Body:
+    return Body(partition, len(stations), b"%b[%b]" % (mark, b",".join(stations)))
 
 
 def _deep(value: Sequence[Any], levels: int) -> bytes:
