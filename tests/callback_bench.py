@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.executors.base import CallbackExecutor
@@ -116,6 +116,24 @@ class Bench:
         if isinstance(executor, ThreadExecutor):
             return ignored + max(0, executor._threads - executor._idle - len(executor.calls))
         return ignored
+
+
+class Others:
+    """Something else that wants the event loop all the time; `turns` is how often it has had it."""
+
+    turns = 0
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            self.turns += 1
+            await asyncio.sleep(0)
 
 
 class BenchGroup(CallGroup[Any]):

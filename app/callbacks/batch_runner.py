@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from time import perf_counter
-from types import CoroutineType
 from typing import Any
 
 from app.callbacks.groups import LATE
 from app.callbacks.outcome import Outcome, encode_results, failed
 from app.callbacks.runner import CallbackRunner, ModuleInput, bare_stations
 from app.callbacks.scheduler import BURST_CALLS, Call, Context, Run
-from app.callbacks.tasks import awaited
+from app.callbacks.tasks import coroutine_of
 from app.settings import Settings
 
 
@@ -84,8 +83,7 @@ class BatchCallbackRunner(CallbackRunner[Context]):
         if self._retries is not None:
             first = [inputs]
             return self._retries.call(function, lambda: (first.pop() if first else self._inputs(calls),))
-        awaitable = function(inputs)
-        return awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
+        return coroutine_of(function(inputs))
 
     def _inputs(self, calls: Sequence[Call[Context]]) -> dict[str, ModuleInput]:
         return {call.station_id: self._module_input(call) for call in calls}

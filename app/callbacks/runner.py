@@ -9,11 +9,10 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from types import CoroutineType
 from typing import Any, Generic
 
 from app.callbacks.executors.base import CallbackExecutor, LoopExecutor
@@ -25,7 +24,7 @@ from app.callbacks.limits import Retries, TimeLimits
 from app.callbacks.loading import FunctionError, UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, failed, out_of_time
 from app.callbacks.scheduler import Call, CallGroup, Context, Run, Scheduler
-from app.callbacks.tasks import awaited, contain_exits, ended, stack_of, user_context
+from app.callbacks.tasks import contain_exits, coroutine_of, ended, stack_of, user_context
 from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
@@ -313,10 +312,9 @@ class CallbackRunner(Scheduler[Context]):
         try:
             function = self._encoding(calls) if self._encoded else self._function
             if self._retries is None:
-                awaitable = function(call.station_id, self._module_input(call))
+                coroutine = coroutine_of(function(call.station_id, self._module_input(call)))
             else:
-                awaitable = self._retries.call(function, lambda: (call.station_id, self._module_input(call)))
-            coroutine: Coroutine[Any, Any, Any] = awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
+                coroutine = self._retries.call(function, lambda: (call.station_id, self._module_input(call)))
         except BaseException as error:  # noqa: BLE001 - a user's sys.exit() is the failure of one station
             self._settle(call, failed(error))
             return None

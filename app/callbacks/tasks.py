@@ -162,6 +162,11 @@ async def awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
+def coroutine_of(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    """Return what a function of the user's has returned as a coroutine, the same where it is one."""
+    return awaitable if type(awaitable) is CoroutineType else awaited(awaitable)
+
+
 def stack_of(coroutine: Coroutine[Any, Any, Any]) -> str:
     """Return where a suspended coroutine stands, printed like a traceback."""
     frames: list[tuple[FrameType, int]] = []

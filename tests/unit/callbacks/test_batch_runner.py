@@ -16,7 +16,7 @@ from app.callbacks.runner import ModuleInput
 from app.callbacks.scheduler import Call
 from app.settings.enums import Executor
 from tables.model.enums import Code
-from tests.callback_bench import Bench, condition, error_of, value_of
+from tests.callback_bench import Bench, Others, condition, error_of, value_of
 from tests.virtual_time import run_in_virtual_time
 
 Inputs = dict[str, ModuleInput]
@@ -192,20 +192,10 @@ def test_a_backlog_of_late_stations_lets_others_have_the_loop(monkeypatch: pytes
     monkeypatch.setattr(scheduler, "perf_counter", lambda: next(milliseconds) / 1000)
 
     async def main() -> None:
-        turns = 0
-
-        async def other() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        async with Bench(Model(), size=4) as bench:
+        async with Others() as others, Bench(Model(), size=4) as bench:
             bench.submit(*(str(n) for n in range(20_000)), deadline=-1.0)
             await bench.until(20_000)
-        assert turns > 10  # 77 takes of 260, six at a time
-        task.cancel()
+        assert others.turns > 10  # 77 takes of 260, six at a time
 
     run_in_virtual_time(main())
 

@@ -15,7 +15,7 @@ from app.callbacks.outcome import encode_result, result_text
 from app.callbacks.runner import ModuleInput
 from app.callbacks.scheduler import BURST_CALLS, Call
 from tables.model.enums import Code
-from tests.callback_bench import Bench, condition, echo, error_of, hang, leading_tasks, value_of
+from tests.callback_bench import Bench, Others, condition, echo, error_of, hang, leading_tasks, value_of
 from tests.virtual_time import EPOCH, run_in_virtual_time
 
 DEEP: list[Any] = []
@@ -178,25 +178,16 @@ def test_results_before_a_station_that_hangs_are_not_held_up() -> None:
 def test_a_group_lets_the_event_loop_have_its_turn_and_shares_one_task() -> None:
     async def main() -> None:
         tasks: set[object] = set()
-        turns = 0
 
         async def callback(station_id: str, module_input: ModuleInput) -> None:
             tasks.add(asyncio.current_task())
 
-        async def other() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        async with Bench(callback) as bench:
+        async with Others() as others, Bench(callback) as bench:
             group = bench.submit_group(*(str(n) for n in range(5_000)))
             await bench.until(5_000)
             assert max(group.taken) <= BURST_CALLS
-        assert turns > 10
+        assert others.turns > 10
         assert len(tasks) == 1
-        task.cancel()
 
     run_in_virtual_time(main())
 

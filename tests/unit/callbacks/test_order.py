@@ -12,7 +12,7 @@ import pytest
 from app.callbacks.runner import ModuleInput
 from app.callbacks.scheduler import Call
 from tables.model.enums import Code
-from tests.callback_bench import Bench, condition, echo, hang, leading_tasks, value_of
+from tests.callback_bench import Bench, Others, condition, echo, hang, leading_tasks, value_of
 from tests.virtual_time import run_in_virtual_time
 
 
@@ -99,20 +99,10 @@ def test_a_slow_station_keeps_no_other_waiting() -> None:
 
 def test_callbacks_that_never_wait_let_the_event_loop_have_its_turn() -> None:
     async def main() -> None:
-        turns = 0
-
-        async def other() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(other())
-        async with Bench(echo) as bench:
+        async with Others() as others, Bench(echo) as bench:
             bench.submit(*(str(n) for n in range(5_000)))
             await bench.until(5_000)
-        assert turns > 10
-        task.cancel()
+        assert others.turns > 10
 
     run_in_virtual_time(main())
 
