@@ -114,7 +114,7 @@ def test_kubernetes_takes_the_manifests(version: str) -> None:
 
 
 def test_a_pod_gets_settings_that_its_worker_takes() -> None:
-    pod = manifest("Deployment")["spec"]["template"]["spec"]
+    pod = manifest("StatefulSet")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     names = {source[kind]["name"] for source in container["envFrom"] for kind in source}
     assert names == {manifest("ConfigMap")["metadata"]["name"], manifest("Secret")["metadata"]["name"]}
@@ -125,7 +125,7 @@ def test_a_pod_gets_settings_that_its_worker_takes() -> None:
 
 
 def test_a_pod_has_no_rights_and_writes_nowhere() -> None:
-    pod = manifest("Deployment")["spec"]["template"]["spec"]
+    pod = manifest("StatefulSet")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == "10001:10001"
@@ -138,18 +138,25 @@ def test_a_pod_has_no_rights_and_writes_nowhere() -> None:
     assert container["resources"]["limits"]["memory"]
 
 
+def test_a_worker_is_called_as_its_pod_which_keeps_its_name() -> None:
+    assert manifest("StatefulSet")["spec"]["podManagementPolicy"] == "Parallel"  # no start waits for another's
+    assert manifest("ConfigMap")["data"]["AGG_INSTANCE_ID"] == "{hostname}"
+
+
 def test_an_update_waits_until_the_new_worker_is_ready() -> None:
-    deployment = manifest("Deployment")["spec"]
-    (container,) = deployment["template"]["spec"]["containers"]
-    assert deployment["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    workers = manifest("StatefulSet")["spec"]
+    (container,) = workers["template"]["spec"]["containers"]
+    assert workers["updateStrategy"] == {"type": "RollingUpdate"}  # one at a time
+    assert workers["minReadySeconds"] > 0
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert manifest("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
 def test_services_and_budget_select_the_pods() -> None:
-    labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
+    labels = manifest("StatefulSet")["spec"]["template"]["metadata"]["labels"]
     services = [one for one in manifests() if one["kind"] == "Service"]
     assert [service["spec"]["selector"] for service in services] == [labels, labels]
     assert [service["spec"].get("clusterIP") for service in services] == ["None", None]
+    assert manifest("StatefulSet")["spec"]["serviceName"] == services[0]["metadata"]["name"]
     assert manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
