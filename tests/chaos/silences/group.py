@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port
-from tests.chaos.silences.load import Load, longest_silence
+from tests.chaos.silences.load import Load
 from tests.chaos.silences.report import Fault
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import WorkerProcess
@@ -66,7 +66,7 @@ class Group:
         acted = time.time()
         self._wait(lambda: self.load.out_of(acted))
         self._wait(self._all_ready)
-        return longest_silence(self.load.outs, began, self._wait_steady())
+        return self.load.longest_silence(began, self._wait_steady())
 
     def wait_out(self) -> None:
         """Send no more, and wait until all is out."""

@@ -78,6 +78,10 @@ class Load:
         """What has come out so far."""
         return tuple(self._outs)
 
+    def longest_silence(self, began: float, ended: float) -> float:
+        """Return the longest time without a complete batch, in seconds, in what is out by now."""
+        return longest_silence(self.outs, began, ended)
+
     def steady_since(self, since: float) -> bool:
         """Say whether outputs have flowed without a break since then."""
         outs, sent = self.outs, dict(self._sent)
