@@ -69,6 +69,10 @@ class SendError(RuntimeError):
     """The broker did not confirm a message within AGG_BROKER_PATIENCE, or refused it for good."""
 
 
+class ForgottenError(SendError):
+    """This worker's partitions are another's by now, and it is giving its work up: nothing of it goes out any more."""
+
+
 class PlaceGoneError(SendError):
     """The partition that a message was for is not there any more, or never was.
 

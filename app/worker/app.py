@@ -25,7 +25,7 @@ from app.kafka.producer import BATCH_BYTES, KafkaSender
 from app.kafka.producer_topics import pace_metadata
 from app.kafka.state_store import AggregatorTables, TableState
 from app.kafka.topics import BrokerError, TopicError, message_bytes, topic_specs
-from app.messages.message import Delivery, SendError
+from app.messages.message import Delivery, ForgottenError, SendError
 from app.observability.counters import Metrics, Statistics
 from app.observability.log_lines import Line, say, tell
 from app.observability.tracing import Traces
@@ -74,6 +74,7 @@ class AggregatorApp(faust.App):
         self._pipeline: Pipeline | None = None
         self._loop_watch: LoopWatch | None = None
         self._web: WebServer | None = None
+        self._gives_up = False
         self._owner_since: int | None = None  # the group's generation whose tables have been recovered
 
     # -- the start ---------------------------------------------------------------------------------------------------
@@ -225,16 +226,27 @@ class AggregatorApp(faust.App):
         pipeline = self._pipeline
         if pipeline is None:
             return
-        await asyncio.gather(*(intake.cancel(agent.grace(pipeline)) for agent, intake in self.intakes))
-        await pipeline.cancel()
+        self._gives_up = True
+        try:
+            await asyncio.gather(*(intake.cancel(agent.grace(pipeline)) for agent, intake in self.intakes))
+            await pipeline.cancel()
+        finally:
+            self._gives_up = False
 
     async def _fence(self) -> None:
         """Hold back what a worker wants to send while it may be a zombie, which owns nothing any more.
 
-        It goes on when the group still knows it, and is cancelled when its partitions are taken away.
+        It goes on when the group still knows it. While work is given up nothing may wait for that: the worker joins the
+        group again only when all of it has ended.
+
+        Raises:
+            ForgottenError: work is given up, and the group may know this worker no more.
         """
         # The heartbeat beats in another thread's loop: there is no event to wait for.
-        while self._may_be_forgotten():  # noqa: ASYNC110
+        while self._may_be_forgotten():
+            if self._gives_up:
+                message = "the group has not heard of this worker for longer than a session: its work is another's"
+                raise ForgottenError(message)
             await asyncio.sleep(FENCE_PAUSE)
 
     # -- how the worker stands ---------------------------------------------------------------------------------------
@@ -293,6 +305,10 @@ class AggregatorApp(faust.App):
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker at once, so that nothing unfinished is acknowledged."""
+        if isinstance(
+            error, ForgottenError
+        ):  # what was to be sent is not acknowledged, and given up as all work is now
+            return
         if isinstance(error, (SendError, KafkaError)):
             stop_at_once(EXIT_BROKER, str(error))
         stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}", error)
