@@ -50,6 +50,9 @@ COMMANDS: Final = {
     "batches": Entry(
         "app.cli.batches", "register_batches", "List batches, show one, or complete, discard or extend it."
     ),
+    "advise": Entry(
+        "app.cli.advise", "register_advise", "Tell what other timeouts would have made of the batches of the past."
+    ),
 }
 
 
