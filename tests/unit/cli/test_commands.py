@@ -54,7 +54,7 @@ def test_help_imports_nothing_that_only_a_worker_needs(arguments: list[str], tmp
     assert sorted(modules.intersection(NOT_IMPORTED)) == []
 
 
-@pytest.mark.parametrize("command", ["outputs", "late", "dead-letters", "send"])
+@pytest.mark.parametrize("command", ["outputs", "late", "dead-letters", "advise", "batches", "send"])
 def test_a_command_imports_nothing_that_only_a_worker_needs(command: str, tmp_path: Path) -> None:
     broker = f"kafka://127.0.0.1:{own_port()}"
     (tmp_path / "lines").write_text('[{"stationId": "A", "sendTime": 1762246800}]\n')
