@@ -6,13 +6,17 @@ batch has come out once, else 1.
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported, for seconds, shows no traceback
+
 import asyncio
 import http.client
 import logging
 import os
 import re
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -70,6 +74,7 @@ def main() -> int:
 def _guarded(stack: ExitStack, console: Console, tally: Tally, *, begin: int, once: bool) -> int:
     """Run the demo, and say what went wrong; what is to be stopped at the end is on the stack."""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         given = _environment(stack, console, once=once)
         settings = load_settings(given.environ)
         asyncio.run(Demo(settings, given, console, tally).run(stack, begin=begin, once=once))

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -296,6 +301,25 @@ def test_the_model_takes_the_share_of_a_batchs_time_that_a_push_asks_for(
 @pytest.mark.parametrize(("timeout", "pace"), [(5.0, 2), (60.0, 24), (0.1, 1)])
 def test_the_pace_of_an_endless_replay_has_batches_overlap(timeout: float, pace: int) -> None:
     assert live_pace(Settings(batch_timeout=timeout)) == pace
+
+
+def test_ctrl_c_while_the_demo_is_imported_shows_no_traceback() -> None:
+    """It takes seconds on a busy machine; Python's own handler, which raises, is set at its start."""
+
+    def raises(pid: int) -> bool:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(caught & 1 << (signal.SIGINT - 1))
+
+    env = {**os.environ, "AGG_BROKER": f"kafka://127.0.0.1:{own_port()}"}
+    command = [sys.executable, "-m", "app.demo"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+        for wanted in (True, False):
+            while raises(demo.pid) is not wanted:
+                assert demo.poll() is None
+        demo.send_signal(signal.SIGINT)
+        _, complaints = demo.communicate(timeout=240)
+    assert (demo.returncode in {-signal.SIGINT, 130}, complaints) == (True, "")
 
 
 def test_a_port_that_is_taken_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
