@@ -23,7 +23,7 @@ help: ## List the targets
 
 setup: $(READY) ## Make the environment in VENV; the other targets do it when they need it
 
-run: $(READY) ## Start Kafka and a worker, replay the sample data; ONCE=1 ends when all of it has come out
+run: $(READY) ## Start Kafka and a worker, replay the sample data until Ctrl-C; ONCE=1: once, and end when all has come out
 	@ONCE=$(ONCE) $(PY) -m app.demo
 
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"

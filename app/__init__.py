@@ -22,6 +22,11 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
+    # As below: imported where it is wanted.
+    from app.cli.commands import commands_alone, only_commands_are_wanted  # noqa: PLC0415
+
+    if only_commands_are_wanted(("app", "app:app", "app.app")):
+        return commands_alone()
     # `faust` has the folder that one stands in on the path only while it imports this package: too short a time for
     # what is imported below, and for the user's functions.
     here = str(Path.cwd())

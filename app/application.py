@@ -6,12 +6,7 @@ from typing import Any
 
 from mode import loop as event_loop
 
-from app.cli.batches import register_batches
-from app.cli.check import register_check
-from app.cli.compare import register_compare
-from app.cli.dead_letters.command import register_dead_letters
-from app.cli.outputs import register_outputs
-from app.cli.send import register_send
+from app.cli.commands import register_commands
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
 from app.kafka.consumer import FetchedSchema
@@ -76,15 +71,7 @@ def _wire(app: AggregatorApp) -> None:
     app.timer(TICK_SECONDS)(app.tick)
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
-    for register in (
-        register_send,
-        register_check,
-        register_outputs,
-        register_dead_letters,
-        register_compare,
-        register_batches,
-    ):
-        register(app)
+    register_commands(lambda: app)
 
 
 def _declare(app: AggregatorApp, agent: Agent, intake: Intake) -> None:

@@ -49,22 +49,32 @@ def not_created(settings: Settings, topic: str) -> CommandError:
 
 
 class PlainCommand(AppCommand):
-    """A command that runs by itself: Faust would run it as a service of a worker, with a worker's log."""
+    """A command that runs by itself: Faust would run it as a service of a worker, with a worker's log.
+
+    It needs no application: Faust would build one.
+    """
 
     abstract: ClassVar[bool] = True
+    settings: ClassVar[Settings]
+
+    def __init__(self, context: click.Context, *args: Any, **kwargs: Any) -> None:
+        super(AppCommand, self).__init__(context)  # AppCommand's own would look for the application
+        self.args, self.kwargs = args, kwargs
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run it and exit with its code."""
         # What goes wrong is said once, by the command.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         run: Any = self.run
-        settings = cast("AggregatorApp", self.app).settings
-        raise SystemExit(exit_code_of(settings, partial(run, *self.args, *args, **(self.kwargs | kwargs))))
+        raise SystemExit(exit_code_of(self.settings, partial(run, *self.args, *args, **(self.kwargs | kwargs))))
 
 
 def command(app: AggregatorApp, *options: Any) -> Callable[[Callable[..., int]], object]:
-    """Make a `def` that returns an exit code a command of `faust -A app`, as `app.command` does with an `async def`."""
-    decorator: Any = app.command(*options, base=PlainCommand)
+    """Make a `def` that returns an exit code a command of `faust -A app`, as `app.command` does with an `async def`.
+
+    But for the mark by which Faust would find it in a module: to make one takes a look at all modules that there are.
+    """
+    decorator: Any = PlainCommand.from_handler(*options, settings=app.settings)
     return cast("Callable[[Callable[..., int]], object]", decorator)
 
 

@@ -13,10 +13,22 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import click
 import orjson
+from aiokafka.errors import KafkaError
 from faust.cli.base import argument, option
 from yarl import URL
 
-from app.cli.base import FAILED, CommandError, PlainCommand, command, shown_time, table_lines, terminal_width
+from app.cli.base import (
+    FAILED,
+    CommandError,
+    PlainCommand,
+    broker_problem,
+    command,
+    complain,
+    shown_time,
+    table_lines,
+    terminal_width,
+)
+from app.kafka.members import worker_urls
 from app.observability.log_lines import printable
 from app.settings import Settings
 from app.web.access import http_url
@@ -28,6 +40,8 @@ if TYPE_CHECKING:
 LIST: Final = "list"
 SHOW: Final = "show"
 SECONDS: Final = 10.0  # that a request may take
+BROKER_SECONDS: Final = 10.0  # for which the broker is asked where workers are
+PROBE_SECONDS: Final = 2.0  # for which a worker that the broker knows is asked whether it is there
 PAGE: Final = 1000
 HEADINGS: Final = ("BATCH", "STATUS", "BY", "ARRIVED", "FAILED", "EMPTY", "OPENED", "DEADLINE", "LEFT", "WORKER")
 _NAME_SHOWN: Final = 120
@@ -61,7 +75,7 @@ def register_batches(app: AggregatorApp) -> None:
         option("--status", type=click.Choice(["open", "closed"]), help="`list` only these."),
         option("--limit", type=click.IntRange(min=1), help="`list` so many, the newest; default 100."),
         option("--json", "as_json", is_flag=True, help="JSON: an object a line for `list`, else the answer."),
-        option("--url", help="A worker's web; default: made of AGG_WEB_ADVERTISED_URL, or AGG_WEB_HOST and _PORT."),
+        option("--url", help="A worker's web; default: AGG_WEB_ADVERTISED_URL, or what the broker says of the group."),
         option("--operator", help="Who acts; default: the user's name on this machine."),
     )
     def batches(self: PlainCommand, *, url: str | None, **given: Any) -> int:  # noqa: ARG001
@@ -74,14 +88,14 @@ def register_batches(app: AggregatorApp) -> None:
         faust -A app batches discard BATCH_ID
         faust -A app batches extend BATCH_ID --seconds 10
 
-        Any worker is asked over HTTP and answers for all of them. Where the workers have a token it is taken from
-        AGG_WEB_TOKEN; actions need one.
+        Any worker is asked over HTTP and answers for all of them; the broker knows where those of AGG_APP_ID are.
+        Where the workers have a token it is taken from AGG_WEB_TOKEN; actions need one.
 
         The exit code is 0 when the answer is whole or the action is accepted, 1 when not, 2 when an option is wrong.
         """  # noqa: D301 - `\b` is click's
         request = Request(**given)
         _check(request)
-        return asyncio.run(_run(settings, _url(settings, url), request))
+        return asyncio.run(_find_and_run(settings, url, request))
 
 
 def _check(request: Request) -> None:
@@ -96,6 +110,55 @@ def _check(request: Request) -> None:
         raise click.UsageError(message)
 
 
+async def _find_and_run(settings: Settings, given: str | None, request: Request) -> int:
+    return await _run(settings, await _address(settings, given), request)
+
+
+async def _address(settings: Settings, given: str | None) -> str:
+    """Return the URL of a worker's web: the one that is given or set, else one of the group's that answers.
+
+    Where the broker does not tell, it is made of the settings: workers answer also when their broker is away.
+
+    Raises:
+        CommandError: no worker is in the group, or none of them answers.
+        click.UsageError: it has to be given.
+    """
+    if given is not None or settings.web_advertised_url is not None:
+        return _url(settings, given)
+    servers = ", ".join(settings.bootstrap_servers)
+    try:
+        async with asyncio.timeout(BROKER_SECONDS):
+            urls = await worker_urls(settings)
+    except (KafkaError, OSError) as error:
+        url = _url(settings, None)
+        silent = f"the broker at {servers} has not said where workers are"
+        problem = silent if isinstance(error, TimeoutError) else broker_problem(settings, error)
+        complain(f"{problem}. Asking {url}, made of AGG_WEB_HOST and AGG_WEB_PORT")
+        return url
+    if not urls:
+        message = f"no worker of AGG_APP_ID={settings.app_id} is in its group at {servers}: start one, or give --url"
+        raise CommandError(message)
+    own = _own_url(settings)
+    urls.sort(key=lambda url: url != own)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)) as session:
+        for url in urls:
+            if await _answers(session, url):
+                return url
+    message = (
+        f"no worker's web answers at {', '.join(map(printable, urls))}, where the workers of AGG_APP_ID="
+        f"{settings.app_id} are; give --url, by which this machine reaches one"
+    )
+    raise CommandError(message)
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/healthz", allow_redirects=False):
+            return True
+    except (aiohttp.ClientError, OSError, ValueError):  # the last for what is no URL
+        return False
+
+
 def _url(settings: Settings, given: str | None) -> str:
     if given is not None:
         if URL(given).scheme not in {"http", "https"}:
@@ -107,6 +170,11 @@ def _url(settings: Settings, given: str | None) -> str:
     if settings.web_port == 0:
         message = "give --url: with AGG_WEB_PORT=0 each worker takes a port of its own, which its log names"
         raise click.UsageError(message)
+    return _own_url(settings)
+
+
+def _own_url(settings: Settings) -> str:
+    """Return where the web of a worker of this machine is that has these settings."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web_host, settings.web_host)  # noqa: S104 - compared
     return http_url(host, settings.web_port)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,7 +47,6 @@ ERROR_SHOWN = 500
 
 def register_send(app: AggregatorApp) -> None:
     """Make `send` a command of `faust -A app`, in place of Faust's own."""
-    importlib.import_module("faust.cli.faust")  # Faust's commands first: of two with one name the later one counts
     settings = app.settings
 
     @command(

@@ -1,19 +1,25 @@
 """`python -m app.demo`, which is `make run`: Kafka, a worker, the replay, and what comes out of it.
 
-With ONCE=1 in the environment it ends by itself: exit code 0 if each batch has come out once, else 1.
+It replays until Ctrl-C. With ONCE=1 in the environment it sends each push once and ends by itself: exit code 0 if each
+batch has come out once, else 1.
 """
 
 from __future__ import annotations
+
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is imported, for seconds, shows no traceback
 
 import asyncio
 import http.client
 import logging
 import os
 import re
-import signal
+import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +31,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from app.demo.outputs import Tally, summary
-from app.demo.replay import create_source_topics, open_playback
+from app.demo.replay import OUTPUT_PATIENCE, create_source_topics, live_pace, open_playback
 from app.demo.sample import BROKEN_STATION, PUSHES, SLOW_STATION, WINDOW
 from app.devbroker import DevBroker, DevBrokerError
-from app.devbroker.config import free_port, port_is_free
+from app.devbroker.config import HOST, free_port, port_is_free
 from app.devbroker.install import cache_folder
 from app.devbroker.supervise import STOP, Supervised
 from app.kafka.topics import BrokerError, TopicError
@@ -43,6 +49,7 @@ WORKER: Final = [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "in
 STOP_WITHIN: Final = 10.0  # seconds from SIGTERM to SIGKILL
 READY_WITHIN: Final = 120.0  # recovers what an earlier run left, on a broker of the user's
 POLL: Final = 0.1
+TOKEN_BYTES: Final = 9  # 72 random bits: for a page on this machine, and short enough to be typed
 SHOWN: Final = 12  # lines of the worker's log
 _NOISE: Final = re.compile(r"^[|+]|\[INFO\]|\"level\": \"INFO\"")  # the banner, too
 
@@ -67,41 +74,71 @@ def main() -> int:
 def _guarded(stack: ExitStack, console: Console, tally: Tally, *, begin: int, once: bool) -> int:
     """Run the demo, and say what went wrong; what is to be stopped at the end is on the stack."""
     try:
-        environ, broker = _environment(stack, console)
-        demo = Demo(load_settings(environ), environ, broker, console, tally)
-        asyncio.run(demo.run(stack, begin=begin, once=once))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        given = _environment(stack, console, once=once)
+        settings = load_settings(given.environ)
+        asyncio.run(Demo(settings, given, console, tally).run(stack, begin=begin, once=once))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except (BrokerError, TopicError, DevBrokerError, WorkerDied, KafkaError) as error:
+    except (BrokerError, TopicError, DevBrokerError, WorkerDied, PortTaken, KafkaError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
-        if len(tally.sent) < PUSHES or once:
+        if once or not tally.number:
             return INTERRUPTED
-    return 1 if tally.awaited or tally.repeated or len(tally.sent) < PUSHES else 0
+        return _end(settings, console, tally)
+    return 1 if tally.awaited or tally.repeated or tally.discarded or len(tally.sent) < PUSHES else 0
+
+
+def _end(settings: Settings, console: Console, tally: Tally) -> int:
+    """Say how a replay that Ctrl-C has ended went; what is under way is no fault. Returns the exit code."""
+    overdue = tally.overdue(time.time() - settings.max_batch_age - OUTPUT_PATIENCE)
+    console.print()
+    _say_summary(settings, console, tally, overdue)
+    return 1 if overdue or tally.repeated else 0
+
+
+def _say_summary(settings: Settings, console: Console, tally: Tally, overdue: Sequence[str]) -> None:
+    topics = {"late_topic": settings.late_topic, "dead_letter_topic": settings.dead_letter_topic}
+    for line in summary(tally, overdue, **topics):
+        console.print(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The worker's environment.
+
+    Attributes:
+        environ: its variables.
+        broker: the embedded Kafka, if it is used.
+        token: of its web, if that was made up here.
+    """
+
+    environ: Mapping[str, str]
+    broker: DevBroker | None
+    token: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """One run of the demo; `broker` is the embedded Kafka, if it is used."""
+    """One run of the demo."""
 
     settings: Settings
-    environ: Mapping[str, str]
-    broker: DevBroker | None
+    given: Environment
     console: Console
     tally: Tally
 
     async def run(self, stack: ExitStack, *, begin: int, once: bool) -> None:
-        """Start a worker, on the stack, and replay; without `once` go on showing what comes out."""
-        settings, console, tally = self.settings, self.console, self.tally
+        """Start a worker, on the stack, and replay; without `once` until this is cancelled."""
+        settings, console, tally, broker = self.settings, self.console, self.tally, self.given.broker
         task = asyncio.current_task()
         if task is not None:
             # Like Ctrl-C, which asyncio handles so: an exception from a signal handler could hit any of its tasks.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         await create_source_topics(settings)
         worker = stack.enter_context(
-            WorkerProcess(self.environ, _log_file(settings), http_url(settings.web_host, settings.web_port))
+            WorkerProcess(self.given.environ, _log_file(settings), http_url(settings.web_host, settings.web_port))
         )
         stack.callback(console.print, "Stopping ...")  # the first that is called when it ends
         console.print(f"Starting a worker; its log is [bold]{escape(str(worker.log))}[/bold]")
@@ -109,19 +146,21 @@ class Demo:
 
         def check() -> None:
             worker.check()
-            if self.broker and not self.broker.running:
-                message = f"Kafka has ended.\n{self.broker.log_tail(5)}"
+            if broker and not broker.running:
+                message = f"Kafka has ended.\n{broker.log_tail(5)}"
                 raise DevBrokerError(message)
 
         async with open_playback(settings, tally, console, check) as playback:
-            _introduce(settings, console, worker, self.broker)
+            _introduce(settings, console, worker, self.given, once=once)
+            if not once:
+                await playback.go_on(begin)
             await playback.replay(begin)
             console.print()
-            for line in summary(tally, late_topic=settings.late_topic, dead_letter_topic=settings.dead_letter_topic):
-                console.print(line)
-            if not once:
-                console.print(f"The dashboard: [bold]{worker.url}/[/bold]   Ctrl-C ends.")
-                await playback.follow()
+            _say_summary(settings, console, tally, tally.awaited)
+
+
+class PortTaken(RuntimeError):  # noqa: N818 - says what happened
+    """Something else listens where the worker's web is to be."""
 
 
 class WorkerDied(RuntimeError):  # noqa: N818 - says what happened
@@ -191,42 +230,60 @@ class WorkerProcess:
         return "\n".join([line for line in lines if not _NOISE.search(line)][-SHOWN:])
 
 
-def _environment(stack: ExitStack, console: Console) -> tuple[dict[str, str], DevBroker | None]:
-    """The worker's environment, which is ours and what the user has not set; the embedded Kafka, unless there is one.
+def _environment(stack: ExitStack, console: Console, *, once: bool) -> Environment:
+    """Return the worker's environment: ours, and what the user has not set. It has a Kafka, an embedded one at worst.
 
     Raises:
         SettingsError: a setting is bad.
+        PortTaken: something listens on the port that the user has set.
         DevBrokerError: the embedded Kafka does not start.
     """
-    load_settings()  # a mistake is said before Kafka is started
+    settings = load_settings()  # a mistake is said before Kafka is started
     given = {key.upper() for key in find_keys(os.environ, Path(".env"))[0]}
     environ = dict(os.environ)
+    if "AGG_WEB_PORT" not in given or settings.web_port == 0:
+        environ["AGG_WEB_PORT"] = str(USUAL_PORT if port_is_free(USUAL_PORT) else free_port())
+    elif settings.web_host == HOST and not port_is_free(settings.web_port):
+        message = f"AGG_WEB_PORT={settings.web_port} is taken: set another, or none for one that is free"
+        raise PortTaken(message)
+    token = None
+    if not once and "AGG_WEB_TOKEN" not in given:
+        token = environ["AGG_WEB_TOKEN"] = secrets.token_urlsafe(TOKEN_BYTES)
     broker = None
     if "AGG_BROKER" not in given:
         broker = stack.enter_context(DevBroker(report=partial(console.print, markup=False)))
         environ["AGG_BROKER"] = broker.url
     if "AGG_CALLBACK" not in given:
         environ["AGG_CALLBACK"] = CALLBACK
-    if "AGG_WEB_PORT" not in given or load_settings().web_port == 0:
-        environ["AGG_WEB_PORT"] = str(USUAL_PORT if port_is_free(USUAL_PORT) else free_port())
-    return environ, broker
+    return Environment(environ, broker, token)
 
 
-def _introduce(settings: Settings, console: Console, worker: WorkerProcess, embedded: DevBroker | None) -> None:
-    for line in (
-        f"The dashboard: [bold]{worker.url}/[/bold]",
-        f"Replaying {PUSHES} batches on {settings.source_topics[0]}: charging stations of Dundee, Perth and",
-        f"Kinross, each with its last {WINDOW} hours. What comes out on {settings.output_topic}:",
-    ):
-        console.print(line)
+def _introduce(settings: Settings, console: Console, worker: WorkerProcess, given: Environment, *, once: bool) -> None:
+    """Say where everything is; the worker is ready by now, so its page answers."""
+    topic = settings.source_topics[0]
+    console.print(f"The dashboard: [bold]{worker.url}/[/bold]")
+    if given.token is not None:
+        console.print(f"It asks for a token, with which its buttons act: [bold]{given.token}[/bold]")
+    if once:
+        console.print(f"Replaying {PUSHES} batches on {topic}: charging stations of Dundee, Perth and")
+    else:
+        pace = live_pace(settings)
+        console.print(
+            f"Replaying a batch every {pace} s on {topic} until Ctrl-C: charging stations of Dundee, Perth and"
+        )
+    console.print(f"Kinross, each with its last {WINDOW} hours. What comes out on {settings.output_topic}:")
     if settings.callback == CALLBACK:
         for line in (
             f"(Three stations had closed before: empty. {BROKEN_STATION} has a broken meter now and then: failed.",
-            f"{SLOW_STATION} once takes over {settings.batch_timeout:g} s (AGG_BATCH_TIMEOUT): missing, then late.)",
+            f"{SLOW_STATION} takes over {settings.batch_timeout:g} s (AGG_BATCH_TIMEOUT) at times: missing, late.)",
         ):
             console.print(line)
-    if embedded is not None:
-        console.print(f"Commands in another terminal find this Kafka with AGG_BROKER={embedded.url}")
+    found = {} if given.broker is None else {"AGG_BROKER": given.broker.url}
+    if given.token is not None:
+        found["AGG_WEB_TOKEN"] = given.token
+    if found:
+        console.print("Commands in another terminal find all this after")
+        console.print(f"    export {' '.join(f'{key}={value}' for key, value in found.items())}")
 
 
 def _log_file(settings: Settings) -> Path:

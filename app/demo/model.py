@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from app.demo.sample import SLOW_MARK
+from app.demo.sample import SHARE_MARK, SLOW_MARK
 from app.settings import load_settings
 
 WEIGHT: Final = 0.6  # of the newest hour
@@ -39,6 +39,8 @@ async def callback(station_id: str, module_input: dict[str, Any]) -> dict[str, A
     if any(columns.get(SLOW_MARK, ())):
         # Stands for a model that takes too long now and then: a cold cache, a slow database.
         await asyncio.sleep(load_settings().batch_timeout + OVERRUN)
+    elif share := columns.get(SHARE_MARK, (0,))[-1]:
+        await asyncio.sleep(load_settings().batch_timeout * share)
     forecast_kw, error_kw = forecast(load)
     return {
         "time": _next_hour(columns["sendTime"][-1]),

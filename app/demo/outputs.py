@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,6 +24,10 @@ class Tally:
     """Batch id -> when it was sent."""
     late: int = 0
     dead_letters: int = 0
+    discarded: set[str] = field(default_factory=set)
+    """Batches that an operator, or a rule, has had not come out."""
+    settled: Counter[str] = field(default_factory=Counter)
+    """How many batches came out long ago, by their outcome: no more is kept of them."""
     _parts: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)  # batch -> (revision, part) -> times
     _first: dict[str, Output] = field(default_factory=dict)
 
@@ -40,14 +44,32 @@ class Tally:
 
     @property
     def awaited(self) -> list[str]:
-        """The batches that have not come out, in the order of sending."""
-        out = {output.batch_id for output in self.outputs}
+        """The batches that have still to come out, in the order of sending."""
+        out = {output.batch_id for output in self.outputs} | self.discarded
         return [batch_id for batch_id in self.sent if batch_id not in out]
 
     @property
     def repeated(self) -> list[str]:
         """The batches of which something came out twice."""
         return [batch_id for batch_id, parts in self._parts.items() if max(parts.values()) > 1]
+
+    @property
+    def number(self) -> int:
+        """How many batches have been sent."""
+        return self.settled.total() + len(self.sent)
+
+    def overdue(self, before: float) -> list[str]:
+        """Return the batches that were sent before that time, and have not come out."""
+        return [batch_id for batch_id in self.awaited if self.sent[batch_id] < before]
+
+    def settle(self, before: float) -> None:
+        """Keep nothing but a count of the batches that were sent before that time and have come out, once."""
+        repeated = set(self.repeated)
+        for output in self.outputs:
+            batch_id = output.batch_id
+            if self.sent[batch_id] < before and batch_id not in repeated:
+                self.settled[output.outcome] += 1
+                del self.sent[batch_id], self._first[batch_id], self._parts[batch_id]
 
     @property
     def owed(self) -> int:
@@ -81,22 +103,24 @@ def dead_letter_line(headers: Mapping[str, bytes], at: datetime) -> Text:
     return _line(at, "dead letter", [*pieces, *((part, "") for part in rest)])
 
 
-def summary(tally: Tally, *, late_topic: str, dead_letter_topic: str) -> list[Text]:
-    """Lines that say how the demo ended."""
-    outputs = tally.outputs
-    statuses = Counter(output.outcome for output in outputs)
+def summary(tally: Tally, overdue: Sequence[str], *, late_topic: str, dead_letter_topic: str) -> list[Text]:
+    """Lines that say how the demo ended. `overdue` are the batches that should have come out, and have not."""
+    statuses = tally.settled + Counter(output.outcome for output in tally.outputs)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    good = not tally.awaited and not tally.repeated
+    under_way = len(tally.awaited) - len(overdue)
+    said = f"{tally.number} batches sent, {statuses.total()} came out" + (f": {counts}" if counts else "")
     lines = [
         Text(
-            f"{len(tally.sent)} batches sent, {len(outputs)} came out" + (f": {counts}." if counts else "."),
-            "bold green" if good else "bold red",
+            f"{said}; {under_way} under way." if under_way else f"{said}.",
+            "bold red" if overdue or tally.repeated else "bold green",
         )
     ]
-    if tally.awaited:
-        lines.append(Text(f"Not come out: {', '.join(tally.awaited)}", "red"))
+    if overdue:
+        lines.append(Text(f"Not come out: {', '.join(overdue)}", "red"))
     if tally.repeated:
         lines.append(Text(f"Came out more than once: {', '.join(tally.repeated)}", "red"))
+    if tally.discarded:
+        lines.append(Text(f"Discarded: {', '.join(sorted(tally.discarded))}"))
     if tally.dead_letters:
         lines.append(Text(f"Dead letters: {tally.dead_letters}, in {dead_letter_topic}"))
     if tally.late:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,13 +18,16 @@ from rich.progress import BarColumn, Progress, TextColumn
 from app.cli.published import Output
 from app.cli.send import create_source_topic, producing
 from app.demo.outputs import Tally, dead_letter_line, late_line, output_line
-from app.demo.sample import PUSHES, load_stations, make_push
+from app.demo.sample import PUSHES, load_stations, make_push, shares_of
 from app.inputs.source_message import batch_id
 from app.kafka.client import administering, reading
 from app.kafka.topics import ensure_topics
+from app.messages.dead_letters import Reason
 from app.settings import Settings
 
-PACE: Final = 0.5  # seconds between two batches
+PACE: Final = 0.5  # seconds between two batches of a replay that ends
+LIVE_PACE: Final = 0.4  # of a batch's time, in one that does not: one or two are always in flight
+KEPT_SECONDS: Final = 120.0  # for which more than a count is kept of a batch that has come out
 POLL_MS: Final = 200
 OUTPUT_PATIENCE: Final = 30.0  # for an output, beyond its batch's deadline
 LATE_PATIENCE: Final = 5.0  # for the late results of the last output
@@ -78,7 +82,7 @@ class Playback:
         )
         with progress:
             bar = progress.add_task("", total=PUSHES, sent=0)
-            sending = asyncio.create_task(self._send(begin))
+            sending = asyncio.create_task(self._send(begin, live=False))
             try:
                 while True:
                     if sending.done():
@@ -95,24 +99,34 @@ class Playback:
             while await self.consumer.position(partition) < end:
                 await self._read()
 
-    async def follow(self) -> None:
-        """Go on printing what comes out, until something ends that should not."""
-        while True:
-            await self._read()
-            self.check()
+    async def go_on(self, begin: int) -> None:
+        """Send one batch after the other and print what comes out, until something ends that should not."""
+        sending = asyncio.create_task(self._send(begin, live=True))
+        try:
+            while True:
+                if sending.done():
+                    sending.result()
+                await self._read()
+                self.tally.settle(time.time() - KEPT_SECONDS)
+                self.check()
+        finally:
+            sending.cancel()
+            await asyncio.wait([sending])
 
-    async def _send(self, begin: int) -> None:
+    async def _send(self, begin: int, *, live: bool) -> None:
         settings = self.settings
         stations = load_stations()
         topic = settings.source_topics[0]
+        pace, step = (live_pace(settings), live_pace(settings)) if live else (PACE, 1)
         loop = asyncio.get_running_loop()
         async with producing(settings) as producer:
             next_at = loop.time()
-            for number in range(1, PUSHES + 1):
-                push = make_push(number, stations, begin + number - 1, settings.timezone)
+            for number in count(1) if live else range(1, PUSHES + 1):
+                shares = shares_of(number, stations) if live else {}
+                push = make_push(number, stations, begin + (number - 1) * step, settings.timezone, shares)
                 # Never ahead of the clock, or a run that begins right after this one would make the same batch ids.
                 await asyncio.sleep(max(next_at - loop.time(), push.timestamp - time.time()))
-                next_at = loop.time() + PACE
+                next_at = loop.time() + pace
                 self.tally.sent[batch_id(topic, push.timestamp)] = time.time()
                 await producer.send_and_wait(topic, push.value)
 
@@ -141,9 +155,17 @@ class Playback:
             tally.late += (message.key or b"").decode(errors="replace") in tally.sent
             line = late_line(message.key, message.value, at)
         else:
-            tally.dead_letters += headers.get("batch-id", b"").decode(errors="replace") in tally.sent
+            batch = headers.get("batch-id", b"").decode(errors="replace")
+            tally.dead_letters += batch in tally.sent
+            if batch in tally.sent and headers.get("reason") == Reason.DISCARDED.encode():
+                tally.discarded.add(batch)
             line = dead_letter_line(headers, at)
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def live_pace(settings: Settings) -> int:
+    """Return the seconds between two batches of a replay that does not end."""
+    return max(1, round(LIVE_PACE * settings.batch_timeout))
 
 
 @asynccontextmanager

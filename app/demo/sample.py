@@ -1,21 +1,22 @@
 """The sample data (app/demo/data/SOURCE.md): charging sessions, and the messages in which plants would send them.
 
 A source message is a push with the last day of every station. A plant pushes at every hour; here the next push comes
-half a second later. So that they look like today's, and so that no two runs make the same batch ids, the times in a
-push are moved: its newest record is of the moment it is sent, the others lie an hour apart before it.
+seconds later, or half a second. So that they look like today's, and so that no two runs make the same batch ids, the
+times in a push are moved: its newest record is of the moment it is sent, the others lie an hour apart before it.
 
-All readings are real but three kinds that are put in, so that there is something to see besides success: a broken
-meter reading in some pushes, a mark that asks the demo's model to be slow, and none at all for stations that had
-closed before.
+All readings are real but those that are put in, so that there is something to see besides success: a broken meter
+reading in some pushes, marks that ask the demo's model to take its time or too much of it, and no reading at all for
+stations that had closed before.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,11 @@ SLOW_STATION: Final = "DUN05"
 # Near the end, since the calls of one station run one after the other: its next batches have to wait.
 SLOW_PUSHES: Final = frozenset({11})
 SLOW_MARK: Final = "demoSlow"
+
+# In a replay that does not end, so that there are always batches in flight: six stations of each push, others in the
+# next, take these shares of a batch's time.
+SHARES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+SHARE_MARK: Final = "demoShare"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +123,29 @@ def power(sessions: Sequence[Session], start: datetime, end: datetime) -> Power:
     return Power(round(energy / (end - start).total_seconds(), 2), round(highest, 2))
 
 
-def make_push(number: int, stations: list[Station], timestamp: int, timezone: ZoneInfo) -> Push:
+def shares_of(number: int, stations: Sequence[Station]) -> dict[str, float]:
+    """Stations that take their time in that push, of an endless replay: id -> share of the time that a batch has."""
+    first = number * len(SHARES)
+    return {stations[(first + place) % len(stations)].station_id: share for place, share in enumerate(SHARES)}
+
+
+def make_push(
+    number: int,
+    stations: list[Station],
+    timestamp: int,
+    timezone: ZoneInfo,
+    shares: Mapping[str, float] = MappingProxyType({}),
+) -> Push:
     """The push of that number.
 
     Args:
-        number: from 1; each is an hour of the data further.
+        number: from 1; each is an hour of the data further, and after PUSHES of them they begin again.
         stations: those that report.
         timestamp: Unix seconds of its newest records.
         timezone: the zone in which `sendTime` is written.
+        shares: stations for which the model is to take so much of its batch's time.
     """
+    number = (number - 1) % PUSHES + 1
     end = FIRST_END + (number - 1) * HOUR
     records: list[dict[str, Any]] = []
     for station in stations:
@@ -134,6 +154,8 @@ def make_push(number: int, stations: list[Station], timestamp: int, timezone: Zo
             readings = _readings(station, end - back * HOUR)
             if back == 0:
                 readings = [_disturbed(reading, station.station_id, number) for reading in readings]
+                if station.station_id in shares:
+                    readings = [reading | {SHARE_MARK: shares[station.station_id]} for reading in readings]
             # In a new dict: the readings of an hour are in several pushes.
             records += [{"stationId": station.station_id, **reading, "sendTime": send_time} for reading in readings]
     value = orjson.dumps({"realTimeData": records})

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from dotenv.parser import parse_stream
 from pydantic import SecretStr, ValidationError
 
 from app.settings.model import PREFIX, Settings
@@ -80,6 +79,8 @@ def find_keys(environ: Mapping[str, str], env_file: Path | None) -> tuple[dict[s
 def _read_env_file(path: Path) -> tuple[dict[str, Given], list[str]]:
     if not path.exists() or path.is_dir():  # a folder of that name is somebody's virtual environment
         return {}, []
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - costs a command that has no such file a part of its start
+
     try:
         with path.open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))

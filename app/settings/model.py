@@ -438,13 +438,13 @@ class Settings(BaseModel):
     web_host: types.Host = _own(
         "127.0.0.1",
         "Address on which the dashboard is served; any other than loopback needs `AGG_WEB_TOKEN`",
-        "看板监听的地址；非本机回环地址需要 `AGG_WEB_TOKEN`",
+        "仪表盘监听的地址；非本机回环地址需要 `AGG_WEB_TOKEN`",
     )
-    web_port: types.Port = _own(6066, "Port of the dashboard; 0: a free one", "看板端口；0 表示任选空闲端口")
+    web_port: types.Port = _own(6066, "Port of the dashboard; 0: a free one", "仪表盘端口；0 表示任选空闲端口")
     web_token: SecretStr | None = _own(
         None,
         "Bearer token of dashboard and API, the same for all workers; without it there are no actions",
-        "看板和 API 的 Bearer 令牌，所有 worker 相同；不设置则不能执行操作",
+        "仪表盘和 API 的 Bearer 令牌，所有 worker 相同；不设置则不能执行操作",
     )
     web_advertised_url: types.Url | None = _own(
         None,

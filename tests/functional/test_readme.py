@@ -28,12 +28,15 @@ def test_the_test_of_the_readme_passes(readme: str, tmp_path: Path) -> None:
     assert_tests_pass(tmp_path, readme, "test_load.py", 1)
 
 
+@pytest.mark.parametrize("topic", ["SCHEDULE-STATION-REALTIME-DATA", "plant.a_1"])
 @pytest.mark.parametrize("readme", READMES)
-def test_the_callback_makes_of_the_message_what_the_readme_says(readme: str, tmp_path: Path) -> None:
-    with TopologyTestDriver(load(tmp_path, readme, "load.py").callback) as driver:
+def test_the_callback_makes_of_the_message_what_the_readme_says(readme: str, topic: str, tmp_path: Path) -> None:
+    with TopologyTestDriver(
+        load(tmp_path, readme, "load.py").callback, source_topics=[topic], context_topics=["A-CALENDAR"]
+    ) as driver:
         driver.send(source_message(readme))
         (output,) = driver.outputs
-    assert output.key == "SCHEDULE-STATION-REALTIME-DATA_1763085600"
+    assert output.key == f"{topic}_1763085600"
     assert output.value["stations"] == [{"station_id": "A", "last_kw": 37.02, "mean_kw": 33.76}]
     assert output.value["meta"]["empty"] == ["B"]
     assert [failed["station_id"] for failed in output.value["meta"]["failed"]] == ["C"]

@@ -9,7 +9,7 @@ from app.testing import TopologyTestDriver
 
 
 async def predict(station_id: str, module_input: dict[str, Any]) -> dict[str, Any]:
-    power = module_input["SCHEDULE-STATION-REALTIME-DATA"]["outputPowerPerStationAvg"]
+    power = next(iter(module_input.values()))["outputPowerPerStationAvg"]
     if station_id == "slow":
         await asyncio.sleep(60)
     return {"load": max(power)}

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.integration.support.cluster import Cluster
+from tests.integration.support.commands import command_of
 from tests.integration.support.data import FINE, GATED, stations_of
 from tests.integration.support.model import GATE
 from tests.integration.support.waiting import wait_for
@@ -130,3 +131,17 @@ def test_actions_reach_batches_of_either_worker_through_the_other(cluster: Clust
         assert act(complete, action, json={"seconds": 1}).status_code == 409
         assert act("unknown", action, json={"seconds": 1}).status_code == 404
     assert TOKEN not in first.log + second.log
+
+
+def test_the_batches_command_finds_the_workers_of_the_app_id_by_the_broker(cluster: Cluster) -> None:
+    batches = command_of(cluster, "batches")
+    nobody = batches()
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert nobody.stderr.startswith(f"no worker of AGG_APP_ID={cluster.app_id} is in its group at ")
+    worker = cluster.start(None, gate_of(cluster))
+    worker.wait_ready()
+    (batch_id,) = open_batches(cluster, 1)
+    wait_for(lambda: worker.ask("/batches")["batches"], "the batch is open")
+    listed = batches()
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.splitlines()[1].split()[:2] == [batch_id, "open"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from app.demo.sample import PUSHES
 from app.devbroker import DevBroker
 from app.devbroker.config import port_is_free
 from app.kafka.topics import TopicSpec, create_and_wait, ensure_topics
@@ -418,4 +421,41 @@ def test_demo_that_is_ended_leaves_no_worker_behind(
 
     assert demo.returncode == code
     assert complaints.read_text() == ""
+    wait_for(lambda: port_is_free(port), "the worker ends")
+
+
+def test_demo_goes_on_until_ctrl_c_with_a_page_whose_token_it_says(
+    kafka_broker: DevBroker, topic: str, tmp_path: Path
+) -> None:
+    port = own_port()
+    env = demo_environment(kafka_broker, topic, tmp_path, WEB_PORT=str(port)) | {"ONCE": ""}
+    complaints = tmp_path / "complaints"
+    with (
+        complaints.open("wb") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "app.demo"], env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as demo,
+    ):
+        assert demo.stdout is not None
+        said: list[str] = []
+        batches: set[str] = set()
+        for line in demo.stdout:
+            said.append(line)
+            if "  batch  " in line:
+                batches.add(line.split()[2])
+            if len(batches) > PUSHES:
+                break
+        assert len(batches) > PUSHES, complaints.read_text()
+        asked = next(line for line in said if "token" in line).split()
+        token = asked[-1]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/batches?status=open", headers={"authorization": f"Bearer {token}"}
+        )
+        wait_for(lambda: json.load(urllib.request.urlopen(request))["batches"], "a batch in flight")  # noqa: S310
+        demo.send_signal(signal.SIGINT)
+        rest, _ = demo.communicate(timeout=PATIENCE)
+
+    assert (demo.returncode, complaints.read_text()) == (0, "")
+    assert re.search(r"\d+ batches sent, \d+ came out: .*(under way)?\.", rest)
+    assert sum(token in line for line in said) == 2  # once to be typed into the page, once for commands
     wait_for(lambda: port_is_free(port), "the worker ends")

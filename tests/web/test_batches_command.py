@@ -12,11 +12,13 @@ from zoneinfo import ZoneInfo
 import click
 import orjson
 import pytest
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
 
 from app.cli.base import CommandError, table_lines
-from app.cli.batches import HEADINGS, Request, _run, _url, full, row_cells
+from app.cli.batches import HEADINGS, Request, _address, _run, _url, full, row_cells
 from app.settings import Settings
 from tests.integration.support.worker import PATIENT, clean_environment
+from tests.ports import own_port
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import PATIENCE, TOKEN, Live, on_cluster
 
@@ -29,6 +31,7 @@ OPTIONS: dict[str, Any] = dict.fromkeys(("batch_id", "seconds", "status", "limit
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine takes its time."""
     monkeypatch.setattr("app.cli.batches.SECONDS", PATIENCE)
+    monkeypatch.setattr("app.cli.batches.PROBE_SECONDS", PATIENCE)
 
 
 def commanded(
@@ -170,6 +173,68 @@ def test_the_address_is_made_of_the_settings(given: dict[str, Any], option: str 
 def test_a_port_that_only_the_worker_knows_has_to_be_given() -> None:
     with pytest.raises(click.UsageError, match="give --url"):
         _url(Settings(web_port=0), None)
+
+
+def found(monkeypatch: pytest.MonkeyPatch, urls: list[str] | Exception, **given: Any) -> str:
+    """The address that is asked where the broker knows of these workers."""
+
+    async def worker_urls(settings: Settings) -> list[str]:
+        if isinstance(urls, Exception):
+            raise urls
+        return urls
+
+    monkeypatch.setattr("app.cli.batches.worker_urls", worker_urls)
+    return asyncio.run(_address(Settings(**given), None))
+
+
+def test_workers_are_where_the_broker_says_that_those_of_the_app_id_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = two()
+
+    async def test(live: list[Live]) -> None:
+        first, second = (worker.url for worker in workers)
+        nobody = f"http://127.0.0.1:{own_port()}"
+
+        def ask(*urls: str, **given: Any) -> str:
+            return found(monkeypatch, list(urls), **given)
+
+        assert await asyncio.to_thread(ask, second, first) == second
+        assert await asyncio.to_thread(ask, nobody, "no URL", second) == second
+        # Of several the one of this machine with these settings; not what else listens there.
+        port = int(first.rpartition(":")[2])
+        assert await asyncio.to_thread(ask, second, first, web_port=port) == first
+        assert await asyncio.to_thread(ask, second, web_port=port) == second
+        with pytest.raises(
+            CommandError, match=f"no worker's web answers at {nobody}, where the workers of AGG_APP_ID=x"
+        ):
+            await asyncio.to_thread(ask, nobody, app_id="x")
+
+    on_cluster(workers, test)
+
+
+def test_an_address_that_is_set_is_asked_without_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(monkeypatch, KafkaConnectionError(), web_advertised_url="http://w.lan:1") == "http://w.lan:1"
+
+
+def test_a_group_without_workers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CommandError, match=r"no worker of AGG_APP_ID=x is in its group at b:1: start one"):
+        found(monkeypatch, [], app_id="x", broker="kafka://b:1")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KafkaConnectionError(), "no broker answers at b:1: start it, or set AGG_BROKER."),
+        (GroupAuthorizationFailedError(), "the broker at b:1 refuses: "),
+        (TimeoutError(), "the broker at b:1 has not said where workers are."),
+    ],
+)
+def test_where_the_broker_does_not_tell_the_settings_do(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert found(monkeypatch, error, broker="kafka://b:1", web_port=7001) == "http://127.0.0.1:7001"
+    told = capsys.readouterr().err
+    assert told.startswith(said)
+    assert told.endswith(" Asking http://127.0.0.1:7001, made of AGG_WEB_HOST and AGG_WEB_PORT\n")
 
 
 def test_a_table_is_cut_at_the_terminals_width() -> None:

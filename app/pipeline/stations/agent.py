@@ -17,6 +17,7 @@ from app.callbacks.runner import CallbackRunner, ModuleInput, Reports, make_exec
 from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
+from app.inputs.topic_columns import TopicColumns
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery
 from app.messages.partitioner import Partitioner
@@ -317,7 +318,8 @@ class StationAgent:
     def _columns(self, group: StationGroup, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
         """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
         topic, settings, id_keys, latest = self._about(group)
-        module_input: ModuleInput = {topic: align(records, settings, id_keys=id_keys, latest=latest)}
+        module_input = TopicColumns()
+        module_input[topic] = align(records, settings, id_keys=id_keys, latest=latest)
         if self._has_context:
             module_input |= self._context.columns(known)
         return module_input
@@ -333,7 +335,13 @@ class StationAgent:
         topic, settings, id_keys, latest = self._about(group)
         if self._has_context:
             return lambda station_id, records: self._columns(group, records, self._context.known(station_id))
-        return lambda _, records: {topic: align(records, settings, id_keys=id_keys, latest=latest)}
+
+        def columns(_: str, records: Sequence[Record]) -> ModuleInput:
+            module_input = TopicColumns()
+            module_input[topic] = align(records, settings, id_keys=id_keys, latest=latest)
+            return module_input
+
+        return columns
 
     def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
         """Take results of stations in a row, whatever goes wrong: one by one if they can't be taken together."""

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from rich.console import Console
 
 from app.cli.published import Output
 from app.demo import model
+from app.demo.__main__ import PortTaken, _environment
 from app.demo.model import callback, forecast
 from app.demo.outputs import Tally, dead_letter_line, late_line, output_line, summary
-from app.demo.replay import create_source_topics
+from app.demo.replay import create_source_topics, live_pace
 from app.demo.sample import (
     BROKEN_PUSHES,
     BROKEN_STATION,
     PUSHES,
+    SHARES,
     SLOW_PUSHES,
     SLOW_STATION,
     WINDOW,
@@ -27,6 +37,7 @@ from app.demo.sample import (
     load_stations,
     make_push,
     power,
+    shares_of,
 )
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import SourceBatch
@@ -242,6 +253,99 @@ def test_batch_of_another_run_does_not_count() -> None:
     assert tally.awaited == ["T_1"]
 
 
+def test_of_an_endless_replay_counts_are_kept_and_what_is_under_way_is_no_fault() -> None:
+    tally = Tally(sent={f"T_{number}": float(number) for number in range(1, 6)}, discarded={"T_4"})
+    for key in (b"T_1", b"T_2", b"T_3", b"T_3"):
+        tally.take(output(key))
+    tally.settle(before=4.0)
+    assert (list(tally.sent), tally.settled, tally.number) == (["T_3", "T_4", "T_5"], {"complete": 2}, 5)
+    assert (tally.repeated, tally.overdue(5.0), tally.overdue(5.5)) == (["T_3"], [], ["T_5"])
+    lines = summary(tally, (), late_topic="late", dead_letter_topic="dead")
+    assert [line.plain for line in lines] == [
+        "5 batches sent, 3 came out: 3 complete; 1 under way.",
+        "Came out more than once: T_3",
+        "Discarded: T_4",
+    ]
+
+
+def test_of_an_endless_replay_each_push_has_stations_that_take_their_time(stations: list[Station]) -> None:
+    late_ones = [shares_of(number, stations) for number in range(1, 40)]
+    assert all(len(shares) == len(SHARES) and max(shares.values()) < 1 for shares in late_ones)
+    assert set().union(*late_ones) == {station.station_id for station in stations}
+    assert not set(late_ones[0]) & set(late_ones[1])
+    push = make_push(PUSHES + 3, stations, NOW, ZONE, {"DUN12": 0.5})
+    batch, again = read(push), read(make_push(3, stations, NOW, ZONE))
+    assert (push.number, batch.timestamp) == (3, NOW)
+    assert {
+        station_id for station_id in batch.stations if batch.stations[station_id] != again.stations[station_id]
+    } == {"DUN12"}
+
+
+def test_the_model_takes_the_share_of_a_batchs_time_that_a_push_asks_for(
+    stations: list[Station], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setenv("AGG_BATCH_TIMEOUT", "3")
+    monkeypatch.setattr("app.demo.model.asyncio.sleep", sleep)
+    batch = read(make_push(1, stations, NOW, ZONE, {"DUN12": 0.5}))
+    for fill in Fill:
+        assert asyncio.run(outcome(batch, "DUN12", fill))
+        assert asyncio.run(outcome(batch, "DUN13", fill))
+    assert slept == [1.5] * len(Fill)
+
+
+@pytest.mark.parametrize(("timeout", "pace"), [(5.0, 2), (60.0, 24), (0.1, 1)])
+def test_the_pace_of_an_endless_replay_has_batches_overlap(timeout: float, pace: int) -> None:
+    assert live_pace(Settings(batch_timeout=timeout)) == pace
+
+
+def test_ctrl_c_while_the_demo_is_imported_shows_no_traceback() -> None:
+    """It takes seconds on a busy machine; Python's own handler, which raises, is set at its start."""
+
+    def raises(pid: int) -> bool:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        caught = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(caught & 1 << (signal.SIGINT - 1))
+
+    env = {**os.environ, "AGG_BROKER": f"kafka://127.0.0.1:{own_port()}"}
+    command = [sys.executable, "-m", "app.demo"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as demo:
+        for wanted in (True, False):
+            while raises(demo.pid) is not wanted:
+                assert demo.poll() is None
+        demo.send_signal(signal.SIGINT)
+        _, complaints = demo.communicate(timeout=240)
+    assert (demo.returncode in {-signal.SIGINT, 130}, complaints) == (True, "")
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, ExitStack() as stack:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("AGG_WEB_PORT", str(port))
+        with pytest.raises(PortTaken, match=f"AGG_WEB_PORT={port} is taken"):
+            _environment(stack, Console(), once=True)
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_an_endless_replay_has_a_token_of_its_own_unless_there_is_one(
+    once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGG_BROKER", "kafka://127.0.0.1:1")
+    monkeypatch.delenv("AGG_WEB_TOKEN", raising=False)
+    with ExitStack() as stack:
+        made = [_environment(stack, Console(), once=once) for _ in range(2)]
+        assert [given.token is None for given in made] == [once, once]
+        assert once or made[0].token != made[1].token
+        assert [given.environ.get("AGG_WEB_TOKEN") for given in made] == [given.token for given in made]
+        monkeypatch.setenv("AGG_WEB_TOKEN", "mine")
+        given = _environment(stack, Console(), once=once)
+    assert (given.token, given.environ["AGG_WEB_TOKEN"]) == (None, "mine")
+
+
 def test_line_of_a_batch_names_who_is_missing_failed_and_empty() -> None:
     value = payload(
         status="partial",
@@ -309,14 +413,14 @@ def test_summary_names_what_is_missing_or_repeated(outputs: int, said: list[str]
     tally = Tally(sent={"T_1": 0.0, "T_2": 1.0})
     for key in [b"T_1", b"T_2", b"T_1"][:outputs]:
         tally.take(output(key))
-    lines = summary(tally, late_topic="late", dead_letter_topic="dead")
+    lines = summary(tally, tally.awaited, late_topic="late", dead_letter_topic="dead")
     assert [line.plain for line in lines] == said
 
 
 def test_summary_of_a_good_run_is_one_line_and_where_the_rest_went() -> None:
     tally = Tally(sent={"T_1": 0.0}, late=1, dead_letters=2)
     tally.take(output())
-    lines = summary(tally, late_topic="late", dead_letter_topic="dead")
+    lines = summary(tally, (), late_topic="late", dead_letter_topic="dead")
     assert [line.plain for line in lines] == [
         "1 batches sent, 1 came out: 1 complete.",
         "Dead letters: 2, in dead",

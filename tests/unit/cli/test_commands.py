@@ -1,0 +1,99 @@
+"""The commands of `faust -A app`: what they import, and that Faust's own get the application."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from faust.cli.base import cli
+
+from app.cli.commands import COMMANDS, LazyCommand, register_commands
+from app.settings import Settings
+from tests.integration.support.worker import clean_environment
+from tests.ports import own_port
+
+# Of a worker's: its web, its pipeline, what runs callbacks in it, Faust's application and what that imports.
+NOT_IMPORTED = (
+    "app.application", "app.pipeline", "app.web.app", "app.web.cluster", "app.worker.app", "app.callbacks.executors",
+    "app.observability.prometheus", "app.demo", "tables.faust_tables", "tables.working_set",
+    "faust.app.base", "faust.tables", "fastapi", "starlette", "uvicorn", "uvloop", "prometheus_client",
+)  # fmt: skip
+RUN = """
+import sys
+from faust.cli.faust import cli
+try:
+    cli()
+finally:
+    sys.stderr.write("\\n" + " ".join(sys.modules))
+"""
+
+
+def faust(folder: Path, *arguments: str, app: str = "app", **settings: str) -> tuple[int, str, str, set[str]]:
+    """Exit code, output, complaints, and the modules that were imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, "-A", app, *arguments],
+        env=clean_environment(**settings),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    said, _, modules = done.stderr.rpartition("\n")
+    return done.returncode, done.stdout, said, set(modules.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_imports_nothing_that_only_a_worker_needs(arguments: list[str], tmp_path: Path) -> None:
+    code, said, complaints, modules = faust(tmp_path, *arguments)
+    assert (code, complaints) == (0, "")
+    assert "Usage: " in said
+    assert sorted(modules.intersection(NOT_IMPORTED)) == []
+
+
+@pytest.mark.parametrize("command", ["outputs", "late", "dead-letters", "advise", "batches", "send"])
+def test_a_command_imports_nothing_that_only_a_worker_needs(command: str, tmp_path: Path) -> None:
+    broker = f"kafka://127.0.0.1:{own_port()}"
+    (tmp_path / "lines").write_text('[{"stationId": "A", "sendTime": 1762246800}]\n')
+    code, _, complaints, modules = faust(
+        tmp_path, command, *(["lines"] if command == "send" else []), broker=broker, web_port=str(own_port())
+    )
+    assert code == 1
+    assert complaints.startswith(f"no broker answers at {broker.removeprefix('kafka://')}")
+    assert sorted(modules.intersection(NOT_IMPORTED)) == []
+
+
+def test_each_command_is_in_the_list_with_its_own_words() -> None:
+    class App:
+        settings = Settings()
+
+    register_commands(App)
+    for name in COMMANDS:
+        lazy = cli.commands[name]
+        assert isinstance(lazy, LazyCommand)
+        listed = lazy.get_short_help_str(1000)
+        with pytest.raises(click.exceptions.Exit):
+            lazy.make_context(name, ["--help"])
+        command = cli.commands[name]
+        assert not isinstance(command, LazyCommand)
+        assert command.get_short_help_str(1000) == listed
+        register_commands(App)
+
+
+@pytest.mark.parametrize("command", ["outputs", "agents"])
+def test_a_wrong_setting_is_said_by_every_command(command: str, tmp_path: Path) -> None:
+    code, said, complaints, _ = faust(tmp_path, command, bach_timeout="5")
+    assert (code, said) == (2, "")
+    assert complaints.startswith("AGG_BACH_TIMEOUT: unknown key; did you mean AGG_BATCH_TIMEOUT")
+
+
+@pytest.mark.parametrize("app", ["app", "app:app", "app.app", "mine"])
+def test_faust_s_own_commands_have_the_application(app: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from app import app\n\nassert app.agents\n")
+    code, said, complaints, _ = faust(tmp_path, "agents", app=app)
+    assert (code, complaints) == (0, "")
+    assert "splitter" in said
+    assert "Callbacks" in said
