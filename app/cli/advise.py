@@ -182,6 +182,8 @@ def _timeout_rows(advice: Advice, settings: Settings) -> Iterator[Sequence[str]]
         yield _timeout_cells("as it was", past, advice)
     for one in candidates:
         mark = " (AGG_BATCH_TIMEOUT)" if one.timeout in present else ""
+        if one.timeout is not None and one.timeout > settings.max_batch_age:
+            mark = " (over AGG_MAX_BATCH_AGE)"
         yield _timeout_cells(f"{one.timeout:g} s{mark}", one, advice)
 
 

@@ -15,6 +15,7 @@ from app.cli.advice import Advice, Prospect, Rules, advise, closing, quantile
 from app.cli.advise import lines
 from app.cli.past_batches import History, PastBatch
 from app.settings import Settings
+from app.settings.enums import TimeoutMode
 from tables.model.enums import Status
 from tables.model.events import BatchEvent, Forget, Position
 from tables.model.policies import PartialPolicy, ReleasePolicy
@@ -262,6 +263,17 @@ def test_it_is_told_in_two_tables() -> None:
         "S        5        5     0.50 s  2       1      1.00 s  6.50 s",
         "and 2 more stations: --stations 3 tells of all",
         "LAST: the others had come, and it was waited for; SOONER: the batch would have been complete without it",
+    ]
+
+
+def test_a_timeout_that_no_batch_may_have_and_an_adaptive_one_are_marked() -> None:
+    advice = advice_of(five_batches(), 5.0, 90.0)
+    told = list(lines(advice, Settings(timeout_mode=TimeoutMode.ADAPTIVE), stations=0))
+    assert [line.split("  ")[0] for line in told[2:6]] == [
+        "TIMEOUT",
+        "as it was",
+        "5 s",
+        "90 s (over AGG_MAX_BATCH_AGE)",
     ]
 
 
