@@ -63,6 +63,7 @@ class Program:
         promises: what it promises.
         share: of the messages that it is given, where it would take minutes for all of them.
         kinds: of the loads that it is given.
+        topics: what stands behind the source topic's name in those of its topics that have to be there when it starts.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Program:
     promises: frozenset[Promise] = frozenset()
     share: float = 1.0
     kinds: frozenset[Kind] = frozenset(Kind)
+    topics: tuple[str, ...] = ()
 
     def share_of(self, numbers: range) -> range:
         """Return those of a load's messages that it is given: the first ones."""

@@ -63,7 +63,7 @@ class Turns:
         folder = self._folder / name
         folder.mkdir()
         place = Place(servers, f"in-{name}", f"out-{name}", folder)
-        await create_topics(servers, [place.source, place.output])
+        await create_topics(servers, [place.source, place.output, *(place.source + name for name in program.topics)])
         command = self._starts[program](place)
         process = Process(command.args, command.env, self._folder / f"{name}.log")
         try:
