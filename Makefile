@@ -3,6 +3,7 @@
 VENV ?= .venv
 ARGS ?=
 ONCE ?=
+PEERS ?=
 JOBS ?= 3
 READMES := README.md README.zh-CN.md
 UV := uv==0.13.9
@@ -32,8 +33,8 @@ test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once;
 check: $(READY) ## What CI runs: format, lint, layers, types, the READMEs' settings tables, then all tests
 	@$(PY) -m tests.check
 
-bench: $(READY) ## Measure throughput and latency, print a table
-	@$(PY) -m tests.bench $(ARGS)
+bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1 measures other stream processors beside it
+	@$(PY) -m tests.bench $(if $(PEERS),--peers) $(ARGS)
 
 chaos: $(READY) ## The fault tests alone, with a table: workers and the broker killed under load; ARGS= goes to pytest
 	@$(PY) -m tests.chaos $(ARGS)

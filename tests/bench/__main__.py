@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: how much, how fast, at what cost; the yardstick in the same run, and the ratio to it."""
+"""`python -m tests.bench`: how much, how fast, at what cost, beside the yardstick, and beside peers with `--peers`."""
 
 from __future__ import annotations
 
@@ -7,26 +7,36 @@ import asyncio
 import logging
 import os
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table as RichTable
 
 from app.devbroker import DevBroker
-from tests.bench.burst import MESSAGES, measure, told
+from tests.bench import machine
+from tests.bench.burst import MESSAGES
+from tests.bench.burst import measure as measure_burst
+from tests.bench.burst import told as told_burst
 from tests.bench.cluster import Outputs, Worker, create_topics, producing, source_message
 from tests.bench.counting import main as print_counting
-from tests.bench.throughput import Throughput, flatness, load_table
+from tests.bench.loads import Kind, Load
+from tests.bench.peers.catalogue import PEERS
+from tests.bench.programs import APPLICATION, PORT, YARDSTICK, NotInstalledError, Program
+from tests.bench.report import Results, grids, remarks, with_results
+from tests.bench.throughput import Start, Turns
 from tests.topic_creation import CREATES_TOPICS
 
-SIZES = (10, 100, 1_000, 5_000)
+SIZES = (10, 100, 1_000, 5_000, 10_000)
+WINDOWS = (100,)
 LATENCY_RATE = 20.0
 LATENCY_STATIONS = 100
 WARM_UP_SECONDS = 2.0
 WARM_UP_BATCHES = int(WARM_UP_SECONDS * LATENCY_RATE)
 IDLE_BATCHES = 5
-PORT = 16901
 
 
 class Bench:
@@ -93,42 +103,91 @@ class Bench:
         return delays
 
 
+def loads_of(sizes: Sequence[int], windows: Sequence[int]) -> list[Load]:
+    """Return the loads: records with guns of each size, windows, and plain records of each size."""
+    guns = [Load(Kind.GUNS, stations) for stations in sizes]
+    plain = [Load(Kind.PLAIN, stations) for stations in sizes]
+    return [*guns, *(Load(Kind.WINDOW, stations) for stations in windows), *plain]
+
+
+def install(programs: Sequence[Program], results: Results, told: Callable[[str], None]) -> dict[Program, Start]:
+    """Make the programs ready; what can't be had on this machine is left out."""
+    starts: dict[Program, Start] = {}
+    for program in programs:
+        try:
+            starts[program] = program.install(told)
+        except NotInstalledError as error:
+            results.left_out[program.name] = str(error)
+            told(f"{program.name} is left out: {error}")
+    return starts
+
+
+async def measure_throughput(broker: DevBroker, folder: Path, options: argparse.Namespace, console: Console) -> None:
+    """Measure what a record costs, print it, and write it into the pages."""
+    peers = [PEERS[name] for name in (options.peers or PEERS)] if options.peers is not None else []
+    results = Results([APPLICATION, YARDSTICK, *peers], loads_of(options.sizes, options.windows))
+
+    def told(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    turns = Turns(broker, folder, install(results.programs, results, told), options.records)
+    for number in range(options.rounds):
+        told(f"Round {number + 1} of {options.rounds}")
+        await turns.round(number, results, told)
+    for grid in grids(results):
+        table = RichTable(*grid.heads, title=grid.title)
+        for row in grid.rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(*remarks(results), sep="\n", markup=False)
+    for page in options.write:
+        chinese = ".zh-CN." in page.name
+        measured_on = machine.described(sys.argv[1:], peers, chinese=chinese)
+        page.write_text(with_results(page.read_text(), results, measured_on, chinese=chinese))
+
+
 async def run(options: argparse.Namespace) -> None:
     """Measure and print."""
-    console = Console(width=max(110, Console().width))
+    console = Console(width=max(130, Console().width))
     with tempfile.TemporaryDirectory() as folder, DevBroker(overrides=CREATES_TOPICS) as broker:
-        bench = Bench(broker, Path(folder))
-        throughput = Throughput(broker, Path(folder), options.stations, bench.worker)
-        rounds = []
-        for number in range(1, options.rounds + 1):
-            loads = await throughput.round(options.sizes)
-            rounds.append(loads)
-            rates = ", ".join(f"{load.rate:,.0f} at {load.stations:,}" for load in loads)
-            console.print(f"Round {number} of {options.rounds}, stations/s: {rates} stations a batch")
-        console.print(load_table(rounds))
-        console.print(flatness(rounds))
+        await measure_throughput(broker, Path(folder), options, console)
         print_counting()
-        delays = await bench.latency(WARM_UP_SECONDS + options.seconds)
-        cold, warm = delays[:WARM_UP_BATCHES], sorted(delays[WARM_UP_BATCHES:])
-        console.print(
-            f"Latency, {LATENCY_RATE:g} batches/s of {LATENCY_STATIONS}: p50 {statistics.median(warm) * 1e3:.0f} ms, "
-            f"p99 {warm[int(len(warm) * 0.99)] * 1e3:.0f} ms, worst {warm[-1] * 1e3:.0f} ms ({len(warm)} batches); "
-            f"worst of the first {WARM_UP_SECONDS:g} s of a new application {max(cold) * 1e3:.0f} ms"
-        )
-        late = await bench.idle()
-        if options.burst:
-            console.print(told(await measure(broker, Path(folder), options.burst)))
-        console.print(f"Output after the deadline on an idle topic: worst {max(late) * 1e3:.0f} ms of {len(late)}")
+        bench = Bench(broker, Path(folder))
+        if options.seconds:
+            console.print(latency_line(await bench.latency(WARM_UP_SECONDS + options.seconds)))
+            late = await bench.idle()
+            console.print(f"Output after the deadline on an idle topic: worst {max(late) * 1e3:.0f} ms of {len(late)}")
+        messages = options.burst if options.burst is not None else MESSAGES * (options.peers is None)
+        if messages:
+            console.print(told_burst(await measure_burst(broker, Path(folder), messages)))
 
 
-if __name__ == "__main__":
+def latency_line(delays: Sequence[float]) -> str:
+    """Return the latency's percentiles in a line."""
+    cold, warm = delays[:WARM_UP_BATCHES], sorted(delays[WARM_UP_BATCHES:])
+    return (
+        f"Latency, {LATENCY_RATE:g} batches/s of {LATENCY_STATIONS}: p50 {statistics.median(warm) * 1e3:.0f} ms, "
+        f"p99 {warm[int(len(warm) * 0.99)] * 1e3:.0f} ms, worst {warm[-1] * 1e3:.0f} ms ({len(warm)} batches); "
+        f"worst of the first {WARM_UP_SECONDS:g} s of a new application {max(cold) * 1e3:.0f} ms"
+    )
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="make bench ARGS=...", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    parser.add_argument("--peers", nargs="*", choices=[*PEERS], help="measure these beside it; all of them: --peers")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="stations a batch")
-    parser.add_argument("--stations", type=int, default=300_000, help="stations a row and round, in all")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds over all sizes")
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long latency is measured")
-    parser.add_argument("--burst", type=int, default=MESSAGES, help="source messages of the burst; 0: none")
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # a topic that was just created is sent to again: no news
-    asyncio.run(run(parser.parse_args()))
+    parser.add_argument("--windows", type=int, nargs="*", default=list(WINDOWS), help="stations of batches of windows")
+    parser.add_argument("--records", type=int, default=100_000, help="records a load and round, about")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds over all programs and loads")
+    parser.add_argument("--write", type=Path, nargs="+", default=[], help="pages whose tables are replaced")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long latency is measured; 0: not at all")
+    parser.add_argument("--burst", type=int, help=f"source messages of the burst: {MESSAGES:,}, none beside peers")
+    return parser
+
+
+if __name__ == "__main__":
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics come and go: what it says of them is no news
+    asyncio.run(run(arguments().parse_args()))

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.error import URLError
 
 import orjson
@@ -23,6 +24,7 @@ from app.kafka import topics
 
 PARTITIONS = 8
 READY_SECONDS = 60.0
+STOP_SECONDS = 20.0  # from SIGTERM to SIGKILL
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -33,6 +35,14 @@ class Output:
     appended_at: float
     batch_id: str
     meta: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Outputs that were waited for: the stations in them, when the broker appended the last one (Unix seconds)."""
+
+    stations: int
+    appended_at: float
 
 
 async def create_topics(servers: str, names: Sequence[str]) -> None:
@@ -105,6 +115,55 @@ class Outputs:
         return Output(appended_at, payload["batch_id"], payload["meta"])
 
 
+class Following:
+    """Reads an output topic as it grows, whoever writes it."""
+
+    def __init__(self, servers: str, topic: str) -> None:
+        self._topic = topic
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=servers,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+            fetch_max_wait_ms=50,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._consumer.start()
+        self._consumer.assign([TopicPartition(self._topic, number) for number in range(PARTITIONS)])
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._consumer.stop()
+
+    async def take(self, times: Collection[int], *, check: Callable[[], None], seconds: float) -> Taken:
+        """Wait for the outputs of the batches of these times (Unix seconds), and pass over all others.
+
+        Args:
+            times: the batches'; the first output of each counts.
+            check: raises when they can't come any more.
+            seconds: how long to wait.
+
+        Raises:
+            TimeoutError: they have not come by then.
+        """
+        left, stations, appended_at = set(times), 0, 0.0
+        give_up_at = time.monotonic() + seconds
+        while left:
+            for records in (await self._consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    output = orjson.loads(record.value)
+                    of_batch = int(output["batch_id"].rpartition("_")[2])
+                    if of_batch in left:
+                        left.remove(of_batch)
+                        stations += output["station_count"]
+                        appended_at = max(appended_at, record.timestamp / 1000)
+            check()
+            if time.monotonic() > give_up_at:
+                message = f"{len(times) - len(left)} of {len(times)} outputs within {seconds:g} s"
+                raise TimeoutError(message)
+        return Taken(stations, appended_at)
+
+
 async def end_of(servers: str, topic: str) -> int:
     """Messages in a topic so far."""
     consumer = AIOKafkaConsumer(bootstrap_servers=servers)
@@ -135,10 +194,17 @@ async def bytes_of(servers: str, topics: Sequence[str]) -> int:
         await consumer.stop()
 
 
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds so far, user and system, of a process and those that it has started."""
+    process = psutil.Process(pid)
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
+
+
 class Process:
     """A process whose CPU time is counted."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         with log.open("wb") as file:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **env}, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
@@ -146,9 +212,8 @@ class Process:
         self._log = log
 
     def cpu(self) -> float:
-        """CPU seconds so far."""
-        times = psutil.Process(self._process.pid).cpu_times()
-        return float(times.user + times.system)
+        """CPU seconds so far, with those of the processes that it has started."""
+        return cpu_of(self._process.pid)
 
     def resident(self) -> int:
         """Resident memory in bytes."""
@@ -166,14 +231,32 @@ class Process:
             message = f"the process ended with {self._process.returncode}:\n{self._log.read_text()[-3000:]}"
             raise RuntimeError(message)
 
-    def wait(self) -> None:
-        """Wait until it ends by itself."""
-        self._process.wait()
-
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def worker_command() -> list[str]:
+    """Return the command that starts a worker, with the log level of the README."""
+    return [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"]
+
+
+def worker_settings(broker: str, *, app_id: str, source: str, output: str, port: int) -> dict[str, str]:
+    """Return the settings of a worker with the trivial callback."""
+    return {
+        "AGG_BROKER": broker,
+        "AGG_APP_ID": app_id,
+        "AGG_SOURCE_TOPICS": source,
+        "AGG_OUTPUT_TOPIC": output,
+        "AGG_CALLBACK": "tests.bench.model:callback",
+        "AGG_WEB_PORT": str(port),
+        "AGG_BATCH_TIMEOUT": os.environ.get("BENCH_TIMEOUT", "60"),
+    }
 
 
 class Worker(Process):
@@ -191,17 +274,8 @@ class Worker(Process):
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
-            [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "warn"],
-            {
-                "AGG_BROKER": broker,
-                "AGG_APP_ID": app_id,
-                "AGG_SOURCE_TOPICS": source,
-                "AGG_OUTPUT_TOPIC": output,
-                "AGG_CALLBACK": "tests.bench.model:callback",
-                "AGG_WEB_PORT": str(port),
-                "AGG_BATCH_TIMEOUT": os.environ.get("BENCH_TIMEOUT", "60"),
-                **(settings or {}),
-            },
+            worker_command(),
+            worker_settings(broker, app_id=app_id, source=source, output=output, port=port) | dict(settings or {}),
             log,
         )
         self._url = f"http://127.0.0.1:{port}/readyz"

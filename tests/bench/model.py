@@ -11,3 +11,8 @@ async def callback(station_id: str, module_input: dict[str, Any]) -> dict[str, f
     if station_id == "HANGS":
         await asyncio.Event().wait()
     return {"result": 1.5 + len(module_input)}
+
+
+def plain_callback(station_id: str, module_input: dict[str, Any]) -> dict[str, float]:
+    """The same for frameworks without an event loop."""
+    return {"result": 1.5 + len(module_input)}

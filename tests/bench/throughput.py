@@ -1,145 +1,169 @@
-"""How many stations a worker gets through from preloaded messages, at what cost, beside the yardstick."""
+"""What a record costs each program, and how many get through: one program after the other, the same messages."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import statistics
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rich.table import Table as RichTable
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 
 from app.devbroker import DevBroker
-from app.kafka.topics import changelog_topic
-from tables.storage.records import Table
-from tests.bench.cluster import Outputs, Process, Worker, bytes_of, create_topics, preload
+from tests.bench.cluster import Following, Process, Taken, cpu_of, create_topics, producing
+from tests.bench.loads import RESERVED, Kind, Load, numbered, time_of
+from tests.bench.programs import Command, Place, Program
+from tests.bench.report import Cost, Results
 
-__all__ = ["Load", "Throughput", "flatness", "load_table"]
+LEAST_MESSAGES = 8  # one a partition
+KNOCK = Load(Kind.GUNS, 10)
+WARM_UP = Load(Kind.GUNS, 100)
+PATIENCE = 120.0  # for the outputs of a load
+KNOCK_SECONDS = 10.0  # for the answers to the first messages, before others are sent
+QUIET_LOOK, QUIET_SHARE, QUIET_WITHIN = 0.3, 0.1, 3.0  # seconds, of a core, seconds
 
-LEAST_BATCHES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """One measurement. CPU in microseconds a station, changelog in bytes a station, memory in bytes."""
-
-    stations: int
-    batches: int
-    rate: float
-    cpu: float
-    changelog: float
-    resident: int
-    yardstick_rate: float
-    yardstick_cpu: float
-    ratio: float
+Start = Callable[[Place], Command]
 
 
-class Throughput:
-    """Measures `total` stations on one broker, each time in new topics and with a new worker."""
+class Turns:
+    """Measures programs by turns on one broker: in each round each of them once, in new topics.
 
-    def __init__(self, broker: DevBroker, folder: Path, total: int, make_worker: Callable[[str], Worker]) -> None:
+    A program is started, given a message for each partition until it answers, warmed up with half as many records as a
+    load has, and then given one load after the other. So starting, imports and a compiler's first work are
+    no cost of a record; what follows an output (commits, a changelog) is one: a load ends when the program has become
+    quiet.
+    """
+
+    def __init__(self, broker: DevBroker, folder: Path, starts: Mapping[Program, Start], total: int) -> None:
         self._broker = broker
         self._folder = folder
+        self._starts = starts
         self._total = total
-        self._worker = make_worker
-        self._runs = 0
 
-    async def round(self, sizes: Iterable[int]) -> list[Load]:
-        """One measurement for each number of stations a batch, right after each other."""
-        startup = await self._startup()
-        return [await self._load(stations, startup) for stations in sizes]
+    async def round(self, number: int, results: Results, told: Callable[[str], None]) -> None:
+        """Measure each program once; one that fails is left out from then on."""
+        names = [*self._starts]
+        first = number % len(names)
+        for program in names[first:] + names[:first]:
+            if program.name in results.left_out:
+                continue
+            try:
+                costs = await self._turn(program, number, results.loads)
+            except (RuntimeError, TimeoutError) as error:
+                results.left_out[program.name] = " ".join(str(error).split())[-300:]
+                told(f"{program.name}: {error}")
+                continue
+            for load, cost in costs.items():
+                results.costs[program.name, load].append(cost)
+            told(f"{program.name}: " + ", ".join(f"{cost.cpu:.1f}" for cost in costs.values()) + " µs of CPU a record")
 
-    def _name(self) -> str:
-        self._runs += 1
-        return f"load{self._runs}"
-
-    async def _startup(self) -> float:
-        """CPU seconds of a worker that starts and has nothing to do; they are no cost of a station."""
-        name = self._name()
-        await create_topics(self._broker.bootstrap, [f"in-{name}", f"out-{name}"])
-        worker = self._worker(name)
+    async def _turn(self, program: Program, number: int, loads: Sequence[Load]) -> dict[Load, Cost]:
+        servers, name = self._broker.bootstrap, f"{program.name.lower().replace(' ', '-')}-{number}"
+        folder = self._folder / name
+        folder.mkdir()
+        place = Place(servers, f"in-{name}", f"out-{name}", folder)
+        await create_topics(servers, [place.source, place.output, *(place.source + name for name in program.topics)])
+        command = self._starts[program](place)
+        process = Process(command.args, command.env, self._folder / f"{name}.log")
         try:
-            await worker.ready()
-            return worker.cpu()
+            async with producing(servers) as producer, Following(servers, place.output) as outputs:
+                passing = Passing(process, self._broker.pid, producer, outputs, place)
+                (_, warm), *rest = numbered([WARM_UP, *loads], self._total, LEAST_MESSAGES)
+                await passing.knock()
+                await passing.cost(WARM_UP, program.share_of(warm[: len(warm) // 2]))
+                return {
+                    load: await passing.cost(load, program.share_of(numbers))
+                    for load, numbers in rest
+                    if load.kind in program.kinds
+                }
         finally:
-            worker.stop()
-
-    async def _load(self, stations: int, startup: float) -> Load:
-        """From the first batch's opening to the last output's append."""
-        servers, name = self._broker.bootstrap, self._name()
-        batches = max(LEAST_BATCHES, self._total // stations)
-        await create_topics(servers, [f"in-{name}", f"out-{name}", f"yard-{name}"])
-        await preload(servers, f"in-{name}", batches, stations)
-        worker = self._worker(name)
-        try:
-            await worker.ready()
-            outputs = await Outputs(servers, f"out-{name}").read(batches, seconds=300)
-            used, resident = worker.cpu() - startup, worker.resident()
-        finally:
-            worker.stop()
-        begun = min(float(str(output.meta["opened_at"])) for output in outputs)
-        seconds = max(output.appended_at for output in outputs) - begun
-        yard_rate, yard_cpu = await self._yardstick(name, batches, stations)
-        written = await bytes_of(servers, [changelog_topic(f"bench-{name}", table) for table in Table])
-        count = batches * stations
-        return Load(
-            stations=stations,
-            batches=len(outputs),
-            rate=count / seconds,
-            cpu=used / count * 1e6,
-            changelog=written / count,
-            resident=resident,
-            yardstick_rate=yard_rate,
-            yardstick_cpu=yard_cpu,
-            ratio=count / seconds / yard_rate,
-        )
-
-    async def _yardstick(self, name: str, batches: int, stations: int) -> tuple[float, float]:
-        servers = self._broker.bootstrap
-        options = ["--servers", servers, "--source", f"in-{name}", "--output", f"yard-{name}"]
-        usage = os.times()
-        command = [sys.executable, "-m", "tests.bench.yardstick", *options, "--batches", str(batches)]
-        process = Process(command, {}, self._folder / "yard.log")
-        outputs = await Outputs(servers, f"yard-{name}").read(batches, seconds=300)
-        await asyncio.to_thread(process.wait)
-        after = os.times()
-        cpu = after.children_user + after.children_system - usage.children_user - usage.children_system
-        begun = min(float(str(output.meta["opened_at"])) for output in outputs)
-        seconds = max(output.appended_at for output in outputs) - begun
-        return batches * stations / seconds, cpu / (batches * stations) * 1e6
+            await asyncio.to_thread(process.stop)
+            await _delete_topics(servers)
 
 
-def load_table(rounds: Sequence[Sequence[Load]]) -> RichTable:
-    """The median of each figure over the rounds, a row for each number of stations a batch."""
-    title = f"One worker, trivial callback, preloaded messages: the median of {len(rounds)} rounds"
-    table = RichTable(title=title)
-    for column in (
-        "stations a batch", "batches", "stations/s", "CPU µs a station", "changelog bytes a station",
-        "resident MiB", "yardstick stations/s", "yardstick CPU µs", "ratio",
-    ):  # fmt: skip
-        table.add_column(column, justify="right")
-    for loads in zip(*rounds, strict=True):
-        row = Load(*[statistics.median(figures) for figures in zip(*map(astuple, loads), strict=True)])
-        table.add_row(
-            f"{row.stations:,.0f}",
-            f"{row.batches:,.0f}",
-            f"{row.rate:,.0f}",
-            f"{row.cpu:.1f}",
-            f"{row.changelog:.0f}",
-            f"{row.resident / 2**20:.0f}",
-            f"{row.yardstick_rate:,.0f}",
-            f"{row.yardstick_cpu:.1f}",
-            f"{row.ratio:.2f}",
-        )
-    return table
+class Passing:
+    """Lets loads pass through a program that runs, one after the other."""
+
+    def __init__(
+        self, process: Process, broker: int, producer: AIOKafkaProducer, outputs: Following, place: Place
+    ) -> None:
+        self._process = process
+        self._broker = broker
+        self._producer = producer
+        self._outputs = outputs
+        self._topic = place.source
+
+    async def knock(self) -> None:
+        """Send a message to each partition until all are answered: then the program runs.
+
+        More than once, because Faust may lose what comes while it starts (docs/faust.md).
+
+        Raises:
+            RuntimeError: the program has ended.
+            TimeoutError: it does not answer.
+        """
+        rounds = range(RESERVED // LEAST_MESSAGES)
+        for number in rounds:
+            numbers = range(number * LEAST_MESSAGES, (number + 1) * LEAST_MESSAGES)
+            await self._send([KNOCK.message(number) for number in numbers])
+            try:
+                await self._take(numbers, KNOCK_SECONDS)
+            except TimeoutError:
+                if number == rounds[-1]:
+                    raise
+            else:
+                break
+        await self._quiet()
+
+    async def cost(self, load: Load, numbers: range) -> Cost:
+        """Send a load's messages of these numbers, wait for their outputs, and return what they have cost.
+
+        Raises:
+            RuntimeError: the program has ended, or its outputs do not have all stations.
+            TimeoutError: it takes too long.
+        """
+        messages = await asyncio.to_thread(lambda: [load.message(number) for number in numbers])
+        cpu, broker = self._process.cpu(), cpu_of(self._broker)
+        begun = await self._send(messages)
+        taken = await self._take(numbers, PATIENCE)
+        await self._quiet()
+        cpu, broker = self._process.cpu() - cpu, cpu_of(self._broker) - broker
+        if taken.stations != len(messages) * load.stations:
+            message = f"its outputs have {taken.stations} stations of {len(messages) * load.stations}"
+            raise RuntimeError(message)
+        records = len(messages) * load.records
+        seconds = max(0.001, taken.appended_at - begun)
+        return Cost(cpu / records * 1e6, broker / records * 1e6, records / seconds, self._process.resident())
+
+    async def _take(self, numbers: range, seconds: float) -> Taken:
+        times = [time_of(number) for number in numbers]
+        return await self._outputs.take(times, check=self._process.check, seconds=seconds)
+
+    async def _send(self, messages: Sequence[bytes]) -> float:
+        """Send them as fast as Kafka takes them, in turns to all partitions; return when the first was appended."""
+        partitions = await self._producer.partitions_for(self._topic)
+        sent = [
+            await self._producer.send(self._topic, message, partition=number % len(partitions))
+            for number, message in enumerate(messages)
+        ]
+        return float(min(one.timestamp for one in await asyncio.gather(*sent)) / 1000)
+
+    async def _quiet(self) -> None:
+        """Wait until the program takes hardly any CPU: what follows an output is done."""
+        until = time.monotonic() + QUIET_WITHIN
+        before, used = self._process.cpu(), QUIET_LOOK
+        while used > QUIET_LOOK * QUIET_SHARE and time.monotonic() < until:
+            await asyncio.sleep(QUIET_LOOK)
+            now = self._process.cpu()
+            before, used = now, now - before
 
 
-def flatness(rounds: Sequence[Sequence[Load]]) -> str:
-    """By how much the cost of a station differs between the sizes, in each round: the machine's speed varies."""
-    costs: list[Mapping[int, float]] = [{load.stations: load.cpu for load in loads} for loads in rounds]
-    ratios = [max(cost.values()) / min(cost.values()) for cost in costs]
-    in_each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    return f"CPU a station, the dearest size against the cheapest: {statistics.median(ratios):.2f} ({in_each})"
+async def _delete_topics(servers: str) -> None:
+    """Delete all topics: what one program has written must not be another's work, nor fill the disk."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic for topic in await admin.list_topics() if not topic.startswith("__")])
+    finally:
+        await admin.close()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
-import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import psutil
 from prometheus_client.parser import text_string_to_metric_families as parse
 from rich.console import Console
@@ -20,10 +18,10 @@ from rich.table import Table
 from app.devbroker import DevBroker
 from app.devbroker.config import free_port
 from tests.bench.cluster import PARTITIONS, Outputs, Worker, create_topics, producing
+from tests.bench.loads import WINDOW_GUNS, window_message
 from tests.topic_creation import CREATES_TOPICS
 
 LOADS = ((100, 1), (1_000, 1), (1_000, 24), (100, 168))  # stations a batch, hourly records a station
-GUNS = 8
 KINDS = ("station-events", "batch-events", "changelog", "output")
 
 
@@ -37,35 +35,6 @@ class Volume:
     kinds: dict[str, float]
     cpu: float
     peak: int
-
-
-def message(number: int, stations: int, window: int) -> bytes:
-    """A batch as the plants send it: each record with the power of eight guns."""
-    newest = 1762218000 + number
-    times = [
-        time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(newest - 3600 * hours)) for hours in reversed(range(window))
-    ]
-    guns = [f"{gun:02d}" for gun in range(1, GUNS + 1)]
-    return orjson.dumps(
-        {
-            "realTimeData": [
-                {
-                    "stationId": str(1881540927845654529 + station),
-                    "hostCode": "52000000000088",
-                    "sendTime": at,
-                    "gunPower": {
-                        "gunNo": guns,
-                        "outputPowerPerGunAvg": [34.29 + gun for gun in range(GUNS)],
-                        "outputPowerPerGunMax": [100.8 + gun for gun in range(GUNS)],
-                    },
-                    "outputPowerPerStationAvg": 37.02,
-                    "outputPowerPerStationMax": 107.8,
-                }
-                for station in range(stations)
-                for at in times
-            ]
-        }
-    )
 
 
 def written(port: int) -> dict[str, float]:
@@ -89,7 +58,7 @@ async def measure(broker: DevBroker, folder: Path, stations: int, window: int, *
     async with producing(servers) as producer:
         size = 0
         for number in range(batches):
-            value = message(number, stations, window)
+            value = window_message(number, stations, window)
             size += len(value)
             await producer.send_and_wait(f"in-{name}", value, partition=number % PARTITIONS)
     worker = Worker(
@@ -140,7 +109,9 @@ def load_of(text: str) -> tuple[int, int]:
 async def run(loads: Sequence[tuple[int, int]], total: int) -> None:
     """Measure and print."""
     console = Console(width=max(120, Console().width))
-    table = Table(title=f"A station, {GUNS} guns a record; bytes are those of Kafka's record batches, not compressed")
+    table = Table(
+        title=f"A station, {WINDOW_GUNS} guns a record; bytes are those of Kafka's record batches, not compressed"
+    )
     for column in ("stations", "records a station", "source", *KINDS, "CPU µs", "peak MiB"):
         table.add_column(column, justify="right")
     with tempfile.TemporaryDirectory() as folder, DevBroker(overrides=CREATES_TOPICS) as broker:

@@ -6,7 +6,9 @@ import pytest
 
 from tests.chaos.silences.__main__ import faults_of
 from tests.chaos.silences.load import Out, is_steady, longest_silence
-from tests.chaos.silences.report import BEGIN, END, Cell, Counts, Fault, Measured, rows_of, with_table
+from tests.chaos.silences.report import Cell, Counts, Fault, Measured, rows_of, with_table
+
+BEGIN, END = "<!-- silences:begin -->", "<!-- silences:end -->"
 
 
 def outs(*times: float) -> list[Out]:

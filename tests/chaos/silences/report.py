@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["BEGIN", "END", "Cell", "Counts", "Fault", "Measured", "rows_of", "shares_of", "with_table"]
+from tests.marked_pages import with_section
 
-BEGIN: Final = "<!-- silences:begin -->"
-END: Final = "<!-- silences:end -->"
+__all__ = ["Cell", "Counts", "Fault", "Measured", "rows_of", "shares_of", "with_table"]
 
 
 class Fault(StrEnum):
@@ -117,11 +116,8 @@ def with_table(page: str, measured: Measured, *, chinese: bool) -> str:
     Raises:
         ValueError: there is not exactly one pair of markers.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        message = f"the page has to have one {BEGIN} and one {END}"
-        raise ValueError(message)
     words = _CHINESE if chinese else _ENGLISH
     head, *rows = [f"| {' | '.join(row)} |" for row in rows_of(measured, words)]
     table = "\n".join([head, "| --- |" + " ---: |" * (len(words.heads) - 1), *rows])
     shares = "".join([f"\n- {line}" for line in shares_of(measured, words)])
-    return f"{page.partition(BEGIN)[0]}{BEGIN}\n{table}\n{shares}\n{END}{page.partition(END)[2]}"
+    return with_section(page, "silences", f"{table}\n{shares}")
