@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from tests.chaos.pages import between, markdown
+
 __all__ = ["BEGIN", "END", "Cell", "Counts", "Fault", "Measured", "rows_of", "shares_of", "with_table"]
 
 BEGIN: Final = "<!-- silences:begin -->"
@@ -117,11 +119,6 @@ def with_table(page: str, measured: Measured, *, chinese: bool) -> str:
     Raises:
         ValueError: there is not exactly one pair of markers.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        message = f"the page has to have one {BEGIN} and one {END}"
-        raise ValueError(message)
     words = _CHINESE if chinese else _ENGLISH
-    head, *rows = [f"| {' | '.join(row)} |" for row in rows_of(measured, words)]
-    table = "\n".join([head, "| --- |" + " ---: |" * (len(words.heads) - 1), *rows])
     shares = "".join([f"\n- {line}" for line in shares_of(measured, words)])
-    return f"{page.partition(BEGIN)[0]}{BEGIN}\n{table}\n{shares}\n{END}{page.partition(END)[2]}"
+    return between(page, BEGIN, END, f"{markdown(rows_of(measured, words))}\n{shares}")
