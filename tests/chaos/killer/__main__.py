@@ -37,7 +37,7 @@ RATE = 5.0  # batches a second, of about 32 stations: little, so that a busy mac
 SHOWN = 20  # lines of each kind of finding
 
 # What CI runs: short, and each outage of it too.
-SHORT_SEED, SHORT_SECONDS, SHORT_FAULTS = 3, 45.0, 6
+SHORT_SEED, SHORT_SECONDS, SHORT_FAULTS = 12, 45.0, 6
 SHORT_KINDS = ("kill-one", "kill-all", "kill-recovering", "stop-one", "stand-still", "cut-worker", "kill-producer")
 SHORT = Plan(SHORT_SEED, 1, SHORT_SECONDS, SHORT_KINDS, SHORT_FAULTS, RATE)
 
