@@ -4,6 +4,8 @@ VENV ?= .venv
 ARGS ?=
 ONCE ?=
 PEERS ?=
+MINUTES ?=
+SEED ?=
 JOBS ?= 3
 READMES := README.md README.zh-CN.md
 UV := uv==0.13.9
@@ -17,7 +19,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTH
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test check bench chaos silences fuzz format settings lock clean
+.PHONY: help setup run test check bench chaos silences soak fuzz format settings lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +38,14 @@ check: $(READY) ## What CI runs: format, lint, layers, types, the READMEs' setti
 bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1 measures other stream processors beside it
 	@$(PY) -m tests.bench $(if $(PEERS),--peers) $(ARGS)
 
-chaos: $(READY) ## The fault tests alone, with a table: workers and the broker killed under load; ARGS= goes to pytest
-	@$(PY) -m tests.chaos $(ARGS)
+chaos: $(READY) ## The fault tests alone, then a minute of random faults; MINUTES=10 SEED=7: random faults for so long
+	@$(PY) -m $(if $(MINUTES),tests.chaos.killer --minutes $(MINUTES) --seed $(or $(SEED),7),tests.chaos) $(ARGS)
 
 silences: $(READY) ## How long the group is silent when a worker joins, leaves, is killed or stopped; about half an hour
 	@$(PY) -m tests.chaos.silences $(ARGS)
+
+soak: $(READY) ## A steady load for MINUTES=60 while workers are replaced: memory, open files, changelogs, latency
+	@$(PY) -m tests.chaos.soak --minutes $(or $(MINUTES),60) $(ARGS)
 
 fuzz: $(READY) ## Hostile input by the million, guided by coverage where atheris is installed; ARGS="--runs 1000000 source"
 	@$(PY) -m tests.fuzz $(ARGS)

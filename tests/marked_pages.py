@@ -1,6 +1,14 @@
-"""Pages with a part that a program writes, between two markers."""
+"""Pages with a part that a program writes, between two markers, and tables for it. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, of whose rows the first has the heads; all columns but the first are figures."""
+    head, *rest = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, "| --- |" + " ---: |" * (len(rows[0]) - 1), *rest])
 
 
 def with_section(page: str, name: str, text: str) -> str:

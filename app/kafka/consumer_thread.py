@@ -112,6 +112,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self._consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit what this worker still owns; returns False where that is nothing.
+
+        A rebalance may have taken everything away since the caller looked, while the producer's messages were waited
+        for. aiokafka refuses a commit of nothing, and Faust ended the worker for it. The next owner does it again.
+        """
+        if self.assignment().isdisjoint(offsets):
+            return False
+        return await super()._commit(offsets)
+
     def _noting(self, send: Send) -> Send:
         name: str | None = self.app.conf.consumer_group_instance_id
         events = cast(Application, self.app).settings.batch_events_topic

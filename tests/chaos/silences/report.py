@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from tests.marked_pages import with_section
+from tests.marked_pages import markdown, with_section
 
 __all__ = ["Cell", "Counts", "Fault", "Measured", "rows_of", "shares_of", "with_table"]
 
@@ -117,7 +117,5 @@ def with_table(page: str, measured: Measured, *, chinese: bool) -> str:
         ValueError: there is not exactly one pair of markers.
     """
     words = _CHINESE if chinese else _ENGLISH
-    head, *rows = [f"| {' | '.join(row)} |" for row in rows_of(measured, words)]
-    table = "\n".join([head, "| --- |" + " ---: |" * (len(words.heads) - 1), *rows])
     shares = "".join([f"\n- {line}" for line in shares_of(measured, words)])
-    return with_section(page, "silences", f"{table}\n{shares}")
+    return with_section(page, "silences", f"{markdown(rows_of(measured, words))}\n{shares}")

@@ -1,11 +1,14 @@
-"""What is noted of where logs end: when a message surely did not stand in its log yet."""
+"""What is noted of where logs end, and commits of partitions that have been taken away meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.util import commit_structure_validate
 from faust.types import TP
 
 from app.kafka.consumer_thread import ConsumerThread, Looks, note_ends
@@ -51,3 +54,44 @@ def test_a_message_came_after_the_last_look_at_which_the_log_ended_before_it(
     thread.ends = looks((10.0, fetched(5)), (11.0, fetched(7)))
     assert thread.appended_after(TP0, offset) == expected
     assert thread.appended_after(TP(TOPIC, 1), offset) is None
+
+
+class Consumer:
+    """An aiokafka consumer that owns some partitions."""
+
+    def __init__(self, *owned: TP) -> None:
+        self.owned = {TopicPartition(*tp) for tp in owned}
+        self.committed: list[dict[TP, int]] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.owned
+
+    async def commit(self, offsets: Any) -> None:
+        self.committed.append({TP(*tp): one.offset for tp, one in commit_structure_validate(offsets).items()})
+
+
+def thread_of(consumer: Consumer) -> Any:
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    thread._consumer, thread.tp_last_committed_at, thread.crashed_with = consumer, {}, []
+
+    async def crash(error: BaseException) -> None:
+        thread.crashed_with.append(error)
+
+    thread.crash = crash
+    thread.log = SimpleNamespace(exception=lambda *_: None)
+    return thread
+
+
+def test_partitions_that_have_been_taken_away_before_their_commit_are_the_next_owners() -> None:
+    consumer = Consumer()
+    thread = thread_of(consumer)
+    assert asyncio.run(thread._commit({TP0: 5})) is False
+    assert asyncio.run(thread._commit({})) is False
+    assert (thread.crashed_with, consumer.committed) == ([], [])
+
+
+def test_what_is_still_owned_is_committed() -> None:
+    consumer = Consumer(TP0)
+    thread = thread_of(consumer)
+    assert asyncio.run(thread._commit({TP0: 5, TP(TOPIC, 1): 7})) is True
+    assert (thread.crashed_with, consumer.committed) == ([], [{TP0: 5}])
