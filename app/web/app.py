@@ -27,7 +27,7 @@ from app.web.state import WorkerState
 
 _FREE: Final = Access()
 # For the description only: the guard has asked for the token before.
-_BEARER: Final = Depends(HTTPBearer(auto_error=False, description="AGG_WEB_TOKEN, the same for all workers"))
+_BEARER: Final = Depends(HTTPBearer(auto_error=False, description="AGG_WEB_TOKEN, or AGG_WEB_READ_TOKEN to look only; the same for all workers"))
 
 _FILES: Final = Path(__file__).parent / "static"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"  # the version of a vendored file is in its name
@@ -55,7 +55,7 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
         redirect_slashes=False,
         responses=ANYWHERE,
     )
-    cluster = Cluster(state, access.token)
+    cluster = Cluster(state, access.tokens)
     batches = Batches(state, cluster)
     workers = ClusterView(state, cluster)
     web.include_router(_dashboard_router())
@@ -69,7 +69,7 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
         workers.router(),
         metrics_router(state),
     ):
-        web.include_router(guarded, dependencies=[] if access.token is None else [_BEARER])
+        web.include_router(guarded, dependencies=[_BEARER] if access.tokens else [])
     answer_errors(web)
     web.add_middleware(Guard, access=access)
     web.state.cluster, web.state.heartbeat = cluster, workers.keep_asking
