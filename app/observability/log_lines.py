@@ -92,6 +92,11 @@ class Line(StrEnum):
         "Operator {by} at {address} with the {role} token: {asked} was answered with {status}",
         "操作员 {by}（{address}，{role} 令牌）请求 {asked}，应答 {status}",
     )
+    REPLAYED = (
+        "dead-letters-replayed",
+        "Dead letters of {topic} sent again by operator {by}: {letters}",
+        "操作员 {by} 重发了 {topic} 中的死信: {letters}",
+    )
     REVISED = (
         "batch-revised",
         "Batch {batch_id} revised, revision {revision} with {arrived}/{expected}, missing stations: {stations}",

@@ -16,9 +16,9 @@ from tests.web.live_cluster import Live, on_cluster, peer
 OPERATOR, READER = "the-operators-token", "the-readers-token"
 BOTH = Access(OPERATOR, read_token=READER)
 ONLY_READING = Access(read_token=READER)
-LOOKS = ["/batches", "/batches/T_1", "/stats", "/stations", "/cluster", "/metrics", "/openapi.json"]
-LOOKS += ["/internal/batches"]
-ACTIONS = ["/batches/T_1/complete", "/batches/unknown/discard", "/batches/T_1/extend"]
+LOOKS = ["/batches", "/batches/T_1", "/stats", "/stations", "/cluster", "/metrics", "/openapi.json", "/settings"]
+LOOKS += ["/partitions", "/dead-letters", "/late", "/internal/batches"]
+ACTIONS = ["/batches/T_1/complete", "/batches/unknown/discard", "/batches/T_1/extend", "/dead-letters/replay"]
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -39,7 +39,7 @@ def test_who_has_the_read_token_sees_everything_and_does_nothing(access: Access)
     acts = ask_all(worker, [Ask(path, "POST", bearer(READER), b"{nonsense") for path in ACTIONS], access)
     code = "read-only" if access.token else "actions-disabled"
     assert {(answer.status_code, answer.json()["error"]["code"]) for answer in acts} == {(403, code)}
-    assert worker.commands == []
+    assert (worker.commands, worker.replays) == ([], [])
 
 
 def test_with_both_tokens_the_operators_acts() -> None:
