@@ -15,7 +15,7 @@ from tests.integration.support.data import FINE, GATED, stations_of
 from tests.integration.support.model import GATE
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.web import TOKEN, ask, two_workers
-from tests.integration.support.worker import WorkerProcess
+from tests.integration.support.worker import PATIENT, WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -129,8 +129,8 @@ def test_late_results_are_found_by_either_worker(
 
 
 def test_settings_and_partitions_are_told_of_both_workers_by_either(cluster: Cluster) -> None:
-    first = cluster.start({"web_token": TOKEN, "concurrency": "7"}, SHARES).wait_ready()
-    second = cluster.start({"web_token": TOKEN}, SHARES).wait_ready()
+    first = cluster.start({"web_token": TOKEN, "concurrency": "7"}, SHARES, PATIENT).wait_ready()
+    second = cluster.start({"web_token": TOKEN}, SHARES, PATIENT).wait_ready()
     wait_for(
         lambda: all(one["ready"] and one["partitions"] for one in get(first, "/cluster")["workers"]),
         lambda: f"both own partitions\n{cluster.logs()}",
@@ -162,7 +162,7 @@ def test_settings_and_partitions_are_told_of_both_workers_by_either(cluster: Clu
 
 def test_while_the_broker_does_not_answer_topics_are_503(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path) as cluster:
-        worker = cluster.start({"web_token": TOKEN}, SHARES).wait_ready()
+        worker = cluster.start({"web_token": TOKEN}).wait_ready()
         silent = psutil.Process(broker.pid)
         silent.suspend()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -16,8 +16,18 @@ from app.web.errors import Refusal
 from app.web.state import NotReadable
 from tests.web.fake_worker import MemoryTopic
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 Logs = dict[int, list[InMessage]]
 Place = tuple[int, int]
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[None]:
+    """All the time that a page needs: a busy machine takes its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backwards, "SECONDS", 600.0)
+        yield
 
 
 def log_of(partition: int, gaps: Sequence[tuple[int, float]], size: int = 1) -> list[InMessage]:
