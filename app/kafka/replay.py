@@ -282,6 +282,7 @@ async def replay_letters(
                 await replayer.replay([letter], [letter])
             else:
                 told[letter.place] = Replay(letter.place, Fate.SENT_BEFORE, why="it has been replayed")
+        await replayer.remember(store.log.tombstones(store.first_offsets))
     unknown = (Replay(place_of(*place), Fate.UNKNOWN, why="there is no such letter") for place in places)
     return [told.get(one.place, one) for one in unknown]
 
