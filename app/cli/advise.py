@@ -21,7 +21,6 @@ from app.cli.base import (
     complain,
     counted,
     moment_option,
-    not_created,
     shown_time,
     table_lines,
     terminal_width,
@@ -30,7 +29,7 @@ from app.cli.past_batches import History
 from app.cli.published import NAME_SHOWN
 from app.kafka.client import administering, reading
 from app.kafka.reading import partitions_of, ranges_of, read_ranges
-from app.kafka.topics import partition_counts
+from app.kafka.topics import not_created, partition_counts
 from app.messages.frames import FrameError, decode_events
 from app.observability.log_lines import printable
 from app.settings import Settings

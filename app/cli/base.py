@@ -41,13 +41,6 @@ class CommandError(Exception):
     """A command can't do what it was asked for; the text says why, and what to do."""
 
 
-def not_created(settings: Settings, topic: str) -> CommandError:
-    """Make the error that a topic which workers create is not there."""
-    return CommandError(
-        f"there is no topic {topic}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
-    )
-
-
 class PlainCommand(AppCommand):
     """A command that runs by itself: Faust would run it as a service of a worker, with a worker's log.
 

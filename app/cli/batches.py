@@ -89,7 +89,7 @@ def register_batches(app: AggregatorApp) -> None:
         faust -A app batches extend BATCH_ID --seconds 10
 
         Any worker is asked over HTTP and answers for all of them; the broker knows where those of AGG_APP_ID are.
-        Where the workers have a token it is taken from AGG_WEB_TOKEN; actions need one.
+        Where the workers have a token it is taken from AGG_WEB_TOKEN, which actions need, or from AGG_WEB_READ_TOKEN.
 
         The exit code is 0 when the answer is whole or the action is accepted, 1 when not, 2 when an option is wrong.
         """  # noqa: D301 - `\b` is click's
@@ -234,8 +234,8 @@ class _WorkerWeb:
         self._session = session
         self._url = url
         self._headers = {"x-operator": quote(operator or _user())}
-        if settings.web_token is not None:
-            self._headers["authorization"] = f"Bearer {settings.web_token.get_secret_value()}"
+        if (token := settings.web_token or settings.web_read_token) is not None:
+            self._headers["authorization"] = f"Bearer {token.get_secret_value()}"
 
     async def ask(self, method: str, path: str, body: Row | None = None) -> Row:
         """Return its answer.

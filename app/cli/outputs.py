@@ -19,7 +19,6 @@ from app.cli.base import (
     command,
     complain,
     moment_option,
-    not_created,
     shown_time,
     table_lines,
     terminal_width,
@@ -40,7 +39,7 @@ from app.cli.published import (
 )
 from app.kafka.client import administering, reading
 from app.kafka.reading import WAIT_MS, in_message, partitions_of, ranges_of, read_ranges
-from app.kafka.topics import partition_counts
+from app.kafka.topics import not_created, partition_counts
 from app.messages.message import InMessage
 from app.observability.log_lines import printable
 from app.settings import Settings
@@ -112,7 +111,7 @@ async def tell_outputs(settings: Settings, request: Request) -> int:
     """Print what stands in the output topic, and return the command's exit code.
 
     Raises:
-        CommandError: there is no such topic.
+        TopicError: there is no such topic.
         KafkaError: there is no broker, or it refuses us.
     """
     return await _run(settings, settings.output_topic, request, _output_teller(settings.timezone, request))

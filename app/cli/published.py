@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.messages.late import read_late
 from app.messages.message import InMessage
 from app.observability.log_lines import printable
 from tables.storage import exact_json
@@ -105,11 +106,8 @@ def outcomes_of(value: bytes | None) -> Iterator[StationOutcome]:
 
 def late_outcome(value: bytes | None) -> StationOutcome | None:
     """Return what a late record says of its station; None: it is no late record."""
-    late = payload_of(value)
-    if "station_id" not in late:
-        return None
-    text = _json(late["result"]) if "result" in late else str(late.get("error") or "")
-    return StationOutcome(str(late["station_id"]), str(late.get("status")), text)
+    late = read_late(None, value)
+    return None if late.station_id is None else StationOutcome(late.station_id, str(late.status), late.text)
 
 
 # -- lines -------------------------------------------------------------------------------------------------------------
@@ -142,18 +140,16 @@ def output_pieces(output: Output) -> list[Piece]:
 
 def late_pieces(key: bytes | None, value: bytes | None) -> list[Piece]:
     """One message of the late topic, without its time."""
-    late = payload_of(value)
-    batch_id = str(late.get("batch_id") or _text(key))
-    status = late.get("status")
-    told = "not run: the deadline had passed before its turn came" if status == "skipped" else f"{status}, too late"
+    late = read_late(key, value)
+    skipped = late.status == "skipped"
+    told = "not run: the deadline had passed before its turn came" if skipped else f"{late.status}, too late"
     pieces: list[Piece] = [
-        (f"{printable(batch_id, BATCH_SHOWN)}  ", ""),
-        (printable(str(late.get("station_id")), NAME_SHOWN), "yellow"),
+        (f"{printable(late.batch_id, BATCH_SHOWN)}  ", ""),
+        (printable(str(late.station_id), NAME_SHOWN), "yellow"),
         (f"  {printable(told)}", ""),
     ]
-    closed_at, at = _number(late.get("closed_at")), _number(late.get("timestamp"))
-    if closed_at and at:
-        pieces.append((f" ({at - closed_at:.2f} s after the batch was closed)", ""))
+    if late.closed_at and late.timestamp:
+        pieces.append((f" ({late.timestamp - late.closed_at:.2f} s after the batch was closed)", ""))
     return pieces
 
 

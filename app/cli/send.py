@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -29,16 +29,15 @@ from app.cli.base import (
 from app.cli.lines import Line, one_a_line, read_lines
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import parse_context, parse_message
-from app.kafka.client import administering, client_options
-from app.kafka.topics import create_and_wait, message_bytes, partition_counts, source_spec
+from app.kafka.client import administering
+from app.kafka.producer import producing
+from app.kafka.topics import CREATE_SECONDS, create_and_wait, message_bytes, partition_counts, source_spec
 from app.observability.log_lines import printable
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
 
-STOP_SECONDS = 2.0
-CREATE_SECONDS = 10.0  # until a topic that was created has come up
 CHUNK_LINES = 100
 BAD_IN_A_ROW = 10  # lines that are no message, after which the file is not what it was taken for
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -243,22 +242,6 @@ class LineSender:
                 f"topic {self.topic} is there already, with {counted(count, 'partition')} and not AGG_PARTITIONS="
                 f"{wanted}: no more than {counted(count, 'worker')} can read it side by side"
             )
-
-
-@asynccontextmanager
-async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    """A producer whose messages count as sent when all replicas have them; stopped whatever happens.
-
-    Raises:
-        KafkaError: there is no broker, or it refuses us.
-    """
-    producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=message_bytes(settings))
-    try:
-        await producer.start()
-        yield producer
-    finally:
-        # It would wait for a broker that has gone away; that must not hide what has happened.
-        await asyncio.wait([asyncio.create_task(producer.stop())], timeout=STOP_SECONDS)
 
 
 async def create_source_topic(admin: AIOKafkaAdminClient, settings: Settings, name: str) -> int:

@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from app.cli.published import Output
-from app.cli.send import create_source_topic, producing
+from app.cli.send import create_source_topic
 from app.demo.outputs import Tally, dead_letter_line, late_line, output_line
 from app.demo.sample import PUSHES, load_stations, make_push, shares_of
 from app.inputs.source_message import batch_id
 from app.kafka.client import administering, reading
+from app.kafka.producer import producing
 from app.kafka.topics import ensure_topics
 from app.messages.dead_letters import Reason
 from app.settings import Settings

@@ -45,6 +45,7 @@ from typing import Any, cast
 import faust
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, ConsumerMessage, Message
@@ -79,6 +80,7 @@ LOOK_SECONDS = 5.0
 START_COMMIT_SECONDS = 0.1
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
 THROTTLED_SLEEP = 0.01
+_NOTHING = (0, 0)
 
 
 class FetchedSchema(faust.Schema[Any, Any]):
@@ -99,7 +101,8 @@ class AggregatorConsumer(FetchingConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ledger: OffsetLedger[TP] = OffsetLedger()
-        self._in_flight: dict[TP, dict[int, int]] = {}  # offset -> bytes of what is delivered and not acknowledged
+        # Of what is delivered and not acknowledged, by offset: bytes, and the message's time in milliseconds.
+        self._in_flight: dict[TP, dict[int, tuple[int, int]]] = {}
         self._bytes: Counter[str] = Counter()  # topic -> the sum of that
         self._reading: dict[TP, object] = {}  # of a partition, since its last base: what was read before is no matter
         self._based: int | None = None  # the group's generation whose partitions have their bases
@@ -321,7 +324,7 @@ class AggregatorConsumer(FetchingConsumer):
         """
         while self._commit_fut is not None:  # of an offset of the log before
             await self.maybe_wait_for_commit_to_finish()
-        self._bytes[tp.topic] -= sum(self._in_flight.pop(tp, {}).values())
+        self._bytes[tp.topic] -= sum(weight for weight, _ in self._in_flight.pop(tp, {}).values())
         self._begin(tp, base.offset)
         self._moved[tp] = base
         await self._commit_moved()
@@ -414,7 +417,8 @@ class AggregatorConsumer(FetchingConsumer):
             if offset > expected:
                 self._on_hole(tp, expected, offset)
             expected = offset + 1
-            weight = in_flight[offset] = weight_of(one)
+            weight = weight_of(one)
+            in_flight[offset] = weight, one.timestamp
             self._bytes[tp.topic] += weight
         self._next[tp] = expected
         generation = self.app.consumer_generation_id
@@ -451,6 +455,21 @@ class AggregatorConsumer(FetchingConsumer):
         read = max(self._next.get(tp, done), self._thread.fetched_to(tp) or 0)
         return self._next.get(tp, done) - done + max(0, (self.highwater(tp) or 0) - read)
 
+    def oldest_in_flight(self, tp: TP) -> float | None:
+        """Return the time (Unix seconds) of the oldest message that is delivered and not acknowledged, if any."""
+        oldest = next(iter(self._in_flight.get(tp, {}).values()), None)  # they come in the order of their offsets
+        return None if oldest is None else oldest[1] / 1000
+
+    def committed(self, tp: TP) -> int | None:
+        """Return the offset up to which the group's progress in a partition is stored, as far as this worker knows."""
+        return self._committed_offset.get(tp)
+
+    def owned(self) -> list[TP]:
+        """Return the partitions that are assigned to this worker, changelogs left out; none before it has started."""
+        with suppress(ConsumerNotStarted):
+            return sorted(tp for tp in self.assignment() if not self._is_changelog_tp(tp))
+        return []
+
     def appended_after(self, tp: TP, offset: int) -> float | None:
         """Return a time (Unix seconds), the latest known, at which a message of batch events was not in the log yet."""
         return self._thread.appended_after(tp, offset)
@@ -482,7 +501,7 @@ class AggregatorConsumer(FetchingConsumer):
         `generation` and `reading` are what it was read in: it may have stood in another log at that offset.
         """
         if generation == self.app.consumer_generation_id and reading is self._reading.get(tp):
-            self._bytes[tp.topic] -= self._in_flight.get(tp, {}).pop(offset, 0)
+            self._bytes[tp.topic] -= self._in_flight.get(tp, {}).pop(offset, _NOTHING)[0]
             self.ledger.done(tp, offset)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -18,7 +19,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import BrokerResponseError, OutOfOrderSequenceNumber, UnknownError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from app.kafka.client import client_options
 from app.kafka.producer_topics import ProducerTopics
+from app.kafka.topics import message_bytes
 from app.messages.message import OutMessage, PlaceGoneError, SendError
 from app.messages.partitioner import partition_of
 from app.settings import Settings
@@ -27,6 +30,8 @@ BATCH_BYTES = 1024 * 1024  # of records that travel together
 
 # Batches for one broker travel in one request, and brokers refuse requests of 100 MiB and more.
 MAX_BYTES_IN_FLIGHT = 48 * 1024 * 1024
+
+STOP_SECONDS = 2.0  # for a producer of one task; it may have nobody left to talk to
 
 LOOK_SECONDS = 1.0  # between two looks whether the partitions are still there that messages are on their way to
 
@@ -336,3 +341,19 @@ def _fill(batch: BatchBuilder, lane: _Lane, *, most: int | None) -> list[tuple[_
             break
         taken.append((ticket, count))
     return taken
+
+
+@asynccontextmanager
+async def producing(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer for one task, whose messages count as sent when all replicas have them; stopped whatever happens.
+
+    Raises:
+        KafkaError: there is no broker, or it refuses us.
+    """
+    producer = AIOKafkaProducer(**client_options(settings), acks="all", max_request_size=message_bytes(settings))
+    try:
+        await producer.start()
+        yield producer
+    finally:
+        # It would wait for a broker that has gone away; that must not hide what has happened.
+        await asyncio.wait([asyncio.create_task(producer.stop())], timeout=STOP_SECONDS)

@@ -34,10 +34,16 @@ INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024
 INTERNAL_HEADROOM = 16 * 1024 * 1024  # for what else of a chunk is in the same message
 LARGEST = "max.message.bytes"
 CONNECT_PAUSE = 0.5
+CREATE_SECONDS = 10.0  # until a topic that a command has created has come up
 
 
 class TopicError(RuntimeError):
     """A topic is not as the application needs it; the text says which, what is wrong and what to do."""
+
+
+def not_created(settings: Settings, topic: str) -> TopicError:
+    """Make the error that a topic which workers create is not there."""
+    return TopicError(f"there is no topic {topic}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts")
 
 
 class BrokerError(RuntimeError):

@@ -87,6 +87,16 @@ class Line(StrEnum):
         "be extended any further",
         "批次 {batch_id} 操作员 {by} 于 {at} 的 {action} 无效: 批次未打开，或无法继续延长",
     )
+    ACTION = (
+        "operator-action",
+        "Operator {by} at {address} with the {role} token: {asked} was answered with {status}",
+        "操作员 {by}（{address}，{role} 令牌）请求 {asked}，应答 {status}",
+    )
+    REPLAYED = (
+        "dead-letters-replayed",
+        "Dead letters of {topic} sent again by operator {by}: {letters}",
+        "操作员 {by} 重发了 {topic} 中的死信: {letters}",
+    )
     REVISED = (
         "batch-revised",
         "Batch {batch_id} revised, revision {revision} with {arrived}/{expected}, missing stations: {stations}",
@@ -321,8 +331,8 @@ class Line(StrEnum):
     )
     TOKEN_REFUSED = (
         "web-token-refused",
-        "The worker at {url} refuses our token: AGG_WEB_TOKEN must be the same for all workers",
-        "{url} 的 worker 拒绝了我们的令牌: 所有 worker 的 AGG_WEB_TOKEN 必须相同",
+        "The worker at {url} refuses our token: AGG_WEB_TOKEN and AGG_WEB_READ_TOKEN must be the same for all workers",
+        "{url} 的 worker 拒绝了我们的令牌: 所有 worker 的 AGG_WEB_TOKEN 和 AGG_WEB_READ_TOKEN 必须相同",
     )
     SETTINGS_DIFFER = (
         "settings-differ",

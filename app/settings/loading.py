@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 from pydantic import SecretStr, ValidationError
 
 from app.settings.model import PREFIX, Settings
+from app.settings.shown import CREDENTIALS, HIDDEN
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _SHOWN: Final = 200
-_CREDENTIALS: Final = re.compile(r"[^/;,\s]*@")
 _CLEARER: Final = {
     "bool_parsing": "must be true or false",
     "path_not_file": "must be the path of a file that exists",
@@ -115,6 +114,6 @@ def _bad_value(detail: ErrorDetails, found: Mapping[str, Given]) -> str:
         return f"{key} ({'not set' if default is None else f'default {default!r}'}): {allowed}"
     if SecretStr in get_args(Settings.model_fields[name].annotation):
         return f"{key}=(hidden){given.where}: {allowed}"
-    text = _CREDENTIALS.sub("***@", given.text)
+    text = CREDENTIALS.sub(f"{HIDDEN}@", given.text)
     shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
     return f"{key}={shown}{given.where}: {allowed}"

@@ -437,14 +437,22 @@ class Settings(BaseModel):
     log_format: enums.LogFormat = _own(enums.LogFormat.TEXT, "Shape of log lines", "日志格式")
     web_host: types.Host = _own(
         "127.0.0.1",
-        "Address on which the dashboard is served; any other than loopback needs `AGG_WEB_TOKEN`",
-        "仪表盘监听的地址；非本机回环地址需要 `AGG_WEB_TOKEN`",
+        "Address on which the dashboard is served; any other than loopback needs `AGG_WEB_TOKEN` or "
+        "`AGG_WEB_READ_TOKEN`",
+        "仪表盘监听的地址；非本机回环地址需要 `AGG_WEB_TOKEN` 或 `AGG_WEB_READ_TOKEN`",
     )
     web_port: types.Port = _own(6066, "Port of the dashboard; 0: a free one", "仪表盘端口；0 表示任选空闲端口")
+    web_read_token: SecretStr | None = _own(
+        None,
+        "Bearer token of those who only look at dashboard and API, the same for all workers; alone or beside "
+        "`AGG_WEB_TOKEN`",
+        "只能查看仪表盘和 API、不能执行操作的 Bearer 令牌，所有 worker 相同；可单独设置，"
+        "也可与 `AGG_WEB_TOKEN` 同时设置",
+    )
     web_token: SecretStr | None = _own(
         None,
-        "Bearer token of dashboard and API, the same for all workers; without it there are no actions",
-        "仪表盘和 API 的 Bearer 令牌，所有 worker 相同；不设置则不能执行操作",
+        "Bearer token of operators, the same for all workers; without it there are no actions",
+        "操作员的 Bearer 令牌，所有 worker 相同；不设置则不能执行操作",
     )
     web_advertised_url: types.Url | None = _own(
         None,
@@ -460,16 +468,26 @@ class Settings(BaseModel):
         "是否用 OpenTelemetry 跟踪批次（须已安装）；span 发往何处由 `OTEL_*` 决定",
     )
 
+    @field_validator("web_read_token", "web_token")
+    @classmethod
+    def _tokens_fit_into_a_header(cls, token: SecretStr | None) -> SecretStr | None:
+        fits = token is None or _TOKEN.fullmatch(token.get_secret_value())
+        require(fits, "must be printable ASCII without blanks: it travels in an HTTP header")
+        return token
+
     @field_validator("web_token")
     @classmethod
     def _open_web_has_a_token(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        host = info.data.get("web_host")
-        may_do_without = host is None or is_loopback(host)
+        host, read_token = info.data.get("web_host"), info.data.get("web_read_token", ...)
+        may_do_without = host is None or is_loopback(host) or read_token is not None
         require(
-            token is not None or may_do_without, f"must be given with AGG_WEB_HOST={host}: only loopback may do without"
+            token is not None or may_do_without,
+            f"must be given with AGG_WEB_HOST={host}, or AGG_WEB_READ_TOKEN: only loopback may do without",
         )
-        fits = token is None or _TOKEN.fullmatch(token.get_secret_value())
-        require(fits, "must be printable ASCII without blanks: it travels in an HTTP header")
+        require(
+            token is None or token != read_token,
+            "must not be the same as AGG_WEB_READ_TOKEN: who has that may look, and not act",
+        )
         return token
 
     @field_validator("traces")

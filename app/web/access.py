@@ -1,4 +1,4 @@
-"""Access to a worker's web: the token, the names of its host, and the URL at which other workers reach it."""
+"""Access to a worker's web: the tokens, the names of its host, and the URL at which other workers reach it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,31 +21,48 @@ _BEARER: Final = re.compile(rb"bearer +([!-~]+) *", re.IGNORECASE)
 _ANY_PORT: Final = 9  # nothing is sent there
 
 
+class Role(StrEnum):
+    """What somebody who asks may do."""
+
+    OPERATOR = "operator"  # look and act
+    READER = "read-only"  # look
+    ANYONE = "anyone"  # look: the workers have no token
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """The conditions under which a worker's web answers. Pure.
 
     Attributes:
-        token: The bearer token; None: reading is free, and there are no actions.
+        token: The operators' bearer token; None: there are no actions.
+        read_token: The bearer token of those who only look. Without either, looking is free.
         loopback: True when only loopback is listened on.
         names: Other hosts by which the worker may be called, in lower case; None: any.
     """
 
     token: str | None = field(default=None, repr=False)
+    read_token: str | None = field(default=None, repr=False, kw_only=True)
     loopback: bool = True
     names: frozenset[str] | None = frozenset()
 
-    def has_token(self, authorizations: Iterable[bytes]) -> bool:
-        """Say whether there is one `Authorization` header, with the right token; true when no token is set.
+    @property
+    def tokens(self) -> list[str]:
+        """Return the tokens that are set, the operators' first."""
+        return [token for token in (self.token, self.read_token) if token is not None]
 
-        Digests are compared, in constant time: neither the token's characters nor its length can be measured.
+    def role_of(self, authorizations: Iterable[bytes]) -> Role | None:
+        """Return what the one `Authorization` header allows; None: there is none, or its token is none of ours.
+
+        Digests are compared, in constant time, and always those of both tokens: neither a token's characters nor its
+        length can be measured.
         """
-        if self.token is None:
-            return True
+        if not self.tokens:
+            return Role.ANYONE
         given = [_BEARER.fullmatch(value) for value in authorizations]
         if len(given) != 1 or given[0] is None:
-            return False
-        return hmac.compare_digest(sha256(given[0][1]).digest(), sha256(self.token.encode()).digest())
+            return None
+        operates, reads = (_is_same(given[0][1], token) for token in (self.token, self.read_token))
+        return Role.OPERATOR if operates else Role.READER if reads else None
 
     def has_host(self, hosts: Iterable[bytes]) -> bool:
         """Say whether there is one `Host` header, and it names this worker, with or without a port.
@@ -61,20 +79,26 @@ class Access:
         return name in self.names or is_loopback(name) or (not self.loopback and is_address(name))
 
 
+def _is_same(given: bytes, token: str | None) -> bool:
+    return hmac.compare_digest(sha256(given).digest(), sha256((token or "").encode()).digest())
+
+
 def access_of(settings: Settings) -> Access:
     """Return the access that the settings ask for.
 
     Names are checked where nothing else protects: on loopback, and on one address. A worker that listens on all
     addresses has any number of names, and a token, which a page of another site does not know.
     """
-    token = settings.web_token.get_secret_value() if settings.web_token else None
+    token, read_token = (
+        secret.get_secret_value() if secret else None for secret in (settings.web_token, settings.web_read_token)
+    )
     loopback = is_loopback(settings.web_host)
     if not loopback and _is_wildcard(settings.web_host):
-        return Access(token, loopback=False, names=None)
+        return Access(token, read_token=read_token, loopback=False, names=None)
     names = {settings.web_host.lower()}
     if settings.web_advertised_url is not None:
         names.add((urlsplit(settings.web_advertised_url).hostname or "").lower())
-    return Access(token, loopback, frozenset(names))
+    return Access(token, read_token=read_token, loopback=loopback, names=frozenset(names))
 
 
 def _is_wildcard(host: str) -> bool:

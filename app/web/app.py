@@ -20,6 +20,9 @@ from app.web.cluster import Cluster
 from app.web.errors import ANYWHERE, answer_errors
 from app.web.guard import STATIC, Guard
 from app.web.routers.batches import Batches, actions_router
+from app.web.routers.letters import Letters
+from app.web.routers.partitions import partitions_router
+from app.web.routers.settings import settings_router
 from app.web.routers.stations import Heatmap, Stations
 from app.web.routers.statistics import statistics_router
 from app.web.routers.workers import ClusterView, health_router, metrics_router
@@ -27,7 +30,11 @@ from app.web.state import WorkerState
 
 _FREE: Final = Access()
 # For the description only: the guard has asked for the token before.
-_BEARER: Final = Depends(HTTPBearer(auto_error=False, description="AGG_WEB_TOKEN, the same for all workers"))
+_BEARER: Final = Depends(
+    HTTPBearer(
+        auto_error=False, description="AGG_WEB_TOKEN, or AGG_WEB_READ_TOKEN to look only; the same for all workers"
+    )
+)
 
 _FILES: Final = Path(__file__).parent / "static"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"  # the version of a vendored file is in its name
@@ -55,21 +62,27 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
         redirect_slashes=False,
         responses=ANYWHERE,
     )
-    cluster = Cluster(state, access.token)
+    cluster = Cluster(state, access.tokens)
     batches = Batches(state, cluster)
     workers = ClusterView(state, cluster)
+    letters = Letters(state)
+    enabled = access.token is not None
     web.include_router(_dashboard_router())
     web.include_router(health_router(state))
     for guarded in (
         batches.router(),
-        actions_router(state, batches, enabled=access.token is not None),
+        actions_router(state, batches, enabled=enabled),
+        letters.router(),
+        letters.replay_router(enabled=enabled),
         Stations(state, cluster).router(),
         statistics_router(state, cluster),
         Heatmap(state, cluster).router(),
         workers.router(),
+        settings_router(state, cluster),
+        partitions_router(state, cluster),
         metrics_router(state),
     ):
-        web.include_router(guarded, dependencies=[] if access.token is None else [_BEARER])
+        web.include_router(guarded, dependencies=[_BEARER] if access.tokens else [])
     answer_errors(web)
     web.add_middleware(Guard, access=access)
     web.state.cluster, web.state.heartbeat = cluster, workers.keep_asking

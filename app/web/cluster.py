@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -58,15 +58,17 @@ class NoAnswer(Exception):  # noqa: N818 - says it
 class Cluster:
     """The workers of the group, as one of them sees them."""
 
-    def __init__(self, state: WorkerState, token: str | None) -> None:
+    def __init__(self, state: WorkerState, tokens: Sequence[str] = ()) -> None:
         """Connects to nothing yet.
 
         Args:
             state: this worker.
-            token: the bearer token that all workers share; None: they have none.
+            tokens: the bearer tokens that all workers share, the operators' first. While they are being changed, a
+                worker may have but one of them: the one that it takes is asked with.
         """
         self._state = state
-        self._headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+        self._headers: list[dict[str, str]] = [{"authorization": f"Bearer {token}"} for token in tokens] or [{}]
+        self._taken: dict[str, int] = {}  # by URL, which of these the worker has taken
         self._session: aiohttp.ClientSession | None = None
         self._refusing: set[str] = set()
 
@@ -123,12 +125,21 @@ class Cluster:
 
     async def _get(self, url: str, path: str) -> bytes:
         address = URL(url + INTERNAL + path, encoded=True)
-        async with self._connected().get(address, headers=self._headers, allow_redirects=False) as answer:
-            self._note_refusal(url, refused=answer.status == HTTPStatus.UNAUTHORIZED)
-            if answer.status != HTTPStatus.OK:
-                message = f"the worker at {url} answers with status {answer.status}"
-                raise NoAnswer(message)
-            return await answer.read()
+        first = self._taken.get(url, 0)
+        for number in (first, *(other for other in range(len(self._headers)) if other != first)):
+            async with self._connected().get(address, headers=self._headers[number], allow_redirects=False) as answer:
+                status = answer.status
+                if status == HTTPStatus.UNAUTHORIZED:
+                    continue
+                self._taken[url] = number
+                self._refusing.discard(url)
+                if status == HTTPStatus.OK:
+                    return await answer.read()
+                break
+        else:
+            self._note_refusal(url)
+        message = f"the worker at {url} answers with status {status}"
+        raise NoAnswer(message)
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -139,8 +150,9 @@ class Cluster:
             )
         return self._session
 
-    def _note_refusal(self, url: str, *, refused: bool) -> None:
+    def _note_refusal(self, url: str) -> None:
         """Log once that a worker has another token: otherwise nobody would see why its share is always missing."""
-        if refused and url not in self._refusing:
+        self._taken.pop(url, None)
+        if url not in self._refusing:
             tell(logger, logging.WARNING, self._state.settings.log_language, Line.TOKEN_REFUSED, url=url)
-        (self._refusing.add if refused else self._refusing.discard)(url)
+        self._refusing.add(url)

@@ -16,14 +16,16 @@ from typing import Final
 
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observability.log_lines import printable
-from app.web.access import Access
+from app.web.access import Access, Role
 from app.web.errors import error_response
 
 logger = logging.getLogger(__name__)
 
+_ROLE: Final = "aggregator.role"  # key of a request's scope: what its sender may do
 STATIC: Final = "/static/"  # files of the dashboard's page, which carry no data
 _UNGUARDED: Final = frozenset({"/", "/healthz", "/readyz"})  # need no token
 _UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})  # probes must get through when others ask too often
@@ -122,15 +124,17 @@ class Guard:
     def _without_token(self, scope: Scope, client: str) -> ASGIApp | None:
         # A client that guesses, and has not sent the right token lately, does not even learn when a guess is right.
         locked_out = not self._wrong_tokens.has(client) and not self._is_trusted(client)
-        if not locked_out and self._access.has_token(_values(scope, b"authorization")):
-            if self._access.token is not None:
+        role = None if locked_out else self._access.role_of(_values(scope, b"authorization"))
+        if role is not None:
+            scope[_ROLE] = role
+            if role is not Role.ANYONE:
                 self._trust(client)
             return None
         if not self._wrong_tokens.take(client):
             return _too_many("requests without the right token", self._wrong_tokens.seconds_until_one(client))
         return error_response(
             HTTPStatus.UNAUTHORIZED,
-            "this needs the bearer token that is set as AGG_WEB_TOKEN",
+            "this needs the bearer token that is set as AGG_WEB_TOKEN or AGG_WEB_READ_TOKEN",
             headers={"www-authenticate": "Bearer"},
         )
 
@@ -143,6 +147,12 @@ class Guard:
 
     def _is_trusted(self, client: str) -> bool:
         return self._clock() - self._trusted.get(client, -math.inf) <= _TRUSTED_SECONDS
+
+
+def role_of(request: Request) -> Role:
+    """Return what the sender of a request that has passed the guard may do."""
+    role: Role = request.scope[_ROLE]
+    return role
 
 
 _TOO_LARGE: Final = f"a request's body may have {MAX_BODY} bytes at most"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
 
+from app.messages.message import InMessage
+from app.messages.replays import Replay
 from app.observability.counters import History, Statistics
 from app.observability.peers import Peers
 from app.settings import Settings
@@ -14,6 +17,57 @@ from tables.working_set import WorkingSet
 
 class NotConfirmed(Exception):  # noqa: N818 - says it
     """A command that was to be sent may stand in Kafka, or not."""
+
+
+class NotReadable(Exception):  # noqa: N818 - says it
+    """A topic can't be read now, or nothing can be sent to it; the text says why."""
+
+
+class Window(NamedTuple):
+    """Offsets of a partition, from `start` up to before `end`."""
+
+    start: int
+    end: int
+
+
+class OpenTopic(Protocol):
+    """A topic that somebody reads without a group.
+
+    Attributes:
+        held: What each partition held when the topic was opened.
+    """
+
+    held: Mapping[int, Window]
+
+    async def read(self, windows: Mapping[int, Window], most: int) -> Mapping[int, Sequence[InMessage]]:
+        """Return the messages of these windows by partition, each partition's in order.
+
+        A partition of which a window of several offsets holds more than `most` bytes is left out, and so may be others
+        beside it. A window of one offset is never left out for that.
+
+        Raises:
+            NotReadable: The broker does not answer any more.
+        """
+
+
+class Standing(NamedTuple):
+    """A partition that this worker reads, and how far it is.
+
+    Attributes:
+        topic: The topic.
+        partition: Its number.
+        committed: The offset up to which the group's progress is stored; None: not known yet.
+        end: The offset behind the last message; None: not known yet.
+        lag: Messages that are not done; None: not known yet.
+        oldest_unacknowledged_at: Time of the oldest message that has been read and is not done, Unix seconds.
+    """
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int | None
+    lag: int | None
+    oldest_unacknowledged_at: float | None
 
 
 class WorkerState(Protocol):
@@ -67,4 +121,33 @@ class WorkerState(Protocol):
 
         Raises:
             NotConfirmed: It was not.
+        """
+
+    def standings(self) -> Sequence[Standing]:
+        """Return the partitions of all topics that are assigned to this worker, changelogs left out."""
+
+    def open_topic(
+        self, topic: str, *, since: float | None = None, partitions: Collection[int] | None = None
+    ) -> AbstractAsyncContextManager[OpenTopic]:
+        """Open a topic for reading, all of it or what was appended from `since` (Unix seconds) on.
+
+        `partitions` None are all.
+
+        Raises:
+            NotReadable: There is no broker, no such topic, or no right to read it.
+        """
+
+    async def replay(
+        self, places: Sequence[tuple[int, int]], *, operator: str, dry_run: bool, again: bool
+    ) -> Sequence[Replay]:
+        """Send dead letters again, and return what has come of each, in the order of their places.
+
+        Args:
+            places: partition and offset of each letter.
+            operator: who wants it.
+            dry_run: only return what would be done.
+            again: send also what has been replayed.
+
+        Raises:
+            NotReadable: Letters can't be read or sent now, or what was sent could not be remembered.
         """

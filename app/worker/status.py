@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any, Final, Protocol
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
+from app.kafka.browsing import CannotLook, TopicView, looking_into
 from app.kafka.consumer import AggregatorConsumer
 from app.kafka.producer import KafkaSender
-from app.kafka.topics import changelog_topic
+from app.kafka.reading import OffsetRange
+from app.kafka.replay import replay_letters
+from app.kafka.topics import TopicError, changelog_topic
 from app.messages.frames import event_frames
 from app.messages.message import InMessage, SendError
 from app.messages.partitioner import partition_of
+from app.messages.replays import Replay
 from app.observability.counters import SLOT, History, Statistics, oldest_open_age, open_batches
 from app.observability.log_lines import Throttle
 from app.observability.open_times import OpenTime
@@ -25,7 +31,7 @@ from app.observability.peers import Peers
 from app.observability.prometheus import Gauges, expose, metrics_registry
 from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
-from app.web.state import NotConfirmed
+from app.web.state import NotConfirmed, NotReadable, OpenTopic, Standing, Window
 from tables.model.events import Command, Open
 from tables.storage.records import Table
 from tables.working_set import WorkingSet
@@ -58,6 +64,34 @@ class Worker(Protocol):
 
     def ready(self) -> bool:
         """Say whether it is in the group and its assignment is recovered."""
+
+
+@contextmanager
+def _as_the_web_knows_it() -> Iterator[None]:
+    """Take what may be wrong with Kafka for a topic that can't be read now."""
+    try:
+        yield
+    except (CannotLook, TopicError) as error:
+        raise NotReadable(str(error)) from error
+    except (KafkaError, OSError) as error:
+        message = f"Kafka can't be asked now: {error or repr(error)}"
+        raise NotReadable(message) from error
+
+
+class _View:
+    """A topic as the web sees it."""
+
+    def __init__(self, view: TopicView) -> None:
+        self._view = view
+        self.held: Mapping[int, Window] = {
+            partition: Window(held.start, held.end) for partition, held in view.held.items()
+        }
+
+    async def read(self, windows: Mapping[int, Window], most: int) -> Mapping[int, Sequence[InMessage]]:
+        """Return the messages of these windows; see `OpenTopic`."""
+        ranges = {partition: OffsetRange(*window) for partition, window in windows.items()}
+        with _as_the_web_knows_it():
+            return await self._view.read(ranges, most)
 
 
 class WorkerStatus:
@@ -159,6 +193,38 @@ class WorkerStatus:
             await self._sender.send(event_frames(topic, self.partition_of(command.batch_id), [command]))
         except SendError as error:
             raise NotConfirmed(str(error)) from error
+
+    def standings(self) -> list[Standing]:
+        """Return the partitions that are assigned to this worker; how far they are is known once it is ready."""
+        if self._pipeline is None:
+            return []
+        reader, ready = self._worker.reader, self.ready()
+        return [
+            Standing(
+                *tp,
+                committed=reader.committed(tp) if ready else None,
+                end=reader.highwater(tp) if ready else None,
+                lag=reader.lag(tp) if ready else None,
+                oldest_unacknowledged_at=reader.oldest_in_flight(tp) if ready else None,
+            )
+            for tp in reader.owned()
+        ]
+
+    @asynccontextmanager
+    async def open_topic(
+        self, topic: str, *, since: float | None = None, partitions: Collection[int] | None = None
+    ) -> AsyncIterator[OpenTopic]:
+        """Open a topic for reading; see `WorkerState`."""
+        with _as_the_web_knows_it():
+            async with looking_into(self.settings, topic, since=since, partitions=partitions) as view:
+                yield _View(view)
+
+    async def replay(
+        self, places: Sequence[tuple[int, int]], *, operator: str, dry_run: bool, again: bool
+    ) -> Sequence[Replay]:
+        """Send dead letters again; see `WorkerState`."""
+        with _as_the_web_knows_it():
+            return await replay_letters(self.settings, places, operator=operator, dry_run=dry_run, again=again)
 
     # -- metrics -----------------------------------------------------------------------------------------------------
 

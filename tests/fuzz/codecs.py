@@ -10,9 +10,8 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.cli.dead_letters.command import full, json_line, table
-from app.cli.dead_letters.replay import CannotReplay, ReplayRules
-from app.cli.dead_letters.store import ReplayLog
 from app.cli.result_comparison import ResultReader, join
+from app.kafka.replay import CannotReplay, ReplayRules
 from app.messages.dead_letters import Reason, Subject, letter_headers, read_letter
 from app.messages.frames import (
     FrameError,
@@ -29,6 +28,7 @@ from app.messages.frames import (
     encode_update,
 )
 from app.messages.message import InMessage
+from app.messages.replays import ReplayLog
 from app.settings import Settings
 from tables.context import ContextEvent, Tombstone, decode_entry, encode_entry
 from tables.model.events import Position, Released

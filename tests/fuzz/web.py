@@ -36,6 +36,14 @@ class _Web:
         self.worker = FakeWorker()
         self.worker.open("T_1", ["A", "B"])
         self.worker.add_closed("T_0", at=90.0)
+        settings = self.worker.settings
+        letter = {"reason": "bad-record", "error": "ValueError: x", "batch-id": "T_1", "station-id": "A"}
+        self.worker.append(settings.dead_letter_topic, b"\xff", letter)
+        self.worker.append(settings.dead_letter_topic, b'{"T":[]}', letter, partition=1)
+        for partition in range(settings.partitions):
+            self.worker.append(
+                settings.late_topic, b'{"batch_id":"T_1","station_id":"A"}', key=b"T_1", partition=partition
+            )
         self.application = create_web(self.worker, Access(TOKEN))
         self.loop = asyncio.new_event_loop()
         atexit.register(self.loop.close)
@@ -70,6 +78,7 @@ class _Web:
 
         self.loop.run_until_complete(self.application(scope, receive, send))
         self.worker.commands.clear()
+        self.worker.replays.clear()
         return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
 
+from app.messages.dead_letters import place_of
+from app.messages.message import InMessage
+from app.messages.replays import Fate, Replay
 from app.observability.counters import History, Metrics, Statistics
 from app.observability.peers import Peers
 from app.observability.prometheus import expose, metrics_registry
 from app.settings import Settings
-from app.web.state import NotConfirmed
+from app.web.state import NotConfirmed, NotReadable, OpenTopic, Standing, Window
 from tables.model.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
 from tables.model.policies import Rules
 from tables.storage.records import Destination
 from tables.working_set import WorkingSet
 from tests.builders import MemoryRecords
 
-__all__ = ["FakeWorker"]
+__all__ = ["FakeWorker", "MemoryTopic"]
 
 MAX_AGE = 60.0
 TIMEOUT = 5.0
+
+
+class MemoryTopic:
+    """A topic in memory; like one on a broker it holds what it held when it was opened."""
+
+    def __init__(self, logs: Mapping[int, Sequence[InMessage]]) -> None:
+        self._logs = logs
+        self.held: Mapping[int, Window] = {
+            partition: Window(log[0].offset, log[-1].offset + 1) if log else Window(0, 0)
+            for partition, log in logs.items()
+        }
+        self.reads: list[Mapping[int, Window]] = []
+
+    async def read(self, windows: Mapping[int, Window], most: int) -> Mapping[int, Sequence[InMessage]]:
+        self.reads.append(windows)
+        found = {
+            partition: [message for message in self._logs[partition] if window.start <= message.offset < window.end]
+            for partition, window in windows.items()
+        }
+        return {
+            partition: messages
+            for partition, messages in found.items()
+            if windows[partition].end - windows[partition].start == 1 or sum(one.size for one in messages) <= most
+        }
 
 
 class FakeWorker:
@@ -40,6 +69,13 @@ class FakeWorker:
         self.statistics = Statistics(Metrics(), lambda: 0.0)
         self.history = History(self.statistics)
         self.peers = Peers(self.settings)
+        self.owned: list[Standing] = []
+        self.logs: dict[str, dict[int, list[InMessage]]] = {
+            topic: {0: [], 1: []}
+            for topic in (self.settings.dead_letter_topic, self.settings.late_topic, self.settings.replayed_topic)
+        }
+        self.unreadable: str | None = None  # what is wrong with Kafka
+        self.replays: list[tuple[list[tuple[int, int]], str, bool, bool]] = []
         self.registry = metrics_registry(self.statistics, {}, dict, most_stations=10, build={})
         self._offset = 0
 
@@ -72,6 +108,58 @@ class FakeWorker:
         if self.is_unconfirmed:
             raise NotConfirmed
         self.commands.append(command)
+
+    def standings(self) -> Sequence[Standing]:
+        return self.owned
+
+    @asynccontextmanager
+    async def open_topic(
+        self, topic: str, *, since: float | None = None, partitions: Collection[int] | None = None
+    ) -> AsyncIterator[OpenTopic]:
+        if self.unreadable is not None:
+            raise NotReadable(self.unreadable)
+        yield MemoryTopic(
+            {
+                partition: [message for message in log if since is None or message.timestamp >= since]
+                for partition, log in self.logs[topic].items()
+                if partitions is None or partition in partitions
+            }
+        )
+
+    async def replay(
+        self, places: Sequence[tuple[int, int]], *, operator: str, dry_run: bool, again: bool
+    ) -> Sequence[Replay]:
+        """Each letter that is there would go to T."""
+        if self.unreadable is not None:
+            raise NotReadable(self.unreadable)
+        self.replays.append((list(places), operator, dry_run, again))
+        letters = self.logs[self.settings.dead_letter_topic]
+        there = {(partition, message.offset) for partition, log in letters.items() for message in log}
+        fate = Fate.WOULD_SEND if dry_run else Fate.SENT
+        return [
+            Replay(place_of(*place), fate, "T")
+            if place in there
+            else Replay(place_of(*place), Fate.UNKNOWN, why="gone")
+            for place in places
+        ]
+
+    def append(
+        self,
+        topic: str,
+        value: bytes | None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        at: float = 100.0,
+        key: bytes | None = None,
+        partition: int = 0,
+        hole: int = 0,
+    ) -> int:
+        """Append a message behind so many offsets without one; returns its offset."""
+        log = self.logs[topic].setdefault(partition, [])
+        offset = (log[-1].offset + 1 if log else 0) + hole
+        pairs = [(name, text.encode()) for name, text in headers.items()]
+        log.append(InMessage(topic, partition, offset, at, key, value, pairs))
+        return offset
 
     def working_sets(self) -> Mapping[int, WorkingSet]:
         return self.sets

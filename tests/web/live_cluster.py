@@ -46,15 +46,20 @@ class Live:
 
 
 def on_cluster(
-    workers: list[FakeWorker], test: Callable[[list[Live]], Awaitable[None]], *, tokens: list[str] | None = None
+    workers: list[FakeWorker],
+    test: Callable[[list[Live]], Awaitable[None]],
+    *,
+    tokens: list[str] | None = None,
+    accesses: list[Access] | None = None,
 ) -> None:
-    """Serve the workers, with these tokens or the one of all, and run the test."""
+    """Serve the workers, for whom these allow, or with these tokens or the one of all, and run the test."""
+    allowed = accesses or [Access(token) for token in tokens or [TOKEN] * len(workers)]
 
     async def running() -> None:
         async with AsyncExitStack() as stack, asyncio.timeout(600):
             client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE, limits=FRESH))
-            for worker, token in zip(workers, tokens or [TOKEN] * len(workers), strict=True):
-                web = create_web(worker, Access(token))
+            for worker, access in zip(workers, allowed, strict=True):
+                web = create_web(worker, access)
                 server = WebServer(web, host="127.0.0.1", port=0, on_close=web.state.cluster.close)
                 await server.start()
                 stack.push_async_callback(server.stop)

@@ -236,7 +236,10 @@ def test_a_worker_with_another_token_is_named_here_and_once_in_the_log(caplog: p
     with caplog.at_level(logging.WARNING):
         on_cluster([first, second], test, tokens=[TOKEN, "other"])
     warnings = [record.getMessage() for record in caplog.records]
-    expected = f"The worker at {second.url} refuses our token: AGG_WEB_TOKEN must be the same for all workers"
+    expected = (
+        f"The worker at {second.url} refuses our token: AGG_WEB_TOKEN and AGG_WEB_READ_TOKEN must be the same for all "
+        "workers"
+    )
     assert warnings == [expected]
 
 

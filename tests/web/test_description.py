@@ -14,7 +14,7 @@ from schemathesis import GenerationMode
 from app.web import guard
 from app.web.access import Access
 from app.web.app import create_web
-from tests.web.browser.scene import OPEN, busy_worker
+from tests.web.browser.scene import LETTER, OPEN, busy_worker
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN
 
@@ -67,6 +67,8 @@ def test_what_is_allowed_is_answered_as_described(path: str, method: str, descri
             case.query["cursor"] = first.call(headers=RIGHT).json()["next"] or ""
         if "batch_id" in case.path_parameters and draw(st.booleans()):
             case.path_parameters["batch_id"] = draw(KNOWN)
+        if "letter_id" in case.path_parameters and draw(st.booleans()):
+            case.path_parameters["letter_id"] = LETTER
         return case
 
     run(operation, cases())
@@ -74,7 +76,10 @@ def test_what_is_allowed_is_answered_as_described(path: str, method: str, descri
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_who_has_no_token_is_answered_as_described(path: str, method: str, described: Any) -> None:
-    case = described[path][method.upper()].Case(path_parameters={"batch_id": OPEN} if "{" in path else {})
+    known = {"batch_id": OPEN, "letter_id": LETTER}
+    case = described[path][method.upper()].Case(
+        path_parameters={name: value for name, value in known.items() if f"{{{name}}}" in path}
+    )
     answer = case.call()
     assert answer.status_code == (200 if path in {"/", "/healthz", "/readyz"} else 401)
     case.validate_response(answer)

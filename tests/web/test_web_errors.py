@@ -26,6 +26,12 @@ SERVED = [
     "/batches/{batch_id}/extend",
     "/cluster",
     "/metrics",
+    "/dead-letters",
+    "/dead-letters/{letter_id}",
+    "/dead-letters/replay",
+    "/late",
+    "/settings",
+    "/partitions",
 ]
 
 # -- errors ------------------------------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,10 +30,10 @@ from app.cli.base import (
     table_lines,
     terminal_width,
 )
-from app.cli.dead_letters.replay import Replayer, ReplayRules, open_replay_producer
-from app.cli.dead_letters.store import Filters, LetterStore, chunks, newest, open_letters, parse_place
+from app.kafka.letters import LetterStore, chunks, open_letters
+from app.kafka.replay import Replayer, ReplayRules, open_replay_producer, replayer_of
 from app.messages.dead_letters import Letter, Reason, last_line, place_of
-from app.messages.output import RECORD_OVERHEAD
+from app.messages.replays import Fate, Filters, Replay, parse_place
 from app.observability.log_lines import printable
 from app.settings import Settings
 
@@ -146,6 +145,12 @@ async def _show(settings: Settings, store: LetterStore, place: tuple[int, int], 
     return 0
 
 
+def newest(letters: Iterable[Letter], limit: int | None) -> list[Letter]:
+    """Return the newest letters, at most `limit`, in the order of their times."""
+    ordered = sorted(letters, key=lambda letter: (letter.failed_at, letter.partition, letter.offset))
+    return ordered if limit is None else ordered[len(ordered) - min(limit, len(ordered)) :]
+
+
 def _places(letters: Sequence[Letter]) -> list[tuple[int, int]]:
     return [(letter.partition, letter.offset) for letter in letters]
 
@@ -161,11 +166,9 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
         producer = None
         if due and not request.dry_run:
             producer = await stack.enter_async_context(open_replay_producer(settings, store.counts))
-        limit = settings.max_message_bytes
-        if store.largest is not None:
-            limit = min(limit, store.largest - RECORD_OVERHEAD)
-        rules = ReplayRules(settings, limit, handler_failed=Reason.HANDLER_FAILED in request.filters.reasons)
-        replayer = Replayer(rules, store.counts, store.log, producer, time.time, say, complain)
+        handler_failed = Reason.HANDLER_FAILED in request.filters.reasons
+        rules = ReplayRules(settings, settings.max_message_bytes, handler_failed=handler_failed)
+        replayer = replayer_of(rules, store, producer, _tell)
         try:
             for chunk in chunks(due):
                 await replayer.replay(chunk, await store.read(_places(chunk)))
@@ -173,6 +176,16 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
         finally:
             say(_summary(replayer, earlier, dry_run=request.dry_run))
     return FAILED if replayer.failed else 0
+
+
+def _tell(one: Replay) -> None:
+    match one.fate:
+        case Fate.SENT:
+            say(f"{one.name}: sent to {one.to}")
+        case Fate.WOULD_SEND:
+            say(f"{one.name}: would be sent to {one.to}")
+        case _:
+            complain(f"{one.name}: not sent: {one.why}")
 
 
 def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> str:

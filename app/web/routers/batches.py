@@ -7,18 +7,18 @@ Each action is an event of the batch's log, whichever worker is asked for it.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, Final, TypeVar
-from urllib.parse import quote, unquote, urlencode
+from typing import Annotated, Final, TypeVar
+from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.web.cluster import INTERNAL, Cluster, NoAnswer, Share, share_of
 from app.web.errors import SHOWN_CHARACTERS, Refusal, described
 from app.web.models import Answer, BatchDetail, BatchList, BatchRow, detail_of, row_of
+from app.web.operators import FORBIDDEN, action_route, operator_of
 from app.web.paging import (
     LIMIT,
     BatchId,
@@ -50,12 +50,10 @@ _UNKNOWN: Final = described(
     }
 )
 
-OPERATOR: Final = "x-operator"  # header: who asks, by a name of his own
-_NAME_CHARACTERS: Final = 64
 _CONFIRMED_WITHIN: Final = 3.0  # seconds
 _ACTION_ANSWERS: Final = _UNKNOWN | described(
     {
-        403: "There are no actions: the workers have no AGG_WEB_TOKEN",
+        403: FORBIDDEN,
         409: "The batch is closed",
         503: "As for a batch that is asked for; or Kafka has not confirmed the action",
     }
@@ -183,23 +181,8 @@ class Accepted(Answer):
 
 
 def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> APIRouter:
-    """Serve the three actions; without `enabled` each is answered with 403."""
-
-    class ActionRoute(APIRoute):
-        """Refuses before it looks at anything, when there are no actions."""
-
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            handle = super().get_route_handler()
-
-            async def handle_if_enabled(request: Request) -> Response:
-                if not enabled:
-                    message = "actions need a token: set AGG_WEB_TOKEN for all workers"
-                    raise Refusal(HTTPStatus.FORBIDDEN, "actions-disabled", message)
-                return await handle(_with_json(request))
-
-            return handle_if_enabled
-
-    router = APIRouter(tags=["actions"], route_class=ActionRoute)
+    """Serve the three actions; `enabled`: whether the workers have a token for operators."""
+    router = APIRouter(tags=["actions"], route_class=action_route(state.settings, enabled=enabled))
 
     class Extension(BaseModel):
         """How far the deadline is moved."""
@@ -209,7 +192,7 @@ def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> AP
         seconds: Annotated[float, Field(gt=0, le=state.settings.max_batch_age, allow_inf_nan=False, strict=True)]
 
     async def act(request: Request, batch_id: str, action: Action, seconds: float = 0.0) -> Accepted:
-        by = _operator_of(request)
+        by = operator_of(request)
         row = await batches.row(batch_id)
         if row.status is not Status.OPEN:
             message = f"batch {batch_id[:SHOWN_CHARACTERS]} is closed: {row.status}, by {row.completed_by}"
@@ -240,24 +223,3 @@ def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> AP
         return await act(request, batch_id, Action.EXTEND, extension.seconds)
 
     return router
-
-
-def _with_json(request: Request) -> Request:
-    """Take the body as JSON, whatever type `curl -d` gives it."""
-    others = [header for header in request.scope["headers"] if header[0].lower() != b"content-type"]
-    return Request({**request.scope, "headers": [*others, (b"content-type", b"application/json")]}, request.receive)
-
-
-def _operator_of(request: Request) -> str:
-    """Return the name that the operator gives, in UTF-8 or percent-encoded as browsers must, else his address."""
-    given = [value for name, value in request.scope["headers"] if name.lower() == OPERATOR.encode()]
-    if not given:
-        return request.client.host if request.client else "unknown"
-    try:
-        name = unquote(b", ".join(given).decode(), errors="strict").strip()
-    except ValueError:
-        name = ""
-    if not name.isprintable() or not 1 <= len(name) <= _NAME_CHARACTERS:
-        message = f"X-Operator: must be 1 to {_NAME_CHARACTERS} printable characters in UTF-8, or percent-encoded"
-        raise Refusal(HTTPStatus.BAD_REQUEST, "bad-request", message)
-    return name

@@ -9,14 +9,16 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from pydantic import Field, TypeAdapter
 
 from app.observability.counters import open_batches
 from app.observability.peers import exchange
 from app.observability.prometheus import program_version
+from app.web.access import Role
 from app.web.cluster import INTERNAL, Cluster, Gathered, Share, share_of
 from app.web.errors import Refusal, described
+from app.web.guard import role_of
 from app.web.models import Answer, Health
 from app.web.paging import LocalQuery
 from app.web.state import WorkerState
@@ -56,6 +58,7 @@ class Worker(_OwnFigures):
 class Workers(Answer):
     """All workers of the group."""
 
+    access: Role = Field(description="What the asker's token allows; `anyone`: the workers have no token")
     workers: list[Worker]
     clocks_apart: list[str] = Field(
         description="URLs of workers whose clocks differ from the asked worker's by more than a second, however slow "
@@ -121,10 +124,10 @@ class ClusterView:
         router = APIRouter(tags=["cluster"])
 
         @router.get("/cluster")
-        async def workers(local: LocalQuery = None) -> Workers:
+        async def workers(request: Request, local: LocalQuery = None) -> Workers:
             """The workers by URL: their partitions, how they stand, and where clocks and settings differ."""
             gathered = await self._ask(local=bool(local))
-            return self._answer(gathered, local=bool(local))
+            return self._answer(gathered, role_of(request), local=bool(local))
 
         @router.get(INTERNAL + _WORKER, include_in_schema=False)
         async def worker() -> Share[WorkerShare]:
@@ -132,7 +135,7 @@ class ClusterView:
 
         return router
 
-    def _answer(self, gathered: Gathered[WorkerShare], *, local: bool) -> Workers:
+    def _answer(self, gathered: Gathered[WorkerShare], access: Role, *, local: bool) -> Workers:
         own, peers = self._state.url, self._state.peers
         shares = {share.url: share for share in gathered.shares}
         members = {own: frozenset[int]()} | dict(self._state.members())
@@ -149,7 +152,9 @@ class ClusterView:
             for url, partitions in sorted(members.items())
             if url == own or not local
         ]
-        return Workers(workers=rows, clocks_apart=list(peers.clocks_apart), incomplete=gathered.incomplete)
+        return Workers(
+            access=access, workers=rows, clocks_apart=list(peers.clocks_apart), incomplete=gathered.incomplete
+        )
 
 
 def _figures(share: WorkerShare | None) -> dict[str, Any]:

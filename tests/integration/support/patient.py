@@ -1,7 +1,8 @@
 """`faust` whose group waits long for a member that is away: a busy machine takes its time to start one.
 
-With `PATIENT_SHARES` workers have so many seconds to answer each other, for tests in which all of them do. Spans have
-as long as they take to be sent at the end, and requests of the command line as long as they take.
+With `PATIENT_SHARES` workers have so many seconds to answer each other, and Kafka to be read for who asks them, for
+tests in which all of them do. Spans have as long as they take to be sent at the end, and requests of the command line
+as long as they take.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from faust.cli.faust import cli
 
 from app import application
 from app.cli import batches
-from app.web import cluster
+from app.web import backwards, cluster
+from app.web.routers import letters
 from app.worker.app import AggregatorApp
 
 SESSION: Final = 600.0  # seconds; more than a test waits for anything
@@ -29,7 +31,10 @@ def patient_app(*arguments: Any, **options: Any) -> AggregatorApp:
 
 if __name__ == "__main__":
     vars(application)["AggregatorApp"] = patient_app
-    vars(cluster)["DEADLINE"] = float(os.environ.get("PATIENT_SHARES", cluster.DEADLINE))
+    if "PATIENT_SHARES" in os.environ:
+        seconds = float(os.environ["PATIENT_SHARES"])
+        vars(cluster)["DEADLINE"] = vars(backwards)["SECONDS"] = seconds
+        vars(letters)["ANSWER_SECONDS"] = vars(letters)["REPLAY_SECONDS"] = seconds
     vars(batches)["SECONDS"] = SESSION
     if "AGG_TRACES" in os.environ:
         vars(importlib.import_module("app.observability.opentelemetry"))["FLUSH_SECONDS"] = SESSION

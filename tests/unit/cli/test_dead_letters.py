@@ -9,18 +9,11 @@ import orjson
 import pytest
 
 from app.cli.base import parse_moment
-from app.cli.dead_letters.command import full, json_line, table
-from app.cli.dead_letters.store import (
-    CHUNK_BYTES,
-    CHUNK_LETTERS,
-    Filters,
-    ReplayLog,
-    chunks,
-    newest,
-    parse_place,
-)
+from app.cli.dead_letters.command import full, json_line, newest, table
+from app.kafka.letters import CHUNK_BYTES, CHUNK_LETTERS, chunks
 from app.messages.dead_letters import Letter, light, read_letter
 from app.messages.message import InMessage, OutMessage
+from app.messages.replays import Filters, ReplayLog, parse_place
 from tables.model.events import Source
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -99,6 +92,8 @@ def test_a_listing_keeps_the_line_of_the_error_that_says_what_happened() -> None
         (Filters(stations=frozenset({"B"})), False),
         (Filters(since=1763085603.25), True),
         (Filters(since=1763085603.26), False),
+        (Filters(until=1763085603.25), True),
+        (Filters(until=1763085603.24), False),
         (Filters(frozenset({"station-failed"}), stations=frozenset({"B"})), False),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.cli.dead_letters.replay import CannotReplay, ReplayRules
+from app.kafka.replay import CannotReplay, ReplayRules
 from app.messages.dead_letters import Letter
 from app.messages.output import headers_of, meta_of, payload_of
 from app.settings import Settings
@@ -77,6 +77,15 @@ def test_what_is_replayed_goes_on_with_the_trace_of_the_letter() -> None:
     passed = replace(LETTER, reason="handler-failed", batch_id=None, trace=trace)
     (single,) = replace(RULES, handler_failed=True).messages(passed)
     assert single.headers == trace
+
+
+def test_who_sends_it_again_is_told_with_it_where_that_is_known() -> None:
+    rules = replace(RULES, operator=("张", 7.5))
+    (source,) = rules.messages(LETTER)
+    assert source.headers[-1] == ("replayed-by", "张".encode())
+    (output,) = rules.messages(discarded(payload()))
+    assert json.loads(output.value or b"")["meta"]["operator"] == {"action": "replay", "by": "张", "at": 7.5}
+    assert "operator" not in json.loads(RULES.messages(discarded(payload()))[0].value or b"")["meta"]
 
 
 def test_a_letter_that_knows_no_batch_goes_out_without_its_id() -> None:

@@ -11,9 +11,9 @@ import orjson
 import pytest
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
-from app.cli.dead_letters.replay import Replayer, ReplayRules
-from app.cli.dead_letters.store import ReplayLog
+from app.kafka.replay import Replayer, ReplayRules
 from app.messages.dead_letters import Letter
+from app.messages.replays import Fate, Replay, ReplayLog
 from app.settings import Settings
 from tables.model.events import Source
 
@@ -54,14 +54,24 @@ def replay(producer: FakeProducer | None, *letters: Letter) -> tuple[Counts, lis
     told: list[str] = []
     complaints: list[str] = []
     log = ReplayLog("app-replayed", [])
+
+    def tell(one: Replay) -> None:
+        assert one.name.startswith(f"{one.place} ")
+        match one.fate:
+            case Fate.SENT:
+                told.append(f"{one.name}: sent to {one.to}")
+            case Fate.WOULD_SEND:
+                told.append(f"{one.name}: would be sent to {one.to}")
+            case _:
+                complaints.append(f"{one.name}: not sent: {one.why}")
+
     replayer = Replayer(
         RULES,
         {"T": 3, RULES.settings.batch_events_topic: 2},
         log,
         producer,
         lambda: 50.0,
-        told.append,
-        complaints.append,
+        tell,
     )
     asyncio.run(replayer.replay(letters, letters))
     return Counts(replayer.sent, replayer.skipped, replayer.failed), told, complaints

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -206,3 +207,19 @@ def test_the_first_progress_of_a_start_is_committed_at_once_and_then_as_usual() 
     for _ in range(2):
         asyncio.run(consumer._commit_first_progress())
     assert commits == [{quick}, {slow}]
+
+
+def test_the_oldest_message_that_is_not_done_is_known_by_its_time() -> None:
+    consumer, tp, reading = bare_consumer(), TP("source", 1), object()
+    consumer.app = SimpleNamespace(consumer_generation_id=7)
+    consumer.ledger = OffsetLedger()
+    consumer.ledger.rebase(tp, 5)
+    consumer._reading, consumer._bytes = {tp: reading}, Counter({"source": 30})
+    consumer._in_flight = {tp: {5: (10, 1500), 6: (20, 2500)}}
+    assert consumer.oldest_in_flight(tp) == 1.5
+    consumer.acknowledge(tp, 7, reading, 5)
+    assert (consumer.oldest_in_flight(tp), consumer._bytes["source"]) == (2.5, 20)
+    consumer.acknowledge(tp, 7, reading, 5)
+    consumer.acknowledge(tp, 7, reading, 6)
+    assert (consumer.oldest_in_flight(tp), consumer._bytes["source"]) == (None, 0)
+    assert consumer.oldest_in_flight(TP("other", 0)) is None

@@ -45,7 +45,10 @@ def test_the_web_is_served_on_loopback(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org"])  # noqa: S104
 def test_the_web_is_served_elsewhere_only_with_a_token(host: str) -> None:
     (said,) = problems_of({"AGG_WEB_HOST": host})
-    assert said == f"AGG_WEB_TOKEN (not set): must be given with AGG_WEB_HOST={host}: only loopback may do without"
+    assert said == (
+        f"AGG_WEB_TOKEN (not set): must be given with AGG_WEB_HOST={host}, or AGG_WEB_READ_TOKEN: only loopback may do "
+        "without"
+    )
     assert load_settings({"AGG_WEB_HOST": host, "AGG_WEB_TOKEN": "geheim"}, None).web_host == host
 
 
@@ -53,6 +56,20 @@ def test_a_token_fits_into_a_header_and_is_never_shown() -> None:
     (said,) = problems_of({"AGG_WEB_TOKEN": "ge heim"})
     assert said == "AGG_WEB_TOKEN=(hidden): must be printable ASCII without blanks: it travels in an HTTP header"
     assert "geheim" not in repr(load_settings({"AGG_WEB_TOKEN": "geheim"}, None))
+
+
+def test_the_token_of_those_who_only_look_is_enough_for_any_host() -> None:
+    settings = load_settings({"AGG_WEB_HOST": "10.0.0.1", "AGG_WEB_READ_TOKEN": "leserin"}, None)
+    assert (settings.web_token, "leserin" in repr(settings)) == (None, False)
+    (said,) = problems_of({"AGG_WEB_READ_TOKEN": "le serin"})
+    assert said == "AGG_WEB_READ_TOKEN=(hidden): must be printable ASCII without blanks: it travels in an HTTP header"
+
+
+def test_the_two_tokens_are_not_the_same() -> None:
+    (said,) = problems_of({"AGG_WEB_TOKEN": "geheim", "AGG_WEB_READ_TOKEN": "geheim"})
+    assert said == (
+        "AGG_WEB_TOKEN=(hidden): must not be the same as AGG_WEB_READ_TOKEN: who has that may look, and not act"
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ OWN = {
     "log_format",
     "web_host",
     "web_port",
+    "web_read_token",
     "web_token",
     "web_advertised_url",
     "metrics_stations",

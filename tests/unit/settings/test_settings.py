@@ -76,6 +76,7 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "log_format": LogFormat.TEXT,
     "web_host": "127.0.0.1",
     "web_port": 6066,
+    "web_read_token": None,
     "web_token": None,
     "web_advertised_url": None,
     "metrics_stations": 200,

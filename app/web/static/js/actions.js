@@ -16,8 +16,14 @@ const KINDS = /** @type {const} */ (["complete", "extend", "discard"]);
 const SECONDS = 10; // what `extend` is asked with at first
 const NAME_CHARACTERS = 64; // what the worker takes
 
+/** Whether the token only looks: then there are no buttons. @param {State} state */
+export function isReader(state) {
+  return state.data.cluster?.access === "read-only";
+}
+
 /** Why there are no actions now; "" when there are. @param {State} state */
 export function whyNot(state) {
+  if (isReader(state)) return t("action.readonly");
   if (!hasToken()) return t("action.disabled");
   return state.forbidden ? t("action.forbidden") : "";
 }
@@ -25,6 +31,7 @@ export function whyNot(state) {
 /** @param {{batch: BatchRow, state: State}} props */
 export function ActionButtons({ batch, state }) {
   const reason = whyNot(state);
+  if (isReader(state)) return null;
   return html`<div class="actions" role="group" aria-label=${t("flight.actions", { id: batch.batch_id })}>
     ${KINDS.map(
       (kind) =>

@@ -21,8 +21,10 @@ export class ApiError extends Error {
   }
 }
 
-/** The token of this tab, or null. Kept in memory too, for browsers that forbid storage. */
+/** The token of this tab, or null. Kept in memory too, for browsers that forbid storage. @type {string | null} */
 let token = stored();
+if (globalThis.givenToken) setToken(globalThis.givenToken);
+delete globalThis.givenToken;
 
 function stored() {
   try {

@@ -1,4 +1,4 @@
-// The whole page: the overview, or one batch.
+// The whole page: the overview, one batch, or one of the pages that its head leads to.
 
 import { ActionDialog, Notice, whyNot } from "./actions.js";
 import { BatchPage } from "./batch.js";
@@ -8,29 +8,44 @@ import { Alerts, Header } from "./header.js";
 import { HeatmapPanel } from "./heatmap.js";
 import { html, useEffect, useRef } from "./html.js";
 import { t } from "./i18n.js";
+import { LatePage } from "./late.js";
+import { LettersPage, ReplayDialog } from "./letters.js";
+import { PartitionsPage } from "./partitions.js";
 import { Plots } from "./plots.js";
 import { Recent } from "./recent.js";
 import { Stations } from "./stations.js";
 import { useStore } from "./store.js";
 import { TokenDialog } from "./token.js";
+import { WorkersPage } from "./workers.js";
+
+/** @type {Record<string, (props: any) => any>} */
+const VIEWS = {
+  overview: Overview,
+  batch: BatchPage,
+  "dead-letters": LettersPage,
+  late: LatePage,
+  workers: WorkersPage,
+  partitions: PartitionsPage,
+};
 
 export function App() {
   const state = useStore();
   const main = useRef(/** @type {HTMLElement | null} */ (null));
   const first = useRef(true);
   useEffect(() => {
-    if (!first.current) (main.current?.querySelector("#batch") ?? main.current)?.focus();
+    if (!first.current) (main.current?.querySelector("h2[tabindex]") ?? main.current)?.focus();
     first.current = false;
-  }, [state.batchId]);
+  }, [state.batchId, state.view]);
   return html`
     <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => (event.preventDefault(), main.current?.focus())}>${t("skip")}</a>
     <${Header} state=${state} />
     <${Alerts} state=${state} />
     <main id="main" tabindex="-1" ref=${main}>
-      ${state.batchId ? html`<${BatchPage} state=${state} />` : html`<${Overview} state=${state} />`}
+      <${VIEWS[state.view]} state=${state} />
     </main>
     <${Notice} state=${state} />
     <${ActionDialog} state=${state} />
+    <${ReplayDialog} state=${state} />
     <${TokenDialog} state=${state} />
   `;
 }

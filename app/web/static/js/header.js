@@ -15,9 +15,12 @@ import { chooseTheme, themes } from "./theme.js";
 const PATHS = /** @type {Record<string, string>} */ ({ cluster: "/cluster", stats: "/stats", open: "/batches", closed: "/batches" });
 const THEME_SIGNS = /** @type {Record<string, string>} */ ({ auto: "◑", light: "☀", dark: "☾" });
 
+/** The page that shows a resource. @param {string} name */
+const VIEW_OF = (name) => ({ batch: "batch", settings: "workers", partitions: "partitions" })[name] ?? "overview";
+
 /** The URLs of workers that did not answer, from all answers shown. @param {State} state @returns {string[]} */
 export function silentWorkers(state) {
-  const shown = Object.entries(state.data).filter(([name]) => name === "cluster" || (name === "batch") === (state.batchId !== ""));
+  const shown = Object.entries(state.data).filter(([name]) => name === "cluster" || VIEW_OF(name) === state.view);
   const urls = shown.flatMap(([, answer]) => answer?.incomplete ?? []);
   return [...new Set(urls)].sort();
 }
@@ -59,9 +62,32 @@ export function Header({ state }) {
         value=${state.theme}
         onChoose=${chooseTheme}
       />
+      <${Access} state=${state} />
       ${hasToken() && html`<button type="button" class="plain" onClick=${forget}>${t("token.forget")}</button>`}
     </div>
+    <${Pages} view=${state.view} />
   </header>`;
+}
+
+/** What the token allows. @param {{state: State}} props */
+function Access({ state }) {
+  const access = state.data.cluster?.access;
+  if (access !== "operator" && access !== "read-only") return null;
+  return html`<span class="access" title=${t(`access.${access}.why`)}>${t(`access.${access}`)}</span>`;
+}
+
+const PAGES = ["overview", "dead-letters", "late", "workers", "partitions"];
+
+/** @param {{view: string}} props */
+function Pages({ view }) {
+  return html`<nav class="pages" aria-label=${t("pages.label")}>
+    ${PAGES.map(
+      (page) =>
+        html`<a key=${page} href=${page === "overview" ? "#/" : `#/${page}`} aria-current=${page === view ? "page" : undefined}>
+          ${t(`pages.${page}`)}
+        </a>`,
+    )}
+  </nav>`;
 }
 
 function forget() {

@@ -92,7 +92,7 @@ async function turn(resources) {
     errors[name] = error;
     if (changed) data[name] = value;
   }
-  const lost = outcomes.every(({ error }) => error !== null && (error.status === 0 || error.status >= 500));
+  const lost = outcomes.every(({ error }) => error !== null && isLost(error));
   failures = lost ? failures + 1 : 0;
   const refused = outcomes.find(({ error }) => error?.status === 401)?.error;
   if (refused) {
@@ -109,6 +109,14 @@ async function turn(resources) {
     updatedAt: lost || refused ? now.updatedAt : Date.now(),
     tokenWanted: Boolean(refused),
   });
+}
+
+/**
+ * Whether it is no worker's answer: none, or a proxy's. A worker's own errors have a code, and say what is wrong.
+ * @param {ApiError} error
+ */
+function isLost(error) {
+  return error.status === 0 || (error.status >= 500 && error.code === String(error.status));
 }
 
 /**

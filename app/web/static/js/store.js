@@ -9,7 +9,9 @@ import { useEffect, useState } from "./html.js";
  * @typedef {object} State
  * @property {string} language
  * @property {string} theme "auto", "light" or "dark"
- * @property {string} batchId the batch whose page is shown; "" for the overview
+ * @property {string} view the page that is shown: "overview", "batch", "dead-letters", "late", "workers", "partitions"
+ * @property {string} query the filters in the page's address
+ * @property {string} batchId the batch whose page is shown; "" for another page
  * @property {Record<string, any>} data answers by resource
  * @property {Record<string, import("./api.js").ApiError | null>} errors of resources whose last request failed
  * @property {number} openLimit rows of batches in flight that are asked for
@@ -21,6 +23,7 @@ import { useEffect, useState } from "./html.js";
  * @property {boolean} tokenRefused whether it refused one
  * @property {boolean} forbidden whether it said that it takes no actions
  * @property {Asked | null} asked the action that waits for a confirmation
+ * @property {string[] | null} resending dead letters that are to be sent again, and wait for a confirmation
  * @property {string} notice what became of the last action
  */
 
@@ -28,6 +31,8 @@ import { useEffect, useState } from "./html.js";
 let state = {
   language: "en",
   theme: "auto",
+  view: "overview",
+  query: "",
   batchId: "",
   data: {},
   errors: {},
@@ -40,6 +45,7 @@ let state = {
   tokenRefused: false,
   forbidden: false,
   asked: null,
+  resending: null,
   notice: "",
 };
 

@@ -65,8 +65,60 @@
  * @property {boolean} ready
  * @property {number | null} [clock_offset]
  * @property {string[]} [differs] keys of settings
+ * @property {string | null} [version]
+ * @property {number | null} [started_at]
+ * @property {number | null} [open_batches]
+ * @property {number | null} [running]
+ * @property {number | null} [waiting]
+ * @property {number | null} [loop_lag]
+ * @property {number | null} [resident]
  *
- * @typedef {{workers: Worker[], clocks_apart?: string[], incomplete?: string[]}} ClusterState
+ * @typedef {{access?: string, workers: Worker[], clocks_apart?: string[], incomplete?: string[]}} ClusterState
+ *
+ * @typedef {object} Letter
+ * @property {string} id
+ * @property {string} reason
+ * @property {string} error
+ * @property {number} failed_at
+ * @property {string | null} batch_id
+ * @property {string | null} station_id
+ * @property {string | null} source_topic
+ * @property {number | null} source_partition
+ * @property {number | null} source_offset
+ * @property {number | null} replayed_at
+ *
+ * @typedef {{written_at: number, key: string | null, key_base64: string | null, value: string | null}} LetterWhole
+ * @typedef {{value_base64: string | null, value_bytes: number, value_cut: boolean}} LetterValue
+ * @typedef {Letter & LetterWhole & LetterValue} LetterDetail
+ *
+ * @typedef {{letters: Letter[], next: string | null}} LetterList
+ *
+ * @typedef {{id: string, to: string | null, would: string, why: string | null}} Replay
+ *
+ * @typedef {object} Late
+ * @property {string} batch_id
+ * @property {string | null} station_id
+ * @property {string | null} status
+ * @property {string | null} reason
+ * @property {number | null} revision
+ * @property {number | null} closed_at
+ * @property {number} timestamp
+ *
+ * @typedef {{late: Late[], next: string | null}} LateList
+ *
+ * @typedef {{settings: Record<string, any>, differences: Record<string, Record<string, any>>, incomplete?: string[]}} Settings
+ *
+ * @typedef {object} Partition
+ * @property {string} topic
+ * @property {number} partition
+ * @property {string} worker
+ * @property {number | null} committed
+ * @property {number | null} end
+ * @property {number | null} lag
+ * @property {number | null} oldest_unacknowledged_at
+ * @property {boolean} recovering
+ *
+ * @typedef {{partitions: Partition[], incomplete?: string[]}} PartitionList
  */
 
 export {};

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from app.cli.dead_letters.store import ReplayLog
-from app.cli.send import CREATE_SECONDS, producing
 from app.kafka.client import administering
-from app.kafka.topics import create_and_wait, topic_specs
-from app.messages.dead_letters import Letter, Reason
+from app.kafka.letters import LetterStore, open_letters
+from app.kafka.producer import producing
+from app.kafka.topics import CREATE_SECONDS, create_and_wait, topic_specs
+from app.messages.dead_letters import Letter, Reason, place_of
 from app.messages.message import Clock, OutMessage
-from app.messages.output import cut_results, output_headers
+from app.messages.output import RECORD_OVERHEAD, cut_results, output_headers
+from app.messages.replays import Fate, Replay, ReplayLog
 from app.observability.log_lines import printable
 from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
@@ -40,11 +42,13 @@ class ReplayRules:
         settings: the topics, and whether outputs carry `meta`.
         max_bytes: a larger payload goes out in parts (`AGG_MAX_MESSAGE_BYTES`, or what the output topic takes).
         handler_failed: publish the default payload of batches whose result handler failed, too.
+        operator: who sends the letters again, and when (Unix seconds), where that is to be told with them.
     """
 
     settings: Settings
     max_bytes: int
     handler_failed: bool
+    operator: tuple[str, float] | None = None
 
     def messages(self, letter: Letter) -> list[OutMessage]:
         """Make what is to be sent for a letter: one message, or the parts of an output.
@@ -77,6 +81,8 @@ class ReplayRules:
         headers = [("replayed", letter.place.encode()), *letter.trace]
         if letter.batch_id is not None:
             headers.insert(0, ("batch-id", letter.batch_id.encode()))
+        if self.operator is not None:
+            headers.append(("replayed-by", self.operator[0].encode()))
         # A message of an internal topic belongs to the partition that it was in.
         internal = source.topic in {self.settings.station_events_topic, self.settings.batch_events_topic}
         partition = source.partition if internal else None
@@ -104,6 +110,8 @@ class ReplayRules:
         meta = payload["meta"]
         meta["status"] = Status.PARTIAL if meta["missing"] else Status.COMPLETE
         meta["completed_by"] = CompletedBy.OPERATOR
+        if self.operator is not None:
+            meta["operator"] = {"action": "replay", "by": self.operator[0], "at": self.operator[1]}
         whole = self._bytes(payload, meta)
         # A part of a larger payload was cut to the limit when it became a letter.
         if len(whole) <= self.max_bytes or meta["parts"] > 1:
@@ -142,8 +150,7 @@ class Replayer:
         log: makes the record of what has been replayed.
         producer: None only says what would be sent.
         clock: Unix seconds.
-        tell: gets a line for each letter that is sent.
-        complain: gets a line for each that is not.
+        tell: gets what has come of each letter.
         sent: letters that were sent. The counts are right also when this is interrupted.
         skipped: letters that can't be sent, whatever is done.
         failed: letters that could not be sent now.
@@ -154,8 +161,7 @@ class Replayer:
     log: ReplayLog
     producer: AIOKafkaProducer | None
     clock: Clock
-    tell: Callable[[str], None]
-    complain: Callable[[str], None]
+    tell: Callable[[Replay], None]
     sent: int = field(default=0, init=False)
     skipped: int = field(default=0, init=False)
     failed: int = field(default=0, init=False)
@@ -195,7 +201,7 @@ class Replayer:
             messages = self.rules.messages(letter)
         except CannotReplay as error:
             self.skipped += 1
-            self.complain(f"{name_of(letter)}: not sent: {error}")
+            self._tell(letter, Fate.IMPOSSIBLE, why=str(error))
             return []
         topic, partition = messages[0].topic, messages[0].partition
         if topic not in self.counts:
@@ -206,7 +212,7 @@ class Replayer:
             return []
         if self.producer is None:
             self.sent += 1
-            self.tell(f"{name_of(letter)}: would be sent to {topic}")
+            self._tell(letter, Fate.WOULD_SEND, topic)
             return []
         appended: list[Awaitable[Any]] = []
         try:
@@ -226,12 +232,59 @@ class Replayer:
                 return False
             places.append(f"{result.topic}[{result.partition}]@{result.offset}")
         self.sent += 1
-        self.tell(f"{name_of(letter)}: sent to {', '.join(places)}")
+        self._tell(letter, Fate.SENT, ", ".join(places))
         return True
 
     def _fail(self, letter: Letter, error: object) -> None:
         self.failed += 1
-        self.complain(f"{name_of(letter)}: not sent: {error or repr(error)}")
+        self._tell(letter, Fate.FAILED, why=str(error or repr(error)))
+
+    def _tell(self, letter: Letter, fate: Fate, to: str | None = None, why: str = "") -> None:
+        self.tell(Replay(letter.place, fate, to, why, name_of(letter)))
+
+
+def replayer_of(
+    rules: ReplayRules, store: LetterStore, producer: AIOKafkaProducer | None, tell: Callable[[Replay], None]
+) -> Replayer:
+    """Return what sends letters of a store again; without a producer it only tells what it would do."""
+    limit = rules.max_bytes if store.largest is None else min(rules.max_bytes, store.largest - RECORD_OVERHEAD)
+    return Replayer(replace(rules, max_bytes=limit), store.counts, store.log, producer, time.time, tell)
+
+
+async def replay_letters(
+    settings: Settings, places: Sequence[tuple[int, int]], *, operator: str, dry_run: bool, again: bool
+) -> list[Replay]:
+    """Send letters again, and return what has come of each, in the order of their places (partition and offset).
+
+    A letter is sent as soon as it has been read, so that few are held at once. One whose result handler failed is
+    published with the default payload: who names it has seen its reason.
+
+    Args:
+        settings: whose letters.
+        places: of the letters; each once.
+        operator: who wants it.
+        dry_run: only return what would be done.
+        again: send also what has been replayed.
+
+    Raises:
+        KafkaError: there is no broker, or it refuses us, or what was sent could not be remembered.
+        TopicError: there is no dead-letter topic.
+    """
+    told: dict[str, Replay] = {}
+    async with open_letters(settings) as store, AsyncExitStack() as stack:
+        producer = None
+        if not dry_run:
+            producer = await stack.enter_async_context(open_replay_producer(settings, store.counts))
+        rules = ReplayRules(settings, settings.max_message_bytes, handler_failed=True, operator=(operator, time.time()))
+        replayer = replayer_of(rules, store, producer, lambda one: told.update({one.place: one}))
+        async for letter in store.stream(places):
+            if again or store.log.replayed_at(letter) is None:
+                await replayer.replay([letter], [letter])
+            else:
+                told[letter.place] = Replay(letter.place, Fate.SENT_BEFORE, why="it has been replayed")
+        await replayer.remember(store.log.tombstones(store.first_offsets))
+    unknown = (Replay(place_of(*place), Fate.UNKNOWN, why="there is no such letter") for place in places)
+    return [told.get(one.place, one) for one in unknown]
 
 
 @asynccontextmanager

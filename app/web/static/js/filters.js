@@ -1,0 +1,84 @@
+// Filters of a page: a form whose answer is the page's address, so that every view can be passed on; and older rows.
+
+import { request } from "./api.js";
+import { html, useEffect, useState } from "./html.js";
+import { explain, t } from "./i18n.js";
+
+/** @typedef {{name: string, choices?: string[], placeholder?: string}} Field */
+
+/**
+ * @param {{view: string, query: string, fields: Field[]}} props `query`: the filters that the address has now
+ */
+export function Filters({ view, query, fields }) {
+  const given = Object.fromEntries(new URLSearchParams(query));
+  const [values, setValues] = useState(given);
+  useEffect(() => setValues(given), [query]);
+  const change = (/** @type {string} */ name) => (/** @type {any} */ event) => setValues({ ...values, [name]: event.target.value });
+
+  /** @param {SubmitEvent} event */
+  function submit(event) {
+    event.preventDefault();
+    const filled = fields.map(({ name }) => [name, (values[name] ?? "").trim()]).filter(([, value]) => value !== "");
+    const asked = new URLSearchParams(filled).toString();
+    location.hash = `#/${view}${asked ? `?${asked}` : ""}`;
+  }
+
+  return html`<form class="filters" role="search" aria-label=${t("filter.label")} onSubmit=${submit}>
+    ${fields.map(
+      ({ name, choices, placeholder }) =>
+        html`<label key=${name} class="field">
+          ${t(`filter.${name}`)}
+          ${choices
+            ? html`<select value=${values[name] ?? ""} onChange=${change(name)}>
+                <option value="">${t("filter.any")}</option>
+                ${choices.map((choice) => html`<option key=${choice} value=${choice}>${choice}</option>`)}
+              </select>`
+            : html`<input name=${name} spellcheck=${false} placeholder=${placeholder ?? ""} value=${values[name] ?? ""} onInput=${change(name)} />`}
+        </label>`,
+    )}
+    <div class="buttons">
+      <button type="submit" class="strong">${t("filter.apply")}</button>
+      ${query && html`<a href=${`#/${view}`}>${t("filter.clear")}</a>`}
+    </div>
+  </form>`;
+}
+
+/**
+ * The rows of a list whose first page is asked for again and again, and what was read of older pages. What has been
+ * seen stays, also when newer rows push it off the first page.
+ * @param {{path: string, query: string, page: any, rowsOf: (page: any) => any[], keyOf: (row: any) => string, timeOf: (row: any) => number}} list
+ */
+export function useOlder({ path, query, page, rowsOf, keyOf, timeOf }) {
+  const [older, setOlder] = useState(/** @type {any} */ ({ query, rows: new Map(), next: undefined, failure: "" }));
+  const [busy, setBusy] = useState(false);
+  const own = older.query === query ? older : { query, rows: new Map(), next: undefined, failure: "" };
+  const seen = new Map(own.rows);
+  for (const row of page ? rowsOf(page) : []) seen.set(keyOf(row), row);
+  useEffect(() => setOlder({ ...own, rows: seen }), [page, query]);
+  const next = own.next === undefined ? page?.next : own.next;
+
+  async function more() {
+    if (busy || !next) return;
+    setBusy(true);
+    try {
+      const answer = JSON.parse(await request(`${path}?${query ? `${query}&` : ""}limit=100&cursor=${encodeURIComponent(next)}`));
+      const rows = new Map(seen);
+      for (const row of rowsOf(answer)) if (!rows.has(keyOf(row))) rows.set(keyOf(row), row);
+      setOlder({ query, rows, next: answer.next, failure: "" });
+    } catch (error) {
+      setOlder({ ...own, failure: explain(/** @type {import("./api.js").ApiError} */ (error)) });
+    } finally {
+      setBusy(false);
+    }
+  }
+
+  const rows = [...seen.values()].sort((one, other) => timeOf(other) - timeOf(one));
+  return { rows, next, more, busy, failure: own.failure };
+}
+
+/** The button for older rows, and what came of it. @param {{older: ReturnType<typeof useOlder>}} props */
+export function Older({ older }) {
+  return html`<p class="error" role="alert">${older.failure}</p>
+    ${older.next &&
+    html`<p class="more"><button type="button" disabled=${older.busy} onClick=${older.more}>${t("filter.older")}</button></p>`}`;
+}
