@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mode import loop as event_loop
 
+from app.callbacks.given import load_given
+from app.callbacks.loading import NOTHING_GIVEN, Functions
 from app.cli.commands import register_commands
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
@@ -17,20 +20,34 @@ from app.kafka.topics import message_bytes
 from app.observability.log_config import logging_config
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
 from app.pipeline.build import Agent
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.worker.app import AggregatorApp
 from app.worker.faust_command import AggregatorWorker
+from app.worker.users_parts import PatientSupervisor, RefusedError
 
 SESSION_SECONDS = 6.0  # as short as brokers take it (group.min.session.timeout.ms): who dies is missed for that long
 
 HEARTBEAT_SECONDS = 0.3  # a member learns from the answer to one that others wait for it to join anew
 
 
-def create_app(settings: Settings) -> AggregatorApp:
+def build_app(arguments: Mapping[str, object]) -> AggregatorApp:
+    """Build the application from keyword arguments, see `create_app` in app/__init__.py, and the environment.
+
+    Raises:
+        SettingsError: they can't be used; while `faust` imports the program, it is told and ends that.
+    """
+    try:
+        return create_app(*load_given(arguments))
+    except SettingsError as error:
+        raise RefusedError(error.problems) from error
+
+
+def create_app(settings: Settings, functions: Functions = NOTHING_GIVEN) -> AggregatorApp:
     """Build the application. It connects to nothing before it is started."""
     event_loop.use("uvloop")
     app = AggregatorApp(
         settings,
+        functions,
         broker=settings.broker,
         broker_credentials=worker_credentials(settings),
         broker_session_timeout=SESSION_SECONDS,
@@ -53,6 +70,7 @@ def create_app(settings: Settings) -> AggregatorApp:
         PartitionAssignor=AggregatorAssignor,
         TableManager=AggregatorTables,
         Worker=AggregatorWorker,
+        agent_supervisor=PatientSupervisor,
         store="memory://",
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,

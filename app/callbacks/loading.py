@@ -6,10 +6,11 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 from app.callbacks.outcome import failed
 from app.callbacks.signatures import misfit
@@ -21,6 +22,11 @@ NO_CALLBACK = (
     "AGG_CALLBACK is not set: name your model as package.module:function "
     "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once)"
 )
+
+
+Functions = Mapping[str, Callable[..., Any]]
+"""Function objects by the field of `Settings` in whose place they stand, such as `callback`."""
+NOTHING_GIVEN: Final[Functions] = MappingProxyType({})
 
 
 class FunctionError(ValueError):
@@ -128,28 +134,37 @@ class UserFunctions:
 
     @property
     def importable_path(self) -> str | None:
-        """The `module:name` under which another process can import the callback; None if there is none."""
+        """The `module:name` under which another process can import the callback; None if there is none.
+
+        What a decorator has made has the name of what it decorates: that name leads to another function.
+        """
         module, name = getattr(self.callback, "__module__", None), getattr(self.callback, "__qualname__", "<")
         if self.path or not module or module == "__main__" or "<" in name:
             return self.path
-        return f"{module}:{name}"
+        found: Any = sys.modules.get(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return f"{module}:{name}" if found == self.callback else None
 
 
-def find_functions(settings: Settings) -> UserFunctions:
-    """Import what a worker needs.
+def find_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> UserFunctions:
+    """Take the functions that a program has given, and import the others that a worker needs.
 
     Raises:
         FunctionError: no callback is named, or a setting does not lead to a function.
     """
-    handlers = [
-        load_function(path, key) if path else None
-        for path, key in (
-            (settings.result_handler, "AGG_RESULT_HANDLER"),
-            (settings.station_result_handler, "AGG_STATION_RESULT_HANDLER"),
-        )
-    ]
-    many, path = settings.batch_callback is not None, settings.batch_callback or settings.callback
-    if path is None:
+
+    def find(name: str) -> Callable[..., Any] | None:
+        if name in given:
+            return given[name]
+        path: str | None = getattr(settings, name)
+        return load_function(path, f"AGG_{name.upper()}") if path else None
+
+    handler, station_handler = find("result_handler"), find("station_result_handler")
+    many = settings.batch_callback is not None
+    name = "batch_callback" if many else "callback"
+    callback = find(name)
+    if callback is None:
         raise FunctionError(NO_CALLBACK)
-    callback = load_function(path, "AGG_BATCH_CALLBACK" if many else "AGG_CALLBACK")
-    return UserFunctions(callback, handlers[0], many=many, path=path, station_result_handler=handlers[1])
+    path = None if name in given else getattr(settings, name)
+    return UserFunctions(callback, handler, many=many, path=path, station_result_handler=station_handler)

@@ -76,7 +76,8 @@ def make_executor(
     if path is None:
         message = (
             f"{functions.setting}: {functions.name} can't be imported by another process, as AGG_EXECUTOR=process "
-            "needs it; define it with `def` or `async def` at the top of a module"
+            "needs it; define it with `def` or `async def` at the top of a module that can be imported: not of a "
+            "program that is started as `python program.py`, and without a decorator that puts another in its place"
         )
         raise FunctionError(message)
     job = ChildJob(

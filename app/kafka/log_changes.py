@@ -116,7 +116,7 @@ class LogChanges:
 
     def _tell(self, line: Line, tp: TP, offset: int, **fields: int) -> None:
         settings = self._application.settings
-        if tp.topic in settings.foreign_topics:
+        if tp.topic not in settings.event_topics:
             self._log(logging.WARNING, line, tp, offset, **fields)
             return
         what = Shown(say(settings.log_language, line, place=_place(tp), **fields))

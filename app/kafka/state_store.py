@@ -74,7 +74,7 @@ class BulkRecovery(Recovery):
         """
         for tp in tps:
             end = self.active_highwaters[tp]
-            if offsets[tp] > end:
+            if offsets[tp] > end and isinstance(self.tp_to_table[tp], BatchTable):
                 LogChanges(cast(Application, self.app)).changelog_shorter(tp, end + 1)
                 cast(BatchTable, self.tp_to_table[tp]).store.loaded(tp.partition, end)
                 offsets[tp] = end
@@ -85,7 +85,8 @@ class BulkRecovery(Recovery):
         `offsets` are the last ones that the stores have; they are kept up to date, so that this may be cancelled by
         another rebalance at any point.
         """
-        ends = {tp: end for tp in tps if (end := self.active_highwaters[tp]) is not None and end > offsets[tp]}
+        ours = [tp for tp in tps if isinstance(self.tp_to_table[tp], BatchTable)]  # Faust replays those of the user's
+        ends = {tp: end for tp in ours if (end := self.active_highwaters[tp]) is not None and end > offsets[tp]}
         if not ends:
             return
         ranges = {TopicPartition(*tp): OffsetRange(offsets[tp] + 1, end + 1) for tp, end in ends.items()}

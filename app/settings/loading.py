@@ -1,7 +1,9 @@
 """Reads the settings from the environment and a `.env` file, and reports everything that is wrong with them at once.
 
-A problem is one line: the key, the value found, what is allowed. It never holds the value of an unknown key or of a
-secret.
+A program may give some as keyword arguments; the environment and the file are over these.
+
+A problem is one line: the key or keyword, the value found, what is allowed. It never holds the value of an unknown key
+or of a secret.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from pydantic import SecretStr, ValidationError
@@ -27,6 +30,8 @@ _CLEARER: Final = {
     "zoneinfo_str": "must be an IANA time zone, such as Asia/Shanghai",
 }
 _NAMES: Final = {PREFIX + name.upper(): name for name in Settings.model_fields}
+CALLBACKS: Final = ("callback", "batch_callback")  # each takes the other's place
+_NOTHING_GIVEN: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class SettingsError(Exception):
@@ -44,22 +49,35 @@ class Given(NamedTuple):
     where: str = ""
 
 
-def load_settings(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Settings:
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = Path(".env"),
+    given: Mapping[str, object] = _NOTHING_GIVEN,
+) -> Settings:
     """Return the settings from `environ` (default: the process's) over those in `env_file`, which need not exist.
 
     An empty value is the same as none. Values in the file are taken as they stand: nothing like `${HOME}` is replaced.
+
+    Args:
+        environ: variables by name.
+        env_file: lines `KEY=value`.
+        given: by the program, under both: values by keyword, which is a key in lower case without `AGG_`.
 
     Raises:
         SettingsError: A key is unknown, a value is bad, or the file cannot be read. It has all problems at once.
     """
     found, problems = find_keys(os.environ if environ is None else environ, env_file)
-    problems += [_unknown_key(key, given) for key, given in found.items() if key not in _NAMES]
+    problems += [_unknown_key(key, text) for key, text in found.items() if key not in _NAMES]
+    problems += [_unknown_keyword(name) for name in given if name not in Settings.model_fields]
+    texts = {name: found[key].text for key, name in _NAMES.items() if key in found}
+    replaced = CALLBACKS if any(name in texts for name in CALLBACKS) else ()
+    given = {name: value for name, value in given.items() if name in Settings.model_fields and name not in replaced}
     try:
-        settings = Settings(**{name: found[key].text for key, name in _NAMES.items() if key in found})
+        settings = Settings(**{**given, **texts})
     except ValidationError as error:
         # A default that is computed from a bad field has not been computed. The bad field is reported already.
         bad = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
-        problems += [_bad_value(detail, found) for detail in bad]
+        problems += [_bad_value(detail, found, given) for detail in bad]
     if problems:
         raise SettingsError(problems)
     return settings
@@ -103,17 +121,33 @@ def _unknown_key(key: str, given: Given) -> str:
     return f"{key}{given.where}: unknown key; {hint}"
 
 
-def _bad_value(detail: ErrorDetails, found: Mapping[str, Given]) -> str:
-    """Say what is wrong with the value given for a key, or with its default where none was given."""
+def _unknown_keyword(name: str) -> str:
+    """Name the close ones of the known keywords, or all."""
+    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), Settings.model_fields, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the keywords are {', '.join(Settings.model_fields)}"
+    return f"{name}: unknown keyword; {hint}"
+
+
+def _bad_value(detail: ErrorDetails, found: Mapping[str, Given], given: Mapping[str, object]) -> str:
+    """Say what is wrong with the value found for a key, or given for a keyword, or with the default of neither."""
     name = str(detail["loc"][0])
     key = PREFIX + name.upper()
+    value: object
     cause = detail.get("ctx", {}).get("error")
     allowed = cause or _CLEARER.get(detail["type"]) or detail["msg"].replace("Input should", "must", 1)
-    given, default = found.get(key), detail["input"]
-    if given is None:
+    if key in found:
+        place, where, value = key, found[key].where, found[key].text
+    elif name in given:
+        place, where, value = name, "", given[name]
+    else:
+        default = detail["input"]
         return f"{key} ({'not set' if default is None else f'default {default!r}'}): {allowed}"
-    if SecretStr in get_args(Settings.model_fields[name].annotation):
-        return f"{key}=(hidden){given.where}: {allowed}"
-    text = CREDENTIALS.sub(f"{HIDDEN}@", given.text)
-    shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
-    return f"{key}={shown}{given.where}: {allowed}"
+    is_secret = SecretStr in get_args(Settings.model_fields[name].annotation)
+    return f"{place}={'(hidden)' if is_secret else _shown(value)}{where}: {allowed}"
+
+
+def _shown(value: object) -> str:
+    """Print a value in one line, without credentials, and not all of a long one."""
+    text = CREDENTIALS.sub(f"{HIDDEN}@", value if isinstance(value, str) else " ".join(repr(value).split()))
+    text = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return repr(text) if isinstance(value, str) else text

@@ -412,6 +412,16 @@ class Settings(BaseModel):
         return f"{self.app_id}-batch-events"
 
     @property
+    def pipeline_topics(self) -> list[str]:
+        """All topics that the pipeline reads. Other topics that a worker reads are those of users' own agents."""
+        return [*self.foreign_topics, *self.event_topics]
+
+    @property
+    def event_topics(self) -> tuple[str, str]:
+        """The internal topics that the pipeline reads."""
+        return self.station_events_topic, self.batch_events_topic
+
+    @property
     def late_topic(self) -> str:
         """Topic of outcomes that arrived after their batch had closed."""
         return f"{self.app_id}-late"

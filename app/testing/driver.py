@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from app.callbacks.loading import UserFunctions
+from app.callbacks.loading import Functions, UserFunctions, find_functions, load_function
 from app.messages.message import Clock, InMessage, OutMessage
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces
@@ -49,17 +49,29 @@ class Message:
     raw_key: bytes | None
 
 
+class Application(Protocol):
+    """What `create_app` makes, as far as a driver wants to know.
+
+    Attributes:
+        settings: of the program and the environment.
+        given: the functions that the program gave as objects.
+    """
+
+    settings: Settings
+    given: Functions
+
+
 class TopologyTestDriver:
     """The whole application in memory, for plain synchronous tests; see `app.testing`."""
 
     def __init__(
         self,
-        callback: Callable[..., Any] | None = None,
-        result_handler: Callable[..., Any] | None = None,
+        callback: Callable[..., Any] | str | None = None,
+        result_handler: Callable[..., Any] | str | None = None,
         settings: Settings | None = None,
         *,
-        batch_callback: Callable[..., Any] | None = None,
-        station_result_handler: Callable[..., Any] | None = None,
+        batch_callback: Callable[..., Any] | str | None = None,
+        station_result_handler: Callable[..., Any] | str | None = None,
         start_time: float = START_TIME,
         thread_patience: float = 1.0,
         **setting_overrides: Any,
@@ -67,10 +79,10 @@ class TopologyTestDriver:
         """A driver with a worker that is running, and empty topics.
 
         Args:
-            callback: the model, `callback(station_id, module_input)`, as `AGG_CALLBACK` would name it.
-            result_handler: as `AGG_RESULT_HANDLER` would name it; None: the default payload.
-            batch_callback: instead of `callback`, as `AGG_BATCH_CALLBACK` would name it.
-            station_result_handler: for pass-through stations, as `AGG_STATION_RESULT_HANDLER` would name it.
+            callback: the model, `callback(station_id, module_input)`: the function, or its name as in `AGG_CALLBACK`.
+            result_handler: the same as in `AGG_RESULT_HANDLER`; None: the default payload.
+            batch_callback: instead of `callback`, the same as in `AGG_BATCH_CALLBACK`.
+            station_result_handler: for pass-through stations, the same as in `AGG_STATION_RESULT_HANDLER`.
             settings: the settings to begin with; None: the defaults. The environment is never read.
             start_time: where the clock stands at first, Unix seconds.
             thread_patience: a `def` runs in a thread, which knows nothing of the virtual clock. The clock stands still
@@ -81,6 +93,7 @@ class TopologyTestDriver:
         Raises:
             pydantic.ValidationError: a setting is unknown, or has a bad value.
             TypeError: not exactly one of `callback` and `batch_callback` is given.
+            FunctionError: a name does not lead to a function.
         """
         _refuse_running_loop()
         model = batch_callback if callback is None else callback
@@ -89,8 +102,19 @@ class TopologyTestDriver:
             raise TypeError(text)
         given = {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
         self.settings = Settings(**{**given, **setting_overrides})
+        many = callback is None
+        handler, station_handler = (
+            None if given is None else _found(given, key)
+            for given, key in (
+                (result_handler, "AGG_RESULT_HANDLER"),
+                (station_result_handler, "AGG_STATION_RESULT_HANDLER"),
+            )
+        )
         self._functions = UserFunctions(
-            model, result_handler, many=callback is None, station_result_handler=station_result_handler
+            _found(model, "AGG_BATCH_CALLBACK" if many else "AGG_CALLBACK"),
+            handler,
+            many=many,
+            station_result_handler=station_handler,
         )
         self._start_time = start_time
         self._patience = thread_patience
@@ -108,6 +132,27 @@ class TopologyTestDriver:
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def of(cls, app: Application, **options: Any) -> Self:
+        """Make a driver of what `create_app` has made: its functions and its settings; its agents do not run.
+
+        Args:
+            app: the application of a module of the user's.
+            options: as of the driver itself, such as `start_time`, and settings that differ here.
+
+        Raises:
+            FunctionError: a setting does not lead to a function.
+        """
+        found = find_functions(app.settings, app.given)
+        return cls(
+            None if found.many else found.callback,
+            found.result_handler,
+            app.settings,
+            batch_callback=found.callback if found.many else None,
+            station_result_handler=found.station_result_handler,
+            **options,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -330,6 +375,11 @@ class TopologyTestDriver:
             self._on_end(error)
         else:
             loop.default_exception_handler(context)
+
+
+def _found(function: Callable[..., Any] | str, key: str) -> Callable[..., Any]:
+    """Return a function that is given, or the one that a name leads to."""
+    return load_function(function, key) if isinstance(function, str) else function
 
 
 def _refuse_running_loop() -> None:

@@ -8,6 +8,7 @@ needs no thread beside the pipeline's loop, as Starlette's StaticFiles does.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ from app.web.routers.stations import Heatmap, Stations
 from app.web.routers.statistics import statistics_router
 from app.web.routers.workers import ClusterView, health_router, metrics_router
 from app.web.state import WorkerState
+from app.web.users_pages import Page, add_pages
 
 _FREE: Final = Access()
 # For the description only: the guard has asked for the token before.
@@ -49,10 +51,13 @@ _TYPES: Final = {
 }
 
 
-def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
-    """Return the ASGI application of one worker, for whom `access` allows.
+def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page] = ()) -> FastAPI:
+    """Return the ASGI application of one worker, for whom `access` allows, with pages of the user's.
 
     `web.state.cluster` has to be closed at the end. `web.state.heartbeat()` is to run as long as the worker does.
+
+    Raises:
+        PageError: a page can't be served.
     """
     web = FastAPI(
         title="Station batch aggregator",
@@ -83,6 +88,7 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
         metrics_router(state),
     ):
         web.include_router(guarded, dependencies=[_BEARER] if access.tokens else [])
+    add_pages(web, pages, actions=access.token is not None)
     answer_errors(web)
     web.add_middleware(Guard, access=access)
     web.state.cluster, web.state.heartbeat = cluster, workers.keep_asking

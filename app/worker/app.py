@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
-import faust
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import Producer
 from yarl import URL
 
-from app.callbacks.loading import FunctionError, UserFunctions, find_functions
+from app.callbacks.loading import NOTHING_GIVEN, FunctionError, Functions, UserFunctions, find_functions
 from app.kafka.client import survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
 from app.kafka.delivery import Fetched, Intake
@@ -33,11 +32,13 @@ from app.pipeline.build import Agent, Pipeline, agents_of, build_pipeline
 from app.pipeline.ports import Backend
 from app.settings import Settings, SettingsError
 from app.web.server import WebAddressError, WebServer
+from app.web.users_pages import PageError
 from app.worker.faust_command import OwnWebOnly
 from app.worker.loop_watchdog import LoopWatch
 from app.worker.shutdown import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
 from app.worker.startup import make_traces, prepare_topics, start_web, tell_troubles, tune_collector
 from app.worker.status import WorkerStatus
+from app.worker.users_parts import UsersParts
 from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
 
@@ -48,19 +49,21 @@ BROKER_ANSWER_SECONDS = 3.0
 STOP_SECONDS = 4.5
 
 
-class AggregatorApp(faust.App):
+class AggregatorApp(UsersParts):
     """The application that `faust -A app worker` runs. Made by `create_app`, which wires agents and timers to it.
 
     Attributes:
+        given: the functions that the program gave as objects; the settings have names for them.
         intakes: each agent of the pipeline, with what takes its messages in.
         url: where other workers reach this one's web; "" before that listens.
     """
 
     BootStrategy = OwnWebOnly
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
+    def __init__(self, settings: Settings, given: Functions = NOTHING_GIVEN, **options: Any) -> None:
         super().__init__(settings.app_id, **options)
         self.settings = settings
+        self.given = given
         self.url = ""
         self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
         self.statistics = Statistics(Metrics(), time.time)
@@ -82,7 +85,7 @@ class AggregatorApp(faust.App):
     def prepare(self) -> UserFunctions:
         """Find what a worker needs, before anything starts; exit code 2 when a setting does not lead to it."""
         try:
-            self._functions = find_functions(self.settings)
+            self._functions = find_functions(self.settings, self.given)
             self._traces = make_traces(self.settings, time.time)
         except (FunctionError, SettingsError) as error:
             sys.stderr.write(f"{error}\n")
@@ -102,7 +105,7 @@ class AggregatorApp(faust.App):
             await self._start_parts(functions)
         except (BrokerError, TopicError, WebAddressError) as error:
             stop_at_once(EXIT_BROKER, str(error))
-        except FunctionError as error:
+        except (FunctionError, PageError) as error:
             stop_at_once(EXIT_SETTINGS, str(error))
         tune_collector()
         self.add_future(self._watchdog.run())
@@ -120,8 +123,8 @@ class AggregatorApp(faust.App):
             on_stuck=partial(stop_at_once, EXIT_BUG),
         )
         self._loop_watch.start()
-        self._web, self.url = await start_web(settings, self.status, loop=self.loop, beacon=self.beacon)
-        partitions, largest = await prepare_topics(settings)
+        self._web, self.url = await start_web(settings, self.status, self.pages, loop=self.loop, beacon=self.beacon)
+        partitions, largest = await prepare_topics(settings, self.users_topics())
         await self.producer.start()
         client = self._kafka_producer().client
         survive_lost_connections(client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.callbacks.executors import close_in_forks
@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.web.access import access_of, advertised_url
 from app.web.app import create_web
 from app.web.server import WebServer
+from app.web.users_pages import Page
 from app.worker.status import WorkerStatus
 
 logger = logging.getLogger(__name__)
@@ -25,13 +26,16 @@ logger = logging.getLogger(__name__)
 COLLECT_AFTER = 50_000  # objects made and not freed
 
 
-async def start_web(settings: Settings, status: WorkerStatus, **service: Any) -> tuple[WebServer, str]:
+async def start_web(
+    settings: Settings, status: WorkerStatus, pages: Sequence[Page], **service: Any
+) -> tuple[WebServer, str]:
     """Listen; returns the server, and the URL at which other workers reach it. `service` goes to the server.
 
     Raises:
+        PageError: one of the user's pages can't be served.
         WebAddressError: the address is taken, or not this machine's.
     """
-    web = create_web(status, access_of(settings))
+    web = create_web(status, access_of(settings), pages)
     server = WebServer(web, host=settings.web_host, port=settings.web_port, on_close=web.state.cluster.close, **service)
     close_in_forks(server.bind())
     # The others are told when we join the group, which is later.
@@ -42,8 +46,10 @@ async def start_web(settings: Settings, status: WorkerStatus, **service: Any) ->
     return server, url
 
 
-async def prepare_topics(settings: Settings) -> tuple[int, int | None]:
+async def prepare_topics(settings: Settings, others: Sequence[str] = ()) -> tuple[int, int | None]:
     """Create and verify; returns the output topic's partitions, and the largest value that it takes, in bytes.
+
+    `others` are topics that agents of the user's read; which of them are missing is said, as of the plants'.
 
     Raises:
         BrokerError: there is no broker, or it refuses us.
@@ -51,7 +57,7 @@ async def prepare_topics(settings: Settings) -> tuple[int, int | None]:
     """
     topics = await ensure_topics(settings, patience=settings.broker_patience)
     limit = await output_limit(settings)
-    missing = [topic for topic in settings.foreign_topics if topic not in topics]
+    missing = [topic for topic in (*settings.foreign_topics, *others) if topic not in topics]
     if missing:
         names = Shown(", ".join(missing))
         tell(logger, logging.WARNING, settings.log_language, Line.SOURCES_MISSING, topics=names)

@@ -170,8 +170,11 @@ class Watchdog:
         consumer, pipeline, settings = self._worker.reader, self._worker.pipeline, self._worker.settings
         # While enough batches are open, their topics are not read on.
         held_back = settings.batch_topics if pipeline.open_batches.waiting else ()
+        read = frozenset(settings.pipeline_topics)
         stuck: list[TP] = []
         for tp in consumer.ledger.partitions():
+            if tp.topic not in read:  # an agent of the user's may take its time
+                continue
             here, place = self._place(tp, now), self._places.get(tp)
             if place is None or (here.offset, here.left) != (place.offset, place.left):
                 self._places[tp] = here

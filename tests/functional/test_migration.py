@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -75,4 +76,23 @@ def test_the_handlers_that_upload_by_themselves_publish_nothing(guide: str, tmp_
 def test_both_languages_show_the_same_code_but_for_its_comments() -> None:
     english, chinese = map(code_of, GUIDES)
     assert english == chinese
-    assert sorted(english) == ["model.py", "new_handlers.py", "old_handlers.py", "test_migration.py"]
+    assert sorted(english) == ["model.py", "new_handlers.py", "old_handlers.py", "service.py", "test_migration.py"]
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_service_of_the_guide_calls_the_old_handler_unchanged(
+    guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in ("model", "old_handlers"):
+        monkeypatch.setitem(sys.modules, name, load(tmp_path, guide, f"{name}.py"))
+    with TopologyTestDriver.of(load(tmp_path, guide, "service.py").app) as driver:
+        driver.send([record(station, outputPowerPerStationAvg=load) for station, load in LOADS])
+        found = {output.key: output.value for output in driver.outputs}
+    assert found.keys() == {"A", "B", "C"}
+    assert found["A"] == {
+        "station_id": "A",
+        "time": "2025-11-14 10:00:00",
+        "guns": 0,
+        "result": {"last_kw": 30.0, "mean_kw": 30.0, "guns": 0},
+    }

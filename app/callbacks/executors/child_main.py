@@ -22,6 +22,7 @@ import signal
 import socket
 import struct
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 HEADER: Final = struct.Struct(">Q")  # the length of the pickle that follows, in bytes
@@ -46,8 +47,10 @@ def main(connection: int, lifeline: int, stacks: int) -> None:
         first = _receive(channel)
         if first is None:
             return
-        sys.path[:] = first["path"]
+        # Ours first, whoever else has a package of that name on the path.
+        sys.path[:] = [str(Path(__file__).resolve().parents[3]), *first["path"]]
         calls: Any = importlib.import_module("app.callbacks.executors.child_calls")
+        sys.path[:] = first["path"]
         answer, call = calls.prepare(first)
         channel.sendall(encode(answer))
         while call is not None and (arguments := _receive(channel)) is not None:

@@ -15,6 +15,7 @@ from faust.types import TP
 
 from app.kafka import state_store
 from app.kafka.state_store import BulkRecovery
+from tables.faust_tables import BatchTable
 
 CHANGELOG = TP("batches-changelog", 2)
 
@@ -48,7 +49,8 @@ def test_what_a_zombie_writes_during_the_recovery_is_read_and_does_not_end_the_w
     store = Store()
     recovery: Any = BulkRecovery.__new__(BulkRecovery)
     recovery.app = SimpleNamespace(settings=None)
-    recovery.tp_to_table = {CHANGELOG: SimpleNamespace(store=store)}
+    recovery.tp_to_table = {CHANGELOG: BatchTable.__new__(BatchTable)}
+    recovery.tp_to_table[CHANGELOG]._data = store
     recovery.active_highwaters = Counter({CHANGELOG: 37})
     offsets = Counter({CHANGELOG: -1})
     asyncio.run(recovery._load({CHANGELOG}, offsets))

@@ -38,6 +38,7 @@ class Reader:
         self.consumer._next = {EVENTS: BASE}
         self.consumer._thread = SimpleNamespace(fetched_to=self.positions.get)
         self.consumer._is_changelog_tp = lambda tp: tp == CHANGELOG
+        self.consumer._pipeline_topics = {EVENTS.topic}
         self.consumer._get_active_partitions = lambda: {EVENTS, CHANGELOG}
         self.consumer._getmany = self.fetch
         self.consumer._seek = self.seek

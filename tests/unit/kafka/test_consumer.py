@@ -72,6 +72,9 @@ class Delivery:
         self.consumer.suspend_flow = asyncio.Event()
         self.consumer._read_offset = {tp: None for tp, _ in fetched}
         self.consumer._is_changelog_tp = lambda tp: tp.topic == "changelog"
+        self.consumer._pipeline_topics = {"events", "source"}
+        self.consumer._users = SimpleNamespace(put=lambda message: self.users.append((message.tp, message.offset)))
+        self.users: list[tuple[TP, int]] = []
         self.consumer.callback = self.take
         self.delivered: list[list[tuple[TP, int]]] = []
         self.left_to_faust: list[tuple[TP, int]] = []
@@ -118,6 +121,16 @@ def test_a_changelog_is_left_to_faust(monkeypatch: pytest.MonkeyPatch) -> None:
     # While Faust has its record the gates may be closed: what came before is delivered by then.
     assert delivery.delivered == [[fetched[0]], [fetched[2]]]
     assert delivery.left_to_faust == [fetched[1]]
+
+
+@pytest.mark.parametrize("flows", [True, False])
+def test_what_an_agent_of_the_user_reads_waits_in_a_queue_of_its_own(
+    flows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = Delivery(monkeypatch, [(TP("events", 0), 3), (TP("mine", 0), 5), (TP("events", 1), 3)], flows=flows)
+    asyncio.run(delivery.run())
+    assert delivery.users == [(TP("mine", 0), 5)]
+    assert delivery.left_to_faust == ([] if flows else [(TP("events", 0), 3), (TP("events", 1), 3)])
 
 
 def test_what_comes_while_the_flow_is_suspended_is_left_to_faust(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from app.kafka.state_store import BulkRecovery
 from app.kafka.topic_ids import _MetadataResponse, ids_in
 from app.settings import Settings
 from app.settings.enums import Language, Start
+from tables.faust_tables import BatchTable
 
 SOURCE, OWN = TP("yard", 1), TP("app-station-events", 0)
 
@@ -417,11 +418,12 @@ def test_a_changelog_that_holds_less_than_the_worker_is_told_and_gone_on_from_it
 ) -> None:
     shorter, whole, empty = TP("changelog", 0), TP("changelog", 1), TP("changelog", 2)
     stored: list[tuple[int, int]] = []
-    store = SimpleNamespace(loaded=lambda partition, offset: stored.append((partition, offset)))
+    table: Any = BatchTable.__new__(BatchTable)
+    table._data = SimpleNamespace(loaded=lambda partition, offset: stored.append((partition, offset)))
     recovery: Any = BulkRecovery.__new__(BulkRecovery)
     recovery.app = FakeApplication()
     recovery.active_highwaters = Counter({shorter: 4, whole: 9, empty: -1})
-    recovery.tp_to_table = {tp: SimpleNamespace(store=store) for tp in (shorter, whole, empty)}
+    recovery.tp_to_table = dict.fromkeys((shorter, whole, empty), table)
     offsets = Counter({shorter: 9, whole: 9, empty: -1})
     recovery._follow_shorter(set(offsets), offsets)
     assert (offsets, stored) == ({shorter: 4, whole: 9, empty: -1}, [(0, 4)])

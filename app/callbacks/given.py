@@ -1,0 +1,73 @@
+"""The user's functions as a program gives them: objects, in place of the names that settings are."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from app.callbacks.loading import Functions
+from app.callbacks.signatures import misfit
+from app.settings import Settings, SettingsError, load_settings
+from app.settings.loading import CALLBACKS, find_keys
+from app.settings.model import PREFIX
+
+FUNCTIONS: Final = (*CALLBACKS, "result_handler", "station_result_handler")
+
+
+def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".env")) -> tuple[Settings, Functions]:
+    """Return the settings of a program that gives some as keyword arguments, and the functions among them as objects.
+
+    The environment is over the arguments: where it names a function, an object is not used. The settings have the name
+    of each object (`name_of`), so that workers can compare them.
+
+    Raises:
+        SettingsError: a keyword is unknown, a value is bad, or an object can't be called as it would be.
+    """
+    objects = {name: value for name in FUNCTIONS if callable(value := arguments.get(name))}
+    problems = [
+        f"{name}={name_of(function)}: {problem}"
+        for name, function in objects.items()
+        if (problem := misfit(function, PREFIX + name.upper())) is not None
+    ]
+    problems += [
+        f"{name}={value!r}: must be a function, or its name as package.module:function"
+        for name in FUNCTIONS
+        if not callable(value := arguments.get(name)) and not isinstance(value, str | None)
+    ]
+    texts = {name: value for name, value in arguments.items() if name not in FUNCTIONS or isinstance(value, str)}
+    try:
+        settings = load_settings(
+            env_file=env_file, given=texts | {name: name_of(function) for name, function in objects.items()}
+        )
+    except SettingsError as error:
+        raise SettingsError([*error.problems, *problems]) from error
+    if problems:
+        raise SettingsError(problems)
+    named = {key.removeprefix(PREFIX).lower() for key in find_keys(os.environ, env_file)[0]}
+    if named.intersection(CALLBACKS):
+        named.update(CALLBACKS)
+    return settings, {name: function for name, function in objects.items() if name not in named}
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return a name for a function in the form of a setting, `module:function`, whether that leads to it or not.
+
+    It is the same in every worker of the same program, however that was started: `__main__` counts as the name of its
+    file. What is no part of a name, as in `<lambda>`, becomes `_`.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    owner = function if hasattr(function, "__qualname__") else type(function)
+    module = str(getattr(owner, "__module__", None) or "builtins")
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        module = spec.name if spec else Path(file).stem if file else module
+    parts = [re.sub(r"\W", "_", part) for part in module.split(".")]
+    names = [re.sub(r"\W", "_", part) for part in owner.__qualname__.split(".")]
+    return ":".join(".".join(part if part.isidentifier() else f"_{part}" for part in one) for one in (parts, names))

@@ -1,0 +1,125 @@
+"""Pages of the user's own, `@app.page` of Faust, served by the worker's web: under its guard, its headers, its token.
+
+A page gets a request that has what Faust's documentation shows of one, and answers with what `view.json`, `view.text`,
+`view.html` and `view.bytes` make.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl
+
+from fastapi import FastAPI, Request, Response
+from starlette.routing import Match
+from yarl import URL
+
+from app.web.errors import Refusal
+
+_PATH: Final = re.compile(r"/(?:[^{}]|\{[A-Za-z_]\w*\})*")
+_LOOKS: Final = frozenset({"GET", "HEAD"})
+_SET_BY_US: Final = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
+
+
+class PageError(ValueError):
+    """A page can't be served; the text names its path, and says what to do."""
+
+
+class Page(Protocol):
+    """A view of Faust's.
+
+    Attributes:
+        view_path: where it is, such as `/loads/{station}`.
+    """
+
+    view_path: str
+
+    def get_methods(self) -> set[str]:
+        """Return the HTTP methods that it answers."""
+
+    async def __call__(self, request: Any) -> Any:
+        """Return an answer as aiohttp has it: `status`, `headers`, `body`."""
+
+
+class PageRequest:
+    """What a page gets: the attributes of an aiohttp request that Faust's documentation uses.
+
+    Attributes:
+        method: of HTTP.
+        match_info: what stands for the names in braces of the path.
+        query: the arguments behind `?`.
+        headers: in any case.
+        cookies: by name.
+        path: of the address.
+        url: the whole of it.
+        content: has `read`, as this has.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.method = request.method
+        self.match_info: Mapping[str, str] = request.path_params
+        self.query = request.query_params
+        self.headers = request.headers
+        self.cookies = request.cookies
+        self.path = request.url.path
+        self.url = self.rel_url = URL(str(request.url))
+        self.content = self
+
+    async def read(self) -> bytes:
+        """Return the body."""
+        return await self._request.body()
+
+    async def text(self) -> str:
+        """Return the body as text, UTF-8."""
+        return (await self.read()).decode()
+
+    async def json(self) -> Any:
+        """Return the body, parsed."""
+        return json.loads(await self.read())
+
+    async def post(self) -> Mapping[str, str]:
+        """Return the fields of a form that is sent URL-encoded."""
+        return dict(parse_qsl(await self.text(), keep_blank_values=True))
+
+
+def add_pages(web: FastAPI, pages: Iterable[Page], *, actions: bool) -> None:
+    """Serve pages beside what is served already; without `actions` those that do more than look answer 403.
+
+    Raises:
+        PageError: the path of one is ours, or has another form.
+    """
+    ours = list(web.routes)
+    for page in pages:
+        path = "/" + page.view_path.lstrip("/")
+        if _PATH.fullmatch(path) is None:
+            text = f"@app.page({path!r}): its path may have names in braces, as /loads/{{station}}, and no patterns"
+            raise PageError(text)
+        scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
+        if any(route.matches(scope)[0] is not Match.NONE for route in ours):
+            text = f"@app.page({path!r}): this application serves a page there; take another path"
+            raise PageError(text)
+        methods = sorted(page.get_methods() - {"HEAD"})
+        web.add_route(path, _endpoint(page, actions=actions), methods=methods, include_in_schema=False)
+
+
+def _endpoint(page: Page, *, actions: bool) -> Any:
+    async def serve(request: Request) -> Response:
+        if request.method not in _LOOKS and not actions:
+            message = "actions need a token: set AGG_WEB_TOKEN for all workers"
+            raise Refusal(HTTPStatus.FORBIDDEN, "actions-disabled", message)
+        answer = await page(PageRequest(request))
+        body = answer.body
+        if not isinstance(body, bytes | bytearray | None):
+            message = f"page {page.view_path} must answer with what view.json, text, html or bytes make"
+            raise TypeError(message)
+        response = Response(bytes(body or b""), status_code=answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() not in _SET_BY_US:
+                response.headers[name] = value
+        return response
+
+    return serve

@@ -1,0 +1,155 @@
+"""What users add to the application beside the pipeline, as Faust's documentation shows it, and how far that may go.
+
+Agents, streams, tables, timers, tasks and commands are Faust's. What would harm the pipeline, or would not be obeyed,
+is refused where it is written down.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final, cast
+
+import click
+import faust
+from faust.types import TP, ChannelT
+from faust.types.topics import TopicT
+from mode.supervisors import OneForOneSupervisor
+from mode.types import ServiceT
+
+from app.kafka.consumer import FetchedSchema
+from app.settings import Settings, SettingsError
+from app.web.users_pages import Page
+from app.worker.shutdown import EXIT_SETTINGS
+
+RESTARTS_A_SECOND: Final = 10.0  # of an agent that raises
+
+
+class RefusedError(SettingsError, click.ClickException):
+    """The application can't be built as a program wants it.
+
+    It is an error of click's, too: while `faust -A mymodule` imports the program, it is told in a line, without a
+    traceback, and ends that with the exit code of bad settings.
+    """
+
+    exit_code = EXIT_SETTINGS
+
+    def show(self, file: Any = None) -> None:
+        """Print the problems, a line each."""
+        (file or sys.stderr).write(f"{self}\n")
+
+
+class PatientSupervisor(OneForOneSupervisor):
+    """Starts an agent again that has raised, as often as it does so.
+
+    Faust ends the worker of an agent that raises more than a hundred times in a second, as with each of the messages
+    that have piled up: the pipeline would go down with it, again and again.
+    """
+
+    def __init__(self, *services: Any, **options: Any) -> None:
+        super().__init__(*services, **{**options, "max_restarts": RESTARTS_A_SECOND, "over": 1.0, "raises": None})
+
+    async def restart_service(self, service: ServiceT) -> None:
+        """Put another actor in the place of one that has raised, and start it: Faust would do so five seconds later."""
+        index = self._index[service]
+        await super().restart_service(service)
+        await self._services[index].maybe_start()
+
+    def wakeup(self) -> None:
+        """Look at the agents. Where it is doing that just now it does so again: Faust would look after five seconds."""
+        super().wakeup()
+        if self._please_wakeup is None and not self.should_stop:
+            self.loop.call_later(1 / RESTARTS_A_SECOND, self.wakeup)
+
+
+class UsersParts(faust.App):
+    """A Faust application to which users add what is not the pipeline's.
+
+    Attributes:
+        pages: of the user's, in the order in which they were made.
+    """
+
+    settings: Settings
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.pages: list[Page] = []
+
+    def agent(self, channel: Any = None, *, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        """Make a function an agent, as Faust does.
+
+        Raises:
+            RefusedError: another agent has the name, or the pipeline reads one of the topics.
+        """
+        if name is not None and name in self.agents:
+            raise RefusedError([f"@app.agent(name={name!r}): there is an agent of this name; take another"])
+        self._refuse_taken(channel)
+        return super().agent(channel, name=name, **options)
+
+    def stream(self, channel: Any, *args: Any, **options: Any) -> Any:
+        """Make a stream of a channel, as Faust does.
+
+        Raises:
+            RefusedError: the pipeline reads one of the topics.
+        """
+        self._refuse_taken(channel)
+        return super().stream(channel, *args, **options)
+
+    def worker_init_post_autodiscover(self) -> None:
+        """Add the pages of the user's blueprints. Faust's own are left out: nobody guards them."""
+        if "web" in vars(self):  # it is made when somebody asks for it
+            blueprints = self.web.blueprints
+            built_in = self.web._enabled_blueprints()
+            blueprints._enabled = [added for added in blueprints._enabled if added not in built_in]
+            self.web.init_server()
+        self.on_worker_init.send()
+
+    def page(self, path: str, **options: Any) -> Callable[[Any], Any]:
+        """Make a function a page, as Faust does. The worker's own web serves it, see app/web/users_pages.py."""
+        decorate = super().page(path, **options)
+
+        def decorate_and_keep(function: Any) -> Any:
+            view = decorate(function)
+            self.pages.append(cast(Page, self.web.views["/" + path.lstrip("/")]))
+            return view
+
+        return decorate_and_keep
+
+    def table_route(self, *_: Any, **__: Any) -> Any:
+        """Refuse what needs Faust's own web server.
+
+        Raises:
+            RefusedError: always.
+        """
+        text = "@app.table_route needs Faust's own web server, which does not run here: serve the table by @app.page"
+        raise RefusedError([text])
+
+    def _refuse_taken(self, channel: object) -> None:
+        """Refuse to give a topic that the pipeline reads to anybody else: its messages come as pieces of partitions."""
+        if isinstance(channel, str):
+            topics: Iterable[str] = [channel]
+        elif isinstance(channel, TopicT) and not isinstance(channel.schema, FetchedSchema):
+            topics = channel.topics
+        else:
+            return
+        for topic in topics:
+            if topic in self.settings.pipeline_topics:
+                text = (
+                    f"topic {topic}: the pipeline of this application reads it, so no other agent or stream of it can; "
+                    "take what you need in the callback or the result handler, or read it in an application of its own"
+                )
+                raise RefusedError([text])
+
+    def users_topics(self) -> list[str]:
+        """Return the topics that agents of the user's read and that others create."""
+        channels: list[ChannelT[Any]] = [agent.channel for agent in self.agents.values()]
+        topics = [channel for channel in channels if isinstance(channel, TopicT) and not channel.internal]
+        names = [name for topic in topics for name in topic.topics]
+        return [name for name in dict.fromkeys(names) if name not in self.settings.pipeline_topics]
+
+    def is_leader(self) -> bool:
+        """Say whether this worker runs what one of all should (`on_leader=True`): it has the batches' first partition.
+
+        Faust would elect one by a topic of its own, which this application does not have.
+        """
+        return TP(self.settings.batch_events_topic, 0) in self.consumer.assignment()

@@ -1,0 +1,60 @@
+"""The command `batch-aggregator`: `faust -A app` of this distribution, whatever the folder holds that one stands in.
+
+It stands outside of the packages `app` and `tables`: these names are not ours alone. It finds ours, and says who else
+has them where they can't be had.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+HOME: Final = Path(__file__).resolve().parent
+OURS: Final = {"app": "create_app", "tables": "__doc__"}  # our packages, and a name in each
+EXIT_COLLISION: Final = 2
+
+
+def main() -> None:
+    """Run `faust` with the arguments of the command line; without `-A`, for our own application."""
+    if (problem := import_ours()) is not None:
+        sys.stderr.write(f"{problem}\n")
+        raise SystemExit(EXIT_COLLISION)
+    if not any(argument == "-A" or argument.startswith("--app") for argument in sys.argv[1:]):
+        sys.argv[1:1] = ["-A", "app"]  # in place: Faust keeps the list
+    from faust.cli.faust import cli  # noqa: PLC0415 - after the look at what is there
+
+    cli(prog_name="batch-aggregator")
+
+
+def import_ours() -> str | None:
+    """Import our packages, before others of their names on the path; returns what is in their place, None if they are.
+
+    The folder of the user may hold an `app.py` of his own. That is never looked at: a name is imported once.
+    """
+    sys.path.insert(0, str(HOME))
+    try:
+        for name, attribute in OURS.items():
+            try:
+                found = import_module(name)
+            except Exception as error:  # noqa: BLE001 - of another's package, it may be anything
+                return _collision(name, f"importing it raises {type(error).__name__}: {error}")
+            place = found.__file__
+            if place is None or Path(place).resolve().parent != HOME / name or not hasattr(found, attribute):
+                return _collision(name, f"another one is in its place, {place or found}")
+    finally:
+        sys.path.remove(str(HOME))
+    return None
+
+
+def _collision(name: str, trouble: str) -> str:
+    whose = " PyTables has that name, too." if name == "tables" else ""
+    return (
+        f"batch-aggregator: its package `{name}` can't be had: {trouble}.{whose} Install this application into an "
+        "environment of its own, without the other package of that name"
+    )
+
+
+if __name__ == "__main__":
+    main()

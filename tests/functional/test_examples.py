@@ -1,0 +1,189 @@
+"""The examples: each runs on the driver as docs/python.md says, but for own_agent.py, which needs a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.testing import Message, TopologyTestDriver
+from tests.functional.documents import ROOT, assert_tests_pass, code_of, python_files
+from tests.functional.plant import TOPIC
+
+EXAMPLES = ROOT / "examples"
+DOCUMENTS = ("docs/python.md", "docs/python.zh-CN.md")
+
+Example = Callable[[str], Any]
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Example]:
+    """Imports an example by its name, as `faust -A` does in that folder."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if (EXAMPLES / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+def records(*stations: str, time: str = "2025-11-14 10:00:00", kw: float = 30.0) -> list[dict[str, Any]]:
+    return [{"stationId": station, "sendTime": time, "outputPowerPerStationAvg": kw} for station in stations]
+
+
+def results(output: Message) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = output.value["stations"]
+    return found
+
+
+def test_a_callback_answers_for_one_station(example: Example) -> None:
+    module = example("one_station")
+    assert (module.app.settings.callback, module.app.settings.batch_timeout) == ("load_model:predict", 10.0)
+    with TopologyTestDriver.of(module.app) as driver:
+        driver.send(records("A", "B") + records("C", kw=0.0))
+        (output,) = driver.outputs
+    assert results(output) == [{"station_id": id_, "last_kw": 30.0, "mean_kw": 30.0} for id_ in ("A", "B")]
+    assert output.value["meta"]["empty"] == ["C"]
+
+
+def test_a_batch_callback_answers_for_many_with_a_model_that_is_loaded_once(example: Example) -> None:
+    module = example("many_stations")
+    with TopologyTestDriver.of(module.app) as driver:
+        driver.send(records("A", "B"))
+        driver.send(records("A", time="2025-11-14 11:00:00"))
+        assert [result for output in driver.outputs for result in results(output)] == [
+            {"station_id": "A", "kw": 60.0},
+            {"station_id": "B", "kw": 60.0},
+            {"station_id": "A", "kw": 60.0},
+        ]
+    assert module.model.cache_info().misses == 1
+
+
+def test_a_callback_in_a_process_ends_nothing_but_its_call(example: Example) -> None:
+    with TopologyTestDriver.of(example("in_processes").app, thread_patience=60.0) as driver:
+        driver.send(records("A", "crash"))
+        (output,) = driver.outputs
+    (result,) = results(output)
+    assert result["process"] != os.getpid()
+    assert [failed["station_id"] for failed in output.value["meta"]["failed"]] == ["crash"]
+
+
+def test_a_result_handler_makes_the_payload_and_sends_beside(example: Example) -> None:
+    with TopologyTestDriver.of(example("own_payload").app) as driver:
+        driver.send(records("A", "B"))
+        assert driver.outputs[0].value == {"batch_id": f"{TOPIC}_1763085600", "loads": {"A": 30.0, "B": 30.0}}
+        assert driver.messages("PLANT-TOTALS")[0].value == {"kw": 60.0, "missing": []}
+
+
+def test_context_is_what_is_known_of_the_station(example: Example) -> None:
+    with TopologyTestDriver.of(example("with_weather").app) as driver:
+        driver.send({"stationId": "A", "sendTime": "2025-11-14 09:00:00", "temp": 21.5}, "WEATHER")
+        driver.send(records("A", "B"))
+        assert [result["temp"] for result in results(driver.outputs[0])] == [21.5, None]
+
+
+def test_stations_pass_through_one_by_one(example: Example) -> None:
+    with TopologyTestDriver.of(example("station_by_station").app) as driver:
+        driver.send(records("A", "B"))
+        assert {output.key: output.value for output in driver.outputs} == {
+            "A": {"station": "A", "load": 30.0},
+            "B": {"station": "B", "load": 30.0},
+        }
+
+
+def test_modules_are_chained_by_the_first_ones_output(example: Example) -> None:
+    first, second = example("first_module").app, example("second_module").app
+    with TopologyTestDriver.of(first) as one, TopologyTestDriver.of(second) as two:
+        one.send(records("A", "B"))
+        (output,) = one.outputs
+        two.send(output.raw, key=output.raw_key)
+        (last,) = two.outputs
+    assert last.key == "MODULE-OUTPUT-LOAD_PREDICTION_1763085600"
+    assert results(last) == [{"station_id": "A", "limit_kw": 24.0}, {"station_id": "B", "limit_kw": 24.0}]
+
+
+def test_an_adaptive_timeout_follows_what_batches_have_needed(example: Example) -> None:
+    app = example("adaptive_timeout").app
+
+    async def quick(station_id: str, module_input: object) -> int:
+        await asyncio.sleep(0.1 if station_id != "silent" else 1000)
+        return 1
+
+    with TopologyTestDriver(quick, settings=app.settings) as driver:
+        for minute in range(30):
+            driver.send(records("A", "B", time=f"2025-11-14 10:{minute:02}:00"))
+            driver.advance(1.0)
+        driver.send(records("A", "silent", time="2025-11-14 11:00:00"))
+        driver.advance(20.0)
+        meta = driver.outputs[-1].value["meta"]
+    assert meta["missing"] == ["silent"]
+    assert 1.0 <= meta["deadline"] - meta["opened_at"] < 5.0, "less than the five seconds of the beginning"
+
+
+def slow(*stations: str, seconds: float = 30.0) -> Callable[..., Any]:
+    """A model that takes its time for some stations."""
+
+    async def model(station_id: str, module_input: object) -> dict[str, int]:
+        if station_id in stations:
+            await asyncio.sleep(seconds)
+        return {"last_kw": 1}
+
+    return model
+
+
+def test_a_batch_is_released_with_its_share(example: Example) -> None:
+    settings = example("early_release").app.settings
+    with TopologyTestDriver(slow("D", "E", seconds=9.0), settings=settings) as driver:
+        driver.send(records("A", "B", "C", "D", "E"))
+        (output,) = driver.outputs
+        assert output.value["meta"]["completed_by"] == "ratio"
+        assert sorted(output.value["meta"]["missing"]) == ["D", "E"]
+        driver.advance(9.5)
+        assert sorted(message.headers["station-id"] for message in driver.late) == ["D", "E"]
+
+
+def test_a_batch_without_a_required_station_is_discarded(example: Example) -> None:
+    settings = example("required_stations").app.settings
+    with TopologyTestDriver(slow("A"), settings=settings) as driver:
+        driver.send(records("A", "B"))
+        driver.send(records("B", "C", time="2025-11-14 11:00:00"))
+        driver.advance(5.1)
+        assert [output.key for output in driver.outputs] == [f"{TOPIC}_1763089200"]
+        assert [letter.headers["reason"] for letter in driver.dead_letters] == ["discarded"]
+
+
+def test_gaps_are_filled(example: Example) -> None:
+    with TopologyTestDriver.of(example("filled_gaps").app) as driver:
+        driver.send(records("A", time="2025-11-14 08:00:00", kw=10.0) + records("A", kw=30.0))
+        (result,) = results(driver.outputs[0])
+    assert result == {"station_id": "A", "times": ["08:00", "09:00", "10:00"], "kw": [10.0, 20.0, 30.0]}
+
+
+def test_a_late_result_makes_a_revision(example: Example) -> None:
+    settings = example("revised_outputs").app.settings
+    with TopologyTestDriver(slow("B", seconds=8.0), settings=settings) as driver:
+        driver.send(records("A", "B"))
+        driver.advance(10.0)
+        assert [output.value["meta"]["revision"] for output in driver.outputs] == [1, 2]
+        assert [len(results(output)) for output in driver.outputs] == [1, 2]
+        assert driver.late == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_test_of_the_document_passes(document: str, tmp_path: Path) -> None:
+    assert_tests_pass(tmp_path, document, "test_one_station.py", 1)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_document_shows_each_example_as_it_is(document: str) -> None:
+    files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py")}
+    if document == DOCUMENTS[0]:
+        assert python_files(document) == files
+    assert code_of(document) == code_of(DOCUMENTS[0])

@@ -1,0 +1,141 @@
+"""`create_app` in a module of the user's, in every way of starting it; nothing here needs a Kafka."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.support.worker import clean_environment
+from tests.ports import own_port
+
+SETTINGS = 2
+FAILED = 1
+
+MODULE = """
+import sys
+
+from app import create_app
+
+def predict(station_id, module_input):
+    return 1
+
+app = create_app(callback=predict, result_handler="handlers:publish", partitions=3)
+
+if __name__ == "__main__":
+    app.main()
+"""
+HANDLERS = "def publish(batch_id, batch_results_list): ...\n"
+WAYS = {
+    "faust": ("-c", "import sys; from faust.cli.faust import cli; cli()", "-A", "mymodule"),
+    "python -m faust": ("-m", "faust", "-A", "mymodule"),
+    "batch-aggregator": ("-m", "batch_aggregator", "-A", "mymodule"),
+    "python mymodule.py": ("mymodule.py",),
+}
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in that folder, which is not on its path."""
+    own = {"broker": f"127.0.0.1:{own_port()}"}  # nobody listens there
+    return subprocess.run(
+        [sys.executable, "-P", *arguments],
+        env=clean_environment(**(own | settings)),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mymodule.py").write_text(MODULE)
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    return tmp_path
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_the_folder_that_one_stands_in_is_found_in_every_way_of_starting(way: tuple[str, ...], folder: Path) -> None:
+    done = run(folder, *way, "check")
+    assert "ok     AGG_CALLBACK        mymodule:predict" in done.stdout, done.stdout + done.stderr
+    assert "ok     AGG_RESULT_HANDLER  handlers:publish" in done.stdout
+    assert "WRONG  broker" in done.stdout
+    assert done.returncode == FAILED
+
+
+def test_the_environment_wins_over_the_object(folder: Path) -> None:
+    done = run(folder, *WAYS["python -m faust"], "check", callback="handlers:nothing")
+    assert "WRONG  AGG_CALLBACK" in done.stdout
+    assert "handlers has no attribute nothing" in done.stdout
+    assert done.returncode == SETTINGS
+
+
+@pytest.mark.parametrize("way", [WAYS["python -m faust"], WAYS["batch-aggregator"]])
+@pytest.mark.parametrize("command", [("worker",), ("send", "x.jsonl"), ("--help",)])
+def test_a_bad_keyword_is_told_in_a_line_and_ends_with_the_exit_code_of_settings(
+    way: tuple[str, ...], command: tuple[str, ...], folder: Path
+) -> None:
+    (folder / "mymodule.py").write_text("from app import create_app\napp = create_app(batch_timout=1, fill='no')\n")
+    done = run(folder, *way, *command)
+    unknown, bad = done.stderr.splitlines()
+    assert unknown.startswith("batch_timout: unknown keyword; did you mean batch_timeout")
+    assert bad == "fill='no': must be 'zero', 'missing', 'forward' or 'linear'"
+    assert done.returncode == SETTINGS
+
+
+def test_a_program_that_calls_it_gets_an_error_to_catch(folder: Path) -> None:
+    program = "from app import create_app\nfrom app.settings import SettingsError\n"
+    program += "try:\n    create_app(partitions=0)\nexcept SettingsError as error:\n    print(error.problems)\n"
+    (folder / "program.py").write_text(program)
+    assert run(folder, "program.py").stdout == "('partitions=0: must be greater than 0',)\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "@app.agent(app.topic('SCHEDULE-STATION-REALTIME-DATA'))",
+            "topic SCHEDULE-STATION-REALTIME-DATA: the pipeline",
+        ),
+        ("@app.agent('batch-aggregator-load-prediction-batch-events')", "-batch-events: the pipeline"),
+        (
+            "@app.agent(app.topic('MINE'), name='splitter')",
+            "@app.agent(name='splitter'): there is an agent of this name",
+        ),
+        ("@app.table_route(table=None)", "@app.table_route needs Faust's own web server"),
+    ],
+)
+def test_what_would_harm_the_pipeline_is_refused_where_it_is_written(line: str, said: str, folder: Path) -> None:
+    with (folder / "mymodule.py").open("a") as module:
+        module.write(f"\n{line}\nasync def mine(stream):\n    async for _ in stream: pass\n")
+    done = run(folder, *WAYS["python -m faust"], "worker")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == SETTINGS
+
+
+def test_a_process_can_not_import_what_a_program_of_its_own_holds(folder: Path) -> None:
+    """`python mymodule.py`: a process would have to run the program once more."""
+    program = MODULE.replace("app.main()", "from app.testing import TopologyTestDriver; TopologyTestDriver.of(app)")
+    (folder / "mymodule.py").write_text(program)
+    done = run(folder, "mymodule.py", executor="process")
+    assert "AGG_CALLBACK: predict can't be imported by another process" in done.stderr
+    assert "python program.py" in done.stderr
+
+
+@pytest.mark.parametrize("other", ["tables.py", "tables/__init__.py"])
+def test_another_package_of_the_name_tables_is_told_in_a_line(other: str, folder: Path) -> None:
+    (folder / other).parent.mkdir(exist_ok=True)
+    (folder / other).write_text("")
+    program = "import sys; sys.path.insert(0, ''); from faust.cli.faust import cli; cli()"
+    for arguments in (("-c", program, "-A", "app"), ("-c", program, "-A", "mymodule")):
+        done = run(folder, *arguments, "check")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("the package `tables` of this application")
+        assert "batch-aggregator" in line
+        assert done.returncode == SETTINGS
+    done = run(folder, *WAYS["batch-aggregator"], "check")
+    assert "mymodule:predict" in done.stdout, done.stderr
