@@ -14,6 +14,7 @@ from math import ceil, log
 from typing import Final, Literal
 
 from app.messages.message import Clock
+from app.observability.station_times import StationTimes
 from tables.model.batch import FIRST_REVISION
 from tables.model.enums import Status
 from tables.model.events import Decision
@@ -193,6 +194,7 @@ class Statistics:
         self.callback_seconds = 0.0
         self.loop_lag_seconds = 0.0
         self.last_loop_lag = 0.0
+        self.times = StationTimes()
         self.stations_left_out = 0  # times a station was not counted, because MAX_STATIONS others have counters
         self._clock = clock
         self.started_at = clock()
