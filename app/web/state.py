@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.observability.counters import History, Statistics
 from app.observability.peers import Peers
 from app.settings import Settings
+from app.web.topics import Topics
 from tables.model.events import Command
 from tables.working_set import WorkingSet
 
@@ -30,6 +31,10 @@ class WorkerState(Protocol):
     statistics: Statistics
     history: History
     peers: Peers
+
+    @property
+    def topics(self) -> Topics:
+        """Return what looks into topics."""
 
     @property
     def url(self) -> str:
@@ -58,6 +63,9 @@ class WorkerState(Protocol):
 
     def callbacks(self) -> tuple[int, int]:
         """Return how many stations' callbacks run, and how many wait for theirs."""
+
+    def context_of(self, station_id: str) -> Mapping[str, Any] | None:
+        """Return the columns of a station's context by topic, None where this worker does not keep that station's."""
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""
