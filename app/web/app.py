@@ -20,6 +20,8 @@ from app.web.cluster import Cluster
 from app.web.errors import ANYWHERE, answer_errors
 from app.web.guard import STATIC, Guard
 from app.web.routers.batches import Batches, actions_router
+from app.web.routers.courses import Courses
+from app.web.routers.one_station import OneStation
 from app.web.routers.stations import Heatmap, Stations
 from app.web.routers.statistics import statistics_router
 from app.web.routers.workers import ClusterView, health_router, metrics_router
@@ -62,8 +64,10 @@ def create_web(state: WorkerState, access: Access = _FREE) -> FastAPI:
     web.include_router(health_router(state))
     for guarded in (
         batches.router(),
+        Courses(state, cluster, batches).router(),
         actions_router(state, batches, enabled=access.token is not None),
         Stations(state, cluster).router(),
+        OneStation(state, cluster).router(),
         statistics_router(state, cluster),
         Heatmap(state, cluster).router(),
         workers.router(),

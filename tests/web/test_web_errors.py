@@ -24,6 +24,9 @@ SERVED = [
     "/batches/{batch_id}/complete",
     "/batches/{batch_id}/discard",
     "/batches/{batch_id}/extend",
+    "/batches/{batch_id}/output",
+    "/batches/{batch_id}/timeline",
+    "/stations/{station_id}",
     "/cluster",
     "/metrics",
 ]
