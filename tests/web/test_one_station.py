@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from app.messages.message import InMessage
+from app.web.routers import one_station
 from tests.web.asking import ask, get
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import Live, on_cluster
@@ -135,6 +136,15 @@ def test_a_message_that_has_no_record_of_it_any_more_tells_none(value: bytes | N
     assert get(worker, "/stations/B")["last_record"] is None
     worker.topics.is_away = True
     assert get(worker, "/stations/B")["last_record"] is None
+
+
+def test_what_has_not_been_searched_in_time_is_not_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_station, "_SEARCH", -1.0)  # time for one batch
+    worker = plant()
+    answer = get(worker, "/stations/A")
+    assert ([one["batch_id"] for one in answer["outcomes"]], answer["incomplete"]) == (["other"], [worker.url])
+    unknown = ask(worker, "/stations/C")
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (504, "not-searched")
 
 
 def test_all_workers_tell_what_they_know() -> None:

@@ -33,7 +33,7 @@ from tables.working_set import WorkingSet
 
 WITHIN: Final = 1.9  # seconds of an answer
 BATCHES: Final = 50
-_SEARCH: Final = 0.6  # seconds of a search for batches that expected the station
+_SEARCH: Final = 1.1  # seconds of a search for batches that expected the station
 _STATION: Final = "/station"
 
 StationId = Annotated[str, Path(description="As the source messages name it")]
@@ -67,7 +67,9 @@ class StationAnswer(StationRow):
     context: dict[str, JsonValue] | None = Field(
         description="By context topic, as its callback would get it now; null while the worker that keeps it is away"
     )
-    incomplete: list[str] = Field(description="URLs of workers that did not answer")
+    incomplete: list[str] = Field(
+        description="URLs of workers that did not answer, or have not looked into all of their batches in time"
+    )
 
 
 _Found = tuple[str, float, OutcomeStatus, str | None]  # batch, closing, status, error
@@ -75,7 +77,9 @@ _Found = tuple[str, float, OutcomeStatus, str | None]  # batch, closing, status,
 
 class _Own(Answer):
     counts: Counts | None
+    url: str
     outcomes: list[_Found]  # newest first
+    is_whole: bool  # so many as were asked for, or all that there are
     durations: dict[str, float]  # by batch
     named_at: tuple[float, str, int, int] | None  # the newest message that names it: its splitting, and its place
     context: str | None  # JSON
@@ -95,7 +99,9 @@ class OneStation:
         """Serve `/stations/{station_id}`, and the workers' shares of it."""
         router = APIRouter(tags=["statistics"])
         answers: dict[int | str, dict[str, Any]] = {200: {"model": StationAnswer}}
-        unknown = described({404: "It is in no batch that is remembered"})
+        unknown = described(
+            {404: "It is in no batch that is remembered", 504: "Not all batches could be looked into (`not-searched`)"}
+        )
         router.get("/stations/{station_id:path}", response_class=Response, responses=answers | unknown)(self.station)
         router.get(INTERNAL + _STATION, include_in_schema=False)(self.own_share)
         return router
@@ -112,6 +118,13 @@ class OneStation:
         )
         shares = gathered.shares
         named = max((share.named_at for share in shares if share.named_at is not None), default=None)
+        incomplete = sorted({*gathered.incomplete, *(share.url for share in shares if not share.is_whole)})
+        if named is None and incomplete:
+            message = (
+                f"station {station_id[:SHOWN_CHARACTERS]} is in no batch that was looked into in time; not all were by "
+                f"{', '.join(incomplete)}"
+            )
+            raise Refusal(HTTPStatus.GATEWAY_TIMEOUT, "not-searched", message)
         if named is None:
             message = f"station {station_id[:SHOWN_CHARACTERS]} is in no batch that is remembered"
             raise Refusal(HTTPStatus.NOT_FOUND, "unknown-station", message)
@@ -126,7 +139,7 @@ class OneStation:
             "outcomes": _outcomes(shares, most),
             "last_record": orjson.Fragment(exact_json.dumps(record)),
             "context": None if context is None else orjson.Fragment(context),
-            "incomplete": gathered.incomplete,
+            "incomplete": incomplete,
         }
         return Response(orjson.dumps(answer), media_type="application/json")
 
@@ -138,11 +151,13 @@ class OneStation:
         statistics = self._state.statistics
         sets = dict(self._state.working_sets())
         counters = statistics.stations().get(station)
-        outcomes = await _newest_outcomes(sets, station, most)
+        outcomes, is_whole = await _newest_outcomes(sets, station, most)
         context = self._state.context_of(station)
         return _Own(
             counts=None if counters is None else counts_of(counters),
+            url=self._state.url,
             outcomes=outcomes,
+            is_whole=is_whole,
             durations=statistics.times.seconds_of(station),
             named_at=_newest_naming(sets, station, [batch_id for batch_id, *_ in outcomes]),
             context=None if context is None else exact_json.dumps(context).decode(),
@@ -157,10 +172,14 @@ class OneStation:
         return None if message is None else await last_record(message, station, self._state.settings)
 
 
-async def _newest_outcomes(sets: Mapping[int, WorkingSet], station: str, most: int) -> list[_Found]:
-    """Find what became of a station in the newest closed batches of these partitions, newest first."""
+async def _newest_outcomes(sets: Mapping[int, WorkingSet], station: str, most: int) -> tuple[list[_Found], bool]:
+    """Find what became of a station in the newest closed batches of these partitions, newest first.
+
+    The second says whether all batches have been looked into, or so many outcomes been found as were asked for.
+    """
     turns, give_up_at = Turns(), perf_counter() + _SEARCH
     found: list[_Found] = []
+    is_whole = True
     lists: list[list[tuple[float, int, str]]] = []
     for partition, working_set in sets.items():
         lists.append(_closings(partition, working_set))
@@ -173,9 +192,10 @@ async def _newest_outcomes(sets: Mapping[int, WorkingSet], station: str, most: i
                 break
         await turns.rest()
         if perf_counter() > give_up_at:
+            is_whole = False
             break
     found.sort(key=lambda one: (-one[1], one[0]))
-    return found
+    return found, is_whole
 
 
 def _closings(partition: int, working_set: WorkingSet) -> list[tuple[float, int, str]]:
