@@ -36,6 +36,7 @@ class ClosedBatch:
     failed_count: int
     empty_count: int
     first_closed_at: float
+    first_completed_by: CompletedBy
 
 
 class ClosedBatches:
@@ -87,8 +88,10 @@ class ClosedBatches:
         self.forgetting.discard(batch_id)
 
 
-def line_of_decision(decision: Decision, first_closed_at: float) -> ClosedBatch:
-    """Make the line of a batch from its latest decision."""
+def line_of_decision(
+    decision: Decision, first_closed_at: float, first_completed_by: CompletedBy | None = None
+) -> ClosedBatch:
+    """Make the line of a batch from its latest decision; without `first_completed_by` that is the first one."""
     return ClosedBatch(
         batch_id=decision.batch_id,
         status=decision.status,
@@ -102,6 +105,7 @@ def line_of_decision(decision: Decision, first_closed_at: float) -> ClosedBatch:
         failed_count=len(decision.failed),
         empty_count=len(decision.empty),
         first_closed_at=first_closed_at,
+        first_completed_by=first_completed_by or decision.completed_by,
     )
 
 
@@ -121,4 +125,5 @@ def line_of_records(header: Header, revision: Revision | None) -> ClosedBatch:
         failed_count=latest.counts.failed,
         empty_count=latest.counts.empty,
         first_closed_at=header.closed_at,
+        first_completed_by=header.completed_by,
     )

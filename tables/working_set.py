@@ -227,7 +227,8 @@ class WorkingSet:
         line = self.closed.get(batch_id)
         for effect in effects:
             if isinstance(effect, Released) and line is not None:
-                self.closed[batch_id] = line_of_decision(effect.decision, line.first_closed_at)
+                decision = effect.decision
+                self.closed[batch_id] = line_of_decision(decision, line.first_closed_at, line.first_completed_by)
         if batch.pending_since is None:
             tracked.pending_since = None
         elif tracked.pending_since is None:
@@ -425,6 +426,7 @@ class WorkingSet:
         tracked.pending_since = None
         for number in list(tracked.undone):
             self._owed += self.published(batch_id, number)
+        self.closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
         return []
 
     def observations(self, newest: int) -> list[tuple[float, Observation]]:
@@ -447,12 +449,29 @@ class WorkingSet:
 
     def decision_of(self, batch_id: str) -> Decision | None:
         """Return the latest decision of a batch that has closed, None if there is none. The object is not kept."""
-        tracked = self._tracked.get(batch_id)
-        batch = tracked.batch if tracked is not None else None
-        batch = batch or self._closed.live.get(batch_id)
+        batch = self.object_of(batch_id)
         if batch is None and batch_id in self.closed:
             batch = self._read(batch_id)
         return batch.decision if batch is not None else None
+
+    def stored_of(self, batch_id: str, kind: RecordKind) -> Iterable[tuple[bytes, bytes]]:
+        """Return the stored records of a batch of one kind, keys and values."""
+        if kind is not RecordKind.HEADER:
+            return self._stored(batch_id, kind)
+        key = batch_id.encode()
+        value = self._records.get(Table.BATCHES, key)
+        return [] if value is None else [(key, value)]
+
+    def object_of(self, batch_id: str) -> Batch | None:
+        """Return a batch as it is in memory, None where it is not, or not as an object: nothing is rebuilt."""
+        tracked = self._tracked.get(batch_id)
+        batch = tracked.batch if tracked is not None else None
+        return batch or self._closed.live.get(batch_id)
+
+    def with_late(self) -> list[str]:
+        """Return the closed batches for which something late is stored."""
+        late = RecordKind.LATE
+        return [one for one, tracked in self._tracked.items() if any(kind_of(key) is late for key in tracked.keys)]
 
 
 def _of_unknown(event: BatchEvent) -> list[Effect]:

@@ -154,9 +154,10 @@ class BenchGroup(CallGroup[Any]):
     def inputs(self) -> Callable[[str, Any], ModuleInput]:
         return lambda station, context: self.bench.runner._module_input(Call(station, self.deadline, context))
 
-    def take(self, first: int, values: Sequence[str | None]) -> None:
+    def take(self, first: int, values: Sequence[str | None], times: Sequence[float]) -> None:
         if self.failing:
             raise OSError
+        assert len(times) > len(values)
         self.taken.append(len(values))
         for index, value in enumerate(values, first):
             self.bench._take(self.call(index), EMPTY if value is None else Outcome(Code.RESULT, value))

@@ -329,8 +329,9 @@ class CallbackRunner(Scheduler[Context]):
             run = Run(calls, call.deadline, coroutine, waiting, task, started)
             self._limits.add(run)
             return run
+        call.seconds = perf_counter() - now
         if self._observe is not None:
-            self._observe(call.station_id, perf_counter() - now)
+            self._observe(call.station_id, call.seconds)
         self._settle(call, outcome)
         return None
 
@@ -370,6 +371,8 @@ class CallbackRunner(Scheduler[Context]):
                 run = Run((call,), call.deadline, end.coroutine, end.waiting, task, started)
                 self._limits.add(run)
             else:
+                if len(stretch.times) > len(stretch.values) + 1:  # it has run
+                    call.seconds = stretch.times[-1] - stretch.times[-2]
                 self._report(call, end)
         if group.cursor >= len(group.stations):
             self._ready.popleft()
@@ -385,7 +388,7 @@ class CallbackRunner(Scheduler[Context]):
             self._observe_group(group.stations[first : first + timed], stretch.times)
         if stretch.values:
             try:
-                group.take(first, stretch.values)
+                group.take(first, stretch.values, stretch.times)
             except Exception as error:  # noqa: BLE001 - a bug of ours: the outcomes are lost
                 self._on_error(error)
 
@@ -421,8 +424,9 @@ class CallbackRunner(Scheduler[Context]):
         self._timed(run.calls, self._time() - run.started)
 
     def _timed(self, calls: Sequence[Call[Context]], seconds: float) -> None:
-        if self._observe is not None:
-            for call in calls:
+        for call in calls:
+            call.seconds = seconds
+            if self._observe is not None:
                 self._observe(call.station_id, seconds)
 
     def _settle_all(self, calls: Sequence[Call[Context]], outcomes: Sequence[Outcome]) -> None:

@@ -41,12 +41,14 @@ class Call(Generic[Context]):
         deadline: Unix seconds, the batch's as it was when its message was split; None where there is no batch.
         context: the caller's own; it is handed back untouched.
         bare: the outcome's value is to be what the callback has returned as it is, without the station's id.
+        seconds: how long its callback ran; None until it has.
     """
 
     station_id: str
     deadline: float | None
     context: Context
     bare: bool = False
+    seconds: float | None = None
 
 
 class CallGroup(ABC, Generic[Context]):
@@ -78,10 +80,11 @@ class CallGroup(ABC, Generic[Context]):
         """Return what makes the callback's second argument of a station and its records."""
 
     @abstractmethod
-    def take(self, first: int, values: Sequence[str | None]) -> None:
+    def take(self, first: int, values: Sequence[str | None], times: Sequence[float]) -> None:
         """Take the results of stations in a row, the first of them at that index.
 
-        A result is JSON text, or None where the callback had none.
+        A result is JSON text, or None where the callback had none. `times` are the `perf_counter` at the beginning of
+        the first one's callback and at the end of each; there may be more of them.
         """
 
     @abstractmethod

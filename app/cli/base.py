@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import shutil
 import sys
 import time
@@ -18,7 +17,7 @@ import click
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.cli.base import AppCommand, option
 
-from app.inputs.timestamps import format_time, parse_time
+from app.inputs.timestamps import format_time, parse_duration, parse_time
 from app.kafka.topics import TopicError
 from app.settings import Settings, SettingsError
 from app.worker.shutdown import EXIT_SETTINGS
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
 
 FAILED = 1
 INTERRUPTED = 130
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhd])+")
-_STEP = re.compile(r"([0-9.]+)([smhd])")
 
 
 # -- running ---------------------------------------------------------------------------------------------------------
@@ -154,8 +149,9 @@ def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:
     Raises:
         ValueError: it is neither.
     """
-    if _DURATION.fullmatch(text):
-        return now - sum(float(number) * _UNITS[unit] for number, unit in _STEP.findall(text))
+    duration = parse_duration(text)
+    if duration is not None:
+        return now - duration
     moment = parse_time(text, timezone)
     if moment is None:
         message = f"{text!r} is neither a time such as 2025-11-14T10:00:00 nor a duration such as 2h, 30m or 1d12h"

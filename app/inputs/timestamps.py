@@ -54,6 +54,9 @@ _BASIC = re.compile(
     r"(?:(?:[Tt]| +)(?P<hour>[0-9]{2})"
     rf"(?::?(?P<minute>[0-5][0-9])(?::?(?P<second>[0-5][0-9]|60)(?:[.,](?P<fraction>[0-9]+))?)?)?{_ZONE})?"
 )
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhd])+")
+_STEP = re.compile(r"([0-9.]+)([smhd])")
+_STEP_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Weeks: the date is put in the place of the first group. Monday where no day is given.
 _WEEK = re.compile(r"([0-9]{4})-?W([0-9]{2})(?:-?([1-7]))?((?:[Tt ].*)?)")
 
@@ -93,6 +96,13 @@ def read_moment(value: object, timezone: ZoneInfo) -> Moment | None:
     if type(value) is int or type(value) is float:
         return _moment_of_number(value, timezone) if 0 <= value < _NUMBERS_TO * _UNITS[-1] else None
     return None
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration such as `90s`, `15m` or `1h30m`; None when it is none."""
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _STEP_SECONDS[unit] for number, unit in _STEP.findall(text))
 
 
 def record_moment(record: Mapping[str, Any], timezone: ZoneInfo, latest: float = math.inf) -> Moment | None:

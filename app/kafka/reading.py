@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -94,7 +94,7 @@ async def read_ranges(
 
 async def read_batches(
     consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, OffsetRange], *, stalled_after: float | None
-) -> AsyncIterator[tuple[TopicPartition, Sequence[ConsumerRecord]]]:
+) -> AsyncGenerator[tuple[TopicPartition, Sequence[ConsumerRecord]], None]:
     """The records of these ranges as they are fetched; the last ones of a partition may lie beyond its range.
 
     Holes in a partition, also at its end, are no matter. `stalled_after` is how long nothing may come, in seconds;
@@ -175,16 +175,25 @@ async def find_sources(settings: Settings, sources: Sequence[Source]) -> dict[So
     """
 
     async def find() -> dict[Source, InMessage]:
-        found: dict[Source, InMessage] = {}
         async with reading(settings) as consumer:
-            for source in sorted(sources):
-                tp = TopicPartition(source.topic, source.partition)
-                held = (await ranges_of(consumer, [tp]))[tp]
-                if held.start <= source.offset < held.end:
-                    place = OffsetRange(source.offset, source.offset + 1)
-                    with suppress(Stalled):  # compacted away, with nothing behind it
-                        async for message in read_ranges(consumer, {tp: place}, stalled_after=10.0):
-                            found[source] = message
-        return found
+            return await read_sources(consumer, sources)
 
     return await patiently(settings)(find)
+
+
+async def read_sources(consumer: AIOKafkaConsumer, sources: Sequence[Source]) -> dict[Source, InMessage]:
+    """Read the messages that stand at these places, as far as the broker still has them.
+
+    Raises:
+        KafkaError: the broker refuses, or does not answer any more.
+    """
+    found: dict[Source, InMessage] = {}
+    for source in sorted(sources):
+        tp = TopicPartition(source.topic, source.partition)
+        held = (await ranges_of(consumer, [tp]))[tp]
+        if held.start <= source.offset < held.end:
+            place = OffsetRange(source.offset, source.offset + 1)
+            with suppress(Stalled):  # compacted away, with nothing behind it
+                async for message in read_ranges(consumer, {tp: place}, stalled_after=10.0):
+                    found[source] = message
+    return found

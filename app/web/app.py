@@ -21,7 +21,9 @@ from app.web.cluster import Cluster
 from app.web.errors import ANYWHERE, answer_errors
 from app.web.guard import STATIC, Guard
 from app.web.routers.batches import Batches, actions_router
+from app.web.routers.courses import Courses
 from app.web.routers.letters import Letters
+from app.web.routers.one_station import OneStation
 from app.web.routers.partitions import partitions_router
 from app.web.routers.settings import settings_router
 from app.web.routers.stations import Heatmap, Stations
@@ -76,10 +78,12 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
     web.include_router(health_router(state))
     for guarded in (
         batches.router(),
+        Courses(state, cluster, batches).router(),
         actions_router(state, batches, enabled=enabled),
         letters.router(),
         letters.replay_router(enabled=enabled),
         Stations(state, cluster).router(),
+        OneStation(state, cluster).router(),
         statistics_router(state, cluster),
         Heatmap(state, cluster).router(),
         workers.router(),

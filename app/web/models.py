@@ -5,11 +5,15 @@ Times are Unix seconds. `arrived` are the stations with a result, failed or empt
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from tables.closed_batches import ClosedBatch, line_of_decision
 from tables.model.batch import Batch
 from tables.model.enums import Code, CompletedBy, Status
+from tables.model.events import ABSENT
 
 
 class Answer(BaseModel):
@@ -83,6 +87,26 @@ class BatchList(Answer):
     batches: list[BatchRow]
     next: str | None = Field(description="The `cursor` of the next page; null on the last one")
     incomplete: list[str] = Field(description="URLs of workers that did not answer")
+
+
+class OutcomeStatus(StrEnum):
+    """What became of a station in a batch."""
+
+    RESULT = "result"
+    EMPTY = "empty"
+    FAILED = "failed"
+    MISSING = "missing"
+    SKIPPED = "skipped"
+
+
+STATUS_OF: Final = {
+    Code.RESULT: OutcomeStatus.RESULT,
+    Code.EMPTY: OutcomeStatus.EMPTY,
+    Code.FAILED: OutcomeStatus.FAILED,
+    Code.SKIPPED: OutcomeStatus.SKIPPED,
+    ABSENT: OutcomeStatus.MISSING,
+}
+"""By the code of an outcome."""
 
 
 def row_of(batch: Batch | ClosedBatch, *, partition: int, worker: str) -> BatchRow:

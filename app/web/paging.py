@@ -14,11 +14,12 @@ import base64
 import heapq
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from itertools import chain
 from operator import itemgetter
+from time import perf_counter
 from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import orjson
@@ -31,6 +32,7 @@ from app.web.cluster import Gathered
 from app.web.errors import Refusal
 from app.web.models import BatchList, BatchRow, row_of
 from tables.closed_batches import ClosedBatch
+from tables.looks import names
 from tables.model.batch import Batch
 from tables.model.enums import Status
 from tables.working_set import WorkingSet
@@ -39,6 +41,8 @@ T = TypeVar("T")
 
 LIMIT: Final = 100  # rows of a page, unless the request says otherwise
 SLICE: Final = 5000  # batches, or stations of open batches, that are looked at in one turn
+_TURN: Final = 0.002  # seconds of a turn in which records are looked into
+_SEARCH: Final = 0.6  # seconds of a search for a station; what has not been looked at is on the next page
 
 
 # -- query parameters --------------------------------------------------------------------------------------------------
@@ -126,6 +130,7 @@ class Cursor(NamedTuple):
     batch_id: str
 
 
+Wanted = Callable[[Batch | ClosedBatch], bool]
 _Place = tuple[float, str]  # in the order of the listing
 _Found = tuple[_Place, int, Batch | ClosedBatch]  # with its partition
 _CURSORS: Final = TypeAdapter(tuple[FiniteFloat, str], config=ConfigDict(strict=True))
@@ -151,8 +156,28 @@ def _cursor_of(batch: Batch | ClosedBatch | BatchRow) -> str:
 # -- pages of batches --------------------------------------------------------------------------------------------------
 
 
+class Turns:
+    """Gives the event loop its turn every few milliseconds of a long look."""
+
+    def __init__(self) -> None:
+        self._since = perf_counter()
+
+    async def rest(self) -> None:
+        """Let others go first, if that is due."""
+        if perf_counter() - self._since > _TURN:
+            await asyncio.sleep(0)
+            self._since = perf_counter()
+
+
 async def list_batches(
-    sets: Mapping[int, WorkingSet], *, shown: Shown | None, after: Cursor | None, limit: int, worker: str
+    sets: Mapping[int, WorkingSet],
+    *,
+    shown: Shown | None,
+    after: Cursor | None,
+    limit: int,
+    worker: str,
+    wanted: Wanted | None = None,
+    station: str | None = None,
 ) -> BatchList:
     """Return one page of the batches of these partitions.
 
@@ -160,19 +185,65 @@ async def list_batches(
         sets: the batches by partition.
         shown: the batches to list; None for all.
         after: the last row of the page before; None for the first page.
-        limit: the largest number of rows. A page has fewer when a batch closes while the page is made.
+        limit: the largest number of rows. A page has fewer when a batch closes while the page is made, and when the
+            search for a station has taken long: `next` goes on from there.
         worker: URL of the worker that owns the partitions.
+        wanted: says which batches are listed; None for all.
+        station: only batches that expected it.
     """
-    found = await _first(limit + 1, sets, shown, after)
+    if station is None:
+        found, searched = await _first(limit + 1, sets, shown, after, wanted), None
+    else:
+        found, searched = await _first_with(station, limit + 1, sets=sets, shown=shown, after=after, wanted=wanted)
     page = found[:limit]
     return BatchList(
         batches=[row for row in await _rows(page, worker) if _belongs(row, shown)],
-        next=_cursor_of(page[-1][2]) if len(found) > limit else None,
+        next=_cursor_of(page[-1][2]) if len(found) > limit else searched,
         incomplete=[],
     )
 
 
-async def _first(count: int, sets: Mapping[int, WorkingSet], shown: Shown | None, after: Cursor | None) -> list[_Found]:
+async def _first_with(
+    station: str,
+    count: int,
+    *,
+    sets: Mapping[int, WorkingSet],
+    shown: Shown | None,
+    after: Cursor | None,
+    wanted: Wanted | None,
+) -> tuple[list[_Found], str | None]:
+    """Return the first `count` batches behind the cursor that expected a station, in order.
+
+    The second is the cursor of the last batch that was looked at where the search has been given up, else None.
+    """
+    turns, give_up_at = Turns(), perf_counter() + _SEARCH
+    lists: list[list[_Found]] = []
+    behind = _place_of(after) if after else (-math.inf, "")
+    for partition, working_set in list(sets.items()):
+        ordered: list[_Found] = []
+        for batch in _batches_of(working_set, shown):
+            if (place := _place_of(batch)) > behind and (wanted is None or wanted(batch)):
+                ordered.append((place, partition, batch))
+            await turns.rest()
+        ordered.sort(key=itemgetter(0))  # it nearly is
+        lists.append(ordered)
+    found: list[_Found] = []
+    for one in heapq.merge(*lists, key=itemgetter(0)):
+        _, partition, batch = one
+        owned = sets.get(partition)  # it may have been taken away meanwhile
+        if owned is not None and names(owned, batch.batch_id, station):
+            found.append(one)
+            if len(found) == count:
+                break
+        await turns.rest()
+        if perf_counter() > give_up_at:
+            return found, _cursor_of(batch)
+    return found, None
+
+
+async def _first(
+    count: int, sets: Mapping[int, WorkingSet], shown: Shown | None, after: Cursor | None, wanted: Wanted | None
+) -> list[_Found]:
     """Return the first `count` batches behind the cursor, in order."""
     best: list[_Found] = []
     newest, behind = (after.opened_at, _place_of(after)) if after else (math.inf, (-math.inf, ""))
@@ -183,7 +254,7 @@ async def _first(count: int, sets: Mapping[int, WorkingSet], shown: Shown | None
             found = [
                 (_place_of(batch), partition, batch)
                 for batch in batches[start : start + SLICE]
-                if oldest <= batch.opened_at <= newest
+                if oldest <= batch.opened_at <= newest and (wanted is None or wanted(batch))
             ]
             fresh = (entry for entry in found if entry[0] > behind)
             best = heapq.nsmallest(count, chain(best, fresh), key=itemgetter(0))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from app.messages.message import InMessage
 from app.messages.replays import Replay
 from app.observability.counters import History, Statistics
 from app.observability.peers import Peers
 from app.settings import Settings
+from app.web.topics import Topics
 from tables.model.events import Command
 from tables.working_set import WorkingSet
 
@@ -86,6 +87,10 @@ class WorkerState(Protocol):
     peers: Peers
 
     @property
+    def topics(self) -> Topics:
+        """Return what looks into topics."""
+
+    @property
     def url(self) -> str:
         """URL at which other workers reach this one, such as `http://127.0.0.1:6066`."""
 
@@ -112,6 +117,9 @@ class WorkerState(Protocol):
 
     def callbacks(self) -> tuple[int, int]:
         """Return how many stations' callbacks run, and how many wait for theirs."""
+
+    def context_of(self, station_id: str) -> Mapping[str, Any] | None:
+        """Return the columns of a station's context by topic, None where this worker does not keep that station's."""
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""

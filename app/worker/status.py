@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
+from app.inputs.guns import AlignmentError
 from app.kafka.browsing import CannotLook, TopicView, looking_into
 from app.kafka.consumer import AggregatorConsumer
 from app.kafka.producer import KafkaSender
@@ -32,6 +33,7 @@ from app.observability.prometheus import Gauges, expose, metrics_registry
 from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
 from app.web.state import NotConfirmed, NotReadable, OpenTopic, Standing, Window
+from app.worker.topics import WorkerTopics
 from tables.model.events import Command, Open
 from tables.storage.records import Table
 from tables.working_set import WorkingSet
@@ -105,6 +107,7 @@ class WorkerStatus:
         self.statistics = worker.statistics
         self.history = History(worker.statistics)
         self.peers = Peers(settings)
+        self.topics = WorkerTopics(settings)
         self._opens = Throttle(OPENS_SECONDS)
         self.live, self.ready = worker.live, worker.ready
         self._kinds = {
@@ -160,6 +163,15 @@ class WorkerStatus:
         """Return how many stations' callbacks run, and how many wait for theirs."""
         runner = self._pipeline.stations.runner if self._pipeline else None
         return (runner.running, max(0, runner.pending - runner.running)) if runner else (0, 0)
+
+    def context_of(self, station_id: str) -> Mapping[str, Any] | None:
+        """Return the columns of a station's context by topic, None where this worker does not keep that station's."""
+        if self._pipeline is None or self.partition_of(station_id) not in self.working_sets():
+            return None
+        try:
+            return self._pipeline.stations.context_of(station_id)
+        except AlignmentError:  # the station's callback gets none either: its batches say why
+            return None
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""

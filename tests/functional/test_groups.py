@@ -12,7 +12,7 @@ from app.messages.frames import FRAME_BYTES, FRAME_EVENTS, FrameError, StationFr
 from app.pipeline.stations import agent
 from app.pipeline.stations.agent import StationAgent
 from app.testing import TopologyTestDriver
-from tests.functional.plant import BATCH, ModuleInput, message, slow, steps, unacknowledged
+from tests.functional.plant import BATCH, START, ModuleInput, message, slow, steps, unacknowledged
 
 
 def agent_of(driver: TopologyTestDriver) -> StationAgent:
@@ -43,6 +43,27 @@ def test_frames_of_several_partitions_with_one_message_are_each_acknowledged_whe
         assert unacknowledged(driver) == {}
         (output,) = driver.outputs
         assert output.value["meta"]["arrived_count"] == len(stations)
+
+
+def test_when_callbacks_ran_is_remembered_whichever_way_they_took() -> None:
+    async def model(station_id: str, module_input: ModuleInput) -> object:
+        if station_id == "slow":
+            await asyncio.sleep(10.0)
+        if station_id == "bad":
+            raise ValueError(station_id)
+        return None if station_id == "empty" else {}
+
+    stations = ["A", "empty", "slow", "bad", "B"]
+    many = {"batch_callback": lambda inputs: dict.fromkeys(inputs, 1)}
+    for callback, settings in ((model, {}), (model, {"retries": 1}), (None, many)):
+        with TopologyTestDriver(callback, partitions=1, batch_timeout=50, **settings) as driver:
+            driver.send(message(*stations))
+            driver.advance(20.0)
+            times = agent_of(driver).times.of(BATCH)
+            assert set(times) == set(stations)
+            assert all(START - 5 <= one.started_at <= one.ended_at for one in times.values())
+            if callback is not None:
+                assert times["slow"].ended_at - times["slow"].started_at == pytest.approx(10.0, abs=0.5)
 
 
 def test_results_that_do_not_fit_into_a_frame_together_are_all_handed_on() -> None:

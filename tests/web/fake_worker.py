@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
+from typing import Any
 
 from app.messages.dead_letters import place_of
 from app.messages.message import InMessage
@@ -14,13 +16,14 @@ from app.observability.peers import Peers
 from app.observability.prometheus import expose, metrics_registry
 from app.settings import Settings
 from app.web.state import NotConfirmed, NotReadable, OpenTopic, Standing, Window
+from app.web.topics import NotRead, Published
 from tables.model.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
 from tables.model.policies import Rules
 from tables.storage.records import Destination
 from tables.working_set import WorkingSet
 from tests.builders import MemoryRecords
 
-__all__ = ["FakeWorker", "MemoryTopic"]
+__all__ = ["FakeTopics", "FakeWorker", "MemoryTopic"]
 
 MAX_AGE = 60.0
 TIMEOUT = 5.0
@@ -50,6 +53,51 @@ class MemoryTopic:
         }
 
 
+class FakeTopics:
+    """What stands in Kafka: outputs, source messages, and how many messages topics have got at which times."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.begins_at = -math.inf  # Unix seconds; what is older is gone
+        self.written: dict[str, list[float]] = {}
+        self.messages: list[InMessage] = []
+        self.read: list[str] = []
+
+    def publish(
+        self, batch_id: str, value: bytes | None, *, at: float, revision: int = 1, part: int = 1, parts: int = 1
+    ) -> None:
+        """Append an output to the first partition of the topic that fake workers publish to."""
+        headers = [
+            (name, str(number).encode()) for name, number in (("revision", revision), ("part", part), ("parts", parts))
+        ]
+        place = len(self.messages)
+        self.messages.append(InMessage("OUT", 0, place, at, batch_id.encode(), value, headers))
+
+    def _look(self, what: str) -> None:
+        self.read.append(what)
+        if self.is_away:
+            message = f"{what} can't be read: there is no Kafka"
+            raise NotRead(message)
+
+    async def count(self, topics: Sequence[str], since: float, until: float) -> Mapping[str, int]:
+        self._look("counts")
+        return {topic: sum(since <= at < until for at in self.written.get(topic, ())) for topic in topics}
+
+    async def outputs(self, batch_id: str, topic: str, partition: int, closings: Mapping[int, float]) -> Published:
+        self._look("outputs")
+        there = [one for one in self.messages if (one.topic, one.partition) == (topic, partition)]
+        found = [one for one in there if one.key == batch_id.encode() and one.timestamp >= self.begins_at]
+        return Published(found, not found and min(closings.values()) < self.begins_at)
+
+    async def source_times(self, sources: Mapping[Source, float]) -> Mapping[Source, float]:
+        self._look("times")
+        return {one.source: one.timestamp for one in self.messages if one.source in sources}
+
+    async def source_message(self, source: Source) -> InMessage | None:
+        self._look("source")
+        return next((one for one in self.messages if one.source == source), None)
+
+
 class FakeWorker:
     """What `create_web` is given. Each batch has one source message, named like the batch, unless told otherwise."""
 
@@ -76,6 +124,8 @@ class FakeWorker:
         }
         self.unreadable: str | None = None  # what is wrong with Kafka
         self.replays: list[tuple[list[tuple[int, int]], str, bool, bool]] = []
+        self.topics = FakeTopics()
+        self.context: dict[str, dict[str, Any]] = {}
         self.registry = metrics_registry(self.statistics, {}, dict, most_stations=10, build={})
         self._offset = 0
 
@@ -100,6 +150,9 @@ class FakeWorker:
             return self.home
         there = [partition for partition, working_set in self.sets.items() if working_set.look_up(batch_id)]
         return (there or sorted(self.records))[0]
+
+    def context_of(self, station_id: str) -> Mapping[str, Any] | None:
+        return self.context.get(station_id)
 
     def batch_timeout(self) -> float:
         return TIMEOUT

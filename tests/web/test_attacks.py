@@ -42,12 +42,36 @@ def worker_with_a_batch() -> FakeWorker:
 # -- the token ---------------------------------------------------------------------------------------------------------
 
 PATHS = ["/batches", "/batches/T_1", "/batches/unknown", "/metrics", "/openapi.json", "/nothing", "/docs", "/table/"]
-INTERNAL_PATHS = [f"{INTERNAL}{path}" for path in ("/batches", "/batches/T_1", "/rows/T_1", "/stats", "/stations")]
+COURSES = [f"/batches/{batch_id}/{what}" for batch_id in ("T_1", "unknown") for what in ("output", "timeline")]
+STATIONS = ["/stations/station-that-is-a-secret", "/stations/unknown", "/stations/%2F", "/stats?since=15m"]
+OWN = (
+    "/batches",
+    "/batches/T_1",
+    "/rows/T_1",
+    "/figures",
+    "/stations",
+    "/search",
+    "/courses/T_1",
+    "/times/T_1",
+    "/station",
+)
+INTERNAL_PATHS = [f"{INTERNAL}{path}" for path in OWN]
 ENCODED = ["/batches/T%5F1", "/batches/%54_1", "/batches/T_1%2Fcomplete", "/batches/..%2Fhealthz", "/%68ealthz/"]
 
 
 def test_without_the_token_every_path_has_the_same_answer() -> None:
-    paths = [*PATHS, *INTERNAL_PATHS, *ENCODED, "/batches?limit=0", "/healthz/", "/readyz//", "/static", "/%2e/healthz"]
+    paths = [
+        *PATHS,
+        *COURSES,
+        *STATIONS,
+        *INTERNAL_PATHS,
+        *ENCODED,
+        "/batches?limit=0",
+        "/healthz/",
+        "/readyz//",
+        "/static",
+        "/%2e/healthz",
+    ]
     methods = ["GET", "POST", "DELETE", "OPTIONS", "TRACE"]
     # A worker for each method: after a hundred guesses there is another answer.
     asked = [ask_all(worker_with_a_batch(), [Ask(path, method) for path in paths], GUARDED) for method in methods]

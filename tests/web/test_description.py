@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from schemathesis import GenerationMode
 from app.web import guard
 from app.web.access import Access
 from app.web.app import create_web
-from tests.web.browser.scene import LETTER, OPEN, busy_worker
+from tests.web.browser.scene import LETTER, LONG, MARKUP, OPEN, busy_worker
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN
 
@@ -22,6 +23,7 @@ Case = schemathesis.Case[Any]
 HOST = "testserver"  # Schemathesis's
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
 KNOWN = st.sampled_from([OPEN, "SCHEDULE-STATION-REALTIME-DATA_1763000000"])
+STATIONS = st.sampled_from(["DUN00", "DUN05", MARKUP, LONG])
 DESCRIPTION = create_web(FakeWorker(), Access(TOKEN)).openapi()
 OPERATIONS = [(path, method) for path, methods in DESCRIPTION["paths"].items() for method in methods]
 
@@ -65,10 +67,9 @@ def test_what_is_allowed_is_answered_as_described(path: str, method: str, descri
         if "cursor" in case.query:  # any text is none: one must have been given
             first = described[path]["GET"].Case(query={**case.query, "limit": 1, "cursor": ""})
             case.query["cursor"] = first.call(headers=RIGHT).json()["next"] or ""
-        if "batch_id" in case.path_parameters and draw(st.booleans()):
-            case.path_parameters["batch_id"] = draw(KNOWN)
-        if "letter_id" in case.path_parameters and draw(st.booleans()):
-            case.path_parameters["letter_id"] = LETTER
+        for name, known in (("batch_id", KNOWN), ("station_id", STATIONS), ("letter_id", st.just(LETTER))):
+            if name in case.path_parameters and draw(st.booleans()):
+                case.path_parameters[name] = draw(known)
         return case
 
     run(operation, cases())
@@ -76,10 +77,10 @@ def test_what_is_allowed_is_answered_as_described(path: str, method: str, descri
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_who_has_no_token_is_answered_as_described(path: str, method: str, described: Any) -> None:
-    known = {"batch_id": OPEN, "letter_id": LETTER}
-    case = described[path][method.upper()].Case(
-        path_parameters={name: value for name, value in known.items() if f"{{{name}}}" in path}
-    )
+    known = dict.fromkeys(re.findall(r"{(\w+)}", path), OPEN)
+    if "letter_id" in known:
+        known["letter_id"] = LETTER
+    case = described[path][method.upper()].Case(path_parameters=known)
     answer = case.call()
     assert answer.status_code == (200 if path in {"/", "/healthz", "/readyz"} else 401)
     case.validate_response(answer)

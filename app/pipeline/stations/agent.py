@@ -17,6 +17,7 @@ from app.callbacks.runner import CallbackRunner, ModuleInput, Reports, make_exec
 from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
+from app.inputs.layouts import Columns
 from app.inputs.topic_columns import TopicColumns
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery
@@ -86,6 +87,7 @@ class StationAgent:
         in_flight: frames on their way here from this worker's splitter.
         settled: outcomes since the start: what moves while a frame is not done yet.
         stored_singles: stored outcomes of stations that pass through, since the start.
+        times: when the callbacks of the latest batches ran here.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class StationAgent:
             max_result_bytes=largest,
             reports=Reports(telemetry.statistics.callback, log.not_asked, telemetry.statistics.callbacks),
         )
+        self.times = telemetry.statistics.times
         self._notes = backend.notes
         self._suspects = Suspects(
             backend.notes,
@@ -298,6 +301,14 @@ class StationAgent:
         ahead = placed + runner.ready + arriving
         return Load(pending, ahead, arriving, runner.places, self._pace.rate, self._pace.duration, lag)
 
+    def context_of(self, station_id: str) -> dict[str, Columns]:
+        """Return what is known of a station on the context topics, as its callback would get it.
+
+        Raises:
+            AlignmentError: a record can't be aligned; the text names its topic.
+        """
+        return self._context.columns(self._context.known(station_id)) if self._has_context else {}
+
     def queued(self, station_id: str) -> int:
         """Return how many calls a station has that have no outcome yet."""
         return self.runner.queued(station_id)
@@ -343,7 +354,7 @@ class StationAgent:
 
         return columns
 
-    def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
+    def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None], times: Sequence[float]) -> None:
         """Take results of stations in a row, whatever goes wrong: one by one if they can't be taken together."""
         count = len(values)
         try:
@@ -354,12 +365,15 @@ class StationAgent:
         except Exception:  # noqa: BLE001 - one by one, what is wrong fails its station alone
             taken = False
         if taken:
+            self.times.add(group.batch_id, stations, times, self._clock())
             self.settled += count
             self._stations -= count
             self._shrink()
             return
         for index, value in enumerate(values, first):
-            self._on_outcome(group.call(index), EMPTY if value is None else Outcome(Code.RESULT, value))
+            call, end = group.call(index), index - first + 1
+            call.seconds = times[end] - times[end - 1]
+            self._on_outcome(call, EMPTY if value is None else Outcome(Code.RESULT, value))
 
     def _on_outcome(self, call: StationCall, outcome: Outcome) -> None:
         """Take an outcome, whatever goes wrong: an event whose outcome is lost could never be acknowledged."""
@@ -394,6 +408,8 @@ class StationAgent:
         if isinstance(job, SingleStation):
             self._passthrough.take(job, outcome)
             return
+        if call.seconds is not None:
+            self.times.add(job.batch_id, (call.station_id,), (0.0, call.seconds), self._clock())
         letter = None
         if outcome.code == Code.FAILED:
             error = outcome.traceback or outcome.value or ""

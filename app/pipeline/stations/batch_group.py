@@ -95,8 +95,8 @@ class Owner(Protocol):
     def stations_of(self, group: StationGroup, frame: FrameInProgress) -> Sequence[tuple[str, list[Record]]]:
         """Return stations and their records; none where they can't be read, which is dealt with then."""
 
-    def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
-        """Take results of stations in a row, whatever goes wrong."""
+    def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None], times: Sequence[float]) -> None:
+        """Take results of stations in a row, whatever goes wrong; `times` as for `CallGroup.take`."""
 
 
 class BatchGroup(CallGroup[BatchStation | SingleStation]):
@@ -130,9 +130,9 @@ class BatchGroup(CallGroup[BatchStation | SingleStation]):
         """Return what makes the callback's second argument of a station and its records."""
         return self._owner.inputs_of(self.shared)
 
-    def take(self, first: int, values: Sequence[str | None]) -> None:
+    def take(self, first: int, values: Sequence[str | None], times: Sequence[float]) -> None:
         """Take the results of stations in a row, the first of them at that index."""
-        self._owner.take_results(self, first, values)
+        self._owner.take_results(self, first, values, times)
 
     def call(self, index: int) -> StationCall:
         """Return a call of the station at that index, which needs one."""

@@ -17,6 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.web.cluster import INTERNAL, Cluster, NoAnswer, Share, share_of
 from app.web.errors import SHOWN_CHARACTERS, Refusal, described
+from app.web.filters import (
+    EVERYTHING,
+    CompletedByQuery,
+    Filter,
+    SearchQuery,
+    SinceQuery,
+    StationQuery,
+    UntilQuery,
+    filter_of,
+    moment_text,
+)
 from app.web.models import Answer, BatchDetail, BatchList, BatchRow, detail_of, row_of
 from app.web.operators import FORBIDDEN, action_route, operator_of
 from app.web.paging import (
@@ -38,11 +49,12 @@ from tables.model.events import Command
 
 T = TypeVar("T")
 
+_SEARCH: Final = "/search"
 _PAGE: Final = TypeAdapter(Share[BatchList])
 _DETAIL: Final = TypeAdapter(Share[BatchDetail | None])
 _ROW: Final = TypeAdapter(Share[BatchRow | None])
 
-_UNKNOWN: Final = described(
+UNKNOWN_BATCH: Final = described(
     {
         404: "It is not known",
         503: "Its partition is being taken over, or this worker is not in the group",
@@ -51,7 +63,7 @@ _UNKNOWN: Final = described(
 )
 
 _CONFIRMED_WITHIN: Final = 3.0  # seconds
-_ACTION_ANSWERS: Final = _UNKNOWN | described(
+_ACTION_ANSWERS: Final = UNKNOWN_BATCH | described(
     {
         403: FORBIDDEN,
         409: "The batch is closed",
@@ -71,25 +83,60 @@ class Batches:
         """Serve `/batches`, and the workers' shares of it."""
         router = APIRouter(tags=["batches"])
         router.get("/batches")(self.listing)
-        router.get("/batches/{batch_id}", responses=_UNKNOWN)(self.batch)
+        router.get("/batches/{batch_id}", responses=UNKNOWN_BATCH)(self.batch)
         router.get(INTERNAL + "/batches", include_in_schema=False)(self.own_listing)
+        router.get(INTERNAL + _SEARCH, include_in_schema=False)(self.own_search)
         router.get(INTERNAL + "/batches/{batch_id}", include_in_schema=False)(self.own_batch)
         router.get(INTERNAL + "/rows/{batch_id}", include_in_schema=False)(self.own_row)
         return router
 
     async def listing(
-        self, status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
+        self,
+        *,
+        status: ShownQuery = None,
+        q: SearchQuery = None,
+        station: StationQuery = None,
+        completed_by: CompletedByQuery = None,
+        since: SinceQuery = None,
+        until: UntilQuery = None,
+        limit: LimitQuery = None,
+        cursor: CursorQuery = None,
+        local: LocalQuery = None,
     ) -> BatchList:
         """The batches in flight and those that are remembered, newest opened first.
 
-        A cursor names the last row of its page, so no batch is shown twice or left out when others come and go.
+        A cursor names the last row of its page, so no batch is shown twice or left out when others come and go. The
+        range from `since` to `until` is of the time at which a batch closed, or opened if it is open. A page of a
+        search may have fewer rows than asked for, or none, although there is a `next`: it goes on from there.
         """
-        own = self._own_page(status, read_cursor(cursor), limit or LIMIT)
-        query = {"status": status or "", "limit": str(limit or LIMIT), "cursor": cursor or ""}
-        gathered = await self._cluster.gather(
-            f"/batches?{urlencode(query)}", own, _PAGE.validate_json, local=bool(local)
-        )
-        return merge_pages(gathered, limit=limit or LIMIT)
+        wanted = filter_of(self._state.settings.timezone, q=q, completed_by=completed_by, since=since, until=until)
+        after, most = read_cursor(cursor), limit or LIMIT
+        query = {"status": status or "", "limit": str(most), "cursor": cursor or ""}
+        path = "/batches"
+        if wanted != EVERYTHING or station is not None:
+            # An older worker knows no conditions: asked like this, it does not answer with batches that are not wanted.
+            path = _SEARCH
+            query |= {"q": q or "", "station": station or "", "completed_by": completed_by or ""}
+            query |= {"since": moment_text(wanted.since), "until": moment_text(wanted.until)}
+        own = self._own_page(status, after, most, wanted, station)
+        gathered = await self._cluster.gather(f"{path}?{urlencode(query)}", own, _PAGE.validate_json, local=bool(local))
+        return merge_pages(gathered, limit=most)
+
+    async def own_search(
+        self,
+        *,
+        status: ShownQuery = None,
+        q: SearchQuery = None,
+        station: StationQuery = None,
+        completed_by: CompletedByQuery = None,
+        since: SinceQuery = None,
+        until: UntilQuery = None,
+        limit: LimitQuery = None,
+        cursor: CursorQuery = None,
+    ) -> Share[BatchList]:
+        """Return a page of this worker's batches that meet conditions."""
+        wanted = filter_of(self._state.settings.timezone, q=q, completed_by=completed_by, since=since, until=until)
+        return share_of(self._state, await self._own_page(status, read_cursor(cursor), limit or LIMIT, wanted, station))
 
     async def own_listing(
         self, status: ShownQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None
@@ -97,14 +144,29 @@ class Batches:
         """Return a page of this worker's batches."""
         return share_of(self._state, await self._own_page(status, read_cursor(cursor), limit or LIMIT))
 
-    async def _own_page(self, shown: Shown | None, after: Cursor | None, limit: int) -> BatchList:
-        sets = self._state.working_sets()
-        return await list_batches(sets, shown=shown, after=after, limit=limit, worker=self._state.url)
+    async def _own_page(
+        self,
+        shown: Shown | None,
+        after: Cursor | None,
+        limit: int,
+        wanted: Filter = EVERYTHING,
+        station: str | None = None,
+    ) -> BatchList:
+        return await list_batches(
+            self._state.working_sets(),
+            shown=shown,
+            after=after,
+            limit=limit,
+            worker=self._state.url,
+            wanted=wanted.matches if wanted != EVERYTHING else None,
+            station=station,
+        )
 
     async def batch(self, batch_id: BatchId, local: LocalQuery = None) -> BatchDetail:
         """One batch with its stations, from the worker that has it."""
-        owner = self._state.url if local else self._owner_of(batch_id)
-        return await self._one(owner, batch_id, detail_of, "/batches/", _DETAIL)
+        return await self.find(
+            batch_id, lambda: self._own(batch_id, detail_of), "/batches/", _DETAIL, local=bool(local)
+        )
 
     async def row(self, batch_id: str) -> BatchRow:
         """Return a batch of any worker without its stations.
@@ -112,7 +174,7 @@ class Batches:
         Raises:
             Refusal: Nobody knows it, or it can't be found out.
         """
-        return await self._one(self._owner_of(batch_id), batch_id, row_of, "/rows/", _ROW)
+        return await self.find(batch_id, lambda: self._own(batch_id, row_of), "/rows/", _ROW)
 
     async def own_batch(self, batch_id: BatchId) -> Share[BatchDetail | None]:
         """Return a batch of this worker, None when it has none of this id."""
@@ -128,13 +190,29 @@ class Batches:
                 return view(batch, partition=partition, worker=self._state.url)
         return None
 
-    async def _one(
-        self, owner: str, batch_id: str, view: Callable[..., T], path: str, read: TypeAdapter[Share[T | None]]
+    async def find(
+        self,
+        batch_id: str,
+        own: Callable[[], T | None],
+        path: str,
+        read: TypeAdapter[Share[T | None]],
+        *,
+        local: bool = False,
     ) -> T:
-        if owner == self._state.url:
-            found = self._own(batch_id, view)
-        else:
-            found = await self._ask(owner, path, batch_id, read)
+        """Return what the worker that has a batch tells of it.
+
+        Args:
+            batch_id: the batch's.
+            own: tells it if this worker has it; None where it does not know the batch.
+            path: the internal path, up to the id, at which another worker tells it.
+            read: reads that.
+            local: ask nobody else.
+
+        Raises:
+            Refusal: Nobody knows the batch, or it can't be found out.
+        """
+        owner = self._state.url if local else self._owner_of(batch_id)
+        found = own() if owner == self._state.url else await self._ask(owner, path, batch_id, read)
         if found is None:
             message = f"batch {batch_id[:SHOWN_CHARACTERS]} is not known: never opened, or forgotten"
             raise Refusal(HTTPStatus.NOT_FOUND, "unknown-batch", message)

@@ -122,7 +122,7 @@ class Stations:
         page = places[start : start + limit]
         more = start + limit < len(places)
         return StationList(
-            stations=[_row(station_id, ranking.stations[station_id]) for *_, station_id in page],
+            stations=[row_of_station(station_id, ranking.stations[station_id]) for *_, station_id in page],
             next=encode_place((order, *page[-1])) if more and page else None,
             incomplete=ranking.incomplete,
         )
@@ -137,10 +137,7 @@ class Stations:
         stations = list(self._state.statistics.stations().items())
         slices: list[bytes] = []
         for start in range(0, len(stations), _SLICE):
-            rows = [
-                (name, one.expected, one.misses, one.failures, one.empties, one.durations.to_json())
-                for name, one in stations[start : start + _SLICE]
-            ]
+            rows = [(name, *counts_of(one)) for name, one in stations[start : start + _SLICE]]
             slices.append(orjson.dumps(rows))
             await asyncio.sleep(0)
         return slices
@@ -180,7 +177,8 @@ def _place_of(station_id: str, counters: StationCounters, order: Order) -> _Plac
     return -counters.misses, -counters.failures, slowness, station_id
 
 
-def _row(station_id: str, counters: StationCounters) -> StationRow:
+def row_of_station(station_id: str, counters: StationCounters) -> StationRow:
+    """Return the row of a station."""
     return StationRow(
         station_id=station_id,
         arrivals=counters.arrivals,
@@ -196,11 +194,26 @@ def _add(stations: dict[str, StationCounters], counts: bytes) -> None:
     for name, expected, misses, failures, empties, durations in orjson.loads(counts):
         if (counters := stations.get(name)) is None:
             counters = stations[name] = StationCounters()
-        counters.expected += expected
-        counters.misses += misses
-        counters.failures += failures
-        counters.empties += empties
-        counters.durations.merge(Histogram.from_json(durations))
+        merge_counts(counters, (expected, misses, failures, empties, durations))
+
+
+Counts = tuple[int, int, int, int, list[tuple[int, int]]]
+"""Counters of a station as they travel: expected, misses, failures, empties, and its durations as a histogram."""
+
+
+def counts_of(counters: StationCounters) -> Counts:
+    """Return counters as they travel."""
+    return counters.expected, counters.misses, counters.failures, counters.empties, counters.durations.to_json()
+
+
+def merge_counts(counters: StationCounters, counts: Counts) -> None:
+    """Add what `counts_of` has made."""
+    expected, misses, failures, empties, durations = counts
+    counters.expected += expected
+    counters.misses += misses
+    counters.failures += failures
+    counters.empties += empties
+    counters.durations.merge(Histogram.from_json(durations))
 
 
 def _read_share(body: bytes) -> Share[list[bytes]]:

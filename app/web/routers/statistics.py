@@ -1,27 +1,37 @@
-"""Statistics of the cluster: since its workers' starts, and of its last hour."""
+"""Statistics of the cluster: of a range of time, and of its last hour in samples.
+
+The figures of a range come from what is durable: the closed batches that are remembered, and the offsets of topics by
+time. What workers count by themselves ends with them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Annotated, Any, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from app.observability.counters import SLOT, Histogram, oldest_open_age, open_batches
+from app.observability.counters import MINUTE, SLOT, Histogram, oldest_open_age, open_batches
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
+from app.web.figures import Figures, OwnFigures, TopicCounts, Written
+from app.web.filters import Moment, SinceQuery, UntilQuery, moment_of, moment_text
 from app.web.models import Answer
 from app.web.paging import LocalQuery
 from app.web.state import WorkerState
 from tables.model.enums import CompletedBy
 
 _STATS: Final = "/stats"
+_FIGURES: Final = "/figures"  # of the workers: an older one's of /stats are counted since its start
+_HOUR: Final = 3600.0
 _HISTORY: Final = "/history"
 _RULES: Final = tuple(rule for rule in CompletedBy if rule is not CompletedBy.REVISION)  # of first closings
-_SUMMED: Final = ("open_batches", "discarded", "late", "dead_letters", "throughput")
+_SUMMED: Final = ("open_batches", "discarded")
 
 
 def _pairs(durations: Any) -> Any:
@@ -39,19 +49,23 @@ class Quantiles(Answer):
 
 
 class _Counted(Answer):
-    open_batches: int
+    open_batches: int = Field(description="Now")
     oldest_open_age: float | None = Field(description="Seconds; null when none is open")
-    completed_by: dict[CompletedBy, int] = Field(description="First closings by the rule that closed")
+    completed_by: dict[CompletedBy, int] = Field(description="First closings in the range by the rule that closed")
     discarded: int = Field(description="Of these")
-    late: int = Field(description="Outcomes that came after their batch had closed")
-    dead_letters: int
-    throughput: float = Field(description="Stations that arrived in batches closed over the last minute, a second")
 
 
 class Stats(_Counted):
-    """The cluster since its workers' starts: what a worker has counted ends with it."""
+    """The cluster in a range of time, as far as its closed batches are remembered (AGG_CLOSED_TTL, AGG_CLOSED_MAX)."""
 
-    duration: Quantiles = Field(description="From the opening of a batch to its first closing")
+    late: int | None = Field(
+        description="Outcomes that came after their batch had closed; null while Kafka does not tell"
+    )
+    dead_letters: int | None = Field(description="Written in the range; null while Kafka does not tell")
+    throughput: float = Field(
+        description="Stations that arrived in the batches that closed in the last minute of the range, a second"
+    )
+    duration: Quantiles = Field(description="From the opening of a batch to its first closing in the range")
     timeout: float = Field(
         description="Seconds that a batch like the last one would be given now; the longest of all workers"
     )
@@ -59,6 +73,8 @@ class Stats(_Counted):
 
 
 class _OwnStats(_Counted):
+    late: int
+    arrived: int
     durations: Pairs
     timeout: float
 
@@ -97,11 +113,29 @@ def statistics_router(state: WorkerState, cluster: Cluster) -> APIRouter:
     """Serve `/stats` and `/history`, and the workers' shares of them."""
     router = APIRouter(tags=["statistics"])
 
+    figures, counts = OwnFigures(), TopicCounts(state)
+
     @router.get("/stats")
-    async def stats(local: LocalQuery = None) -> Stats:
-        """Open batches, and what has been counted since the workers' starts."""
-        gathered = await cluster.gather(_STATS, own_stats(), _STATS_SHARE.validate_json, local=bool(local))
-        return _add_up(gathered.shares, gathered.incomplete)
+    async def stats(since: SinceQuery = None, until: UntilQuery = None, local: LocalQuery = None) -> Stats:
+        """Open batches now, and what became of the batches that closed in a range of time: without it, the last hour.
+
+        A worker's start or death changes none of it. With `local` the batches are those of this worker's partitions;
+        late outcomes that the late topic has and dead letters are the cluster's also then.
+        """
+        now = time.time()
+        start, end = moment_of(since, now), moment_of(until, now)
+        start, end = now - _HOUR if start is None else start, now if end is None else end
+        asked = since or "", until or ""
+        counting = asyncio.ensure_future(counts.of(asked, start, end))
+        try:
+            query = urlencode({"since": moment_text(start), "until": moment_text(end), "asked": " ".join(asked)})
+            gathered = await cluster.gather(
+                f"{_FIGURES}?{query}", own_stats(asked, start, end), _STATS_SHARE.validate_json, local=bool(local)
+            )
+            written = await counting
+        finally:
+            counting.cancel()
+        return _add_up(gathered.shares, gathered.incomplete, written, seconds=end - start)
 
     @router.get("/history")
     async def history(local: LocalQuery = None) -> HistoryAnswer:
@@ -109,26 +143,25 @@ def statistics_router(state: WorkerState, cluster: Cluster) -> APIRouter:
         gathered = await cluster.gather(_HISTORY, own_history(), _HISTORY_SHARE.validate_json, local=bool(local))
         return HistoryAnswer(samples=_by_time(gathered.shares), incomplete=gathered.incomplete)
 
-    @router.get(INTERNAL + _STATS, include_in_schema=False)
-    async def stats_share() -> Share[_OwnStats]:
-        return share_of(state, await own_stats())
+    @router.get(INTERNAL + _FIGURES, include_in_schema=False)
+    async def stats_share(since: Moment, until: Moment, asked: str) -> Share[_OwnStats]:
+        return share_of(state, await own_stats((asked, ""), float(since), float(until)))
 
     @router.get(INTERNAL + _HISTORY, include_in_schema=False)
     async def history_share() -> Share[list[_OwnSample]]:
         return share_of(state, await own_history())
 
-    async def own_stats() -> _OwnStats:
-        statistics, sets = state.statistics, state.working_sets()
-        metrics = statistics.metrics
+    async def own_stats(asked: tuple[str, str], since: float, until: float) -> _OwnStats:
+        found: Figures = await figures.of(state.working_sets(), asked, since, until)
+        sets = state.working_sets()
         return _OwnStats(
             open_batches=open_batches(sets),
             oldest_open_age=oldest_open_age(sets, time.time()),
-            completed_by={rule: metrics.batches_closed[rule] for rule in _RULES},
-            discarded=metrics.discarded,
-            late=metrics.late_outcomes.total(),
-            dead_letters=metrics.dead_letters.total(),
-            throughput=statistics.throughput(),
-            durations=statistics.batch_durations.to_json(),
+            completed_by={rule: found.completed_by[rule] for rule in _RULES},
+            discarded=found.discarded,
+            late=found.late,
+            arrived=found.arrived,
+            durations=found.durations.to_json(),
             timeout=state.batch_timeout(),
         )
 
@@ -138,14 +171,18 @@ def statistics_router(state: WorkerState, cluster: Cluster) -> APIRouter:
     return router
 
 
-def _add_up(shares: Sequence[_OwnStats], incomplete: list[str]) -> Stats:
+def _add_up(shares: Sequence[_OwnStats], incomplete: list[str], written: Written, *, seconds: float) -> Stats:
     rules: Counter[CompletedBy] = Counter()
     for share in shares:
         rules.update(share.completed_by)
+    kept = sum(share.late for share in shares)
     return Stats(
         **{name: sum(getattr(share, name) for share in shares) for name in _SUMMED},
         oldest_open_age=max((age for share in shares if (age := share.oldest_open_age) is not None), default=None),
         completed_by={rule: rules[rule] for rule in _RULES},
+        late=None if written.late is None else written.late + kept,
+        dead_letters=written.dead_letters,
+        throughput=sum(share.arrived for share in shares) / max(1.0, min(float(MINUTE), seconds)),
         duration=_quantiles(share.durations for share in shares),
         timeout=max(share.timeout for share in shares),
         incomplete=incomplete,

@@ -84,12 +84,12 @@ class Cluster:
 
         self._loop.run(delete())
 
-    def delete_records(self, before: int) -> None:
-        """Have the source's first partition begin at an offset, as retention does."""
+    def delete_records(self, before: int, topic: str | None = None, partition: int = 0) -> None:
+        """Have a partition, the source's first one unless told otherwise, begin at an offset, as retention does."""
 
         async def delete() -> None:
             async with admin_client(self.broker.bootstrap) as admin:
-                await admin.delete_records({TopicPartition(self.source, 0): RecordsToDelete(before)})
+                await admin.delete_records({TopicPartition(topic or self.source, partition): RecordsToDelete(before)})
 
         self._loop.run(delete())
 

@@ -55,3 +55,12 @@ def test_what_is_no_duration_counts_as_none(seconds: float) -> None:
 
 def test_it_tells_how_many_are_at_most_as_long() -> None:
     assert of(0.001, 0.02, 0.02, 3.0).up_to([0.0001, 0.01, 0.1, 5.0]) == [0, 1, 3, 4]
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.floats(0, 100), max_size=30))
+def test_many_durations_at_once_are_counted_like_one_after_the_other(durations: list[float]) -> None:
+    single, together = Histogram(), Histogram()
+    for seconds in durations:
+        single.observe(seconds)
+    together.observe_all(durations)
+    assert together.to_json() == single.to_json()

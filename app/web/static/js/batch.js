@@ -2,6 +2,7 @@
 
 import { ActionButtons, whyNot } from "./actions.js";
 import * as clock from "./clock.js";
+import { Course } from "./course.js";
 import { count, duration, left, moment } from "./format.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
@@ -18,6 +19,7 @@ export function BatchPage({ state }) {
     ${error?.status === 404 && html`<p class="error" role="alert">${t("batch.unknown", { id: state.batchId })}</p>`}
     ${!batch && error?.status !== 404 && html`<${Absent} error=${error} path=${`/batches/${state.batchId}`} />`}
     ${batch && html`<${Facts} batch=${batch} state=${state} />`}
+    ${batch && html`<${Course} key=${`course ${batch.batch_id}`} batch=${batch} language=${state.language} />`}
     ${batch && html`<${StationStates} key=${batch.batch_id} batch=${batch} language=${state.language} />`}
   </article>`;
 }

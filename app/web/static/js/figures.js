@@ -11,7 +11,7 @@ import { Absent } from "./parts.js";
 function KeyFigures({ stats, history, error }) {
   if (!stats) return html`<section class="figures" aria-label=${t("figures.label")}><${Absent} error=${error} path="/stats" /></section>`;
   const by = stats.completed_by;
-  const closed = Object.entries(by).reduce((sum, [how, n]) => sum + (how === "revision" ? 0 : n), 0) + stats.discarded;
+  const closed = Object.values(by).reduce((sum, n) => sum + n, 0);
   const timeouts = by.timeout ?? 0;
   const lag = history?.samples.at(-1)?.lag;
   const ages = stats.open_batches > 0 ? t("figures.oldest", { age: duration(stats.oldest_open_age) }) : "";
@@ -23,12 +23,12 @@ function KeyFigures({ stats, history, error }) {
       <${Figure} name="throughput" value=${short(stats.throughput)} more=${t("figures.minute")} />
       <${Figure} name="p50" value=${duration(stats.duration.p50)} more=${times} />
       <${Figure} name="timeouts" value=${short(timeouts)} more=${timeoutShare} level=${timeouts > 0 ? "fair" : ""} />
-      <${Figure} name="late" value=${short(stats.late)} more=${t("figures.since")} level=${stats.late > 0 ? "fair" : ""} />
+      <${Figure} name="late" value=${short(stats.late)} more=${t("figures.hour")} level=${(stats.late ?? 0) > 0 ? "fair" : ""} />
       <${Figure}
         name="letters"
         value=${short(stats.dead_letters)}
         more=${t("figures.letters.more", { discarded: count(stats.discarded) })}
-        level=${stats.dead_letters > 0 ? "bad" : ""}
+        level=${(stats.dead_letters ?? 0) > 0 ? "bad" : ""}
       />
       <${Figure} name="lag" value=${short(lag)} more=${t("figures.lag.unit")} />
     </dl>

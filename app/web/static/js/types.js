@@ -22,6 +22,33 @@
  *
  * @typedef {{batches: BatchRow[], next: string | null, incomplete?: string[]}} BatchList
  *
+ * @typedef {{topic: string, partition: number, offset: number, timestamp: number | null}} SourcePlace
+ *
+ * @typedef {object} CourseEvent
+ * @property {number} at
+ * @property {string} event
+ * @property {string | null} station_id
+ * @property {string | null} status
+ * @property {number | null} started_at
+ * @property {string | null} by
+ * @property {number | null} revision
+ * @property {string | null} topic
+ * @property {number | null} partition
+ * @property {number | null} offset
+ *
+ * @typedef {{sources: SourcePlace[], events: CourseEvent[], incomplete: string[]}} Timeline
+ *
+ * @typedef {object} Output
+ * @property {string} topic
+ * @property {number} partition
+ * @property {number} offset
+ * @property {number} timestamp
+ * @property {number} revision
+ * @property {number} part
+ * @property {number} parts
+ * @property {Record<string, string>} headers
+ * @property {unknown} value
+ *
  * @typedef {object} Station
  * @property {string} station_id
  * @property {number} arrivals
@@ -38,8 +65,8 @@
  * @property {number | null} oldest_open_age
  * @property {Record<string, number>} completed_by
  * @property {number} discarded
- * @property {number} late
- * @property {number} dead_letters
+ * @property {number | null} late
+ * @property {number | null} dead_letters
  * @property {number} throughput
  * @property {{p50: number | null, p99: number | null}} duration
  * @property {number | null} timeout
