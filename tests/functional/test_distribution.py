@@ -135,3 +135,8 @@ def test_without_the_extra_the_demo_says_what_to_install(
     done = _run([sys.executable, "-W", "ignore", "-c", program], tmp_path, **nothing)
     assert "install the extra `demo`: pip install 'station-batch-aggregator[demo]'" in done.stderr
     assert done.returncode == FAILED
+
+
+def test_the_image_is_built_from_all_that_the_wheel_is_built_from() -> None:
+    allowed = [line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()]
+    assert set(SOURCES) <= set(allowed)
