@@ -140,10 +140,11 @@ async def measure_throughput(broker: DevBroker, folder: Path, options: argparse.
             table.add_row(*row)
         console.print(table)
     console.print(*remarks(results), sep="\n", markup=False)
+    # Before the first page is written: that makes the tree one that was changed.
+    measured_on = {chinese: machine.described(sys.argv[1:], peers, chinese=chinese) for chinese in (False, True)}
     for page in options.write:
         chinese = ".zh-CN." in page.name
-        measured_on = machine.described(sys.argv[1:], peers, chinese=chinese)
-        page.write_text(with_results(page.read_text(), results, measured_on, chinese=chinese))
+        page.write_text(with_results(page.read_text(), results, measured_on[chinese], chinese=chinese))
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -97,7 +97,7 @@ FAUST: Final = Program(
     "Faust",
     partial(_in_own_python, "tests.bench.peers.faust_app"),
     frozenset({Promise.DEADLINE, Promise.EXPECTED, Promise.ORDER}),
-    share=0.1,
+    share=0.05,
     kinds=REAL,
     # A topic that it has only just made itself is left out of its assignment ("Ignoring missing topic"), for minutes.
     topics=("-stations", "-results", "-opened-changelog", "-arrived-changelog", "-counts-changelog"),

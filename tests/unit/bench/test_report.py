@@ -58,7 +58,7 @@ def test_what_is_left_out_or_was_given_less_says_so() -> None:
     lines = remarks(results_of())
     assert lines == [
         "The dearest size against the cheapest, CPU a record, with guns: 3.00",
-        "Faust was given the first 10% of the messages.",
+        "Faust was given the first 5% of the messages.",
         "Kafka Streams is left out: it needs a JDK",
     ]
     assert remarks(results_of(), chinese=True)[-1] == "未测 Kafka Streams：it needs a JDK"
@@ -106,7 +106,7 @@ def test_messages_of_guns_are_real_records_with_a_station_and_a_time_each() -> N
 
 
 def test_a_program_with_a_share_gets_the_first_messages_and_at_least_one() -> None:
-    assert FAUST.share_of(range(100, 300)) == range(100, 120)
+    assert FAUST.share_of(range(100, 300)) == range(100, 110)
     assert FAUST.share_of(range(100, 104)) == range(100, 101)
     assert YARDSTICK.share_of(range(5)) == range(5)
 
