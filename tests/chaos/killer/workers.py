@@ -17,6 +17,7 @@ __all__ = ["PLACES", "Workers"]
 
 PLACES = 4  # the last one is empty but for guests
 END_WITHIN = 90.0  # seconds from SIGTERM to the end of a worker, on a busy machine
+READY = "Worker ready"  # in its log
 RESTART_PAUSE = 1.0  # seconds, as supervisors wait before they start something again
 
 
@@ -69,7 +70,10 @@ class Workers:
                 self._processes.pop(place).kill()
 
     def terminate(self, place: int) -> None:
-        """SIGTERM, and wait for its end: anything but exit code 0 within a minute and a half is a fault of its own."""
+        """SIGTERM, and wait for its end: anything but exit code 0 within a minute and a half is a fault of its own.
+
+        One that was never ready may not have come to the point where it takes signals.
+        """
         self._again_at.pop(place, None)
         if place not in self._processes:
             return
@@ -84,7 +88,7 @@ class Workers:
             self.faulty.append(f"{worker.name} did not end within {END_WITHIN:g} s of SIGTERM")
             worker.kill()
             return
-        if code != 0:
+        if code != 0 and (code != -signal.SIGTERM or READY in worker.log):
             self.faulty.append(f"{worker.name} ended with exit code {code} after SIGTERM")
 
     def pause(self, place: int) -> None:
