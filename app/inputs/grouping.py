@@ -43,6 +43,10 @@ class BadMessage(ValueError):  # noqa: N818 - the contract's word
     """A source message that is not JSON, or is none of the four forms; the text says what was wrong."""
 
 
+class TooDeepError(ValueError):
+    """The records may be nested too deeply: what has been read is to be checked as a whole."""
+
+
 @fast_dataclass(frozen=True, slots=True)
 class Reject:
     """A record that cannot be used, and becomes a dead letter."""
@@ -107,8 +111,7 @@ class _Rejects(list[Reject]):
 
     def append(self, reject: Reject) -> None:
         if len(self) == MOST_REJECTS:
-            message = f"more than {MOST_REJECTS} of its records can't be used, the first one because: {self[0].error}"
-            raise BadMessage(message)
+            raise BadMessage(too_many_rejects(self[0]))
         super().append(reject)
 
     def extend(self, rejects: Iterable[Reject]) -> None:
@@ -222,8 +225,7 @@ def divide(
         if type(time) is str and moment == read_moment(time, timezone):
             usable.add(time)
     if len(stations) > limits.stations:
-        message = f"{len(stations)} stations, more than the {limits.stations} of a message (AGG_MAX_STATIONS)"
-        raise BadMessage(message)
+        raise BadMessage(too_many_stations(len(stations), limits.stations))
     if untimed:
         depth.check()
         rejects.extend(times.take_untimed(stations, untimed))
@@ -328,6 +330,22 @@ class _Depth:
         self.unchecked = False
 
 
+def dumps_shallow(value: Sequence[Any], levels: int) -> bytes:
+    """Return the JSON of a list, and see to it that so many more levels around it have room.
+
+    With those of the list there are ten around a record: an envelope of eight, and a list of records in an object.
+
+    Raises:
+        TooDeepError: there is no room.
+    """
+    for _ in range(levels):
+        value = [value]
+    try:
+        return orjson.dumps(value)[levels:-levels]
+    except orjson.JSONEncodeError as error:
+        raise TooDeepError from error
+
+
 def id_key(record: Record, id_keys: Sequence[str]) -> str | None:
     """Return the key that holds a record's station id."""
     return next((key for key in id_keys if is_id(record.get(key))), None)
@@ -395,10 +413,19 @@ class _TimeReader:
             timed = stations[station] = []
             for record in records:
                 if record_moment(record, self._timezone, self._latest) is None:
-                    error = _why_no_time(record, station, self.unusable)
-                    yield Reject(exact_json.dumps(record), error, station)
+                    yield untimed_reject(record, station, self.unusable)
                 else:
                     timed.append(record)
+
+
+def too_many_rejects(first: Reject) -> str:
+    """Say what is wrong with a message that has more rejects than MOST_REJECTS."""
+    return f"more than {MOST_REJECTS} of its records can't be used, the first one because: {first.error}"
+
+
+def too_many_stations(stations: int, limit: int) -> str:
+    """Say what is wrong with a message that has more stations than that."""
+    return f"{stations} stations, more than the {limit} of a message (AGG_MAX_STATIONS)"
 
 
 def _why_too_long(station: str, limits: Limits) -> str:
@@ -413,10 +440,12 @@ def _why_no_station(record: Any, id_keys: Sequence[str]) -> str:
     return f"no station id: {found}; text or an integer is wanted in one of {_names(id_keys)}"
 
 
-def _why_no_time(record: Record, station: str, unusable: UnusableTimes) -> str:
+def untimed_reject(record: Record, station: str, unusable: UnusableTimes) -> Reject:
+    """Make the reject of a record without a usable time whose station has others; `unusable`: of their message."""
     hint = "; some of its times are too late for the message's (AGG_MAX_AHEAD)" if station in unusable.ahead else ""
     found = _found(record, TIME_KEYS)
-    return f"no usable time in a record of station {station}, which has records with one: {found}{hint}"
+    error = f"no usable time in a record of station {station}, which has records with one: {found}{hint}"
+    return Reject(exact_json.dumps(record), error, station)
 
 
 def _found(record: Record, keys: Sequence[str]) -> str:

@@ -52,8 +52,11 @@ def come_to(message: bytes) -> tuple[list[Any], list[Any]]:
         [record("A", load=1, code=1, deep=json.loads("[" * 300 + "]" * 300))],
     ],
 )
-def test_a_large_message_comes_to_the_same_in_pieces(odd: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    message = json.dumps({"realTimeData": window() + odd}).encode()
+@pytest.mark.parametrize(("before", "behind"), [({}, {}), ({"code": 200}, {"data": [1], "errors": [[], {}]})])
+def test_a_large_message_comes_to_the_same_in_pieces(
+    odd: list[Any], before: Record, behind: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = json.dumps({**before, "realTimeData": window() + odd, **behind}).encode()
     assert len(message) > splitter.LARGE_BYTES
     in_pieces = come_to(message)
     monkeypatch.setattr(splitter, "LARGE_BYTES", sys.maxsize)
@@ -72,14 +75,24 @@ class _Store:
         return [*range(len(messages))]
 
 
-def test_the_event_loop_has_its_turn_after_each_piece() -> None:
-    message = json.dumps({"realTimeData": window()}).encode()
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"realTimeData": window()},
+        {"code": 200, "realTimeData": window(), "errors": []},
+        {"realTimeData": [*window(), record("S1", None), record("A", None)]},
+        {"realTimeData": [{"first": 1}, *window()]},
+        {"realTimeData": [dict(reversed(one.items())) if index % 3 else one for index, one in enumerate(window())]},
+    ],
+)
+def test_the_event_loop_has_its_turn_after_each_piece(message: Record) -> None:
+    data = json.dumps(message).encode()
     with TopologyTestDriver(model) as driver:
         assert driver._worker is not None
         split = driver._worker.pipeline.splitter
         split._sender = _Store()
         done: list[bool] = []
-        delivery = Delivery(InMessage(TOPIC, 0, 0, START, None, message), lambda: done.append(True))
+        delivery = Delivery(InMessage(TOPIC, 0, 0, START, None, data), lambda: done.append(True))
         work = split.handle([delivery])
         turns = 0
         with suppress(StopIteration):
@@ -87,4 +100,4 @@ def test_the_event_loop_has_its_turn_after_each_piece() -> None:
                 work.send(None)
                 turns += 1
         assert done == [True]
-        assert turns > 2 * (len(message) // PIECE_BYTES)  # for reading them, and for writing bodies of about that size
+        assert turns > 2 * (len(data) // PIECE_BYTES)  # for reading them, and for writing bodies of about that size

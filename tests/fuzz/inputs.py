@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.inputs.alignment import Alignment, align
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Reject, SourceBatch
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Reject, SourceBatch, TooDeepError
 from app.inputs.guns import AlignmentError
-from app.inputs.pieces import NotCutError, batches_of
+from app.inputs.pieces import NotCutError, read_in_pieces
 from app.inputs.source_message import batch_id, parse_context, parse_message, read_overrides
 from app.inputs.timestamps import Moment, read_moment
 from app.messages.frames import (
@@ -30,7 +30,7 @@ from app.messages.frames import (
     encode_update,
 )
 from app.messages.partitioner import Partitioner
-from app.pipeline.splitting.station_writer import PieceWriter, StationWriter, TooDeepError, WrittenStations
+from app.pipeline.splitting.station_writer import PieceWriter, StationWriter, WrittenStations
 from app.settings.enums import Fill
 from app.settings.types import LARGEST_RECORD
 from tables.context import ContextUpdate, Place, apply, context_key, decode_entry
@@ -176,9 +176,11 @@ def _written_by_pieces(data: bytes) -> tuple[SourceBatch, WrittenStations] | Non
     """Write the stations of a message as the splitter does with large ones, in small pieces."""
     pieces = PieceWriter(WRITER, PARTITION_OF, sys.maxsize)
     try:
-        for batch in batches_of(data, (TOPIC, "realTimeData", "data"), TIMEZONE, STATION_ID_KEYS, piece_bytes=20):
-            pieces.add(batch)
-    except (NotCutError, TooDeepError):
+        for piece in read_in_pieces(data, (TOPIC, "realTimeData", "data"), TIMEZONE, STATION_ID_KEYS, piece_bytes=20):
+            pieces.add(piece)
+        for _ in pieces.settle():
+            pass
+    except (NotCutError, TooDeepError, BadMessage):
         return None
     rest, written = pieces.rest()
     for _ in pieces.write(written):

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Limits, SourceBatch
-from app.inputs.pieces import NotCutError, batches_of
+from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage, Limits, SourceBatch, TooDeepError
+from app.inputs.pieces import NotCutError, read_in_pieces
 from app.inputs.source_message import Overrides, all_envelope_keys, batch_id, parse_message, read_overrides
 from app.messages.dead_letters import TOO_LARGE_BYTES, Reason
 from app.messages.frames import StationGroup, StationPacker, encode_group, event_frames
@@ -21,7 +21,13 @@ from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Telemetry
 from app.pipeline.splitting.flow_control import FlowControl, Load, Named
 from app.pipeline.splitting.limits import TimeLimit
-from app.pipeline.splitting.station_writer import PieceWriter, Refused, StationWriter, TooDeepError, WrittenStations
+from app.pipeline.splitting.station_writer import (
+    REJECTS_AT_ONCE,
+    PieceWriter,
+    Refused,
+    StationWriter,
+    WrittenStations,
+)
 from app.settings import Settings
 from tables.model.enums import Code
 from tables.model.events import Arrived, BatchEvent, FailureLetter, Open, Source
@@ -29,6 +35,9 @@ from tables.model.fast_dataclass import fast_dataclass
 from tables.model.timeouts import TimeoutPolicy
 
 LARGE_BYTES = 2 * 1024 * 1024  # that are read in pieces: up to this it takes less than a twentieth of a second
+# Windows are read so from this size on: it takes half as long where stations have many records.
+WINDOWS_BYTES = 64 * 1024
+WINDOW_BYTES = 4 * 1024  # of a station
 
 _NO_STATIONS = WrittenStations()
 
@@ -72,6 +81,7 @@ class Splitter:
         self._writer = StationWriter(partitioner, settings.max_record_bytes)
         self._times = TimeLimit(settings, clock, telemetry)
         self._max_batch_age = settings.max_batch_age
+        self._with_windows: dict[str, bool] = {}  # topic -> whether the stations of its last message had many records
         self._sender = sender
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._partition_of = partitioner
@@ -120,6 +130,9 @@ class Splitter:
         letters = [letter for message in share for letter in message.letters]
         frames = self._station_frames(share, letters)
         opens = self._batch_frames([message.opening for message in share if message.opening is not None])
+        while len(letters) > REJECTS_AT_ONCE:  # each is logged when it is confirmed
+            await self._sender.send(letters[:REJECTS_AT_ONCE])
+            del letters[:REJECTS_AT_ONCE]
         await self._sender.send([*letters, *opens])
         offsets = await self._sender.send(frames)
         stations = sum([len(message.stations.ids) for message in share])
@@ -170,18 +183,22 @@ class Splitter:
             self._metrics.empty_messages += 1
             self._log.empty_message(source)
         trace.stations(name, len(stations.ids))
-        message.letters = [
-            self._dead_letters.of_record(raw, reject, batch_id=name, trace=trace.context) for reject in batch.rejects
-        ]
+        message.letters = letters = []
+        for number, reject in enumerate(batch.rejects, 1):
+            letters.append(self._dead_letters.of_record(raw, reject, batch_id=name, trace=trace.context))
+            if number % REJECTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         message.stations, message.batch_id = stations, name
         message.latest = latest if batch.unusable.ahead else None
         return message
 
     async def _stations(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
         """Read a message and write its stations: a large one in pieces, between which the loop has its turn."""
-        if raw.size > LARGE_BYTES:
-            with suppress(NotCutError, TooDeepError):
-                return await self._stations_by_pieces(raw, latest)
+        batch, stations = await self._stations_by_pieces(raw, latest) or self._stations_at_once(raw, latest)
+        self._with_windows[raw.topic] = raw.size > WINDOW_BYTES * len(stations.ids)
+        return batch, stations
+
+    def _stations_at_once(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
         try:
             batch = self._parse(raw, latest, check_depth=False)
             return batch, self._writer.write(batch, raw.size)
@@ -189,12 +206,23 @@ class Splitter:
             batch = self._parse(raw, latest, check_depth=True)
             return batch, self._writer.write(batch, raw.size)
 
-    async def _stations_by_pieces(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
+    async def _stations_by_pieces(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations] | None:
+        """Read a message in pieces; None where it is to be read at once."""
+        if raw.size <= (WINDOWS_BYTES if self._with_windows.get(raw.topic) else LARGE_BYTES):
+            return None
+        with suppress(NotCutError, TooDeepError):
+            return await self._piece_by_piece(raw, latest)
+        return None
+
+    async def _piece_by_piece(self, raw: InMessage, latest: float) -> tuple[SourceBatch, WrittenStations]:
         keys = all_envelope_keys(raw.topic, self._envelope_keys)
         id_keys = self._id_keys(raw)
         pieces = PieceWriter(self._writer, self._partition_of, self._limits.stations)
-        for batch in batches_of(raw.value or b"", keys, self._timezone, id_keys, latest=latest, limits=self._limits):
-            pieces.add(batch)
+        value, limits = raw.value or b"", self._limits
+        for piece in read_in_pieces(value, keys, self._timezone, id_keys, latest=latest, limits=limits):
+            pieces.add(piece)
+            await asyncio.sleep(0)
+        for _ in pieces.settle():
             await asyncio.sleep(0)
         rest, stations = pieces.rest()
         for _ in pieces.write(stations):

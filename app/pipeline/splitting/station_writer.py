@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
-from app.inputs.grouping import MOST_REJECTS, Reject, SourceBatch, UnusableTimes
-from app.inputs.pieces import NotCutError
+from app.inputs.grouping import (
+    MOST_REJECTS,
+    BadMessage,
+    SourceBatch,
+    dumps_shallow,
+    too_many_rejects,
+    too_many_stations,
+    untimed_reject,
+)
+from app.inputs.records import Piece
 from app.messages.frames import FRAME_BYTES, FRAME_EVENTS, encode_body
 from app.messages.partitioner import Partitioner
 from app.pipeline.splitting.limits import oversize
@@ -25,10 +33,10 @@ from tables.storage import exact_json
 
 STATION_BYTES = LARGEST_RECORD  # of one station in one source message
 _AIM_BYTES = FRAME_BYTES * 3 // 4  # of a body, by the mean size of a station: few are then larger than a frame
-
-
-class TooDeepError(ValueError):
-    """The records may be nested too deeply: what has been read is to be checked as a whole."""
+# Of a body of a large message, whose stations have windows. It is parsed as a whole, when its turn comes: of more than
+# that the records push each other out of the processor's cache.
+_BODY_BYTES = 96 * 1024
+REJECTS_AT_ONCE = 1_000
 
 
 class Body(NamedTuple):
@@ -79,7 +87,7 @@ class StationWriter:
         for partition, group in self._by_partition(stations).items():
             for start in range(0, len(group), most):
                 part = group if len(group) <= most else group[start : start + most]
-                data = _deep(part, 7) if batch.unchecked else encode_body(part)
+                data = dumps_shallow(part, 7) if batch.unchecked else encode_body(part)
                 if len(data) <= self._surely_small and (len(data) <= FRAME_BYTES or len(part) == 1):
                     # A named tuple's own way takes three times as long, and few stations mean many bodies.
                     written.bodies.append(tuple.__new__(Body, (partition, len(part), data)))
@@ -106,6 +114,8 @@ class StationWriter:
     ) -> Iterator[None]:
         """Write stations of which the records are JSON already, without the brackets; see `SourceBatch.exact`.
 
+        The bodies are small: these are stations of many records.
+
         Yields:
             After each body: a few milliseconds' work.
         """
@@ -117,7 +127,7 @@ class StationWriter:
             if len(data) > self._surely_small and (error := self._too_large(station_id, data)):
                 written.refused.append(Refused(station_id, data, error))
                 continue
-            if parts and size + len(data) + 3 > FRAME_BYTES:
+            if parts and (size + len(data) + 3 > _BODY_BYTES or len(parts) == FRAME_EVENTS):
                 written.bodies.append(_joined(partition, parts, mark))
                 parts, size = [], 0
                 yield
@@ -139,72 +149,80 @@ class StationWriter:
 
 
 class PieceWriter:
-    """Writes the stations of a message that is read in pieces; each is written before the next one is read."""
+    """Writes the stations of a message that is read in pieces."""
 
     def __init__(self, writer: StationWriter, partitioner: Partitioner, most_stations: int) -> None:
         self._writer = writer
         self._partition_of = partitioner
         self._most_stations = most_stations
-        self._stations: dict[str, list[bytes]] = {}  # records as JSON, without the brackets
-        self._rejects: list[Reject] = []
-        self._timestamp: int | None = None
-        self._unreadable: str | None = None
-        self._ahead: dict[str, str] = {}
-        self._exact = self._untimed = False
+        self._whole = Piece()
+        self._rejects = 0  # so far
 
-    def add(self, batch: SourceBatch) -> None:
-        """Take what has been read of a piece.
+    def add(self, piece: Piece) -> None:
+        """Take what has been read of a piece. Of a bad message no records are kept, only what `settle` says of it."""
+        whole, rejects = self._whole, piece.rejects
+        keeps = not self._too_many()
+        for station_id, records in piece.stations.items():
+            of_station = whole.stations.setdefault(station_id, [])
+            if records and keeps:
+                of_station.append(b",".join(records))
+        for station_id, records in piece.untimed.items():
+            whole.untimed.setdefault(station_id, []).extend(records if keeps else ())
+        whole.note_all(rejects if keeps else (), piece.timestamp, piece.unusable, exact=piece.exact)
+        self._rejects += len(rejects)
+
+    def _too_many(self) -> str | None:
+        """Return what is wrong with a message that has too many stations, or too many records that can't be used."""
+        if self._rejects > MOST_REJECTS:
+            return too_many_rejects(self._whole.rejects[0])
+        stations = len(self._whole.stations)
+        return too_many_stations(stations, self._most_stations) if stations > self._most_stations else None
+
+    def settle(self) -> Iterator[None]:
+        """Settle what becomes of records without a usable time, now that all are known.
+
+        Where all of a station's have none they are its records; beside others they are rejected.
+
+        Yields:
+            After some of them: a few milliseconds' work.
 
         Raises:
-            NotCutError: all of the message must be known to say what is wrong with it, or with a record.
-            TooDeepError: only where a batch is `unchecked`.
+            BadMessage: the message has too many stations, or too many records that can't be used.
         """
-        for station_id, records in batch.stations.items():
-            data = _deep(records, 9) if batch.unchecked else exact_json.dumps(records)
-            self._stations.setdefault(station_id, []).append(data[1:-1])
-        self._rejects += batch.rejects
-        times = [time for time in (self._timestamp, batch.timestamp) if time is not None]
-        self._timestamp = max(times, default=None)
-        self._unreadable = self._unreadable or batch.unusable.unreadable
-        for station_id, time in batch.unusable.ahead.items():
-            self._ahead.setdefault(station_id, time)
-        self._exact |= batch.exact
-        self._untimed |= batch.untimed
-        if self._untimed and self._timestamp is not None:
-            message = "records without a usable time beside others"
-            raise NotCutError(message)
-        if len(self._stations) > self._most_stations or len(self._rejects) > MOST_REJECTS:
-            message = "too many stations, or too many records that can't be used"
-            raise NotCutError(message)
+        if (problem := self._too_many()) is not None:
+            raise BadMessage(problem)
+        whole = self._whole
+        rejects, unusable = whole.rejects, whole.unusable
+        load = exact_json.loads_exactly if whole.exact else orjson.loads
+        for station_id, records in whole.untimed.items():
+            of_station = whole.stations[station_id]
+            if not of_station:
+                of_station += records
+                continue
+            for record in records:
+                rejects.append(untimed_reject(load(record), station_id, unusable))
+                if len(rejects) > MOST_REJECTS:
+                    raise BadMessage(too_many_rejects(rejects[0]))
+                if len(rejects) % REJECTS_AT_ONCE == 0:
+                    yield
+        whole.untimed.clear()
 
     def write(self, written: WrittenStations) -> Iterator[None]:
         """Write the stations of all pieces, partition by partition; for what is yielded see `StationWriter.pack`."""
+        stations = self._whole.stations
         by_partition: dict[int, list[str]] = {}
-        for station_id in self._stations:
+        for station_id in stations:
             by_partition.setdefault(self._partition_of(station_id), []).append(station_id)
         for partition, ids in by_partition.items():
-            joined = ((station_id, b",".join(self._stations.pop(station_id))) for station_id in ids)
-            yield from self._writer.pack(written, partition, joined, exact=self._exact)
+            joined = ((station_id, b",".join(stations.pop(station_id))) for station_id in ids)
+            yield from self._writer.pack(written, partition, joined, exact=self._whole.exact)
 
     def rest(self) -> tuple[SourceBatch, WrittenStations]:
         """Return the message without its stations, and those with their ids alone: `write` adds them."""
-        unusable = UnusableTimes(self._unreadable, self._ahead)
-        batch = SourceBatch(self._timestamp, {}, tuple(self._rejects), self._exact, unusable)
-        return batch, WrittenStations(tuple(self._stations))
+        whole = self._whole
+        batch = SourceBatch(whole.timestamp, {}, tuple(whole.rejects), whole.exact, whole.unusable)
+        return batch, WrittenStations(tuple(whole.stations))
 
 
 def _joined(partition: int, stations: Sequence[bytes], mark: bytes) -> Body:
     return Body(partition, len(stations), b"%b[%b]" % (mark, b",".join(stations)))
-
-
-def _deep(value: Sequence[Any], levels: int) -> bytes:
-    """Return the JSON of a list, and see to it that so many more levels around it have room.
-
-    With those of the list there are ten around a record: an envelope of eight, and a list of records in an object.
-    """
-    for _ in range(levels):
-        value = [value]
-    try:
-        return orjson.dumps(value)[levels:-levels]
-    except orjson.JSONEncodeError as error:
-        raise TooDeepError from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inputs.grouping import STATION_ID_KEYS, BadMessage, Limits, SourceBatch
-from app.inputs.pieces import NotCutError, batches_of
+from app.inputs.grouping import STATION_ID_KEYS, BadMessage, Limits, SourceBatch, TooDeepError
+from app.inputs.pieces import NotCutError, read_in_pieces
+from app.inputs.records import Piece
 from app.inputs.source_message import all_envelope_keys, parse_message
 from app.messages.frames import FRAME_BYTES
 from app.messages.partitioner import Partitioner
-from app.pipeline.splitting.station_writer import PieceWriter, StationWriter, TooDeepError, WrittenStations
+from app.pipeline.splitting.station_writer import PieceWriter, StationWriter, WrittenStations
 from app.settings.types import LARGEST_RECORD
 from tables.storage import exact_json
 
@@ -27,25 +29,27 @@ LATEST = 1763085600.0 + 86400
 PARTITION_OF = Partitioner(3)
 
 
-def pieces(value: bytes, size: int = 20, limits: Limits | None = None) -> list[SourceBatch]:
-    more = {} if limits is None else {"limits": limits}
-    return list(batches_of(value, KEYS, UTC, STATION_ID_KEYS, latest=LATEST, piece_bytes=size, **more))
+def pieces(value: bytes, size: int = 20) -> list[Piece]:
+    return list(read_in_pieces(value, KEYS, UTC, STATION_ID_KEYS, latest=LATEST, piece_bytes=size))
 
 
 def by_pieces(
     value: bytes, size: int = 20, *, stations: int = sys.maxsize, record_bytes: int = LARGEST_RECORD
 ) -> tuple[SourceBatch, WrittenStations]:
     writer = PieceWriter(StationWriter(PARTITION_OF, record_bytes), PARTITION_OF, stations)
-    for batch in pieces(value, size):
-        writer.add(batch)
+    for piece in pieces(value, size):
+        writer.add(piece)
+    for _ in writer.settle():
+        pass
     rest, written = writer.rest()
     for _ in writer.write(written):
         pass
     return rest, written
 
 
-def whole(value: bytes) -> SourceBatch:
-    return parse_message(value, topic="T", envelope_keys=("data",), timezone=UTC, latest=LATEST)
+def whole(value: bytes, stations: int = sys.maxsize) -> SourceBatch:
+    limits = Limits(stations)
+    return parse_message(value, topic="T", envelope_keys=("data",), timezone=UTC, latest=LATEST, limits=limits)
 
 
 def read(written: WrittenStations) -> dict[str, Any]:
@@ -91,6 +95,7 @@ messages = (
     lists
     | st.builds(lambda key, records: {key: records}, st.sampled_from(["T", "realTimeData", "data", "else"]), lists)
     | st.builds(lambda one, two: {"T": one, "realTimeData": two}, lists, lists)
+    | st.builds(lambda one, two, three: {"a": one, "T": two, "b": three}, values, lists, values)
     | plain
 )
 
@@ -127,16 +132,22 @@ A, B = '{"stationId":"A","sendTime":1763085600}', '{"stationId":"B","sendTime":1
     "value",
     [
         f'{{"T":[{A},{B}],"T":[{B},{A}]}}',
-        f'{{"T":[{A},{B}],"data":[{B},{A}]}}',
-        f'{{"data":[{A},{B}],"T":[{B},{A}]}}',
-        f'{{"data":[{A},{B}],"other":[{B},{A}]}}',
         f'{{"other":[{A},{B}]}}',
+        f'{{"other":{{"T":[{A},{B}]}},"x":1}}',
+        f'{{"other":{{"T":[{A},{B}]}},"T":1}}',
+        f'{{"other":{{"T":[{A},{B}]}},"T":2}}',
+        f'{{"data":[{A},{B}],"T":[{B},{A}]}}',
+        f'{{"data":[{A},{B}],"other":{"[" * 300 + "]" * 300}}}',
         f"[{A},{B}],[{B},{A}]",
         f'{{"T":[{A},{B}]],"T":[[{B},{A}]}}',
         f'{{"T":[{A},{B}],[{B},{A}]}}',
         f'{{"T":[[{A},{B}],[{B},{A}]]}}',
         f"[{A},{B},]",
         f"[{A},,{B}]",
+        f"[{A},{B}5]",
+        f"[{A}{B}]",
+        f'{{"T":[{A},{B}5],"x":[]}}',
+        f'{{"T":[{A},{B}"x"],"x":[]}}',
         f"[{A},{B}",
         f'{{"T":[{A},{B}]',
         f'{{"T":[{A},{B}}}',
@@ -147,8 +158,8 @@ A, B = '{"stationId":"A","sendTime":1763085600}', '{"stationId":"B","sendTime":1
         "[]",
         "[5,6]",
         "",
-        f'[{A},{{"stationId":"A"}}]',
-        f'[{A},{{"stationId":"A","sendTime":"never"}}]',
+        f"[{A}\0{B}]",
+        f"[{A}}},{{{B}]",
     ],
 )
 def test_what_pieces_cannot_tell_for_certain_is_left_to_the_whole(value: str) -> None:
@@ -174,8 +185,10 @@ def test_what_the_plants_send_is_read_in_pieces(form: str, between: bytes, numbe
 
 
 def test_a_record_that_is_larger_than_a_piece_is_a_piece() -> None:
-    value = b"[%b]" % b",".join(b'{"stationId":"A","sendTime":1,"x":"%b"}' % (b"x" * size) for size in (0, 900, 5, 900))
-    assert [len(batch.stations["A"]) for batch in pieces(value, 500)] == [2, 2]
+    value = b"[%b]" % b",".join(
+        b'{"stationId":"A","sendTime":1763085600,"x":"%b"}' % (b"x" * size) for size in (0, 900, 5, 900)
+    )
+    assert [len(piece.stations["A"]) for piece in pieces(value, 500)] == [2, 2]
     assert_the_same(value, 500)
 
 
@@ -183,22 +196,74 @@ def test_stations_are_packed_within_the_bounds_of_a_frame() -> None:
     records = [{"stationId": str(index), "sendTime": 1763085600, "x": "x" * 50_000} for index in range(60)] * 2
     _, written = by_pieces(orjson.dumps(records), 300_000)
     assert sum(body.stations for body in written.bodies) == 60
-    assert max(len(body.data) for body in written.bodies) <= FRAME_BYTES
-    assert len(written.bodies) <= 2 * 6_000_000 / FRAME_BYTES + 3
+    assert all(len(body.data) <= FRAME_BYTES or body.stations == 1 for body in written.bodies)
 
 
-@pytest.mark.parametrize("limits", [{"stations": 2}, {"rejects": 1}])
-def test_too_many_stations_or_rejects_are_left_to_the_whole(
-    limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'{{"T":[{B},{A},{A}],"data":[{A},{B}]}}',
+        f'{{"T":{{"T":[{A}]}},"T":[{B},{A},{A}],"x":[[]]}}',
+        f'{{"code":200,"realTimeData":[{A},{B}]}}',
+        f'{{"realTimeData":[{A},{B}],"errors":[],"page":{{"of":[1,2]}}}}',
+        f'{{"message":"\\"T\\":[{{\\"a\\":1","a":{{"T":[{A}]}}, "T" : [{A},{B}],"b":[{A}]}}',
+    ],
+)
+def test_a_message_with_other_keys_is_read_in_pieces(value: str) -> None:
+    for size in (1, 45, 1000):
+        assert pieces(value.encode(), size)
+        assert_the_same(value.encode(), size)
+
+
+@pytest.mark.parametrize("odd", ["", ',"sendTime":"never"', ',"sendTime":null,"send_time":4000000000'])
+@pytest.mark.parametrize("number", ["5", "123456789012345678901234567890"])
+def test_records_without_a_time_are_settled_when_all_of_their_station_are_known(odd: str, number: str) -> None:
+    timed, untimed = f'{{"stationId":"%s","x":{number},"sendTime":1763085600}}', f'{{"stationId":"%s","x":1{odd}}}'
+    records = [
+        one % name for name in "ABC" for one in ([untimed, timed, untimed], [timed], [untimed] * 3)["ABC".index(name)]
+    ]
+    for order in (records, records[::-1], records[1:] + records[:1]):
+        value = f"[{','.join(order)}]".encode()
+        for size in (1, 60, 1000):
+            assert len(by_pieces(value, size)[0].rejects) == 2
+            assert_the_same(value, size)
+
+
+def test_records_of_which_none_begins_as_the_first_does_are_measured() -> None:
+    records = [
+        b'{"%d":[{"stationId":"x"},{"a":[[]]}],"s":"\\"}],{","stationId":"%d","sendTime":1763085600}' % (n, n % 5)
+        for n in range(90)
+    ]
+    value = b'{"T":[%b ] }' % b" , ".join(records)
+    assert len(pieces(value, 400)) > 10
+    assert_the_same(value, 400)
+
+
+def test_a_message_of_which_nothing_can_be_measured_is_not_taken_for_one_piece() -> None:
+    deep = b"[" * 20 + b"]" * 20
+    value = b"[%b]" % b",".join(b'{"%d":%b,"stationId":"A","sendTime":1763085600}' % (n, deep) for n in range(50))
+    with pytest.raises(NotCutError):
+        pieces(value, 20)
+    assert_the_same(value, 1000)
+
+
+@pytest.mark.parametrize("odd", ["rejects", "untimed"])
+@pytest.mark.parametrize("stations", [1, 2, 10])
+def test_too_many_stations_or_rejects_are_told_as_by_the_whole(
+    odd: str, stations: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.pipeline.splitting.station_writer.MOST_REJECTS", limits.get("rejects", 10))
-    names = "ABC" if "stations" in limits else "A"
-    value = orjson.dumps([*({"stationId": name, "sendTime": 1763085600} for name in names), {"x": 1}, {"x": 2}])
-    for size in (1, 1000):
-        with pytest.raises(NotCutError, match="too many"):
-            by_pieces(value, size, stations=limits.get("stations", 10))
-    monkeypatch.undo()
-    assert len(by_pieces(value)[0].rejects) == 2
+    for module in ("app.inputs.grouping", "app.pipeline.splitting.station_writer"):
+        monkeypatch.setattr(f"{module}.MOST_REJECTS", 3)
+    bad = '{"x":1}' if odd == "rejects" else '{"stationId":"A"}'
+    for count in range(6):
+        value = f"[{','.join([A, *[bad] * count, B])}]".encode()
+        try:
+            assert len(whole(value, stations).rejects) == count <= 3
+        except BadMessage as error:
+            with pytest.raises(BadMessage, match=f"^{re.escape(str(error))}$"):
+                by_pieces(value, 1, stations=stations)
+        else:
+            assert_the_same(value, 1)
 
 
 def test_a_station_with_too_large_a_record_is_refused_alone() -> None:

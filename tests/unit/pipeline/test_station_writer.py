@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.inputs.grouping import BadMessage, SourceBatch
+from app.inputs.grouping import BadMessage, SourceBatch, TooDeepError
 from app.inputs.source_message import parse_message
 from app.messages.frames import FRAME_BYTES, FRAME_EVENTS
 from app.messages.partitioner import Partitioner
 from app.pipeline.splitting import station_writer
-from app.pipeline.splitting.station_writer import Body, StationWriter, TooDeepError, WrittenStations
+from app.pipeline.splitting.station_writer import Body, StationWriter, WrittenStations
 from app.settings.types import LARGEST_RECORD
 from tables.storage import exact_json
 
