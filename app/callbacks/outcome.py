@@ -6,7 +6,6 @@ failed station.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence, Set
 from itertools import islice
 from operator import index, methodcaller
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from app.callbacks.tracebacks import print_error
 from tables.model.enums import Code
 from tables.model.fast_dataclass import fast_dataclass
 from tables.storage.exact_json import Digits
@@ -153,7 +153,7 @@ def failed(error: BaseException) -> Outcome:
     if type(error) is OutcomeError:  # an exception of the user's may lie about its `__class__`
         return error.outcome
     try:
-        shown = _end("".join(traceback.format_exception(error)))
+        shown = _end(print_error(error))
     except BaseException:  # noqa: BLE001 - an exception of the user's may be unprintable in any way
         shown = None
     return Outcome(Code.FAILED, _one_line(error), shown)
