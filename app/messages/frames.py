@@ -22,6 +22,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import groupby, product
 from operator import itemgetter
 from types import NoneType
@@ -55,6 +56,9 @@ _GROUP_TYPES = frozenset(
     for rest in ((), *product((str, NoneType)), *product((str, NoneType), (*_NUMBERS, NoneType)))
     for stations in (list, NoneType)
 )
+_HEADS = 1024  # remembered
+_Fields = tuple[str | None, Source, float, float | None, bytes | None]  # of a group, before its stations
+_Rest = tuple[str | None, float | None]  # and behind them
 _MARKED = exact_json.MARK[0]
 _OTHER_SHAPE = (LookupError, TypeError, ValueError, AttributeError)  # what a frame of another shape leads to
 
@@ -65,20 +69,17 @@ class FrameError(ValueError):
 
 @final
 class PackedStations:
-    """The stations of a group as they stand in a frame: their number, and their JSON, which is read when it is needed.
+    """The stations of a group as they stand in a frame: `count` and their JSON, which is read when it is needed.
 
     A body is a JSON list of station ids with their records; it begins with a blank where its frame does for its sake.
     """
 
-    __slots__ = ("_body", "_count", "_stations")
+    __slots__ = ("_body", "_stations", "count")
 
     def __init__(self, count: int, body: bytes | memoryview) -> None:
-        self._count = count
+        self.count = count
         self._body: bytes | memoryview = body
         self._stations: Sequence[tuple[str, list[Record]]] | None = None
-
-    def __len__(self) -> int:
-        return self._count
 
     def read(self) -> Sequence[tuple[str, list[Record]]]:
         """Return the stations, the same each time; raises FrameError."""
@@ -89,8 +90,8 @@ class PackedStations:
                 _check_stations(stations)
             except _OTHER_SHAPE as error:
                 raise _not_ours(error) from error
-            if len(stations) != self._count:
-                message = f"a group has {len(stations)} stations, and its frame says {self._count}"
+            if len(stations) != self.count:
+                message = f"a group has {len(stations)} stations, and its frame says {self.count}"
                 raise FrameError(message)
             self._stations, self._body = stations, b""
         return self._stations
@@ -118,7 +119,7 @@ class StationGroup:
     @property
     def count(self) -> int:
         """The number of its stations, known before they are read."""
-        return len(self.content)
+        return self.content.count if type(self.content) is PackedStations else len(self.content)
 
     @property
     def stations(self) -> Sequence[tuple[str, list[Record]]]:
@@ -275,33 +276,33 @@ def decode_stations(value: bytes | None) -> StationFrame:
 def _packed_groups(value: bytes, start: int, layout: Any) -> list[StationGroup]:
     """Return the groups of a frame that begin at `start`."""
     view = memoryview(value)
-    heads: list[bytes] = []
-    content: list[PackedStations] = []
+    groups: list[StationGroup] = []
     check_one(layout, list)
     for head, count, body in layout:
         if not (type(head) is type(count) is type(body) is int and head > 0 and count > 0 and body > 0):
             message = "the layout has something else than numbers above 0"
             raise ValueError(message)
-        middle = start + head
-        heads.append(value[start:middle])
-        start = middle + body
-        content.append(PackedStations(count, view[middle:start]))
-        start += 2  # the bracket that ends the group, and what follows: a comma, or the bracket that ends them all
+        fields, rest = _read_head(value[start : start + head])
+        start += head
+        groups.append(StationGroup(*fields, PackedStations(count, view[start : start + body]), *rest))
+        start += body + 2  # behind the group stand a bracket, and a comma or the bracket that ends them all
     if start != len(value) - 1:
         message = f"{len(value)} bytes where {start + 1} were announced"
         raise ValueError(message)
-    rows = orjson.loads(b"[%bnull]]" % b"null],".join(heads))
-    if len(rows) != len(content):
-        message = f"{len(rows)} groups where {len(content)} were announced"
-        raise ValueError(message)
-    return list(map(_group, rows, content))
+    return groups
+
+
+@lru_cache(_HEADS)
+def _read_head(head: bytes) -> tuple[_Fields, _Rest]:
+    """Read what the stations of a group share. One message has the same head in a frame of each partition."""
+    return _shared(orjson.loads(b"%bnull]" % head))
 
 
 def _whole_group(fields: Any) -> StationGroup:
     """Return a group of a frame that has no layout."""
-    stations = fields[-1]
-    _check_stations(stations)
-    return _group(fields, stations)
+    _check_stations(fields[-1])
+    shared, rest = _shared(fields)
+    return StationGroup(*shared, fields[-1], *rest)
 
 
 def _check_stations(stations: Any) -> None:
@@ -313,11 +314,10 @@ def _check_stations(stations: Any) -> None:
             raise TypeError(message)
 
 
-def _group(fields: Any, content: Sequence[tuple[str, list[Record]]] | PackedStations) -> StationGroup:
-    """Return a group of these fields, whose last one is passed over, and with these stations.
+def _shared(fields: Any) -> tuple[_Fields, _Rest]:
+    """Return the fields of a group before and behind its stations, which stand last and are passed over.
 
-    One look-up checks the types of all fields: a check of each, or of columns, takes several times as long as reading
-    them, for as many frames as there are partitions in a message of few stations.
+    One look-up checks the types of all fields: a check of each takes several times as long as reading them.
     """
     if tuple(map(type, fields)) not in _GROUP_TYPES:
         message = f"a group of other fields: {fields[:-1]!r:.200}"
@@ -329,7 +329,7 @@ def _group(fields: Any, content: Sequence[tuple[str, list[Record]]] | PackedStat
     trace = _trace(rest[0]) if len(rest) > 1 else None
     latest = rest[1] if len(rest) > 2 else None  # noqa: PLR2004 - the last one is passed over
     # A named tuple's own way takes three times as long as this one.
-    return StationGroup(batch_id, tuple.__new__(Source, source), opened_at, deadline, _key(key), content, trace, latest)
+    return (batch_id, tuple.__new__(Source, source), opened_at, deadline, _key(key)), (trace, latest)
 
 
 def _context_events(

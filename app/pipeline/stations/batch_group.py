@@ -54,11 +54,13 @@ def together(parts: Iterable[Part]) -> Iterator[list[Part]]:
     stations = size = 0
     for part in parts:
         group, frame = part
-        stations += group.count
-        size += group.count * frame.station_bytes
+        count = group.count
+        more = count * frame.station_bytes
+        stations += count
+        size += more
         if row and (stations > TOGETHER_STATIONS or size > TOGETHER_BYTES or not _alike(row[0][0], group)):
             yield row
-            row, stations, size = [], group.count, group.count * frame.station_bytes
+            row, stations, size = [], count, more
         row.append(part)
     if row:
         yield row
