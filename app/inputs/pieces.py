@@ -33,6 +33,7 @@ _LIST = rb"\[%b(?P<record>\{%b\"[^\"\\]*+\"%b:)" % ((_BLANKS,) * 3)
 _ALONE = re.compile(_BLANKS + _LIST)
 _COMMA = re.compile(rb"%b,%b" % (_BLANKS, _BLANKS))
 _BLANK = re.compile(_BLANKS)
+_LIST_END = re.compile(rb"%b\]" % _BLANKS)
 
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"'
 _LEVELS = 8  # of lists and objects in a record that is measured
@@ -141,8 +142,8 @@ def _measure(value: bytes, start: int, piece_bytes: int) -> tuple[int, int] | No
         end = record.end()
         comma = _COMMA.match(value, end)
         if comma is None:
-            bracket = _BLANK.match(value, end)
-            return None if bracket is None else (end, bracket.end())
+            bracket = _LIST_END.match(value, end)
+            return None if bracket is None else (end, bracket.end() - 1)
         at = comma.end()
         if end - start >= piece_bytes:
             return None if value[at : at + 1] == b"]" else (end, at)

@@ -65,6 +65,10 @@ _MESSAGES: Sequence[bytes] = (
     orjson.dumps({"station_id": "A", "send_time": "2025-11-14T24:00:00+08:00", "deep": [[[{"a": [1]}]]]}),
     b'[{"stationId":%b,"sendTime":1},{"stationId":-0}]' % _HUGE,
     b'{"realTimeData" : [ {"stationId":"A","x":[{"stationId":"B"},{"stationId":"C"}]} , {"stationId":"D"} ,{"a":1}]}',
+    b'{"code":200,"realTimeData":[{"stationId":"A"},{"stationId":"B","sendTime":1763085600}],"page":{"of":[1,[]]}}',
+    orjson.dumps(
+        {"list": [1], "data": [_record("A"), _record("A", None), {"x": 1, "stationId": "A"}, _record("B", 4e9)]}
+    ),
     b"[]",
 )
 _CONTEXT: Sequence[bytes] = (
