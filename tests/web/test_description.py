@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -46,7 +47,9 @@ def described() -> Iterator[Any]:
 
 def ask(case: Case) -> None:
     """Ask, and hold the answer against the description, all of whose statuses are named, and our headers."""
-    answer = case.call_and_validate(headers=RIGHT)
+    answer = case.call(headers=RIGHT)
+    if answer.status_code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # which Schemathesis does not take for a refusal
+        case.validate_response(answer, headers=RIGHT, transport_kwargs={"headers": RIGHT})
     assert str(answer.status_code) in case.operation.definition.raw["responses"] or answer.status_code == 405
     for name, value in guard.HEADERS:
         if name != b"cache-control":
