@@ -12,7 +12,7 @@ import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.cli.base import argument, option
 
-from app.cli.base import FAILED, CommandError, PlainCommand, command, moment_option
+from app.cli.base import FAILED, CommandError, PlainCommand, command, hidden_hint, moment_option
 from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
@@ -80,7 +80,7 @@ async def _compare(settings: Settings, request: Request) -> int:
     for topic in topics:
         if topic not in counts:
             message = f"there is no topic {topic}"
-            raise CommandError(message)
+            raise CommandError(message + hidden_hint(settings))
     async with reading(settings) as consumer:
         old, new = [await _read(settings, request, consumer, partitions_of(topic, counts)) for topic in topics]
     since = -math.inf if request.since is None else request.since

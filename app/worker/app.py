@@ -21,6 +21,7 @@ from app.kafka.client import survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
 from app.kafka.delivery import Fetched, Intake
 from app.kafka.lookups import Lookups
+from app.kafka.permissions import denial_text
 from app.kafka.producer import BATCH_BYTES, KafkaSender
 from app.kafka.producer_topics import pace_metadata
 from app.kafka.state_store import AggregatorTables, TableState
@@ -200,6 +201,10 @@ class AggregatorApp(faust.App):
     def fenced(self) -> None:
         """End the process at once: another worker of the group has this one's name now."""
         stop_at_once(EXIT_BROKER, say(self.settings.log_language, Line.FENCED, name=self.settings.instance_id))
+
+    def denied(self, error: KafkaError) -> None:
+        """End the process at once: the broker does not allow what it does."""
+        stop_at_once(EXIT_BROKER, denial_text(self.settings, error))
 
     # -- ownership ---------------------------------------------------------------------------------------------------
 
