@@ -9,6 +9,9 @@ SEED ?=
 JOBS ?= 3
 READMES := README.md README.zh-CN.md
 UV := uv==0.13.9
+# Tools of their own environment: they are no dependencies, of the application or of its tests.
+TOOLS := .tools
+SUPPLY_CHAIN := cyclonedx-bom==7.5.0 pip-audit==2.10.1
 
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -19,7 +22,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTH
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test check bench chaos silences soak fuzz format settings lock clean
+.PHONY: help setup run test check bench chaos silences soak fuzz format settings lock sbom audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,8 +66,16 @@ lock: ## Lock the dependencies of pyproject.toml in requirements.lock; ARGS=--up
 	UV_CUSTOM_COMPILE_COMMAND="make lock" "$$tools/bin/uv" pip compile -q --universal --python-version 3.11 \
 		--all-extras --generate-hashes $(ARGS) pyproject.toml -o requirements.lock
 
+sbom: $(TOOLS)/.ready ## Write sbom.json, what requirements.lock consists of (CycloneDX)
+	@$(TOOLS)/bin/python -W ignore -m cyclonedx_py requirements requirements.lock --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o sbom.json
+	@echo "sbom.json: $$(grep -c '"bom-ref": "requirements' sbom.json) packages, CycloneDX"
+
+audit: $(TOOLS)/.ready ## Look for known vulnerabilities in requirements.lock; says so where the service does not answer
+	@$(TOOLS)/bin/python tests/audit.py requirements.lock
+
 clean: ## Remove the environment and everything that tools have left in this folder
-	rm -rf $(VENV) build dist *.egg-info .fuzz .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) sbom.json build dist *.egg-info .fuzz .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $python to PYTHON, or to the first Python on PATH that is new enough.
@@ -77,6 +88,11 @@ define find_python
 		exit 1; \
 	fi
 endef
+
+$(TOOLS)/.ready: Makefile
+	@$(find_python); "$$python" -m venv --clear "$(TOOLS)"
+	@"$(TOOLS)/bin/python" -m pip install -q --disable-pip-version-check $(SUPPLY_CHAIN)
+	@touch "$@"
 
 $(READY): requirements.lock pyproject.toml
 	@$(find_python); \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -18,6 +19,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.cli.base import AppCommand, option
 
 from app.inputs.timestamps import format_time, parse_duration, parse_time
+from app.kafka.diagnosis import find_trouble
+from app.kafka.permissions import AUTHORIZATION_ERRORS, denial_text
 from app.kafka.topics import TopicError
 from app.settings import Settings, SettingsError
 from app.worker.shutdown import EXIT_SETTINGS
@@ -69,30 +72,37 @@ def command(app: AggregatorApp, *options: Any) -> Callable[[Callable[..., int]],
 def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
     """Do a command's work, say what has ended it, and return the command's exit code."""
     try:
-        return work()
-    except click.UsageError as error:  # Faust would make a failure of it
-        error.show()
-        return error.exit_code
-    except SettingsError as error:
-        complain(str(error))
-        return EXIT_SETTINGS
-    except (CommandError, TopicError) as error:
-        complain(str(error))
-    except BrokenPipeError:
-        stop_writing(sys.stdout)
-    except (KafkaError, OSError) as error:
-        complain(broker_problem(settings, error))
+        try:
+            return work()
+        except click.UsageError as error:  # Faust would make a failure of it
+            error.show()
+            return error.exit_code
+        except SettingsError as error:
+            complain(str(error))
+            return EXIT_SETTINGS
+        except (CommandError, TopicError) as error:
+            complain(str(error))
+        except BrokenPipeError:
+            stop_writing(sys.stdout)
+        except (KafkaError, OSError) as error:
+            complain(asyncio.run(broker_problem(settings, error)))
     except KeyboardInterrupt:
         return INTERRUPTED
     return FAILED
 
 
-def broker_problem(settings: Settings, error: Exception) -> str:
-    """Say what is wrong with the broker, and what to do."""
+async def broker_problem(settings: Settings, error: Exception) -> str:
+    """Find out what is wrong with the broker, and say what to do."""
+    if isinstance(error, AUTHORIZATION_ERRORS):
+        return denial_text(settings, error)
     servers = ", ".join(settings.bootstrap_servers)
-    if isinstance(error, KafkaConnectionError):  # its text names the same address in its own way
-        return f"no broker answers at {servers}: start it, or set AGG_BROKER"
-    return f"the broker at {servers} refuses: {error or repr(error)}"
+    if not isinstance(error, KafkaConnectionError):
+        return f"the broker at {servers} refuses: {error or repr(error)}"
+    trouble = await find_trouble(settings)  # aiokafka's text names the same address, and no cause
+    if trouble is not None and trouble.final:
+        return f"the broker at {servers} refuses the connection: {trouble.text}"
+    why = f" ({trouble.text})" if trouble else ""
+    return f"no broker answers at {servers}: start it, or set AGG_BROKER{why}"
 
 
 def complain(text: str) -> None:

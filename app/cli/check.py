@@ -16,7 +16,8 @@ from mode.utils.imports import cwd_in_path
 from app.callbacks.loading import NO_CALLBACK, FunctionError, load_function
 from app.cli.base import FAILED, broker_problem, command, counted
 from app.kafka.client import administering
-from app.kafka.topics import LARGEST, TopicSpec, largest_messages, topic_specs
+from app.kafka.permissions import lacking, operations_text, principal
+from app.kafka.topics import LARGEST, RETENTION, TopicSpec, largest_messages, topic_numbers, topic_specs
 from app.messages.output import RECORD_OVERHEAD
 from app.settings import Settings
 from app.settings.model import PREFIX
@@ -48,10 +49,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it is on the broker; `largest` message in bytes, None if the broker does not say."""
+    """A topic as it is on the broker.
+
+    Attributes:
+        partitions: how many it has.
+        largest: its largest message in bytes; None if the broker does not say.
+        retention: its `retention.ms`; None if the broker does not say.
+    """
 
     partitions: int
     largest: int | None
+    retention: int | None = None
 
 
 def register_check(app: AggregatorApp) -> None:
@@ -111,12 +119,20 @@ async def _check_cluster(settings: Settings) -> list[Finding]:
     try:
         async with administering(settings) as admin:
             brokers = len((await admin.describe_cluster())["brokers"])
-            topics = await _topics(admin, [*settings.foreign_topics, *(spec.name for spec in topic_specs(settings))])
+            own = [spec.name for spec in topic_specs(settings)]
+            topics = await _topics(admin, [*settings.foreign_topics, *own])
+            lacks = await lacking(admin, settings, own)
     except (KafkaError, OSError) as error:
-        return [Finding(Mark.WRONG, "broker", broker_problem(settings, error))]
+        return [Finding(Mark.WRONG, "broker", await broker_problem(settings, error))]
     servers = ", ".join(settings.bootstrap_servers)
     found = Finding(Mark.OK, "broker", f"{servers}: {counted(brokers, 'broker')}")
-    return [found, *check_topics(settings, topics, brokers=brokers)]
+    denied = [
+        Finding(Mark.WRONG, resource, f"{principal(settings)} lacks {operations_text(operations)} (ACLs)")
+        for resource, operations in lacks.items()
+    ]
+    hidden = {f"topic {name}" for name in settings.foreign_topics if name not in topics} & lacks.keys()
+    findings = check_topics(settings, topics, brokers=brokers)
+    return [found, *denied, *(one for one in findings if f"topic {one.what}" not in hidden)]
 
 
 def check_topics(settings: Settings, topics: Mapping[str, Topic], *, brokers: int) -> list[Finding]:
@@ -164,6 +180,10 @@ def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
         problems.append(f"{LARGEST} is {topic.largest}, but {reason} {needed}; raise the topic's{remedy}")
     if problems:
         return Finding(Mark.WRONG, spec.name, kind + "; ".join(problems))
+    kept = spec.config.get(RETENTION)
+    if kept is not None and topic.retention is not None and topic.retention != int(kept):
+        text = f"{RETENTION} is {topic.retention}, and AGG_EVENTS_RETENTION ({kept}) is given to a new topic only"
+        return Finding(Mark.NOTE, spec.name, f"{text}; alter the topic, or the setting")
     return Finding(Mark.OK, spec.name, f"{kind}{counted(topic.partitions, 'partition')}")
 
 
@@ -172,5 +192,5 @@ async def _topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str,
         topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics() if not topic["error_code"]
     }
     there = [name for name in names if name in partitions]
-    largest = await largest_messages(admin, there)
-    return {name: Topic(partitions[name], largest.get(name)) for name in there}
+    largest, retention = await largest_messages(admin, there), await topic_numbers(admin, there, RETENTION)
+    return {name: Topic(partitions[name], largest.get(name), retention.get(name)) for name in there}

@@ -16,6 +16,7 @@ from app.cli.base import FAILED, CommandError, PlainCommand, command, moment_opt
 from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
+from app.kafka.permissions import hidden_hint
 from app.kafka.reading import partitions_of, ranges_of, read_ranges
 from app.kafka.topics import partition_counts
 from app.observability.log_lines import printable
@@ -80,7 +81,7 @@ async def _compare(settings: Settings, request: Request) -> int:
     for topic in topics:
         if topic not in counts:
             message = f"there is no topic {topic}"
-            raise CommandError(message)
+            raise CommandError(message + hidden_hint(settings))
     async with reading(settings) as consumer:
         old, new = [await _read(settings, request, consumer, partitions_of(topic, counts)) for topic in topics]
     since = -math.inf if request.since is None else request.since

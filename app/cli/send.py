@@ -30,6 +30,7 @@ from app.cli.lines import Line, one_a_line, read_lines
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import parse_context, parse_message
 from app.kafka.client import administering
+from app.kafka.permissions import AUTHORIZATION_ERRORS, hidden_hint
 from app.kafka.producer import producing
 from app.kafka.topics import CREATE_SECONDS, create_and_wait, message_bytes, partition_counts, source_spec
 from app.observability.log_lines import printable
@@ -209,15 +210,17 @@ class LineSender:
             try:
                 confirmation = await producer.send(self.topic, value, key=self.key, headers=list(self.headers))
                 appended.append((number, confirmation))
+            except AUTHORIZATION_ERRORS:
+                raise  # as the next line would be
             except KafkaError as error:
                 self._fail(number, error)
-        for number, confirmation in appended:
-            try:
-                await confirmation
-            except KafkaError as error:
-                self._fail(number, error)
-            else:
-                self.confirmed += 1
+        results = await asyncio.gather(*(confirmation for _, confirmation in appended), return_exceptions=True)
+        self.confirmed += sum(not isinstance(result, BaseException) for result in results)
+        for (number, _), result in zip(appended, results, strict=True):
+            if isinstance(result, KafkaError) and not isinstance(result, AUTHORIZATION_ERRORS):
+                self._fail(number, result)
+            elif isinstance(result, BaseException):
+                raise result
 
     def _fail(self, number: int, error: Exception) -> None:
         self.failed += 1
@@ -228,7 +231,7 @@ class LineSender:
             if self.topic not in await admin.list_topics():
                 if not create:
                     message = f"there is no topic {self.topic}; --create creates it, --topic names another"
-                    raise CommandError(message)
+                    raise CommandError(message + hidden_hint(self.settings))
                 count = await create_source_topic(admin, self.settings, self.topic)
                 say(f"topic {self.topic} created with {counted(count, 'partition')}")
             elif create:

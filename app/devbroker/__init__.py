@@ -12,7 +12,7 @@ One concept a module: `install` (jars and Java), `maven` (their download), `conf
 from __future__ import annotations
 
 from app.devbroker.broker import DevBroker
-from app.devbroker.config import DevBrokerError
+from app.devbroker.config import DevBrokerError, Listener
 from app.devbroker.install import ensure_kafka, find_java
 
-__all__ = ["DevBroker", "DevBrokerError", "ensure_kafka", "find_java"]
+__all__ = ["DevBroker", "DevBrokerError", "Listener", "ensure_kafka", "find_java"]

@@ -9,12 +9,12 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from app.devbroker import config
-from app.devbroker.config import DevBrokerError
+from app.devbroker.config import DevBrokerError, Listener
 from app.devbroker.folder import DataFolder
 from app.devbroker.install import KAFKA_VERSION, ensure_kafka, find_java
 from app.devbroker.supervise import KILL, STOP, Supervised
@@ -31,7 +31,9 @@ _LARGEST_ANSWER = 1 << 20  # bytes; anything longer is no answer to this request
 
 
 class DevBroker:
-    """One Apache Kafka in KRaft mode, on 127.0.0.1 only, without encryption or passwords: for development and tests.
+    """One Apache Kafka in KRaft mode, on 127.0.0.1 only: for development and tests.
+
+    Its port takes anybody, without encryption and passwords; further listeners are as the settings say.
 
     It ends with the Python process that started it, even if that is killed with SIGKILL. Not for two threads at once.
 
@@ -48,6 +50,8 @@ class DevBroker:
         port: int | None = None,
         *,
         overrides: Mapping[str, str | int] | None = None,
+        listeners: Sequence[Listener] = (),
+        format_options: Sequence[str] = (),
         report: Callable[[str], None] = lambda _line: None,
     ) -> None:
         """Take the choices; nothing is started, fetched or written yet.
@@ -57,6 +61,8 @@ class DevBroker:
                 a temporary one, which `stop` removes.
             port: TCP port for clients. None: a free one.
             overrides: Kafka broker settings that win over those of `config.server_properties`.
+            listeners: further ports for clients.
+            format_options: of the tool that makes the storage: `--add-scram` and a user.
             report: gets a line of text now and then while Kafka is fetched (only the first time) and started.
 
         Raises:
@@ -66,6 +72,8 @@ class DevBroker:
         self._folder = None if data is None else DataFolder(data.absolute())
         self._remove_folder: Callable[[], object] | None = None  # of a temporary one
         self._overrides = dict(overrides or {})
+        self._listeners = tuple(listeners)
+        self._format_options = tuple(format_options)
         self._report = report
         self._process: Supervised | None = None
 
@@ -135,8 +143,8 @@ class DevBroker:
                     f"port {self.port} of {config.HOST} is taken by another process. Stop that, or choose another port."
                 )
                 raise DevBrokerError(message)
-            folder.prepare_run(self.port, self._overrides)
-            folder.format_once(command, timeout=timeout)
+            folder.prepare_run(self.port, self._overrides, self._listeners)
+            folder.format_once(command, timeout=timeout, options=self._format_options)
             with folder.console.open("wb") as console:
                 self._process = Supervised(
                     [*command, "kafka.Kafka", "server.properties"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -58,22 +59,42 @@ class DevBrokerError(Exception):
     """
 
 
-def server_properties(port: int, controller_port: int, overrides: Mapping[str, str | int]) -> str:
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A further port for clients, on 127.0.0.1 only.
+
+    Attributes:
+        name: letters. Kafka's settings for it alone begin with `listener.name.` and that in lower case.
+        protocol: `SSL`, `SASL_PLAINTEXT`, `SASL_SSL` or `PLAINTEXT`.
+        port: TCP port.
+    """
+
+    name: str
+    protocol: str
+    port: int
+
+
+def server_properties(
+    port: int, controller_port: int, overrides: Mapping[str, str | int], more: Sequence[Listener] = ()
+) -> str:
     """Return the text of `server.properties` of a broker that is its own controller.
 
     Args:
         port: TCP port for clients, on 127.0.0.1 only.
         controller_port: TCP port for the controller, on 127.0.0.1 only.
         overrides: Kafka broker settings that win over those here.
+        more: further ports for clients.
     """
+    clients = [f"PLAINTEXT://{HOST}:{port}", *(f"{one.name}://{HOST}:{one.port}" for one in more)]
+    protocols = ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *(f"{one.name}:{one.protocol}" for one in more)]
     settings: dict[str, str | int] = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": ",".join([*clients, f"CONTROLLER://{HOST}:{controller_port}"]),
+        "advertised.listeners": ",".join(clients),
+        "listener.security.protocol.map": ",".join(protocols),
         # Relative to the folder it runs in: a path that is not ASCII, or has a comma, could not be written here.
         "log.dirs": STORAGE,
         # Or a worker that asks for its source topic makes it, with one partition, and `send --create` comes too late.

@@ -11,7 +11,7 @@ import subprocess
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from app.devbroker import config
@@ -72,20 +72,23 @@ class DataFolder:
         finally:
             os.close(descriptor)
 
-    def prepare_run(self, port: int, overrides: Mapping[str, str | int]) -> None:
+    def prepare_run(
+        self, port: int, overrides: Mapping[str, str | int], listeners: Sequence[config.Listener] = ()
+    ) -> None:
         """Write the files that Kafka reads, and note where the log of the coming run begins.
 
         Args:
             port: TCP port for clients.
             overrides: Kafka broker settings that win over ours.
+            listeners: further ports for clients.
         """
         # The controller's port is nobody else's business: a free one at each start.
-        properties = config.server_properties(port, config.free_port(), overrides)
+        properties = config.server_properties(port, config.free_port(), overrides, listeners)
         (self.path / "server.properties").write_text(properties, encoding="utf-8")
         (self.path / "log4j2.properties").write_text(config.LOG4J, encoding="utf-8")
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
 
-    def format_once(self, java: list[str], *, timeout: float) -> None:
+    def format_once(self, java: list[str], *, timeout: float, options: Sequence[str] = ()) -> None:
         """Let Kafka's own tool make its storage if there is none yet.
 
         It is made beside its place and renamed when complete, so that half of one is never taken for a storage.
@@ -93,6 +96,7 @@ class DataFolder:
         Args:
             java: the command up to the main class.
             timeout: seconds it may take.
+            options: more of the tool's options, such as the first users.
 
         Raises:
             DevBrokerError: the tool failed; the message has what it said.
@@ -106,7 +110,7 @@ class DataFolder:
         (self.path / "format.properties").write_text(f"{settings}log.dirs={unfinished.name}\n", encoding="utf-8")
         # As Kafka writes ids: 16 bytes in URL-safe base64. It takes none that begins with "-" for a value of its -t.
         cluster = base64.urlsafe_b64encode(b"\x01" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-        tool = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "format.properties"]
+        tool = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "format.properties", *options]
         try:
             subprocess.run(tool, cwd=self.path, capture_output=True, text=True, timeout=timeout, check=True)  # noqa: S603
         except subprocess.CalledProcessError as error:

@@ -44,6 +44,9 @@ class Application(Protocol):
     def fenced(self) -> None:
         """End the process at once: another worker has taken its name. Called in the consumer's thread."""
 
+    def denied(self, error: KafkaError) -> None:
+        """End the process at once: the broker does not allow what a worker does. Called in the consumer's thread."""
+
     async def give_up_work(self) -> None:
         """End or drop what is in flight, within seconds: partitions are being taken away, or the worker stops."""
 
@@ -62,11 +65,17 @@ def ssl_context(settings: Settings) -> ssl.SSLContext | None:
         raise SettingsError([f"AGG_SSL_CAFILE={settings.ssl_cafile}: no usable certificates: {error}"]) from error
     if settings.ssl_certfile:
         try:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password=_no_passphrase)
         except (OSError, ValueError) as error:
             files = f"AGG_SSL_CERTFILE={settings.ssl_certfile}, AGG_SSL_KEYFILE={settings.ssl_keyfile}"
             raise SettingsError([f"{files}: no usable certificate with its key: {error}"]) from error
     return context
+
+
+def _no_passphrase() -> str:
+    """Refuse an encrypted key: OpenSSL would ask for its passphrase at the terminal, and wait."""
+    message = "the key is encrypted, and there is no setting for a passphrase: give one that is not"
+    raise ValueError(message)
 
 
 def client_options(settings: Settings) -> dict[str, Any]:

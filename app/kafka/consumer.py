@@ -137,6 +137,7 @@ class AggregatorConsumer(FetchingConsumer):
         thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
         thread.commit_metadata = self._commit_metadata
         thread.on_fenced = self._application.fenced
+        thread.on_denied = self._application.denied
         return thread
 
     def heartbeat_age(self) -> float:

@@ -8,6 +8,8 @@ Overrides of Faust's, and what is without them:
                               topic that was deleted is made by asking for it, and commits for it hold all others up;
                               a partition that is left out of a fetch, and whatever else is asked, waits for 500 ms
     verify_event_path         the worker ends while aiokafka looks where a log begins that was truncated
+    _fetch_records            a permission that was taken away ends the worker with a traceback, or (on_start: the
+                              group's) makes it wait without end
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from aiokafka import OffsetAndMetadata, TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
@@ -27,6 +29,7 @@ from faust.types import TP
 
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import Application, never_create_topics, survive_lost_connections
+from app.kafka.permissions import AUTHORIZATION_ERRORS
 from app.kafka.static_member import NamedHeartbeat, is_fenced, is_unknown
 from app.kafka.topic_ids import topic_ids
 
@@ -83,6 +86,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         ends: where the logs of batch events ended lately.
         commit_metadata: gives the text that goes with the commits of a partition.
         on_fenced: called when another worker has taken this one's name (AGG_INSTANCE_ID); must end the process.
+        on_denied: called when the broker does not allow what a worker does (ACLs); must end the process.
     """
 
     last_heartbeat = -math.inf
@@ -93,6 +97,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.ends: dict[TP, Looks] = {}
         self.commit_metadata: Callable[[TP], str] = lambda _: ""
         self.on_fenced: Callable[[], None] = lambda: None
+        self.on_denied: Callable[[KafkaError], None] = lambda _: None
 
     async def on_start(self) -> None:
         """Start the consumer, and listen to what the broker answers it."""
@@ -105,6 +110,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         cast(AggregatorAssignor, self.app.assignor).rejoin = coordinator.request_rejoin
         coordinator._do_heartbeat = self._beating(coordinator._do_heartbeat)
         coordinator._do_commit_offsets = self._committing(coordinator._do_commit_offsets)
+        coordinator._push_error_to_user = self._denying(coordinator._push_error_to_user)
 
     async def on_thread_stop(self) -> None:
         """Leave the group, also under a name: the others go on at once, and who comes back joins anew."""
@@ -176,8 +182,28 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 await commit(assignment, told)
             except UnknownTopicOrPartitionError:
                 return
+            except AUTHORIZATION_ERRORS as error:
+                self.on_denied(error)
+                raise
 
         return do_commit_offsets
+
+    def _denying(self, push: Send) -> Send:
+        """Take up what the group's coordinator refuses: aiokafka keeps it for a call that Faust never makes."""
+
+        def push_error_to_user(error: BaseException) -> Awaitable[Any]:
+            if isinstance(error, AUTHORIZATION_ERRORS):
+                self.on_denied(error)
+            return push(error)
+
+        return push_error_to_user
+
+    async def _fetch_records(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super()._fetch_records(*args, **options)
+        except AUTHORIZATION_ERRORS as error:
+            self.on_denied(error)
+            raise
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Say of a partition, as Faust does, that it has not moved for minutes.

@@ -7,7 +7,7 @@ import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import (
@@ -23,6 +23,14 @@ from app.kafka.client import UNEXPECTED, client_options
 from app.settings import Settings
 
 ANSWER_SECONDS = 5.0
+_UNTRUSTED: Final = "AGG_SSL_CAFILE names the certificates that are"
+# What to do about a certificate that is not accepted, by OpenSSL's X509_V_ERR codes.
+_REMEDIES: Final = {
+    9: "this machine's clock is behind, or the certificate is for later",
+    10: "the broker needs a new one, or this machine's clock is ahead",
+    62: "AGG_BROKER has to call the broker by a name that is in it",
+    64: "AGG_BROKER has to call the broker by a name or an address that is in it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,7 @@ async def _trouble_with(settings: Settings, host: str, port: int, options: dict[
     except ssl.SSLError as error:
         return _tls_trouble(error)
     except (KafkaConnectionError, OSError, TimeoutError) as error:
-        return await _unanswered(settings, host, port, error)
+        return _alert(settings, error) or await _unanswered(settings, host, port, error)
     except KafkaError as error:
         return Trouble(_refusal(settings, error), final=True)
     return await _trouble_asking(settings, connection)
@@ -78,6 +86,8 @@ async def _trouble_asking(settings: Settings, connection: AIOKafkaConnection) ->
         async with asyncio.timeout(ANSWER_SECONDS):
             await connection.send(MetadataRequest([]))
     except (KafkaError, OSError, TimeoutError) as error:
+        if alert := _alert(settings, error):
+            return alert
         text = f"it takes the connection and then does not answer ({error!r})"
         if not settings.security_protocol.authenticated:
             secure = settings.security_protocol.value.replace("PLAINTEXT", "SASL_PLAINTEXT").replace("SSL", "SASL_SSL")
@@ -88,10 +98,26 @@ async def _trouble_asking(settings: Settings, connection: AIOKafkaConnection) ->
     return None
 
 
+def _alert(settings: Settings, error: BaseException) -> Trouble | None:
+    """Tell what a broker that has taken our side of the handshake has said of it: with TLS 1.3 that comes later."""
+    cause = error.__cause__
+    reason = cause.reason or "" if isinstance(cause, ssl.SSLError) else ""
+    if "ALERT" not in reason:
+        return None
+    if settings.ssl_certfile is None:
+        text = f"TLS failed: the broker asks for a certificate of ours ({reason}): set AGG_SSL_CERTFILE"
+    else:
+        text = (
+            f"TLS failed: the broker does not accept our certificate ({reason}): AGG_SSL_CERTFILE has to be one of an "
+            "authority that it trusts, and not expired"
+        )
+    return Trouble(text, final=True)
+
+
 def _tls_trouble(error: ssl.SSLError) -> Trouble:
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"TLS failed: the broker's certificate is not accepted: {error.verify_message}"
-        return Trouble(f"{text}; AGG_SSL_CAFILE names the certificates that are", final=True)
+        text = f"TLS failed: the broker's certificate is not accepted: {error.verify_message.rstrip('.')}"
+        return Trouble(f"{text}; {_REMEDIES.get(error.verify_code, _UNTRUSTED)}", final=True)
     text = f"TLS failed: {error}; see AGG_SECURITY_PROTOCOL and AGG_SSL_CERTFILE"
     return Trouble(text, final=True)
 

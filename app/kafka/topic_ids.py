@@ -1,11 +1,13 @@
-"""Ids of topics: one that was deleted and made again has the same name, another id, and other messages.
+"""Questions about topics by name: their ids, and what we may do with them.
+
+A topic that was deleted and made again has the same name, another id, and other messages.
 
 aiokafka knows no metadata request that answers them, so that one is described here (KIP-516: brokers since Kafka 2.8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
 
@@ -91,17 +93,39 @@ class _MetadataRequest(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _TopicIds(Request[_MetadataRequest]):  # type: ignore[misc]
-    """Asks for topics by name, and never makes one."""
+class _Topics(Request[_MetadataRequest]):  # type: ignore[misc]
+    """Asks for topics by name, and never makes one; `operations`: also for what we may do with them."""
 
     API_KEY = 3
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], *, operations: bool) -> None:
         self._names = list(names)
+        self._operations = operations
 
     def build(self, request_struct_class: type[_MetadataRequest]) -> _MetadataRequest:
         topics: list[tuple[bytes, str, dict[int, bytes]]] = [(_NO_ID, name, {}) for name in self._names]
-        return request_struct_class(topics, False, False, False, {})
+        return request_struct_class(topics, False, False, self._operations, {})
+
+
+async def ask_topics(
+    client: AIOKafkaClient, names: Iterable[str], *, operations: bool = False
+) -> Sequence[tuple[Any, ...]]:
+    """Ask a broker about topics: for each its error code, name, id, is_internal, partitions, operations, tags.
+
+    Operations are bits by the codes of Kafka's ACLs; a negative number where they are not told.
+
+    Raises:
+        IncompatibleBrokerVersion: the broker is older than ids.
+        NotImplementedError: the same.
+        KafkaError: no broker is known, or the one that was asked does not answer.
+    """
+    node = client.get_random_node()
+    if node is None:
+        message = "no broker is known"
+        raise KafkaConnectionError(message)
+    response: Any = await client.send(node, _Topics(names, operations=operations))
+    topics: Sequence[tuple[Any, ...]] = response.topics
+    return topics
 
 
 async def topic_ids(client: AIOKafkaClient, names: Iterable[str]) -> Mapping[str, bytes]:
@@ -110,15 +134,10 @@ async def topic_ids(client: AIOKafkaClient, names: Iterable[str]) -> Mapping[str
     Raises:
         KafkaError: no broker is known, or the one that was asked does not answer.
     """
-    node = client.get_random_node()
-    if node is None:
-        message = "no broker is known"
-        raise KafkaConnectionError(message)
     try:
-        response: Any = await client.send(node, _TopicIds(names))
+        return ids_in(await ask_topics(client, names))
     except (IncompatibleBrokerVersion, NotImplementedError):
         return {}
-    return ids_in(response.topics)
 
 
 def ids_in(topics: Iterable[tuple[Any, ...]]) -> dict[str, bytes]:

@@ -18,11 +18,13 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     for_code,
 )
 
 from app.kafka.client import administering
 from app.kafka.diagnosis import Trouble, find_trouble
+from app.kafka.permissions import hidden_hint, lacking, lacks_text
 from app.messages.output import OUTPUT_HEADROOM
 from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024
 INTERNAL_HEADROOM = 16 * 1024 * 1024  # for what else of a chunk is in the same message
 LARGEST = "max.message.bytes"
+RETENTION = "retention.ms"
 CONNECT_PAUSE = 0.5
 CREATE_SECONDS = 10.0  # until a topic that a command has created has come up
 
@@ -43,11 +46,12 @@ class TopicError(RuntimeError):
 
 def not_created(settings: Settings, topic: str) -> TopicError:
     """Make the error that a topic which workers create is not there."""
-    return TopicError(f"there is no topic {topic}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts")
+    text = f"there is no topic {topic}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
+    return TopicError(text + hidden_hint(settings))
 
 
 class BrokerError(RuntimeError):
-    """The broker can't be reached, or does not let us in."""
+    """The broker can't be reached, does not let us in, or does not allow what a worker does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ def changelog_topic(app_id: str, table: Table) -> str:
 def topic_specs(settings: Settings) -> list[TopicSpec]:
     """Return the specs of all topics that the application creates."""
     largest = {LARGEST: str(message_bytes(settings))}
+    events = {**largest, RETENTION: str(1000 * settings.events_retention)}
     compacted = {
         **largest,
         "cleanup.policy": "compact",
@@ -90,8 +95,8 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         return TopicSpec(name, settings.partitions, settings.replication_factor, config, exact)
 
     return [
-        spec(settings.station_events_topic, largest),
-        spec(settings.batch_events_topic, largest),
+        spec(settings.station_events_topic, events),
+        spec(settings.batch_events_topic, events),
         spec(settings.late_topic, largest),
         spec(settings.dead_letter_topic, largest),
         spec(settings.replayed_topic, {**largest, "cleanup.policy": "compact"}),
@@ -115,19 +120,45 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
         create: False only looks.
 
     Raises:
-        BrokerError: there is no broker, or it refuses us.
+        BrokerError: there is no broker, or it refuses us, or something that a worker does.
         TopicError: a topic has the wrong partition count, or can't be created.
     """
     async with _connected(settings, patience) as admin:
         counts = await partition_counts(admin)
         specs = topic_specs(settings)
         missing = [spec for spec in specs if spec.name not in counts]
+        if create:
+            await _require_permissions(admin, settings, specs)
         if missing and create:
             counts = await create_and_wait(admin, missing, patience=patience)
             names = ", ".join(spec.name for spec in missing)
             tell(logger, logging.INFO, settings.log_language, Line.TOPICS_CREATED, topics=Shown(names))
+            await _require_permissions(admin, settings, specs)  # nobody may do anything with what is not there
         _verify(specs, counts)
+        if create:
+            await _tell_retention(admin, settings, [spec for spec in specs if spec not in missing])
         return counts
+
+
+async def _require_permissions(admin: AIOKafkaAdminClient, settings: Settings, specs: Sequence[TopicSpec]) -> None:
+    lacks = await lacking(admin, settings, [spec.name for spec in specs])
+    if lacks:
+        raise BrokerError(lacks_text(settings, lacks))
+
+
+async def _tell_retention(admin: AIOKafkaAdminClient, settings: Settings, specs: Sequence[TopicSpec]) -> None:
+    """Say which topics keep messages for another time than they would if they were created now."""
+    bounded = {spec.name: int(spec.config[RETENTION]) for spec in specs if RETENTION in spec.config}
+    for name, found in (await topic_numbers(admin, list(bounded), RETENTION)).items():
+        if found != bounded[name]:
+            level = logging.WARNING if is_shorter(found, bounded[name]) else logging.INFO
+            about = {"topic": name, "found": found, "wanted": bounded[name]}
+            tell(logger, level, settings.log_language, Line.RETENTION_DIFFERS, **about)
+
+
+def is_shorter(retention: int, than: int) -> bool:
+    """Compare values of `retention.ms`: a negative one is for ever."""
+    return 0 <= retention < than
 
 
 @asynccontextmanager
@@ -185,6 +216,13 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) 
     response = await admin.create_topics(
         [NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.config) for spec in specs]
     )
+    refused = [name for name, code, *_ in response.topic_errors if code == TopicAuthorizationFailedError.errno]
+    if refused:
+        text = (
+            f"topics can't be created, for want of the operation Create on them, or on the cluster (ACLs; README, Your "
+            f"own Kafka): {', '.join(refused)}"
+        )
+        raise TopicError(text)
     for name, code, *message in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
@@ -232,11 +270,16 @@ async def output_limit(settings: Settings) -> int | None:
 
 async def largest_messages(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     """Return `max.message.bytes` of topics, as far as the broker tells."""
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {LARGEST: None}) for name in names]
+    return await topic_numbers(admin, names, LARGEST)
+
+
+async def topic_numbers(admin: AIOKafkaAdminClient, names: Sequence[str], key: str) -> dict[str, int]:
+    """Return a number of the configuration of topics, as far as the broker tells."""
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name, {key: None}) for name in names]
     found: dict[str, int] = {}
     for response in await admin.describe_configs(wanted) if wanted else ():
         for error, _message, _type, name, entries in response.resources:
             if not error:
-                values = {key: value for key, value, *_ in entries}
-                found[name] = int(values[LARGEST])
+                values = {entry: value for entry, value, *_ in entries}
+                found[name] = int(values[key])
     return found

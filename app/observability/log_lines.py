@@ -245,6 +245,13 @@ class Line(StrEnum):
         "go out in parts of that",
         "{topic} 只接受 {limit} 字节的消息，小于 AGG_MAX_MESSAGE_BYTES ({wanted})，更大的输出按此分段发送",
     )
+    RETENTION_DIFFERS = (
+        "retention-differs",
+        "{topic} has retention.ms={found}, not the {wanted} of AGG_EVENTS_RETENTION, which only a new topic is given: "
+        "alter the topic (kafka-configs.sh --add-config retention.ms={wanted}), or the setting",
+        "{topic} 的 retention.ms 为 {found}，不是 AGG_EVENTS_RETENTION 的 {wanted}（仅在新建主题时设置）：请修改主题"
+        "（kafka-configs.sh --add-config retention.ms={wanted}）或该设置",
+    )
     OFFSETS_GONE = (
         "offsets-gone",
         "{place}: offsets {first} to {last} are gone from the broker before they were read (retention, deleted "

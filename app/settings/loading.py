@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _SHOWN: Final = 200
 _CLEARER: Final = {
     "bool_parsing": "must be true or false",
-    "path_not_file": "must be the path of a file that exists",
     "zoneinfo_str": "must be an IANA time zone, such as Asia/Shanghai",
 }
 _NAMES: Final = {PREFIX + name.upper(): name for name in Settings.model_fields}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from app.settings import enums, types
 from app.settings.types import is_loopback, require
@@ -325,6 +325,11 @@ class Settings(BaseModel):
     replication_factor: types.Count = _own(
         1, "Replicas of the topics that the application creates", "应用所建主题的副本数"
     )
+    events_retention: types.Retention = _own(
+        86_400,
+        "How long new event topics keep what nobody has read yet: longer than any stop of all workers, or it is lost",
+        "新建的事件主题保留未读消息的时间：须长于所有 worker 停止的最长时间，否则会丢失",
+    )
     start: enums.Start = _shared(
         enums.Start.EARLIEST,
         "Where reading of source and pass-through topics begins when nothing is committed yet",
@@ -357,15 +362,15 @@ class Settings(BaseModel):
     sasl_mechanism: enums.SaslMechanism = _own(enums.SaslMechanism.PLAIN, "How the password is proved", "SASL 认证机制")
     sasl_username: str | None = _own(None, "User name, with `SASL_*`", "用户名，用于 `SASL_*`")
     sasl_password: SecretStr | None = _own(None, "Password, with `SASL_*`", "密码，用于 `SASL_*`")
-    ssl_cafile: FilePath | None = _own(
+    ssl_cafile: types.File | None = _own(
         None,
         "File of the certificate authority, with `*SSL`; not set: the system's",
         "CA 证书文件，用于 `*SSL`；不设置则用系统的",
     )
-    ssl_certfile: FilePath | None = _own(
+    ssl_certfile: types.File | None = _own(
         None, "File of the client's certificate, with `*SSL`", "客户端证书文件，用于 `*SSL`"
     )
-    ssl_keyfile: FilePath | None = _own(
+    ssl_keyfile: types.File | None = _own(
         None,
         "File of the client's private key, when it is not in `AGG_SSL_CERTFILE`",
         "客户端私钥文件，私钥不在 `AGG_SSL_CERTFILE` 中时设置",

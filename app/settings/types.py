@@ -9,6 +9,7 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -139,6 +140,17 @@ def _host(host: str) -> str:
     return host
 
 
+def _file(path: Path) -> Path:
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        reason = error.strerror or repr(error)
+        message = f"must be the path of a file that exists: {reason}"
+        raise ValueError(message) from error
+    require(is_file, "must be the path of a file that exists")
+    return path
+
+
 def _base_url(text: str) -> str:
     """Return `http(s)://host[:port]` without a slash at the end."""
     try:
@@ -179,6 +191,7 @@ def _kafka_url(text: str) -> str:
 
 Seconds = Annotated[float, Field(gt=0, le=_YEAR, allow_inf_nan=False), Unit("s", "秒")]
 SecondsOrZero = Annotated[float, Field(ge=0, le=_YEAR, allow_inf_nan=False), Unit("s", "秒")]
+Retention = Annotated[int, Field(ge=3600, le=_YEAR), Unit("s", "秒")]
 OptionalWholeSeconds = Annotated[int | None, Field(gt=0, le=_YEAR), Unit("s", "秒")]
 Bytes = Annotated[int, Field(ge=1024, le=2**30), Unit("bytes", "字节")]
 RecordBytes = Annotated[int, Field(ge=1024, le=LARGEST_RECORD), Unit("bytes", "字节")]
@@ -198,3 +211,4 @@ FunctionPath = Annotated[str, AfterValidator(_function_path)]
 KafkaUrls = Annotated[str, AfterValidator(_kafka_urls)]
 Host = Annotated[str, AfterValidator(_host)]
 Url = Annotated[str, AfterValidator(_base_url)]
+File = Annotated[Path, AfterValidator(_file)]

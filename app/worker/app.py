@@ -20,6 +20,7 @@ from app.kafka.client import survive_lost_connections
 from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
 from app.kafka.delivery import Fetched, Intake
 from app.kafka.lookups import Lookups
+from app.kafka.permissions import denial_text
 from app.kafka.producer import BATCH_BYTES, KafkaSender
 from app.kafka.producer_topics import pace_metadata
 from app.kafka.state_store import AggregatorTables, TableState
@@ -41,6 +42,8 @@ from app.worker.status import WorkerStatus
 from app.worker.users_parts import UsersParts
 from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
+from tables.storage.checks import NewerFormatError
+from tables.storage.records import UnreadableRecordError
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +208,10 @@ class AggregatorApp(UsersParts):
         """End the process at once: another worker of the group has this one's name now."""
         stop_at_once(EXIT_BROKER, say(self.settings.log_language, Line.FENCED, name=self.settings.instance_id))
 
+    def denied(self, error: KafkaError) -> None:
+        """End the process at once: the broker does not allow what it does."""
+        stop_at_once(EXIT_BROKER, denial_text(self.settings, error))
+
     # -- ownership ---------------------------------------------------------------------------------------------------
 
     def is_current(self, fetched: Fetched) -> bool:
@@ -219,7 +226,10 @@ class AggregatorApp(UsersParts):
             return
         topic = self.settings.batch_events_topic
         partitions = sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == topic)
-        self.pipeline.aggregator.recover(partitions)
+        try:
+            self.pipeline.aggregator.recover(partitions)
+        except Exception as error:  # noqa: BLE001 - Faust would go on without them
+            self.fail(error)
         self._owner_since = recovering
         tell(logger, logging.INFO, self.settings.log_language, Line.WORKER_READY, partitions=partitions or "{}")
 
@@ -308,10 +318,8 @@ class AggregatorApp(UsersParts):
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker at once, so that nothing unfinished is acknowledged."""
-        if isinstance(
-            error, ForgottenError
-        ):  # what was to be sent is not acknowledged, and given up as all work is now
-            return
-        if isinstance(error, (SendError, KafkaError)):
+        if isinstance(error, ForgottenError):
+            return  # nothing of it was acknowledged, and all work is given up right now
+        if isinstance(error, (SendError, KafkaError, NewerFormatError, UnreadableRecordError)):
             stop_at_once(EXIT_BROKER, str(error))
         stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}", error)

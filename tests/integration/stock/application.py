@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import Producer, Transport
 
 from app.kafka.client import Application
@@ -55,6 +56,9 @@ class StockApp(faust.App):
 
     def fenced(self) -> None:
         """It has no name."""
+
+    def denied(self, error: KafkaError) -> None:
+        """Its broker allows everything."""
 
 
 app = StockApp(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,15 @@ def test_functions_that_are_not_there_are_wrong() -> None:
     assert [finding.mark for finding in findings] == [Mark.WRONG, Mark.WRONG]
     assert "there is no module no_such_module" in findings[0].text
     assert "json has no attribute no_such_name" in findings[1].text
+
+
+@pytest.mark.parametrize(
+    ("retention", "mark"), [(86_400_000, Mark.OK), (60_000, Mark.NOTE), (-1, Mark.NOTE), (None, Mark.OK)]
+)
+def test_event_topics_that_keep_messages_for_another_time_are_noted(retention: int | None, mark: Mark) -> None:
+    name = settings().batch_events_topic
+    there = topics(settings())
+    there[name] = replace(there[name], retention=retention)
+    finding = of(check_topics(settings(), there, brokers=1), name)
+    assert finding.mark is mark
+    assert mark is Mark.OK or f"retention.ms is {retention}, and AGG_EVENTS_RETENTION (86400000)" in finding.text

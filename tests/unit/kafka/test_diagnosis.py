@@ -49,14 +49,14 @@ def pem(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def closing_server(context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def closing_server(context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """A port that closes each connection as soon as something comes, as Kafka does with what it can't read."""
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.close()
 
-    server = await asyncio.start_server(close, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(close, host, 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
 
@@ -130,6 +130,20 @@ def test_a_certificate_that_nobody_vouches_for(pem: Path) -> None:
     trouble = trouble_of_server(serving(pem), security_protocol="SSL")
     assert trouble.text.startswith("TLS failed: the broker's certificate is not accepted: self")
     assert "AGG_SSL_CAFILE" in trouble.text
+    assert trouble.final
+
+
+def test_a_certificate_for_another_address_is_no_matter_of_who_is_trusted(pem: Path) -> None:
+    async def find() -> Trouble | None:
+        async with closing_server(serving(pem), "127.0.0.2") as port:
+            return await find_trouble(
+                Settings(broker=f"kafka://127.0.0.2:{port}", security_protocol="SSL", ssl_cafile=pem)
+            )
+
+    trouble = asyncio.run(find())
+    assert trouble is not None
+    assert trouble.text.endswith("; AGG_BROKER has to call the broker by a name or an address that is in it")
+    assert "AGG_SSL_CAFILE" not in trouble.text
     assert trouble.final
 
 

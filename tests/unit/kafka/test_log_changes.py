@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
 from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
@@ -54,6 +54,9 @@ class FakeApplication:
 
     def fenced(self) -> None:
         """Nobody has its name."""
+
+    def denied(self, error: KafkaError) -> None:
+        """Its broker allows everything."""
 
     async def give_up_work(self) -> None:
         """Nothing is in flight."""

@@ -7,9 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidReplicationFactorError, RequestTimedOutError, TopicAlreadyExistsError
+from aiokafka.errors import (
+    InvalidReplicationFactorError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+)
 
-from app.kafka.topics import TopicError, create_and_wait, create_topics, source_spec
+from app.kafka.topics import RETENTION, TopicError, create_and_wait, create_topics, is_shorter, source_spec, topic_specs
 from app.settings import Settings
 
 SPEC = source_spec(Settings(partitions=3), "yard")
@@ -54,3 +59,24 @@ def test_an_answer_that_does_not_come_is_the_brokers_error_and_no_topics() -> No
 
     with pytest.raises(RequestTimedOutError):
         asyncio.run(create_and_wait(Silent(0), [SPEC], patience=1.0))
+
+
+def test_topics_that_may_not_be_created_are_named_with_what_is_missing() -> None:
+    admin = FakeAdmin(TopicAuthorizationFailedError.errno)
+    with pytest.raises(TopicError, match=r"for want of the operation Create on them, or on the cluster .*: yard$"):
+        asyncio.run(create_topics(admin, [SPEC]))
+
+
+def test_event_topics_keep_messages_for_as_long_as_the_setting_says_and_no_others() -> None:
+    specs = topic_specs(Settings(events_retention=7200, app_id="app"))
+    kept = {spec.name: spec.config[RETENTION] for spec in specs if RETENTION in spec.config}
+    assert kept == {"app-station-events": "7200000", "app-batch-events": "7200000"}
+
+
+def test_for_ever_is_not_shorter_than_a_day() -> None:
+    assert [is_shorter(retention, 86_400_000) for retention in (-1, 0, 60_000, 86_400_000)] == [
+        False,
+        True,
+        True,
+        False,
+    ]

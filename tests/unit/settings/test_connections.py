@@ -124,3 +124,11 @@ def test_a_secret_is_never_shown() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({"sasl_password": "geheim"})
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["AGG_SSL_CAFILE", "AGG_SSL_CERTFILE", "AGG_SSL_KEYFILE"])
+@pytest.mark.parametrize("name", ["x" * 256, "y/" * 3000, "a\0b"], ids=["name", "path", "zero"])
+def test_a_path_that_no_file_can_have_is_told_as_any_other_that_is_wrong(key: str, name: str) -> None:
+    (said,) = (one for one in problems_of({"AGG_SECURITY_PROTOCOL": "SSL", key: f"/tmp/{name}"}) if one.startswith(key))  # noqa: S108
+    assert "must be the path of a file that exists" in said
+    assert len(said) < 400

@@ -20,6 +20,7 @@ OWN = {
     "max_open_batches",
     "closed_max",
     "replication_factor",
+    "events_retention",
     "app_id",
     "instance_id",
     "broker",

@@ -60,6 +60,7 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "closed_max": 100_000,
     "partitions": 8,
     "replication_factor": 1,
+    "events_retention": 86_400,
     "start": Start.EARLIEST,
     "app_id": "batch-aggregator-load-prediction",
     "instance_id": None,
