@@ -43,7 +43,7 @@ class Nobody:
     def stations_of(self, group: StationGroup, frame: FrameInProgress) -> Sequence[tuple[str, list[Record]]]:
         return group.stations if not frame.refused else ()
 
-    def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None]) -> None:
+    def take_results(self, group: BatchGroup, first: int, values: Sequence[str | None], times: Sequence[float]) -> None:
         raise NotImplementedError
 
 
