@@ -170,6 +170,17 @@ def test_without_kafka_the_page_says_so_and_goes_on_by_itself(desk: Desk) -> Non
     with served(worker, BOTH) as url:
         page = desk.open(f"{url}/#/dead-letters", token=TOKEN)
         expect(page.get_by_text("/dead-letters can't be shown: Kafka does not answer")).to_be_visible()
+        page.evaluate(
+            """() => {
+                window.lost = false;
+                new MutationObserver(() => { window.lost ||= document.body.innerText.includes("Connection lost.") })
+                    .observe(document.body, { childList: true, subtree: true, characterData: true });
+            }"""
+        )
+        for _ in range(3):  # alone, since the workers are asked for less often
+            with page.expect_response(lambda answer: "dead-letters" in answer.url):
+                pass
+        assert not page.evaluate("window.lost")
         worker.unreadable = None
         page.evaluate("dispatchEvent(new Event('online'))")
         letters_shown(page)
