@@ -215,6 +215,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     # -- what the worker's loop asks ---------------------------------------------------------------------------------
 
+    def highwater(self, tp: TP) -> int:
+        """Return where the log of a partition ends, as its last fetch has told; 0 where that is not known.
+
+        This thread may have given the partition back since the worker's loop looked which ones it has: aiokafka fails
+        an assertion then, which ended the worker for a figure of its dashboard.
+        """
+        with suppress(AssertionError):
+            return super().highwater(tp) or 0
+        return 0
+
     def fetched_to(self, tp: TP) -> int | None:
         """Return the offset up to which the partition has been handed out; markers at its end count as handed out."""
         subscription = self._ensure_consumer()._subscription.subscription

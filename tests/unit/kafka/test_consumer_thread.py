@@ -66,6 +66,10 @@ class Consumer:
     def assignment(self) -> set[TopicPartition]:
         return self.owned
 
+    def highwater(self, partition: TopicPartition) -> int:
+        assert partition in self.owned, "Partition is not assigned"
+        return 9
+
     async def commit(self, offsets: Any) -> None:
         self.committed.append({TP(*tp): one.offset for tp, one in commit_structure_validate(offsets).items()})
 
@@ -77,7 +81,7 @@ def thread_of(consumer: Consumer) -> Any:
     async def crash(error: BaseException) -> None:
         thread.crashed_with.append(error)
 
-    thread.crash = crash
+    thread.crash, thread.consumer = crash, SimpleNamespace(in_transaction=False)
     thread.log = SimpleNamespace(exception=lambda *_: None)
     return thread
 
@@ -95,3 +99,8 @@ def test_what_is_still_owned_is_committed() -> None:
     thread = thread_of(consumer)
     assert asyncio.run(thread._commit({TP0: 5, TP(TOPIC, 1): 7})) is True
     assert (thread.crashed_with, consumer.committed) == ([], [{TP0: 5}])
+
+
+def test_where_the_log_of_a_partition_ends_that_has_been_taken_away_is_not_known() -> None:
+    thread = thread_of(Consumer(TP0))
+    assert (thread.highwater(TopicPartition(*TP0)), thread.highwater(TopicPartition(TOPIC, 1))) == (9, 0)
