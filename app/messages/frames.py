@@ -36,7 +36,7 @@ from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
 from tables.model.fast_dataclass import fast_dataclass
 from tables.storage import exact_json
-from tables.storage.checks import check_all, check_one
+from tables.storage.checks import check_all, check_one, check_version
 
 FRAME_EVENTS = 500
 FRAME_BYTES = 512 * 1024
@@ -60,7 +60,7 @@ _OTHER_SHAPE = (LookupError, TypeError, ValueError, AttributeError)  # what a fr
 
 
 class FrameError(ValueError):
-    """An internal message cannot be read: written by a newer version, or not by this application."""
+    """An internal message was not written by this application. A newer version's raises NewerFormatError."""
 
 
 @final
@@ -471,11 +471,7 @@ def _not_ours(error: Exception) -> FrameError:
 
 def _load(value: bytes | None) -> dict[str, Any]:
     frame: dict[str, Any] = exact_json.loads_marked(value or b"")
-    version = frame["v"]
-    check_one(version, int)
-    if version != FORMAT_VERSION:
-        message = f"the frame has format version {version}; this program reads {FORMAT_VERSION}"
-        raise FrameError(message)
+    check_version(frame["v"], FORMAT_VERSION)
     return frame
 
 

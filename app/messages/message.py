@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tables.model.events import Source
 from tables.model.fast_dataclass import fast_dataclass
+from tables.storage.checks import NewerFormatError
 
 Clock = Callable[[], float]  # Unix seconds
 
@@ -43,6 +44,11 @@ class InMessage:
     def size(self) -> int:
         """Bytes of the value."""
         return len(self.value or b"")
+
+
+def newer(message: InMessage, error: NewerFormatError) -> NewerFormatError:
+    """Return the error with the message's place in front."""
+    return NewerFormatError(f"{message.topic}[{message.partition}]@{message.offset}: {error}")
 
 
 @fast_dataclass(frozen=True, slots=True, eq=False)

@@ -41,6 +41,8 @@ from app.worker.startup import make_traces, prepare_topics, start_web, tell_trou
 from app.worker.status import WorkerStatus
 from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
+from tables.storage.checks import NewerFormatError
+from tables.storage.records import UnreadableRecordError
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +222,10 @@ class AggregatorApp(faust.App):
             return
         topic = self.settings.batch_events_topic
         partitions = sorted(tp.partition for tp in self.consumer.assignment() if tp.topic == topic)
-        self.pipeline.aggregator.recover(partitions)
+        try:
+            self.pipeline.aggregator.recover(partitions)
+        except Exception as error:  # noqa: BLE001 - Faust would go on without them
+            self.fail(error)
         self._owner_since = recovering
         tell(logger, logging.INFO, self.settings.log_language, Line.WORKER_READY, partitions=partitions or "{}")
 
@@ -298,6 +303,6 @@ class AggregatorApp(faust.App):
 
     def fail(self, error: BaseException) -> None:
         """Stop the worker at once, so that nothing unfinished is acknowledged."""
-        if isinstance(error, (SendError, KafkaError)):
+        if isinstance(error, (SendError, KafkaError, NewerFormatError, UnreadableRecordError)):
             stop_at_once(EXIT_BROKER, str(error))
         stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}", error)

@@ -13,6 +13,33 @@ NUMBER_OR_NONE = (float, int, NoneType)
 TEXT_OR_NONE = (str, NoneType)
 
 
+class NewerFormatError(Exception):
+    """A newer version of the application has written this: only that one knows what it means.
+
+    It ends a worker, unacknowledged: whatever else was done with it would be lost, or wrong.
+    """
+
+
+def check_version(version: Any, reads: int) -> None:
+    """Check a format version against the one that this program reads and writes.
+
+    Raises:
+        NewerFormatError: it is a newer one.
+        TypeError: it is none.
+        ValueError: the same.
+    """
+    check_one(version, int)
+    if version > reads:
+        message = (
+            f"it has format version {version}, and this program reads {reads}: a newer version of the application "
+            "wrote it; start that one"
+        )
+        raise NewerFormatError(message)
+    if version != reads:
+        message = f"there is no format version {version}"
+        raise ValueError(message)
+
+
 def check_all(values: Any, *types: type) -> None:
     """Check the types of many values in one pass at C speed; raises TypeError."""
     if type(values) not in (list, tuple) or not set(map(type, values)).issubset(types):

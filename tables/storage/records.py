@@ -36,8 +36,10 @@ from tables.storage.checks import (
     NUMBER,
     NUMBER_OR_NONE,
     TEXT_OR_NONE,
+    NewerFormatError,
     check_all,
     check_one,
+    check_version,
     position_of,
     source_of,
 )
@@ -192,7 +194,7 @@ _NOT_PARALLEL = "lists that run in parallel differ in length"
 
 
 class UnreadableRecordError(ValueError):
-    """A table's record can't be read: written by a newer version, or damaged."""
+    """A table's record can't be read: written by a newer version, or damaged. It ends a worker."""
 
 
 @contextmanager
@@ -210,10 +212,11 @@ def reading(key: bytes) -> Iterator[None]:
 def load(key: bytes, value: bytes) -> dict[str, Any]:
     """Parse a record, if its version is one that this program reads."""
     record = loads_marked(value)
-    version = record["v"]
-    if version != FORMAT_VERSION:
-        message = f"the record of key {key!r} has format version {version}; this program reads {FORMAT_VERSION}"
-        raise UnreadableRecordError(message)
+    try:
+        check_version(record["v"], FORMAT_VERSION)
+    except NewerFormatError as error:
+        message = f"the record of key {key!r} can't be read: {error}"
+        raise UnreadableRecordError(message) from error
     return dict(record)
 
 

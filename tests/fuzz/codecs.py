@@ -34,6 +34,7 @@ from tables.context import ContextEvent, Tombstone, decode_entry, encode_entry
 from tables.model.events import Position, Released
 from tables.model.policies import Rules
 from tables.storage import exact_json
+from tables.storage.checks import NewerFormatError
 from tables.storage.records import (
     Table,
     UnreadableRecordError,
@@ -71,7 +72,7 @@ def check_station_frame(data: bytes) -> None:
         return
     try:
         frame = decode_stations(data)
-    except FrameError:
+    except (FrameError, NewerFormatError):
         return
     groups = [_read(group) for group in frame.groups]
     written = [group for group in groups if group is not None and group.count]
@@ -87,7 +88,7 @@ def _read(group: StationGroup) -> StationGroup | None:
     count = group.count
     try:
         stations = group.stations
-    except FrameError:
+    except (FrameError, NewerFormatError):
         return None
     assert len(stations) == count
     return replace(group, content=[(station_id, records) for station_id, records in stations])
@@ -105,7 +106,7 @@ def check_batch_events(data: bytes) -> None:
     """Read batch events; apply what can be read twice, store it, and recover from that."""
     try:
         events = decode_events(data)
-    except FrameError:
+    except (FrameError, NewerFormatError):
         return
     assert decode_events(encode_events(events)) == events
     if any("#" in event.batch_id for event in events):

@@ -26,7 +26,7 @@ JUNK = [
     '[{"stationId": "A", "sendTime": "2025-11-04 09:00:00"}]'.encode("utf-16"),
 ]
 FOREIGN = [
-    b'{"v": 99, "events": [], "groups": []}',
+    b'{"v": 0, "events": [], "groups": []}',
     b'{"v": 1}',
     *(
         b'{"v": 1, "events": %b, "groups": %b}' % pair

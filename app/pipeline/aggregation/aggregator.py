@@ -20,7 +20,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from app.messages.frames import FrameError, decode_events, event_frames
-from app.messages.message import Clock, Delivery, InMessage, OutMessage
+from app.messages.message import Clock, Delivery, InMessage, OutMessage, newer
 from app.pipeline.aggregation.effects import EffectWriter
 from app.pipeline.aggregation.publisher import Publisher, Release
 from app.pipeline.dead_letters import DeadLetters, SourceLetters
@@ -31,6 +31,8 @@ from tables.model.batch import Batch
 from tables.model.events import BatchEvent, Open, Position, Released, SkippedFailed
 from tables.model.fast_dataclass import fast_dataclass
 from tables.model.policies import Rules
+from tables.storage.checks import NewerFormatError
+from tables.storage.records import Table, UnreadableRecordError
 from tables.working_set import WorkingSet
 
 TICK_SECONDS: Final = 0.05  # between two looks for deadlines
@@ -159,15 +161,23 @@ class Aggregator:
     # -- partitions --------------------------------------------------------------------------------------------------
 
     def recover(self, partitions: Iterable[int]) -> None:
-        """Take over partitions whose tables have been recovered, and go on with the outboxes that were left."""
+        """Take over partitions whose tables have been recovered, and go on with the outboxes that were left.
+
+        Raises:
+            UnreadableRecordError: a record is damaged, or a newer version's.
+        """
         releases: list[Release] = []
         self._recovered_at = self._clock()
         for partition in sorted(partitions):
-            working_set = WorkingSet(self._store.records(partition), self._rules)
+            try:
+                working_set = WorkingSet(self._store.records(partition), self._rules)
+                recovered = working_set.recover()
+            except UnreadableRecordError as error:
+                message = f"table {Table.BATCHES}, partition {partition}: {error}"
+                raise UnreadableRecordError(message) from error
             self.sets[partition] = working_set
             releases += [
-                Release(left.decision, left.destination, partition, working_set, left.prepared)
-                for left in working_set.recover()
+                Release(left.decision, left.destination, partition, working_set, left.prepared) for left in recovered
             ]
         self._effects.recovered(self.sets.values())
         self._publisher.recover(releases)
@@ -258,6 +268,8 @@ class Aggregator:
     def _read(self, message: InMessage, work: _ChunkWork) -> list[BatchEvent]:
         try:
             return decode_events(message.value)
+        except NewerFormatError as error:
+            raise newer(message, error) from error
         except FrameError as error:
             work.outgoing.append(self._dead_letters.of_message(message, str(error)))
             return []

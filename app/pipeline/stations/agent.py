@@ -18,7 +18,7 @@ from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
-from app.messages.message import Clock, Delivery
+from app.messages.message import Clock, Delivery, newer
 from app.messages.partitioner import Partitioner
 from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
@@ -33,6 +33,7 @@ from app.pipeline.stations.suspects import Suspects
 from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
+from tables.storage.checks import NewerFormatError
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
@@ -164,6 +165,8 @@ class StationAgent:
             message = delivery.message
             try:
                 content = decode_stations(message.value)
+            except NewerFormatError as error:
+                raise newer(message, error) from error
             except FrameError as error:
                 await self._sender.send([self._dead_letters.of_message(message, str(error))])
                 content = StationFrame((), ())

@@ -25,7 +25,7 @@ from app.pipeline.splitting.limits import TimeLimit, oversize
 from app.settings import Settings
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, apply, context_key, decode_entry
 from tables.model.events import Source
-from tables.storage.records import Table
+from tables.storage.records import Table, UnreadableRecordError
 
 CONTEXT_BYTES = 8 * 1024 * 1024  # of what is kept of one station on one topic
 KnownContext = tuple[str, bytes, bytes]
@@ -117,7 +117,7 @@ class ContextSplitter:
 class StationContext:
     """Keeps the context of the stations of the partitions that this worker owns, and makes columns of it.
 
-    `on_error` gets what must stop the worker: a change that could not be stored.
+    `on_error` gets what must stop the worker: a change that could not be stored, a record that can't be read.
     """
 
     def __init__(
@@ -137,6 +137,7 @@ class StationContext:
         self._sender = backend.sender
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._changes = ConfirmingSender(backend.store.save, on_error)
+        self._on_error = on_error
 
     async def apply(self, partition: int, events: Sequence[ContextEvent], stored: Callable[[], None]) -> None:
         """Take in the changes of a frame: at once in memory; `stored` is called when they are durable."""
@@ -187,6 +188,9 @@ class StationContext:
             # No time of the records is usable if the entry has none; what is later than its second is none.
             latest = -math.inf if entry.time is None else entry.time + 1
             return align(entry.records, self._alignment, id_keys=CONTEXT_ID_KEYS, latest=latest)
+        except UnreadableRecordError as error:
+            self._on_error(error)  # it is no fault of the station's: nothing may come of it
+            raise
         except AlignmentError as error:
             message = f"context topic {topic}: {error}"
             raise AlignmentError(message) from error

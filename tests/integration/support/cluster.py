@@ -228,6 +228,18 @@ class Cluster:
         """The batches that have come out so far."""
         return {message.name for message in self.outputs()}
 
+    def read_topic(self, topic: str) -> list[Received]:
+        """All that stands in a topic now."""
+        collector = Collector(self.broker.bootstrap, [topic])
+        collecting = self._loop.start(collector.run())
+        try:
+            ends = self._loop.run(end_offsets(self.broker.bootstrap, [topic]))
+            wait_for(lambda: collector.has_read(ends), f"{topic} is read to its end")
+            return collector.of(topic)
+        finally:
+            collector.stop()
+            self._loop.ended(collecting)
+
     def late_records(self) -> list[Received]:
         """The late topic so far."""
         return self._collector.of(self.late)

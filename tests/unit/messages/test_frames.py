@@ -36,6 +36,7 @@ from tables.context import ContextEvent, ContextUpdate, Place, Tombstone
 from tables.model.enums import Action
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Source
 from tables.storage import exact_json
+from tables.storage.checks import NewerFormatError
 from tests.builders import arrived, command, expire, open_, source
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -291,7 +292,7 @@ def test_foreign_bytes_are_no_frame_and_nothing_else(
     decode: Callable[[bytes | None], Any], value: bytes | None
 ) -> None:
     # A number under `v` may be that of a later format.
-    with pytest.raises(FrameError, match=r"not a frame of this application|the frame has format version -?\d+;"):
+    with pytest.raises((FrameError, NewerFormatError), match=r"not a frame of this application|newer version"):
         decode(value)
 
 
@@ -378,7 +379,7 @@ def test_an_unknown_kind_of_event_is_named() -> None:
 
 @pytest.mark.parametrize("decode", decoders)
 def test_a_newer_version_is_named(decode: Callable[[bytes | None], Any]) -> None:
-    with pytest.raises(FrameError, match="format version 2; this program reads 1"):
+    with pytest.raises(NewerFormatError, match="format version 2, and this program reads 1"):
         decode(b'{"v":2}')
 
 
