@@ -1,0 +1,113 @@
+"""Only what is done is acknowledged: no hole, nothing of an earlier assignment; and a zombie sends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from app.kafka.consumer import AggregatorConsumer
+from app.kafka.fetching import FetchingConsumer
+from app.kafka.offset_ledger import OffsetLedger
+from app.kafka.producer import KafkaSender
+from app.messages.message import OutMessage
+from app.settings import Settings
+
+SETTINGS = Settings(source_topics=("PLANT",))
+OWN, PLANT = TP(SETTINGS.batch_events_topic, 1), TP("PLANT", 0)
+
+
+def consumer_of(*tps: TP) -> Any:
+    """A consumer without a worker around it, whose partitions are read from offset 10 on."""
+    consumer: Any = AggregatorConsumer.__new__(AggregatorConsumer)
+    consumer.ledger = OffsetLedger()
+    consumer.holes = []
+    consumer.gaps = []
+    consumer.app = SimpleNamespace(settings=SETTINGS, consumer_generation_id=3, count_gap=consumer.gaps.append)
+    consumer._thread = SimpleNamespace(log_starts={}, last_heartbeat=0.0)
+    consumer._changes = SimpleNamespace(not_delivered=lambda *hole: consumer.holes.append(hole))
+    consumer._in_flight, consumer._bytes, consumer._reading = {}, Counter(), {}
+    for tp in tps:
+        consumer.ledger.rebase(tp, 10)
+        consumer._reading[tp] = object()
+    return consumer
+
+
+def test_a_hole_in_a_topic_of_ours_is_not_acknowledged_and_one_in_a_plants_is_passed() -> None:
+    consumer = consumer_of(OWN, PLANT)
+    for tp in (OWN, PLANT):
+        consumer._on_hole(tp, 10, 13)
+        consumer.ledger.done(tp, 13)
+    assert consumer.ledger.committable(OWN) == 10
+    assert consumer.holes == [(OWN, 10, 13)]
+    assert consumer.ledger.committable(PLANT) == 14
+    assert consumer.gaps == [3]
+
+
+def test_what_faust_takes_for_a_gap_acknowledges_nothing() -> None:
+    consumer = consumer_of(OWN)
+    asyncio.run(consumer._add_gap(OWN, 10, 20))
+    assert consumer.ledger.committable(OWN) == 10
+
+
+def test_an_acknowledgement_of_an_earlier_assignment_or_of_another_log_counts_for_nothing() -> None:
+    consumer = consumer_of(OWN)
+    consumer.acknowledge(OWN, 2, consumer._reading[OWN], 10)
+    consumer.acknowledge(OWN, 3, object(), 10)
+    assert consumer.ledger.committable(OWN) == 10
+    consumer.acknowledge(OWN, 3, consumer._reading[OWN], 10)
+    assert consumer.ledger.committable(OWN) == 11
+
+
+def test_a_buffer_that_has_room_resumes_no_partition_that_a_recovery_has_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resumed: list[TP] = []
+    monkeypatch.setattr(FetchingConsumer, "on_buffer_drop", lambda _, tp: resumed.append(tp), raising=False)
+    consumer = consumer_of(OWN, PLANT)
+    consumer._paused_partitions = {OWN}
+    for tp in (OWN, PLANT):
+        consumer.on_buffer_drop(tp)
+    assert resumed == [PLANT]
+
+
+def test_a_worker_that_may_own_nothing_any_more_sends_nothing() -> None:
+    class HeldBackError(Exception):
+        """As long as the group has not answered."""
+
+    async def fence() -> None:
+        raise HeldBackError
+
+    def producer() -> Any:
+        pytest.fail("it must not be asked for")
+
+    sender = KafkaSender(SETTINGS, producer, fence, on_sent=lambda *_: None, one_by_one=())
+    with pytest.raises(HeldBackError):
+        asyncio.run(sender.send([OutMessage("OUT", b"{}", b"key")]))
+
+
+def test_nothing_can_be_delivered_while_a_recovery_seeks(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    async def seek_to_committed(_: Any) -> dict[TP, int]:
+        steps.append("sought")
+        return {}
+
+    async def begin(_: object) -> tuple[int, ...]:
+        return ()
+
+    monkeypatch.setattr(FetchingConsumer, "seek_to_committed", seek_to_committed, raising=False)
+    consumer = consumer_of()
+    consumer._seeks, consumer._moved, consumer._starting = 0, {}, {}
+    consumer._start_noted, consumer._unacked_messages = asyncio.Event(), set()
+    consumer.notes = SimpleNamespace(begin=begin)
+    consumer.assignment = set
+    consumer.stop_flow = lambda: steps.append("consumer closed")
+    consumer.app.flow_control = SimpleNamespace(suspend=lambda: steps.append("streams closed"))
+    asyncio.run(consumer.perform_seek())
+    assert steps == ["consumer closed", "streams closed", "sought"]
+    assert consumer.has_bases(3)
