@@ -92,7 +92,7 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
         metrics_router(state),
     ):
         web.include_router(guarded, dependencies=[_BEARER] if access.tokens else [])
-    add_pages(web, pages, actions=access.token is not None)
+    add_pages(web, pages, state.settings, enabled=enabled)
     answer_errors(web)
     web.add_middleware(Guard, access=access)
     web.state.cluster, web.state.heartbeat = cluster, workers.keep_asking

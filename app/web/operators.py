@@ -3,7 +3,7 @@
 # FastAPI reads annotations while the routes are made, and one is a class that is made there: no `from __future__`.
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -43,27 +43,42 @@ def action_route(settings: Settings, *, enabled: bool) -> type[APIRoute]:
             handle = super().get_route_handler()
 
             async def handle_if_allowed(request: Request) -> Response:
-                status = HTTPStatus.INTERNAL_SERVER_ERROR
-                try:
-                    _check(role_of(request), enabled=enabled)
-                    answer = await handle(_with_json(request))
-                    status = HTTPStatus(answer.status_code)
-                except Refusal as refusal:
-                    status = refusal.status
-                    raise
-                except RequestValidationError:
-                    status = HTTPStatus.BAD_REQUEST
-                    raise
-                except HTTPException as error:
-                    status = HTTPStatus(error.status_code)
-                    raise
-                finally:
-                    _tell(settings, request, status)
-                return answer
+                return await act(settings, request, lambda asked: handle(_with_json(asked)), enabled=enabled)
 
             return handle_if_allowed
 
     return ActionRoute
+
+
+async def act(
+    settings: Settings,
+    request: Request,
+    handle: Callable[[Request], Awaitable[Response]],
+    *,
+    enabled: bool,
+) -> Response:
+    """Do what is asked for if that is allowed, and say in the log who asked and what came of it.
+
+    Raises:
+        Refusal: there are no actions, or the token only looks; or what `handle` raises.
+    """
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    try:
+        _check(role_of(request), enabled=enabled)
+        answer = await handle(request)
+        status = HTTPStatus(answer.status_code)
+    except Refusal as refusal:
+        status = refusal.status
+        raise
+    except RequestValidationError:
+        status = HTTPStatus.BAD_REQUEST
+        raise
+    except HTTPException as error:
+        status = HTTPStatus(error.status_code)
+        raise
+    finally:
+        _tell(settings, request, status)
+    return answer
 
 
 def _check(role: Role, *, enabled: bool) -> None:

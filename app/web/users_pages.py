@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -17,7 +16,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.routing import Match
 from yarl import URL
 
-from app.web.errors import Refusal
+from app.settings import Settings
+from app.web.operators import act
 
 _PATH: Final = re.compile(r"/(?:[^{}]|\{[A-Za-z_]\w*\})*")
 _LOOKS: Final = frozenset({"GET", "HEAD"})
@@ -86,8 +86,14 @@ class PageRequest:
         return dict(parse_qsl(await self.text(), keep_blank_values=True))
 
 
-def add_pages(web: FastAPI, pages: Iterable[Page], *, actions: bool) -> None:
-    """Serve pages beside what is served already; without `actions` those that do more than look answer 403.
+def add_pages(web: FastAPI, pages: Iterable[Page], settings: Settings, *, enabled: bool) -> None:
+    """Serve pages beside what is served already. What does more than look is an action, as the application's own are.
+
+    Args:
+        web: what is served already.
+        pages: those of the user's.
+        settings: the worker's.
+        enabled: whether the workers have a token for operators.
 
     Raises:
         PageError: the path of one is ours, or has another form.
@@ -103,14 +109,16 @@ def add_pages(web: FastAPI, pages: Iterable[Page], *, actions: bool) -> None:
             text = f"@app.page({path!r}): this application serves a page there; take another path"
             raise PageError(text)
         methods = sorted(page.get_methods() - {"HEAD"})
-        web.add_route(path, _endpoint(page, actions=actions), methods=methods, include_in_schema=False)
+        web.add_route(path, _endpoint(page, settings, enabled=enabled), methods=methods, include_in_schema=False)
 
 
-def _endpoint(page: Page, *, actions: bool) -> Any:
+def _endpoint(page: Page, settings: Settings, *, enabled: bool) -> Any:
     async def serve(request: Request) -> Response:
-        if request.method not in _LOOKS and not actions:
-            message = "actions need a token: set AGG_WEB_TOKEN for all workers"
-            raise Refusal(HTTPStatus.FORBIDDEN, "actions-disabled", message)
+        if request.method in _LOOKS:
+            return await answer_of(request)
+        return await act(settings, request, answer_of, enabled=enabled)
+
+    async def answer_of(request: Request) -> Response:
         answer = await page(PageRequest(request))
         body = answer.body
         if not isinstance(body, bytes | bytearray | None):

@@ -18,6 +18,7 @@ from app.web.users_pages import Page, PageError
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN
 
+READER = "looks-and-does-not-act"
 RIGHT = {"authorization": f"Bearer {TOKEN}"}
 
 
@@ -81,6 +82,10 @@ def test_a_page_that_does_more_than_look_needs_a_token() -> None:
     assert ask("POST", "/loads/A", Access(), content=b'{"kw": 3}').status_code == 403
     answer = ask("POST", "/loads/A", Access(TOKEN), headers=RIGHT, content=b'{"kw": 3}')
     assert (answer.status_code, answer.text) == (201, "A 3")
+    for access in (Access(TOKEN, read_token=READER), Access(read_token=READER)):
+        reading = {"authorization": f"Bearer {READER}"}
+        assert ask("GET", "/loads/A", access, headers=reading).status_code == 200
+        assert ask("POST", "/loads/A", access, headers=reading, content=b'{"kw": 3}').status_code == 403
 
 
 def test_a_page_without_a_proper_answer_is_a_failure_that_gives_nothing_away() -> None:
