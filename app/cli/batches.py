@@ -132,7 +132,7 @@ async def _address(settings: Settings, given: str | None) -> str:
     except (KafkaError, OSError) as error:
         url = _url(settings, None)
         silent = f"the broker at {servers} has not said where workers are"
-        problem = silent if isinstance(error, TimeoutError) else broker_problem(settings, error)
+        problem = silent if isinstance(error, TimeoutError) else await broker_problem(settings, error)
         complain(f"{problem}. Asking {url}, made of AGG_WEB_HOST and AGG_WEB_PORT")
         return url
     if not urls:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -19,9 +19,13 @@ from app.worker.shutdown import EXIT_SETTINGS
 
 
 class HasSettings(Protocol):
-    """What a command needs of the application."""
+    """What a command needs of the application: its settings, and which functions a program gave as objects."""
 
     settings: Settings
+
+    @property
+    def given(self) -> Collection[str]:
+        """Return the settings, in lower case, that stand for these functions."""
 
 
 class Entry(NamedTuple):
@@ -106,7 +110,7 @@ def only_commands_are_wanted(names: Sequence[str]) -> bool:
 
 def commands_alone() -> Any:
     """Register the commands; returns what has of an application what Faust asks it before it drops it."""
-    register_commands(lambda: SimpleNamespace(settings=_settings()))
+    register_commands(lambda: SimpleNamespace(settings=_settings(), given=()))
     return SimpleNamespace(
         conf=SimpleNamespace(_origin=None, autodiscover=False),
         finalize=_do_nothing,

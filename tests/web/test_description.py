@@ -45,10 +45,14 @@ def described() -> Iterator[Any]:
         yield schemathesis.openapi.from_asgi("/openapi.json", web, headers=RIGHT)
 
 
+# Which Schemathesis does not take for a refusal.
+TOO_LONG = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_URI_TOO_LONG)
+
+
 def ask(case: Case) -> None:
     """Ask, and hold the answer against the description, all of whose statuses are named, and our headers."""
     answer = case.call(headers=RIGHT)
-    if answer.status_code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # which Schemathesis does not take for a refusal
+    if answer.status_code not in TOO_LONG:
         case.validate_response(answer, headers=RIGHT, transport_kwargs={"headers": RIGHT})
     assert str(answer.status_code) in case.operation.definition.raw["responses"] or answer.status_code == 405
     for name, value in guard.HEADERS:
