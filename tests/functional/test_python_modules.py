@@ -66,6 +66,18 @@ def test_the_folder_that_one_stands_in_is_found_in_every_way_of_starting(way: tu
     assert done.returncode == FAILED
 
 
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_a_worker_finds_in_the_folder_what_is_imported_after_the_program(way: tuple[str, ...], folder: Path) -> None:
+    (folder / "mymodule.py").write_text(
+        "from app import create_app\napp = create_app(callback='model:predict', broker_patience=0)\n"
+        "if __name__ == '__main__':\n    app.main()\n"
+    )
+    (folder / "model.py").write_text("def predict(station_id, module_input):\n    return {}\n")
+    done = run(folder, *way, "worker")
+    assert "model" not in done.stderr, done.stderr
+    assert done.returncode == FAILED  # there is no broker
+
+
 def test_the_environment_wins_over_the_object(folder: Path) -> None:
     done = run(folder, *WAYS["python -m faust"], "check", callback="handlers:nothing")
     assert "WRONG  AGG_CALLBACK" in done.stdout
