@@ -259,7 +259,7 @@ def _environment(stack: ExitStack, console: Console, *, once: bool) -> Environme
     if "AGG_BROKER" not in given:
         broker = stack.enter_context(DevBroker(report=partial(console.print, markup=False)))
         environ["AGG_BROKER"] = broker.url
-    if "AGG_CALLBACK" not in given:
+    if not given & {"AGG_CALLBACK", "AGG_BATCH_CALLBACK"}:
         environ["AGG_CALLBACK"] = CALLBACK
     return Environment(environ, broker, token)
 

@@ -25,7 +25,7 @@ _PLACE = re.compile(r"([0-9]{1,9})@([0-9]{1,18})")
 class Filters:
     """Conditions that a letter has to meet; an empty set is none.
 
-    `since` and `until` (Unix seconds, both included) are compared to `failed_at`.
+    `since` and `until` (Unix seconds) are compared to `failed_at`; the range ends before `until`.
     """
 
     reasons: frozenset[str] = frozenset()
@@ -41,7 +41,7 @@ class Filters:
             and (not self.batches or letter.batch_id in self.batches)
             and (not self.stations or letter.station_id in self.stations)
             and (self.since is None or letter.failed_at >= self.since)
-            and (self.until is None or letter.failed_at <= self.until)
+            and (self.until is None or letter.failed_at < self.until)
         )
 
 

@@ -208,7 +208,6 @@ class Statistics:
         self._stations: dict[str, StationCounters] = {}
         self._short: Counter[str] = Counter()  # station -> its durations under SHORT that are in no counters of its own
         self._short_durations = Histogram()  # those of all stations
-        self._arrived: deque[tuple[int, int]] = deque()  # second -> stations that arrived in it, of the last minute
 
     def stations(self) -> Mapping[str, StationCounters]:
         """Return the counters by station id, at most MAX_STATIONS."""
@@ -253,7 +252,6 @@ class Statistics:
         arrivals["failed"] += len(decision.failed)
         arrivals["empty"] += len(decision.empty)
         arrivals["missing"] += len(decision.missing)
-        self._count_arrived(decision.arrived_count)
 
     def lagged(self, seconds: float) -> None:
         """Count how long something that was ready has waited for the event loop."""
@@ -318,26 +316,6 @@ class Statistics:
             return None
         counters = self._stations[station] = StationCounters()
         return counters
-
-    # -- throughput --------------------------------------------------------------------------------------------------
-
-    def _count_arrived(self, stations: int) -> None:
-        second = int(self._clock())
-        if self._arrived and self._arrived[-1][0] == second:
-            stations += self._arrived.pop()[1]
-        self._arrived.append((second, stations))
-        self._drop_old(second)
-
-    def _drop_old(self, second: int) -> None:
-        while self._arrived and not second - MINUTE < self._arrived[0][0] <= second:
-            self._arrived.popleft()
-
-    def throughput(self) -> float:
-        """Return the stations a second that arrived in the batches closed over the last minute, or since the start."""
-        now = self._clock()
-        self._drop_old(int(now))
-        span = min(float(MINUTE), max(1.0, now - self.started_at))
-        return sum(stations for _, stations in self._arrived) / span
 
 
 # -- open batches ------------------------------------------------------------------------------------------------------

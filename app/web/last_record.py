@@ -16,7 +16,7 @@ import orjson
 
 from app.inputs.grouping import STATION_ID_KEYS, BadMessage
 from app.inputs.source_message import parse_message
-from app.inputs.timestamps import record_moment
+from app.inputs.timestamps import latest_usable, record_moment
 from app.messages.message import InMessage
 from app.settings import Settings
 from app.web.paging import Turns
@@ -39,10 +39,11 @@ async def last_record(message: InMessage, station: str, settings: Settings) -> M
         )
     except BadMessage:  # it was read once: the topic is another one now
         return None
+    limit = latest_usable(message.timestamp, settings.max_ahead) if message.is_dated else math.inf
     latest, at = None, -math.inf
     for record in found.stations.get(station, ()):
         moment = record_moment(record, settings.timezone)
-        seconds = -math.inf if moment is None else moment.seconds
+        seconds = -math.inf if moment is None or moment.seconds > limit else moment.seconds
         if latest is None or seconds >= at:
             latest, at = record, seconds
     return latest

@@ -13,7 +13,6 @@ import asyncio
 import base64
 import heapq
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
@@ -77,28 +76,11 @@ LimitQuery = Annotated[
     Query(description=f"Rows of a page, 1 to 1000; {LIMIT} without it"),
 ]
 CursorQuery = Annotated[str | None, MayBeEmpty(), Query(description="`next` of the page before")]
-MomentQuery = Annotated[
-    Annotated[str, Field(pattern=r"^([0-9]{1,10}(\.[0-9]{1,9})?|([0-9]{1,6}(\.[0-9]{1,3})?[smhd]){1,4})$")] | None,
-    MayBeEmpty(),
-    Query(description="Unix seconds, or how long ago: `90s`, `15m`, `2h`, `1d12h`"),
-]
 LocalQuery = Annotated[
     bool | None,
     MayBeEmpty(),
     Query(description="`true`: only what the worker that is asked has itself; without it the whole cluster"),
 ]
-
-
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_STEP: Final = re.compile(r"([0-9.]+)([smhd])")
-
-
-def moment_of(text: str | None, now: float) -> float | None:
-    """Return the Unix seconds that a `MomentQuery` means; None where there is none."""
-    if text is None:
-        return None
-    steps = _STEP.findall(text)
-    return now - sum(float(number) * _UNITS[unit] for number, unit in steps) if steps else float(text)
 
 
 # -- cursors -----------------------------------------------------------------------------------------------------------

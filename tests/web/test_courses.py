@@ -127,7 +127,7 @@ def test_kafka_that_does_not_answer_is_told() -> None:
     worker = closed_worker()
     worker.topics.is_away = True
     answer = ask(worker, "/batches/b1/output")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "not-read")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "broker-away")
 
 
 # -- the timeline ------------------------------------------------------------------------------------------------------

@@ -97,11 +97,12 @@ def test_the_latest_record_comes_from_the_newest_message_and_the_context_from_it
         {"stationId": "B", "sendTime": "2025-11-04 09:00:00", "n": 1},
         {"stationId": "B", "sendTime": "2025-11-04 10:00:00", "n": 12345678901234567890123},
         {"stationId": "B", "sendTime": "2025-11-04 08:00:00", "n": 3},
+        {"stationId": "B", "sendTime": "2030-11-04 08:00:00", "n": 5},  # a clock that is wrong: no usable time
         {"stationId": "A", "sendTime": "2025-11-04 11:00:00", "n": 4},
     ]
     text = orjson.dumps({"other-2": [{**one, "n": 0} for one in records]}).replace(b'"n":0', b'"n":%d')
     value = text % tuple(int(str(one["n"])) for one in records)
-    worker.topics.messages.append(InMessage("other-2", 0, 0, 99.0, None, value))
+    worker.topics.messages.append(InMessage("other-2", 0, 0, 1762225200.0, None, value))
     answer = get(worker, "/stations/B")
     assert answer["last_record"] == records[1]
     assert answer["context"] == worker.context["B"]

@@ -44,7 +44,8 @@ _TIMES: Final = "/times/"
 _OUTPUT_ANSWERS: Final = UNKNOWN_BATCH | described(
     {
         404: "It is not known (`unknown-batch`); or the topic has let go of its output (`no-longer-kept`)",
-        504: "The worker that has it does not answer, or Kafka does not (`not-read`)",
+        503: "Kafka does not answer (`broker-away`)",
+        504: "The worker that has it does not answer",
     }
 )
 
@@ -188,7 +189,7 @@ class Courses:
         try:
             published = await _before(give_up_at, self._published(batch_id, course.places))
         except NotRead as error:
-            raise Refusal(HTTPStatus.GATEWAY_TIMEOUT, "not-read", str(error)) from error
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "broker-away", str(error)) from error
         if not published.messages and (published.is_gone or self._state.settings.result_handler is None):
             topics = ", ".join(dict.fromkeys(place.topic for place in course.places))
             message = f"{topics} has the output of batch {batch_id[:SHOWN_CHARACTERS]} no more"

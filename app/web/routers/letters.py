@@ -24,9 +24,10 @@ from app.messages.replays import CLOCK_SLACK, Fate, Filters, Replay, ReplayLog, 
 from app.observability.log_lines import Line, names, tell
 from app.web.backwards import ANSWER_SECONDS, Page, Readings, newest_first, read_cursor
 from app.web.errors import Refusal, described
+from app.web.filters import SinceQuery, UntilQuery, moment_of
 from app.web.models import Answer
 from app.web.operators import FORBIDDEN, action_route, operator_of
-from app.web.paging import LIMIT, CursorQuery, LimitQuery, MayBeEmpty, MomentQuery, moment_of
+from app.web.paging import LIMIT, CursorQuery, LimitQuery, MayBeEmpty
 from app.web.state import OpenTopic, Window, WorkerState
 
 logger = logging.getLogger(__name__)
@@ -164,8 +165,8 @@ class Letters:
         reason: ReasonQuery = None,
         station: TextQuery = None,
         batch: TextQuery = None,
-        since: MomentQuery = None,
-        until: MomentQuery = None,
+        since: SinceQuery = None,
+        until: UntilQuery = None,
         limit: LimitQuery = None,
         cursor: CursorQuery = None,
     ) -> LetterList:
@@ -217,8 +218,8 @@ class Letters:
         batch: TextQuery = None,
         station: TextQuery = None,
         reason: TextQuery = None,
-        since: MomentQuery = None,
-        until: MomentQuery = None,
+        since: SinceQuery = None,
+        until: UntilQuery = None,
         limit: LimitQuery = None,
         cursor: CursorQuery = None,
     ) -> LateList:
@@ -235,7 +236,7 @@ class Letters:
                 return None
             row = _late_row(message)
             is_asked = (station is None or row.station_id == station) and (reason is None or row.reason == reason)
-            in_time = (begin is None or row.timestamp >= begin) and (end is None or row.timestamp <= end)
+            in_time = (begin is None or row.timestamp >= begin) and (end is None or row.timestamp < end)
             return row if is_asked and in_time else None
 
         async def work() -> Page[LateRow]:

@@ -26,7 +26,6 @@ from app.web.paging import LocalQuery
 from app.web.state import WorkerState
 from tables.model.enums import CompletedBy
 
-_STATS: Final = "/stats"
 _FIGURES: Final = "/figures"  # of the workers: an older one's of /stats are counted since its start
 _HOUR: Final = 3600.0
 _HISTORY: Final = "/history"

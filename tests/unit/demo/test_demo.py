@@ -19,7 +19,7 @@ from rich.console import Console
 
 from app.cli.published import Output
 from app.demo import model
-from app.demo.__main__ import PortTaken, _environment
+from app.demo.__main__ import CALLBACK, PortTaken, _environment
 from app.demo.model import callback, forecast
 from app.demo.outputs import Tally, dead_letter_line, late_line, output_line, summary
 from app.demo.replay import create_source_topics, live_pace
@@ -328,6 +328,21 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(monkeypatch: pytest
         monkeypatch.setenv("AGG_WEB_PORT", str(port))
         with pytest.raises(PortTaken, match=f"AGG_WEB_PORT={port} is taken"):
             _environment(stack, Console(), once=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [(None, {"AGG_CALLBACK": CALLBACK}), ("AGG_CALLBACK", {"AGG_CALLBACK": "m:f"}), ("AGG_BATCH_CALLBACK", {})],
+)
+def test_the_model_of_the_demo_stands_in_for_one_of_the_users_own(
+    key: str | None, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGG_BROKER", "kafka://127.0.0.1:1")
+    if key is not None:
+        monkeypatch.setenv(key, "m:f")
+    with ExitStack() as stack:
+        environ = _environment(stack, Console(), once=True).environ
+    assert {name: environ[name] for name in ("AGG_CALLBACK",) if name in environ} == given
 
 
 @pytest.mark.parametrize("once", [True, False])

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.observability.counters import (
-    MINUTE,
     SHORT,
     Histogram,
     Metrics,
@@ -156,21 +155,6 @@ def test_stations_that_come_after_too_many_have_no_counters(monkeypatch: pytest.
     assert sorted(statistics.stations()) == ["A", "B"]
     assert statistics.stations_left_out == 2
     assert statistics.metrics.arrivals["missing"] == 1
-
-
-def test_the_throughput_is_that_of_the_last_minute() -> None:
-    clock = Clock()
-    statistics = Statistics(Metrics(), clock)
-    clock.now += 10
-    statistics.released(decision("A", "B", "C", "D", "E", missing=("E",)))
-    assert statistics.throughput() == pytest.approx(0.4)  # over the ten seconds that there have been
-    clock.now += MINUTE - 1
-    statistics.released(decision("A", "B"))
-    assert statistics.throughput() == pytest.approx(6 / MINUTE)
-    clock.now += 1
-    assert statistics.throughput() == pytest.approx(2 / MINUTE)
-    clock.now += 10 * MINUTE
-    assert statistics.throughput() == 0.0
 
 
 def test_open_batches_are_counted_and_the_oldest_told() -> None:

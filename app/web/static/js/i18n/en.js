@@ -119,7 +119,6 @@ export default {
   "output.copied": "Copied",
   "output.save": "Download",
   "error.no-longer-kept": "the output topic does not keep it any longer",
-  "error.not-read": "Kafka has not answered in time; try again",
 
   "state.result": "result",
   "state.empty": "empty",

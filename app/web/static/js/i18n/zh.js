@@ -119,7 +119,6 @@ export default {
   "output.copied": "已复制",
   "output.save": "下载",
   "error.no-longer-kept": "输出主题已不再保留它",
-  "error.not-read": "Kafka 未及时应答，请重试",
 
   "state.result": "有结果",
   "state.empty": "空",
