@@ -91,8 +91,8 @@ def _build(arguments: dict[str, object], *, exits: bool = False) -> AggregatorAp
 
 def _look_where_we_are() -> None:
     """See to it that the user's modules can be imported, and end the program where another's stand in place of ours."""
-    # `faust` has the folder that one stands in at the head of the path only while it imports a program: too short a time
-    # for what is imported later, and for the user's functions, which processes import, too.
+    # `faust` has the folder that one stands in at the head of the path only while it imports a program: too short a
+    # time for what is imported later, and for the user's functions, which processes import, too.
     here = str(Path.cwd())
     if here not in sys.path[1:]:
         sys.path.append(here)

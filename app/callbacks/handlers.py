@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,13 +23,17 @@ from app.callbacks.loading import is_async
 from app.callbacks.outcome import failed, json_bytes
 from app.callbacks.signatures import ContextBy, takes_context
 from app.callbacks.tasks import is_from_outside, user_context
+from app.messages.dead_letters import last_line
 from app.messages.message import Sender
 from app.messages.output import meta_of
 from app.messages.trace_context import handler_trace, trace_headers
+from app.observability.log_lines import Line, tell
 from app.settings import Settings
 from tables.model.events import Decision
 from tables.storage import exact_json
 from tables.storage.records import Prepared
+
+logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF = 0.5
 CANCEL_GRACE = 0.5  # seconds that a handler gets to clean up when its time is up
@@ -136,6 +141,7 @@ class HandlerCalls:
         self._handler = handler
         self._timeout = settings.handler_timeout
         self._attempts = settings.handler_retries + 1
+        self._language = settings.log_language
         self._async = is_async(handler)
         self._running: set[asyncio.Task[Prepared]] = set()  # those too that were left behind
 
@@ -147,10 +153,26 @@ class HandlerCalls:
             wait=wait_exponential(multiplier=FIRST_BACKOFF),
             sleep=asyncio.sleep,
             retry=retry_if_result(_has_failed),
+            before_sleep=partial(self._tell, about),
             retry_error_callback=_last_result,
         )
         prepared: Prepared = await retrying(self._attempt_apart, call, about)
         return prepared
+
+    def _tell(self, about: str, state: RetryCallState) -> None:
+        """Say that an attempt has failed, and that there is another one: until the last nothing else does."""
+        tell(
+            logger,
+            logging.WARNING,
+            self._language,
+            Line.HANDLER_AGAIN,
+            name=self.name,
+            about=about,
+            attempt=state.attempt_number,
+            attempts=self._attempts,
+            seconds=state.upcoming_sleep,
+            error=last_line(_last_result(state).error or ""),
+        )
 
     async def _attempt_apart(self, call: MakeCall, about: str) -> Prepared:
         """Make an attempt in a task of its own: a handler that cancels the task that it runs in cancels only that.

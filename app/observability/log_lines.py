@@ -147,6 +147,11 @@ class Line(StrEnum):
         "{place}: times later than the message by more than {limit:g} s are not usable (AGG_MAX_AHEAD): {times}",
         "{place}: 晚于消息超过 {limit:g} 秒的时间不可用 (AGG_MAX_AHEAD): {times}",
     )
+    HANDLER_AGAIN = (
+        "handler-again",
+        "{name} failed for {about}, attempt {attempt} of {attempts}; called again in {seconds:g} s: {error}",
+        "{name} 处理 {about} 失败，第 {attempt}/{attempts} 次；{seconds:g} 秒后重试: {error}",
+    )
     DEAD_LETTER = (
         "dead-letter",
         "Dead letter ({reason}): {error} [{place}]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
@@ -202,7 +203,9 @@ def test_a_wrong_send_that_a_handler_lets_out_is_retried_and_then_a_dead_letter(
         assert driver.closed_batches == [BATCH]
 
 
-def test_a_failing_handler_is_called_again_after_half_a_second_and_then_twice_that() -> None:
+def test_a_failing_handler_is_called_again_after_half_a_second_and_then_twice_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     calls: list[float] = []
 
     async def handler(batch_id: str, batch_results_list: Results) -> dict[str, int]:
@@ -219,6 +222,12 @@ def test_a_failing_handler_is_called_again_after_half_a_second_and_then_twice_th
         driver.advance(1.0)
         assert driver.outputs[0].value == {"attempts": 3}
         assert [call - calls[0] for call in calls] == pytest.approx([0, 0.5, 1.5])
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told == [
+        f"result_handler failed for batch {BATCH}, attempt {attempt} of 4; called again in {pause} s: "
+        "OSError: the upload failed"
+        for attempt, pause in ((1, "0.5"), (2, "1"))
+    ]
 
 
 def test_a_handler_that_fails_for_good_leaves_the_default_payload_as_a_dead_letter() -> None:
