@@ -23,6 +23,7 @@ PROGRAMS = [APPLICATION, YARDSTICK, FAUST, ENDS]  # those that need nothing to b
 LOADS = [Load(Kind.GUNS, 10), Load(Kind.WINDOW, 2)]
 
 
+@pytest.mark.chaos
 def test_programs_are_measured_by_turns_and_one_that_ends_is_left_out(tmp_path: Path) -> None:
     results, lines = Results(PROGRAMS, LOADS), list[str]()
     with DevBroker(overrides=CREATES_TOPICS) as broker:

@@ -78,6 +78,7 @@ def wait_shared(asked: WorkerProcess, *shares: int) -> None:
     wait_for(lambda: found() == list(shares), lambda: f"they own {shares}\n{asked.tail()}")
 
 
+@pytest.mark.chaos
 def test_context_survives_a_kill_and_what_comes_meanwhile_is_read_then(cluster: Cluster) -> None:
     numbers = Numbers(cluster)
     worker = cluster.start(numbers.settings).wait_ready()

@@ -56,6 +56,7 @@ def figures(worker: WorkerProcess, query: str) -> Any:
     return {key: stats[key] for key in ("completed_by", "discarded", "late", "dead_letters", "duration")}
 
 
+@pytest.mark.chaos
 def test_either_worker_tells_what_became_of_batches_and_stations_also_when_one_has_died(  # noqa: PLR0915 - one story
     cluster: Cluster,
 ) -> None:

@@ -77,6 +77,7 @@ def gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.chaos
 def test_a_message_survives_a_killed_broker() -> None:
     with DevBroker(overrides=CREATES_TOPICS) as broker:
         before = (broker.pid, broker.bootstrap)
@@ -107,6 +108,7 @@ def test_a_temporary_folder_is_gone_after_stop() -> None:
     assert not data.exists()
 
 
+@pytest.mark.chaos
 def test_a_broker_killed_by_its_pid_can_be_started_again() -> None:
     with DevBroker() as broker:
         os.kill(broker.pid, signal.SIGKILL)

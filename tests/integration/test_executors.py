@@ -64,7 +64,7 @@ def callback(station_id, module_input):
         ("auto", "waiting"),
         pytest.param("thread", "waiting", marks=pytest.mark.chaos),
         pytest.param("process", "blocking", marks=pytest.mark.chaos),
-        ("process", "many"),
+        pytest.param("process", "many", marks=pytest.mark.chaos),
     ],
 )
 def test_callbacks_that_hang_or_fail_delay_nothing_else(cluster: Cluster, executor: str, function: str) -> None:

@@ -55,6 +55,7 @@ def count(cluster: Cluster, topic: str) -> int:
     return sum(asyncio.run(end_offsets(cluster.broker.bootstrap, [topic])).values())
 
 
+@pytest.mark.chaos
 def test_decisions_that_were_stored_for_partitions_that_are_gone_come_out_once(strict: Cluster, tmp_path: Path) -> None:
     gate, calls = tmp_path / "gate", tmp_path / "calls"
     strict.create_topic(f"side-{strict.app_id}")

@@ -47,7 +47,8 @@ def test_a_killed_worker_that_comes_back_under_its_name_goes_on_without_a_rebala
     assert str(cluster.finish()) == "20 complete, 0 partial, 0 copies, 0 late"
 
 
-@pytest.mark.parametrize("paused", [False, pytest.param(True, marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("paused", [False, True])
 def test_of_two_with_one_name_the_older_one_ends_and_says_why(cluster: Cluster, paused: bool) -> None:
     first = start(cluster, "one").wait_ready()
     # It commits all the time: a commit must not take the name back before a heartbeat tells that it has gone.

@@ -58,7 +58,7 @@ def test_nothing_is_passed_over_where_the_log_ends_before_what_is_committed(clus
     assert str(cluster.finish()) == "8 complete, 0 partial, 0 copies, 0 late"
 
 
-@pytest.mark.parametrize("count", [5, 20], ids=["shorter", "longer"])
+@pytest.mark.parametrize("count", [5, pytest.param(20, marks=pytest.mark.chaos)], ids=["shorter", "longer"])
 @pytest.mark.parametrize("start", ["earliest", pytest.param("latest", marks=pytest.mark.chaos)])
 def test_a_source_topic_that_is_made_again_is_read_from_its_beginning(cluster: Cluster, count: int, start: str) -> None:
     worker = cluster.start({"start": start}).wait_ready()
@@ -241,6 +241,7 @@ def test_a_topic_of_the_application_that_is_made_again_is_told_as_data_loss_and_
     assert str(cluster.finish()) == "32 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_a_changelog_that_is_lost_is_told_at_the_start(cluster: Cluster) -> None:
     cluster.start().wait_ready()
     cluster.send(*batches(cluster, 0, 12))

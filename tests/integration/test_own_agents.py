@@ -147,6 +147,7 @@ def place_order(cluster: Cluster) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.chaos
 def test_an_agent_that_raises_or_hangs_holds_nothing_of_the_pipeline_up(cluster: Cluster) -> None:
     mine, other = topic_of(cluster, "orders"), topic_of(cluster, "hanging")
     write_module(
@@ -205,6 +206,7 @@ async def fail():
     cluster.finish(clean_logs=False, copies_allowed=True)
 
 
+@pytest.mark.chaos
 def test_an_agent_may_rewind_its_topic(cluster: Cluster) -> None:
     mine = topic_of(cluster, "orders", 1)
     write_module(
@@ -267,6 +269,7 @@ def status_of(worker: WorkerProcess, path: str, token: str | None) -> int:
         return error.code
 
 
+@pytest.mark.chaos
 def test_the_example_runs(cluster: Cluster) -> None:
     """`examples/own_agent.py`, as docs/python.md says."""
     for name in ("own_agent.py", "load_model.py"):

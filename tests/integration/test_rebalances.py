@@ -15,6 +15,7 @@ ROUNDS = 3
 BATCHES = 100  # a round
 
 
+@pytest.mark.chaos
 def test_workers_leave_under_load_and_nothing_is_suspected_of_having_ended_them(cluster: Cluster) -> None:
     settings = {"batch_timeout": "250"}
     stays = cluster.start(settings).wait_ready()

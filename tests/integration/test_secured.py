@@ -91,7 +91,7 @@ WAYS = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "certificate"]
 COMMANDED = {"SCRAM-SHA-512", "certificate"}  # the others have the same client
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [way if way == WAYS[0] else pytest.param(way, marks=pytest.mark.chaos) for way in WAYS])
 def test_a_worker_and_every_command_do_their_work_with_the_readmes_permissions(
     secured: Secured, cluster: Cluster, way: str
 ) -> None:
@@ -209,6 +209,7 @@ def name_of(acl: Acl) -> str:
     return f"{acl.operation} on {acl.row}"
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("missing", NEEDED, ids=name_of)
 def test_each_permission_of_the_readme_is_missed_by_name(
     secured: Secured, cluster: Cluster, stranger: str, missing: Acl
@@ -273,6 +274,7 @@ def test_commands_without_permissions_say_what_they_lack(secured: Secured, clust
 USED = [acl for acl in NEEDED if acl.operation != "Create" and acl != Acl("output topic", "Read")]
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("acl", USED, ids=name_of)
 def test_a_permission_that_is_taken_away_ends_a_running_worker_with_one_line(
     secured: Secured, cluster: Cluster, stranger: str, acl: Acl

@@ -26,6 +26,7 @@ def row_of(worker: WorkerProcess, batch: SentBatch) -> dict[str, Any]:
     return next((row for row in rows if row["batch_id"] == batch.batch_id), {})
 
 
+@pytest.mark.chaos
 def test_a_skipped_station_of_a_batch_that_a_supplement_has_extended_has_a_letter_with_its_records(
     cluster: Cluster,
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_collector_gets_a_batch_as_one_trace_from_its_source_message_to_its_ou
         assert letter.header("traceparent").split("-")[2] == failed.own
 
 
+@pytest.mark.chaos
 def test_a_batch_keeps_its_trace_when_its_worker_is_killed(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
     with SpanCollector() as collector:
@@ -95,7 +96,11 @@ def test_a_batch_keeps_its_trace_when_its_worker_is_killed(cluster: Cluster) -> 
         assert str(cluster.finish()) == "1 complete, 0 partial, 0 copies, 0 late"
 
 
-@pytest.mark.parametrize("silent", [True, False], ids=["a collector that does not answer", "no collector"])
+@pytest.mark.parametrize(
+    "silent",
+    [pytest.param(True, marks=pytest.mark.chaos), False],
+    ids=["a collector that does not answer", "no collector"],
+)
 def test_a_collector_that_is_away_holds_up_no_batch_and_no_shutdown(cluster: Cluster, silent: bool) -> None:
     with SpanCollector(silent=True) as collector:
         endpoint = collector.endpoint if silent else "http://127.0.0.1:9"

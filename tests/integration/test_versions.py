@@ -44,6 +44,7 @@ def hold(cluster: Cluster, batches: Sequence[SentBatch], *workers: WorkerProcess
     wait_for(lambda: arrived() == due, lambda: f"{arrived()} of {due} have arrived\n{cluster.logs()}")
 
 
+@pytest.mark.chaos
 def test_workers_of_two_versions_replace_each_other_with_batches_open(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
     environment = {GATE: str(gate)}

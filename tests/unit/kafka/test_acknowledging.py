@@ -31,6 +31,7 @@ def consumer_of(*tps: TP) -> Any:
     consumer._thread = SimpleNamespace(log_starts={}, last_heartbeat=0.0)
     consumer._changes = SimpleNamespace(not_delivered=lambda *hole: consumer.holes.append(hole))
     consumer._in_flight, consumer._bytes, consumer._reading = {}, Counter(), {}
+    consumer._users = SimpleNamespace(clear=lambda: None)
     for tp in tps:
         consumer.ledger.rebase(tp, 10)
         consumer._reading[tp] = object()
@@ -103,6 +104,7 @@ def test_nothing_can_be_delivered_while_a_recovery_seeks(monkeypatch: pytest.Mon
     monkeypatch.setattr(FetchingConsumer, "seek_to_committed", seek_to_committed, raising=False)
     consumer = consumer_of()
     consumer._seeks, consumer._moved, consumer._starting = 0, {}, {}
+    consumer._acked, consumer._acked_index = {}, {}
     consumer._start_noted, consumer._unacked_messages = asyncio.Event(), set()
     consumer.notes = SimpleNamespace(begin=begin)
     consumer.assignment = set
