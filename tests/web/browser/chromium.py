@@ -51,9 +51,19 @@ class Desk:
     _readers: list[BrowserContext] = field(default_factory=list)
 
     def open(
-        self, url: str, *, token: str | None = None, dark: bool = False, language: str = "en-US", phone: bool = False
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        dark: bool = False,
+        language: str = "en-US",
+        phone: bool = False,
+        script: str = "",
     ) -> Page:
-        """The page at this address for a reader whose system is set so; with a token, he has given it before."""
+        """The page at this address for a reader whose system is set so; with a token, he has given it before.
+
+        `script` runs before the page's own.
+        """
         width, height = _PHONE if phone else _DESK
         reader = self.browser.new_context(
             viewport={"width": width, "height": height},
@@ -67,6 +77,8 @@ class Desk:
         reader.set_default_timeout(PATIENCE)
         if token is not None:
             reader.add_init_script(f"sessionStorage.setItem('dashboard.token', {json.dumps(token)})")
+        if script:
+            reader.add_init_script(script)
         page = reader.new_page()
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.problems.append(f"thrown: {error}"))

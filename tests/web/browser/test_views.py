@@ -71,6 +71,18 @@ VIEWS: dict[str, tuple[str, str | None, Step]] = {
 }
 
 
+# Effects of Preact run after a frame has been painted, or 35 ms later where none is.
+LATE_EFFECTS = """
+    window.requestAnimationFrame = () => 0;
+    const soon = window.setTimeout;
+    window.setTimeout = (work, milliseconds, ...more) => soon(work, milliseconds === 35 ? 3000 : milliseconds, ...more);
+"""
+
+
+def test_an_answer_that_is_quicker_than_the_first_painting_is_shown(busy: str, desk: Desk) -> None:
+    refused(desk.open(busy, script=LATE_EFFECTS))
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_has_no_grave_finding_in_light_or_dark(view: str, busy: str, desk: Desk) -> None:
     path, token, come = VIEWS[view]

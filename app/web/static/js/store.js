@@ -65,9 +65,11 @@ export function set(change) {
 /** The state, in a component that is rendered again when it changes. */
 export function useStore() {
   const [, turn] = useState(0);
+  const rendered = state;
   useEffect(() => {
     const listener = () => turn((/** @type {number} */ count) => count + 1);
     listeners.add(listener);
+    if (state !== rendered) listener(); // effects run after the first painting: an answer may have been quicker
     return () => listeners.delete(listener);
   }, []);
   return state;
