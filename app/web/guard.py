@@ -37,6 +37,7 @@ MAX_BODY: Final = 4 * 1024
 
 # A client's requests, and those of them that had no right token: a second, and at once.
 _RATE, _BURST = 100.0, 400.0
+_FILES_RATE, _FILES_BURST = 1000.0, 6000.0  # a page has sixty files, and without one of them shows nothing
 _WRONG_RATE, _WRONG_BURST = 2.0, 100.0
 _TRUSTED_SECONDS: Final = 60.0  # since a right token, in which wrong ones of the same client lock nobody out
 CLIENTS: Final = 10_000  # that are remembered; another client has a full bucket
@@ -70,6 +71,7 @@ class Guard:
         self._access = access
         self._clock = clock
         self._requests = Buckets(rate=_RATE, burst=_BURST, clock=clock)
+        self._files = Buckets(rate=_FILES_RATE, burst=_FILES_BURST, clock=clock)
         self._wrong_tokens = Buckets(rate=_WRONG_RATE, burst=_WRONG_BURST, clock=clock)
         self._trusted: dict[str, float] = {}  # client -> when it last had the right token
 
@@ -113,8 +115,9 @@ class Guard:
         if scope["path"] in _UNCOUNTED:
             return None
         client = client_of(scope["client"][0] if scope.get("client") else "")
-        if not self._requests.take(client):
-            return _too_many("requests", self._requests.seconds_until_one(client))
+        counted = self._files if scope["path"].startswith(STATIC) else self._requests
+        if not counted.take(client):
+            return _too_many("requests", counted.seconds_until_one(client))
         if (too_large := _too_large(scope)) is not None:
             return too_large
         if scope["path"] in _UNGUARDED or scope["path"].startswith(STATIC):

@@ -277,6 +277,12 @@ def test_who_asks_too_often_is_told_to_wait_and_probes_get_through() -> None:
 
 
 @pytest.mark.usefixtures("no_refill")
+def test_readers_behind_one_address_each_get_the_whole_page() -> None:
+    seen = statuses([Ask("/static/js/main.js")] * 1200 + [Ask("/nothing")], Access())
+    assert seen == [200] * 1200 + [404]
+
+
+@pytest.mark.usefixtures("no_refill")
 def test_who_guesses_tokens_is_soon_not_told_any_more_whether_one_is_right() -> None:
     seen = statuses([GUESS] * 150 + [KNOWN], GUARDED)
     assert seen[:100] == [401] * 100

@@ -92,8 +92,8 @@ def test_a_listing_keeps_the_line_of_the_error_that_says_what_happened() -> None
         (Filters(stations=frozenset({"B"})), False),
         (Filters(since=1763085603.25), True),
         (Filters(since=1763085603.26), False),
-        (Filters(until=1763085603.25), True),
-        (Filters(until=1763085603.24), False),
+        (Filters(until=1763085603.26), True),
+        (Filters(until=1763085603.25), False),
         (Filters(frozenset({"station-failed"}), stations=frozenset({"B"})), False),
     ],
 )
