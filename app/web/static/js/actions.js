@@ -49,6 +49,26 @@ export function ActionButtons({ batch, state }) {
   </div>`;
 }
 
+/** Say why an action was not taken, and note it if none are. @param {unknown} error @returns {string} */
+export function refusalOf(error) {
+  const refusal = /** @type {import("./api.js").ApiError} */ (error);
+  if (refusal.status === 403) set({ forbidden: true });
+  return t("action.failed", { message: explain(refusal) });
+}
+
+/** Who acts, by a name of his own. @param {{name: string, onName: (name: string) => void}} props */
+export function NameField({ name, onName }) {
+  return html`<label class="field">
+    ${t("action.name")}
+    <input
+      autocomplete="name"
+      maxlength=${NAME_CHARACTERS}
+      value=${name}
+      onInput=${(/** @type {any} */ event) => onName(event.target.value)}
+    />
+  </label>`;
+}
+
 /** The question that stands before an action. @param {{state: State}} props */
 export function ActionDialog({ state }) {
   const { asked } = state;
@@ -81,9 +101,7 @@ export function ActionDialog({ state }) {
       set({ asked: null, notice: t(`action.${kind}.sent`, { id: batch.batch_id, seconds }) });
       hurry();
     } catch (error) {
-      const refusal = /** @type {import("./api.js").ApiError} */ (error);
-      setFailure(t("action.failed", { message: explain(refusal) }));
-      if (refusal.status === 403) set({ forbidden: true });
+      setFailure(refusalOf(error));
     } finally {
       setSending(false);
     }
@@ -108,15 +126,7 @@ export function ActionDialog({ state }) {
           onInput=${(/** @type {any} */ event) => setSeconds(event.target.value)}
         />
       </label>`}
-      <label class="field">
-        ${t("action.name")}
-        <input
-          autocomplete="name"
-          maxlength=${NAME_CHARACTERS}
-          value=${name}
-          onInput=${(/** @type {any} */ event) => setName(event.target.value)}
-        />
-      </label>
+      <${NameField} name=${name} onName=${setName} />
       <p class="error" role="alert">${failure}</p>
       <div class="buttons">
         <button type="button" autofocus=${asked.kind !== "extend"} onClick=${away}>${t("cancel")}</button>

@@ -6,6 +6,18 @@ import { explain, t } from "./i18n.js";
 
 /** @typedef {{name: string, choices?: string[], placeholder?: string}} Field */
 
+/** Of a list of what came of single stations. @param {string[]} reasons @returns {Field[]} */
+export function fieldsWith(reasons) {
+  const placeholder = "15m, 2h, 1d";
+  return [
+    { name: "reason", choices: reasons },
+    { name: "station" },
+    { name: "batch" },
+    { name: "since", placeholder },
+    { name: "until", placeholder },
+  ];
+}
+
 /**
  * @param {{view: string, query: string, fields: Field[]}} props `query`: the filters that the address has now
  */

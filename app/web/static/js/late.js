@@ -1,6 +1,6 @@
 // The page of the results that came too late for their batch.
 
-import { Filters, Older, useOlder } from "./filters.js";
+import { fieldsWith, Filters, Older, useOlder } from "./filters.js";
 import { duration, moment } from "./format.js";
 import { html } from "./html.js";
 import { has, t } from "./i18n.js";
@@ -27,13 +27,7 @@ export function LatePage({ state }) {
     <${Filters}
       view="late"
       query=${state.query}
-      fields=${[
-        { name: "reason", choices: REASONS },
-        { name: "station" },
-        { name: "batch" },
-        { name: "since", placeholder: "15m, 2h, 1d" },
-        { name: "until", placeholder: "15m, 2h, 1d" },
-      ]}
+      fields=${fieldsWith(REASONS)}
     />
     ${page || older.rows.length > 0
       ? html`<${Table} rows=${older.rows} />`

@@ -1,8 +1,8 @@
 // The page of the dead letters: found, read in full, and sent again.
 
-import { isReader, whyNot } from "./actions.js";
+import { isReader, NameField, refusalOf, whyNot } from "./actions.js";
 import { request } from "./api.js";
-import { Filters, Older, useOlder } from "./filters.js";
+import { fieldsWith, Filters, Older, useOlder } from "./filters.js";
 import { count, moment } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { explain, has, t } from "./i18n.js";
@@ -18,7 +18,6 @@ import { set } from "./store.js";
 
 const REASONS = ["bad-message", "bad-record", "station-failed", "discarded", "handler-failed", "too-large"];
 const MOST = 100; // letters that the worker sends again at once
-const NAME_CHARACTERS = 64;
 
 /** @param {{state: State}} props */
 export function LettersPage({ state }) {
@@ -49,13 +48,7 @@ export function LettersPage({ state }) {
     <${Filters}
       view="dead-letters"
       query=${state.query}
-      fields=${[
-        { name: "reason", choices: REASONS },
-        { name: "station" },
-        { name: "batch" },
-        { name: "since", placeholder: "15m, 2h, 1d" },
-        { name: "until", placeholder: "15m, 2h, 1d" },
-      ]}
+      fields=${fieldsWith(REASONS)}
     />
     ${!reader &&
     html`<div class="tools">
@@ -200,9 +193,7 @@ export function ReplayDialog({ state }) {
       set({ notice: t("letters.sent", { n: sent }) });
       hurry();
     } catch (error) {
-      const refusal = /** @type {import("./api.js").ApiError} */ (error);
-      setFailure(t("action.failed", { message: explain(refusal) }));
-      if (refusal.status === 403) set({ forbidden: true });
+      setFailure(refusalOf(error));
     } finally {
       setBusy(false);
     }
@@ -247,16 +238,7 @@ export function ReplayDialog({ state }) {
         />
         ${t("letters.again")}
       </label>`}
-      ${told?.dry &&
-      html`<label class="field">
-        ${t("action.name")}
-        <input
-          autocomplete="name"
-          maxlength=${NAME_CHARACTERS}
-          value=${name}
-          onInput=${(/** @type {any} */ event) => setName(event.target.value)}
-        />
-      </label>`}
+      ${told?.dry && html`<${NameField} name=${name} onName=${setName} />`}
       <p class="error" role="alert">${failure}</p>
       <div class="buttons">
         <button type="button" autofocus onClick=${away}>${told && !told.dry ? t("letters.close") : t("cancel")}</button>
