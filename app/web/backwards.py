@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from app.messages.message import InMessage
 from app.web.errors import Refusal
 from app.web.paging import decode_place, encode_place
-from app.web.state import NotReadable, OpenTopic, Window
+from app.web.topics import NotReadable, OpenTopic, Window
 
 T = TypeVar("T")
 

@@ -10,17 +10,20 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from app.observability.counters import MINUTE, Histogram
 from app.web.cluster import DEADLINE
 from app.web.paging import SLICE, Turns
 from app.web.state import WorkerState
-from app.web.topics import NotRead
+from app.web.topics import NotReadable
 from tables.closed_batches import ClosedBatch, line_of_decision
 from tables.looks import late_kept
 from tables.model.enums import CompletedBy, Status
 from tables.working_set import WorkingSet
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 SHARE_OF_TIME: Final = 50  # an answer is used again for so many times as long as it took to make
 ASK_AGAIN: Final = 3.0  # seconds for which counts of topics are used again
@@ -87,25 +90,41 @@ class Written(NamedTuple):
 _NOT_TOLD: Final = Written(None, None)
 
 
+class Fresh(Generic[K, V]):
+    """Answers that are used again for a while; the oldest goes when there are too many."""
+
+    def __init__(self) -> None:
+        self._made: dict[K, tuple[float, V]] = {}  # until when they are fresh
+
+    def get(self, key: K) -> V | None:
+        """Return an answer that is fresh; None where there is none."""
+        fresh_until, answer = self._made.get(key, (0.0, None))
+        return answer if time.monotonic() < fresh_until else None
+
+    def keep(self, key: K, answer: V, seconds: float) -> None:
+        """Keep an answer for so long."""
+        self._made.pop(key, None)
+        self._made[key] = (time.monotonic() + seconds, answer)
+        while len(self._made) > _KEPT:
+            del self._made[next(iter(self._made))]
+
+
 class TopicCounts:
     """Counts of the late and the dead-letter topic in a range of time, asked of Kafka every few seconds at most."""
 
     def __init__(self, state: WorkerState) -> None:
         self._state = state
-        self._known: dict[tuple[str, str], tuple[float, Written]] = {}  # by range as it was asked for; until when fresh
+        self._known: Fresh[tuple[str, str], Written] = Fresh()  # by range as it was asked for
         self._asking = asyncio.Lock()
 
     async def of(self, asked: tuple[str, str], since: float, until: float) -> Written:
         """Return the counts from `since` to `until` (Unix seconds); see `OwnFigures.of` for `asked`."""
         try:
             async with asyncio.timeout(DEADLINE), self._asking:
-                fresh_until, written = self._known.get(asked, (0.0, _NOT_TOLD))
-                if time.monotonic() >= fresh_until:
+                written = self._known.get(asked)
+                if written is None:
                     written = await self._count(since, until)
-                    self._known.pop(asked, None)
-                    self._known[asked] = (time.monotonic() + ASK_AGAIN, written)
-                    while len(self._known) > _KEPT:
-                        del self._known[next(iter(self._known))]
+                    self._known.keep(asked, written, ASK_AGAIN)
                 return written
         except TimeoutError:
             return _NOT_TOLD
@@ -114,7 +133,7 @@ class TopicCounts:
         late, dead_letters = self._state.settings.late_topic, self._state.settings.dead_letter_topic
         try:
             counts = await self._state.topics.count([late, dead_letters], since, until)
-        except NotRead:
+        except NotReadable:
             return _NOT_TOLD
         return Written(counts[late], counts[dead_letters])
 
@@ -126,19 +145,14 @@ class OwnFigures:
     """
 
     def __init__(self) -> None:
-        self._made: dict[_Key, tuple[float, Figures]] = {}  # until when they are fresh
+        self._made: Fresh[_Key, Figures] = Fresh()
 
     async def of(self, sets: Mapping[int, WorkingSet], asked: tuple[str, str], since: float, until: float) -> Figures:
         """Return the figures of a range; `asked` is how it was asked for: `15m` is another range the next second."""
-        started = time.monotonic()
         key = asked, frozenset((number, id(working_set)) for number, working_set in sets.items())
-        fresh_until, figures = self._made.get(key, (0.0, None))
-        if figures is not None and started < fresh_until:
-            return figures
-        figures = await figures_of(sets, since, until)
-        now = time.monotonic()
-        self._made.pop(key, None)
-        self._made[key] = (now + SHARE_OF_TIME * (now - started), figures)
-        while len(self._made) > _KEPT:
-            del self._made[next(iter(self._made))]
+        figures = self._made.get(key)
+        if figures is None:
+            started = time.monotonic()
+            figures = await figures_of(sets, since, until)
+            self._made.keep(key, figures, SHARE_OF_TIME * (time.monotonic() - started))
         return figures

@@ -6,49 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
-from app.messages.message import InMessage
 from app.messages.replays import Replay
 from app.observability.counters import History, Statistics
 from app.observability.peers import Peers
 from app.settings import Settings
-from app.web.topics import Topics
+from app.web.topics import OpenTopic, Topics
 from tables.model.events import Command
 from tables.working_set import WorkingSet
 
 
 class NotConfirmed(Exception):  # noqa: N818 - says it
     """A command that was to be sent may stand in Kafka, or not."""
-
-
-class NotReadable(Exception):  # noqa: N818 - says it
-    """A topic can't be read now, or nothing can be sent to it; the text says why."""
-
-
-class Window(NamedTuple):
-    """Offsets of a partition, from `start` up to before `end`."""
-
-    start: int
-    end: int
-
-
-class OpenTopic(Protocol):
-    """A topic that somebody reads without a group.
-
-    Attributes:
-        held: What each partition held when the topic was opened.
-    """
-
-    held: Mapping[int, Window]
-
-    async def read(self, windows: Mapping[int, Window], most: int) -> Mapping[int, Sequence[InMessage]]:
-        """Return the messages of these windows by partition, each partition's in order.
-
-        A partition of which a window of several offsets holds more than `most` bytes is left out, and so may be others
-        beside it. A window of one offset is never left out for that.
-
-        Raises:
-            NotReadable: The broker does not answer any more.
-        """
 
 
 class Standing(NamedTuple):

@@ -9,8 +9,35 @@ from app.messages.message import InMessage
 from tables.model.events import Source
 
 
-class NotRead(Exception):  # noqa: N818 - says it
-    """What was to be read stands in Kafka, or not: Kafka has not answered in time, or refuses; the text says which."""
+class NotReadable(Exception):  # noqa: N818 - says it
+    """A topic can't be read now, or nothing can be sent to it: Kafka does not answer, or refuses; the text says why."""
+
+
+class Window(NamedTuple):
+    """Offsets of a partition, from `start` up to before `end`."""
+
+    start: int
+    end: int
+
+
+class OpenTopic(Protocol):
+    """A topic that somebody reads without a group.
+
+    Attributes:
+        held: What each partition held when the topic was opened.
+    """
+
+    held: Mapping[int, Window]
+
+    async def read(self, windows: Mapping[int, Window], most: int) -> Mapping[int, Sequence[InMessage]]:
+        """Return the messages of these windows by partition, each partition's in order.
+
+        A partition of which a window of several offsets holds more than `most` bytes is left out, and so may be others
+        beside it. A window of one offset is never left out for that.
+
+        Raises:
+            NotReadable: The broker does not answer any more.
+        """
 
 
 class Published(NamedTuple):
@@ -23,7 +50,7 @@ class Published(NamedTuple):
 class Topics(Protocol):
     """Looks into topics, each bounded in time and bytes; `WorkerTopics` (app/worker/topics.py) implements it.
 
-    Each raises NotRead.
+    Each raises NotReadable.
     """
 
     async def count(self, topics: Sequence[str], since: float, until: float) -> Mapping[str, int]:

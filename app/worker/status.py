@@ -32,7 +32,8 @@ from app.observability.peers import Peers
 from app.observability.prometheus import Gauges, expose, metrics_registry
 from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
-from app.web.state import NotConfirmed, NotReadable, OpenTopic, Standing, Window
+from app.web.state import NotConfirmed, Standing
+from app.web.topics import NotReadable, OpenTopic, Window
 from app.worker.topics import WorkerTopics
 from tables.model.events import Command, Open
 from tables.storage.records import Table

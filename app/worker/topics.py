@@ -14,7 +14,7 @@ from app.kafka.looks import TooMuchError, count_messages, find_outputs_of, know,
 from app.kafka.reading import read_sources
 from app.messages.message import InMessage
 from app.settings import Settings
-from app.web.topics import NotRead, Published
+from app.web.topics import NotReadable, Published
 from tables.model.events import Source
 
 T = TypeVar("T")
@@ -98,14 +98,14 @@ class WorkerTopics:
         try:
             if not task.done() or task.cancelled():  # a client cancels itself when its broker has gone
                 message = f"{what} can't be read: Kafka has not answered within {WITHIN:g} s"
-                raise NotRead(message)
+                raise NotReadable(message)
             return task.result()
         except (KafkaError, OSError) as error:
             message = f"{what} can't be read: Kafka says {error or repr(error)}"
-            raise NotRead(message) from error
+            raise NotReadable(message) from error
         except TooMuchError as error:
             message = f"{what} is not read: {error}"
-            raise NotRead(message) from error
+            raise NotReadable(message) from error
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._looking.discard(task)

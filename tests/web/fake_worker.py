@@ -15,8 +15,8 @@ from app.observability.counters import History, Metrics, Statistics
 from app.observability.peers import Peers
 from app.observability.prometheus import expose, metrics_registry
 from app.settings import Settings
-from app.web.state import NotConfirmed, NotReadable, OpenTopic, Standing, Window
-from app.web.topics import NotRead, Published
+from app.web.state import NotConfirmed, Standing
+from app.web.topics import NotReadable, OpenTopic, Published, Window
 from tables.model.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
 from tables.model.policies import Rules
 from tables.storage.records import Destination
@@ -77,7 +77,7 @@ class FakeTopics:
         self.read.append(what)
         if self.is_away:
             message = f"{what} can't be read: there is no Kafka"
-            raise NotRead(message)
+            raise NotReadable(message)
 
     async def count(self, topics: Sequence[str], since: float, until: float) -> Mapping[str, int]:
         self._look("counts")

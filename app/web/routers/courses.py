@@ -26,7 +26,7 @@ from app.web.models import STATUS_OF, Answer
 from app.web.paging import BatchId, LocalQuery
 from app.web.routers.batches import UNKNOWN_BATCH, Batches
 from app.web.state import WorkerState
-from app.web.topics import NotRead, Published
+from app.web.topics import NotReadable, Published
 from tables.looks import course_of
 from tables.model.enums import Action, CompletedBy, Status
 from tables.model.events import Source
@@ -188,7 +188,7 @@ class Courses:
             return _json({"outputs": []})
         try:
             published = await _before(give_up_at, self._published(batch_id, course.places))
-        except NotRead as error:
+        except NotReadable as error:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "broker-away", str(error)) from error
         if not published.messages and (published.is_gone or self._state.settings.result_handler is None):
             topics = ", ".join(dict.fromkeys(place.topic for place in course.places))
@@ -435,18 +435,18 @@ async def _before(give_up_at: float, work: Awaitable[T]) -> T:
     """Await work until a time of the loop's.
 
     Raises:
-        NotRead: It has not ended by then, or has said so itself.
+        NotReadable: It has not ended by then, or has said so itself.
     """
     try:
         return await asyncio.wait_for(work, max(_LEAST, give_up_at - _now()))
     except TimeoutError as error:
         message = "Kafka has not answered in time"
-        raise NotRead(message) from error
+        raise NotReadable(message) from error
 
 
 def _known(found: T | BaseException, otherwise: T) -> T:
     """Return what was found; an error that is not Kafka's goes on."""
-    if isinstance(found, NotRead):
+    if isinstance(found, NotReadable):
         return otherwise
     if isinstance(found, BaseException):
         raise found

@@ -28,7 +28,8 @@ from app.web.filters import SinceQuery, UntilQuery, moment_of
 from app.web.models import Answer
 from app.web.operators import FORBIDDEN, action_route, operator_of
 from app.web.paging import LIMIT, CursorQuery, LimitQuery, MayBeEmpty
-from app.web.state import OpenTopic, Window, WorkerState
+from app.web.state import WorkerState
+from app.web.topics import OpenTopic, Window
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from app.web.models import STATUS_OF, Answer, OutcomeStatus
 from app.web.paging import LocalQuery, MayBeEmpty, Turns
 from app.web.routers.stations import Counts, StationRow, counts_of, merge_counts, row_of_station
 from app.web.state import WorkerState
-from app.web.topics import NotRead
+from app.web.topics import NotReadable
 from tables.closed_batches import ClosedBatch
 from tables.looks import course_of, outcome_of
 from tables.model.batch import Batch
@@ -167,7 +167,7 @@ class OneStation:
         left = give_up_at - asyncio.get_running_loop().time()
         try:
             message = await asyncio.wait_for(self._state.topics.source_message(source), max(0.1, left))
-        except (NotRead, TimeoutError):
+        except (NotReadable, TimeoutError):
             return None
         return None if message is None else await last_record(message, station, self._state.settings)
 

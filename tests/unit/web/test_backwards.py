@@ -13,7 +13,7 @@ from app.messages.message import InMessage
 from app.web import backwards
 from app.web.backwards import AT_ONCE, Page, Readings, newest_first, read_cursor
 from app.web.errors import Refusal
-from app.web.state import NotReadable
+from app.web.topics import NotReadable
 from tests.web.fake_worker import MemoryTopic
 
 pytestmark = pytest.mark.usefixtures("patient")
