@@ -83,6 +83,18 @@ def test_a_station_may_have_any_name(station: str) -> None:
     assert (answer["station_id"], answer["outcomes"][0]["status"]) == (station, "failed")
 
 
+@pytest.mark.parametrize("station", [".", "..", "a\nb", "\n", "场/一", MARKUP])
+def test_a_station_whose_name_no_path_can_hold_is_named_behind_the_question_mark(station: str) -> None:
+    worker = FakeWorker()
+    worker.open("b1", [station, "A"])
+    worker.arrive("b1", {station: FAILED, "A": RESULT})
+    answer = get(worker, f"/stations/?batches=1&station={quote(station, safe='')}")
+    assert (answer["station_id"], answer["outcomes"][0]["status"]) == (station, "failed")
+    assert get(worker, f"/stations/A?station={quote(station, safe='')}")["station_id"] == "A"
+    assert ask(worker, "/stations/").status_code == 404
+    assert ask(worker, "/stations/?station=").status_code == 404
+
+
 def test_a_station_of_an_open_batch_only_has_no_outcomes_yet() -> None:
     worker = FakeWorker()
     worker.open("b1", ["A"])

@@ -37,6 +37,15 @@ _SEARCH: Final = 1.1  # seconds of a search for batches that expected the statio
 _STATION: Final = "/station"
 
 StationId = Annotated[str, Path(description="As the source messages name it")]
+NamedQuery = Annotated[
+    Annotated[str, Field(max_length=2000)] | None,
+    MayBeEmpty(),
+    Query(
+        alias="station",
+        description="The station, where `station_id` is empty: for names that no path can hold, `.`, `..` and those "
+        "with a line break",
+    ),
+]
 BatchesQuery = Annotated[
     Annotated[int, Field(ge=1, le=1000)] | None,
     MayBeEmpty(),
@@ -106,8 +115,15 @@ class OneStation:
         router.get(INTERNAL + _STATION, include_in_schema=False)(self.own_share)
         return router
 
-    async def station(self, station_id: StationId, batches: BatchesQuery = None, local: LocalQuery = None) -> Response:
+    async def station(
+        self,
+        station_id: StationId,
+        named: NamedQuery = None,
+        batches: BatchesQuery = None,
+        local: LocalQuery = None,
+    ) -> Response:
         """One station: its outcomes in the newest batches, its latest record, its context."""
+        station_id = station_id or named or ""
         give_up_at = asyncio.get_running_loop().time() + WITHIN
         most = batches or BATCHES
         gathered = await self._cluster.gather(

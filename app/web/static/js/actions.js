@@ -6,6 +6,7 @@ import { count, left } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
 import { remember, remembered } from "./memory.js";
+import { batchPath } from "./places.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -31,7 +32,7 @@ export function whyNot(state) {
 /** @param {{batch: BatchRow, state: State}} props */
 export function ActionButtons({ batch, state }) {
   const reason = whyNot(state);
-  if (isReader(state)) return null;
+  if (isReader(state) || state.wall) return null;
   return html`<div class="actions" role="group" aria-label=${t("flight.actions", { id: batch.batch_id })}>
     ${KINDS.map(
       (kind) =>
@@ -96,7 +97,7 @@ export function ActionDialog({ state }) {
     setSending(true);
     try {
       const body = kind === "extend" ? { seconds: Number(seconds) } : undefined;
-      await request(`batches/${encodeURIComponent(batch.batch_id)}/${kind}`, { method: "POST", body, operator: name.trim() });
+      await request(`${batchPath(batch.batch_id)}/${kind}`, { method: "POST", body, operator: name.trim() });
       remember("operator", name.trim());
       set({ asked: null, notice: t(`action.${kind}.sent`, { id: batch.batch_id, seconds }) });
       hurry();

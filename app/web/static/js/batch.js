@@ -2,6 +2,7 @@
 
 import { ActionButtons, whyNot } from "./actions.js";
 import * as clock from "./clock.js";
+import { CopyButton } from "./copy.js";
 import { Course } from "./course.js";
 import { count, duration, left, moment } from "./format.js";
 import { html } from "./html.js";
@@ -15,7 +16,10 @@ export function BatchPage({ state }) {
   const error = state.errors.batch;
   return html`<article class="panel batch" aria-labelledby="batch">
     <p><a class="back" href="#/">← ${t("batch.back")}</a></p>
-    <h2 id="batch" tabindex="-1" class="whole">${state.batchId}</h2>
+    <div class="title">
+      <h2 id="batch" tabindex="-1" class="whole">${state.batchId}</h2>
+      <${CopyButton} text=${state.batchId} />
+    </div>
     ${error?.status === 404 && html`<p class="error" role="alert">${t("batch.unknown", { id: state.batchId })}</p>`}
     ${!batch && error?.status !== 404 && html`<${Absent} error=${error} path=${`/batches/${state.batchId}`} />`}
     ${batch && html`<${Facts} batch=${batch} state=${state} />`}

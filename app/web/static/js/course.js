@@ -4,7 +4,8 @@ import { ApiError, request } from "./api.js";
 import { count, duration } from "./format.js";
 import { html, memo, useEffect, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
-import { More } from "./parts.js";
+import { More, StationId } from "./parts.js";
+import { batchPath } from "./places.js";
 
 /** @typedef {import("./types.js").CourseEvent} CourseEvent */
 /** @typedef {import("./types.js").Timeline} TimelineAnswer */
@@ -16,7 +17,7 @@ const AGAIN = 2000; // milliseconds until an open batch is asked for again
 /** @param {{batch: import("./types.js").BatchDetail, language: string}} props */
 function BatchCourse({ batch }) {
   const open = batch.status === "open";
-  const [timeline, error] = useAnswer(`batches/${encodeURIComponent(batch.batch_id)}/timeline`, batch.revision, open);
+  const [timeline, error] = useAnswer(`${batchPath(batch.batch_id)}/timeline`, batch.revision, open);
   return html`<section class="course" aria-labelledby="course">
     <h3 id="course">${t("course.heading")}</h3>
     ${!timeline && html`<p class="quiet">${error ? explain(error) : t("loading")}</p>`}
@@ -107,7 +108,7 @@ function Bars({ timeline, batch }) {
         const from = share(one.started_at ?? one.at);
         const ran = one.started_at === null ? t("course.unknown") : duration(one.at - one.started_at);
         return html`<li key=${`${one.event} ${one.station_id} ${one.at}`}>
-          <span class="bar-name" title=${one.station_id}>${one.station_id}</span>
+          <span class="bar-name"><${StationId} id=${one.station_id} /></span>
           <span class="track" aria-hidden="true"><i
             class=${`bar is-${one.event === "late" ? "late" : one.status}`}
             style=${{ left: `${from}%`, width: `${Math.max(share(one.at) - from, 0.4)}%` }}
@@ -127,7 +128,7 @@ function Published({ id }) {
   const show = async () => {
     setSaid(t("loading"));
     try {
-      setOutputs(JSON.parse(await request(`batches/${encodeURIComponent(id)}/output`)).outputs);
+      setOutputs(JSON.parse(await request(`${batchPath(id)}/output`)).outputs);
       setSaid("");
     } catch (error) {
       setSaid(error instanceof ApiError ? explain(error) : String(error));

@@ -4,7 +4,7 @@ import { request } from "./api.js";
 import { html, useEffect, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
 
-/** @typedef {{name: string, choices?: string[], placeholder?: string}} Field */
+/** @typedef {{name: string, choices?: string[], textOf?: (choice: string) => string, placeholder?: string}} Field */
 
 /** Of a list of what came of single stations. @param {string[]} reasons @returns {Field[]} */
 export function fieldsWith(reasons) {
@@ -37,13 +37,13 @@ export function Filters({ view, query, fields }) {
 
   return html`<form class="filters" role="search" aria-label=${t("filter.label")} onSubmit=${submit}>
     ${fields.map(
-      ({ name, choices, placeholder }) =>
+      ({ name, choices, textOf = String, placeholder }) =>
         html`<label key=${name} class="field">
           ${t(`filter.${name}`)}
           ${choices
             ? html`<select value=${values[name] ?? ""} onChange=${change(name)}>
                 <option value="">${t("filter.any")}</option>
-                ${choices.map((choice) => html`<option key=${choice} value=${choice}>${choice}</option>`)}
+                ${choices.map((choice) => html`<option key=${choice} value=${choice}>${textOf(choice)}</option>`)}
               </select>`
             : html`<input name=${name} spellcheck=${false} placeholder=${placeholder ?? ""} value=${values[name] ?? ""} onInput=${change(name)} />`}
         </label>`,
@@ -57,14 +57,19 @@ export function Filters({ view, query, fields }) {
 
 /**
  * The rows of a list whose first page is asked for again and again, and what was read of older pages. What has been
- * seen stays, also when newer rows push it off the first page.
- * @param {{path: string, query: string, page: any, rowsOf: (page: any) => any[], keyOf: (row: any) => string, timeOf: (row: any) => number}} list
+ * seen stays, also when newer rows push it off the first page; where rows change (`changes`), what should be on that
+ * page and is not any more goes.
+ * @param {{path: string, query: string, page: any, rowsOf: (page: any) => any[], keyOf: (row: any) => string, timeOf: (row: any) => number, changes?: boolean}} list
  */
-export function useOlder({ path, query, page, rowsOf, keyOf, timeOf }) {
+export function useOlder({ path, query, page, rowsOf, keyOf, timeOf, changes = false }) {
   const [older, setOlder] = useState(/** @type {any} */ ({ query, rows: new Map(), next: undefined, failure: "" }));
   const [busy, setBusy] = useState(false);
   const own = older.query === query ? older : { query, rows: new Map(), next: undefined, failure: "" };
   const seen = new Map(own.rows);
+  if (changes && page) {
+    const last = page.next === null ? -Infinity : Math.min(Infinity, ...rowsOf(page).map(timeOf));
+    for (const [key, row] of own.rows) if (timeOf(row) > last) seen.delete(key);
+  }
   for (const row of page ? rowsOf(page) : []) seen.set(keyOf(row), row);
   useEffect(() => setOlder({ ...own, rows: seen }), [page, query]);
   const next = own.next === undefined ? page?.next : own.next;

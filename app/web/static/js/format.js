@@ -50,6 +50,17 @@ export function moment(seconds) {
   return known(seconds) ? new Date(seconds * 1000).toLocaleString("sv-SE") : t("none");
 }
 
+const EARLIEST = 978_307_200; // Unix seconds of 2001: a smaller number at the end of an id is no time
+
+/** The time that a batch id ends with, `10:00:00` or `11-04 10:00` of another day; "" when it ends otherwise. @param {string} id */
+export function momentOfId(id) {
+  const seconds = Number(id.match(/_([0-9]{9,11})$/)?.[1] ?? NaN);
+  if (!(seconds >= EARLIEST)) return "";
+  const [day, time] = moment(seconds).split(" ");
+  const [today] = moment(Date.now() / 1000).split(" ");
+  return day === today ? time : `${day.slice(-5)} ${time.slice(0, 5)}`;
+}
+
 /** @param {number} part @param {number} whole */
 export function share(part, whole) {
   const digits = { maximumFractionDigits: part > 0 && part / whole < 0.0995 ? 1 : 0 };

@@ -6,6 +6,7 @@ import { html } from "./html.js";
 import { chooseLanguage, explain, languages, t } from "./i18n.js";
 import { Choice } from "./parts.js";
 import { hurry } from "./poll.js";
+import { SearchBox } from "./search_box.js";
 import { chooseTheme, themes } from "./theme.js";
 
 /** @typedef {import("./store.js").State} State */
@@ -16,7 +17,7 @@ const PATHS = /** @type {Record<string, string>} */ ({ cluster: "/cluster", stat
 const THEME_SIGNS = /** @type {Record<string, string>} */ ({ auto: "◑", light: "☀", dark: "☾" });
 
 /** The page that shows a resource. @param {string} name */
-const VIEW_OF = (name) => ({ batch: "batch", settings: "workers", partitions: "partitions" })[name] ?? "overview";
+const VIEW_OF = (name) => ({ batch: "batch", found: "batches", station: "station", settings: "workers", partitions: "partitions" })[name] ?? "overview";
 
 /** The URLs of workers that did not answer, from all answers shown. @param {State} state @returns {string[]} */
 export function silentWorkers(state) {
@@ -66,17 +67,18 @@ export function Header({ state }) {
       ${hasToken() && html`<button type="button" class="plain" onClick=${forget}>${t("token.forget")}</button>`}
     </div>
     <${Pages} view=${state.view} />
+    <${SearchBox} state=${state} />
   </header>`;
 }
 
 /** What the token allows. @param {{state: State}} props */
-function Access({ state }) {
+export function Access({ state }) {
   const access = state.data.cluster?.access;
   if (access !== "operator" && access !== "read-only") return null;
   return html`<span class="access" title=${t(`access.${access}.why`)}>${t(`access.${access}`)}</span>`;
 }
 
-const PAGES = ["overview", "dead-letters", "late", "workers", "partitions"];
+const PAGES = ["overview", "batches", "dead-letters", "late", "workers", "partitions"];
 
 /** @param {{view: string}} props */
 function Pages({ view }) {
@@ -102,7 +104,7 @@ function ThemeSign({ theme }) {
 }
 
 /** @param {{state: State}} props */
-function Health({ state }) {
+export function Health({ state }) {
   const workers = /** @type {Worker[]} */ (state.data.cluster?.workers ?? []);
   const silent = silentWorkers(state).length;
   const unready = unreadyWorkers(state).length;
@@ -114,7 +116,8 @@ function Health({ state }) {
     ${known > 0 &&
     html`<span>${known === 1 ? t("health.worker") : t("health.workers", { n: known })}</span>
       <span>${partitions === 1 ? t("health.partition") : t("health.partitions", { n: partitions })}</span>
-      ${silent === 0 && unready === 0 && html`<span>${t("health.ready")}</span>`}`}
+      ${!state.lost && silent === 0 && unready === 0 && html`<span>${t("health.ready")}</span>`}`}
+    ${state.lost && html`<strong>${t("health.lost")}</strong>`}
     ${unready > 0 && html`<strong>${t("health.recovering", { n: unready })}</strong>`}
     ${silent > 0 && html`<strong>${t("health.silent", { n: silent })}</strong>`}
     <span class="quiet">

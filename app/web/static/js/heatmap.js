@@ -3,7 +3,8 @@
 import { clock } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
-import { Absent, More, closingText, pageOf } from "./parts.js";
+import { Absent, More, StationId, closingText } from "./parts.js";
+import { pageOf, stationPage } from "./places.js";
 
 /** @typedef {import("./types.js").Heatmap} HeatmapAnswer */
 
@@ -42,7 +43,7 @@ function Legend() {
 /** @param {{heatmap: HeatmapAnswer, shown: number}} props */
 function Grid({ heatmap, shown }) {
   return html`<div class="scroll" role="region" tabindex="0" aria-label=${t("heatmap.scroll")}>
-    <table class="grid">
+    <table class="grid" style=${{ "--columns": heatmap.batches.length }}>
       <caption class="spoken">${t("heatmap.caption")}</caption>
       <thead>
         <tr>
@@ -50,13 +51,42 @@ function Grid({ heatmap, shown }) {
           ${heatmap.batches.map((batch) => html`<${Head} key=${batch.batch_id} batch=${batch} />`)}
         </tr>
       </thead>
-      <tbody>
+      <tbody onClick=${(/** @type {any} */ event) => follow(event, heatmap, shown)} onMouseOver=${(/** @type {any} */ event) => name(event, heatmap, shown)}>
         ${heatmap.stations.slice(0, shown).map(
           ({ station_id: station, cells }) => html`<${Row} key=${station} station=${station} cells=${cells} letters=${t("heatmap.letter.missing")} />`,
         )}
       </tbody>
     </table>
   </div>`;
+}
+
+/**
+ * The station and the batch of the cell that an event is of. Cells are no links: three thousand are too many for whoever
+ * goes from link to link, and the names of the rows lead to the same pages.
+ * @param {MouseEvent} event @param {HeatmapAnswer} heatmap @param {number} shown
+ */
+function cellOf(event, heatmap, shown) {
+  const cell = /** @type {HTMLTableCellElement | null} */ (/** @type {Element} */ (event.target).closest("td"));
+  const row = cell?.closest("tr");
+  if (!cell || !row) return null;
+  const station = heatmap.stations.slice(0, shown)[row.sectionRowIndex];
+  const batch = heatmap.batches[cell.cellIndex - 1];
+  return station && batch ? { cell, station, batch } : null;
+}
+
+/** @param {MouseEvent} event @param {HeatmapAnswer} heatmap @param {number} shown */
+function follow(event, heatmap, shown) {
+  const found = cellOf(event, heatmap, shown);
+  if (found) location.hash = stationPage(found.station.station_id, { batch: found.batch.batch_id });
+}
+
+/** @param {MouseEvent} event @param {HeatmapAnswer} heatmap @param {number} shown */
+function name(event, heatmap, shown) {
+  const found = cellOf(event, heatmap, shown);
+  if (!found) return;
+  const { cell, station, batch } = found;
+  const state = t(`state.${KINDS[station.cells[cell.cellIndex - 1]] ?? "absent"}`);
+  cell.title = `${station.station_id}, ${clock(batch.closed_at)}: ${state}`;
 }
 
 /** @param {{batch: import("./types.js").HeatmapBatch}} props */
@@ -72,7 +102,7 @@ function Head({ batch }) {
 const Row = memo(
   /** @param {{station: string, cells: string, letters: string}} props */
   ({ station, cells }) => html`<tr>
-    <th scope="row" class="station" title=${station}>${station}</th>
+    <th scope="row" class="station"><${StationId} id=${station} /></th>
     ${[...cells].map((cell, place) => {
       const kind = KINDS[cell] ?? "absent";
       return html`<td key=${place} class=${`cell is-${kind}`}><span aria-hidden="true">${sign(kind)}</span><span class="spoken">${t(`state.${kind}`)}</span></td>`;

@@ -47,5 +47,4 @@ export function chooseLanguage(language) {
 function show(language) {
   set({ language });
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  document.title = t("title");
 }

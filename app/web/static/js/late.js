@@ -4,7 +4,7 @@ import { fieldsWith, Filters, Older, useOlder } from "./filters.js";
 import { duration, moment } from "./format.js";
 import { html } from "./html.js";
 import { has, t } from "./i18n.js";
-import { Absent, BatchId } from "./parts.js";
+import { Absent, BatchId, StationId } from "./parts.js";
 
 /** @typedef {import("./types.js").Late} Late */
 
@@ -63,7 +63,7 @@ function Table({ rows }) {
 /** @param {{late: Late}} props */
 function Row({ late }) {
   return html`<tr>
-    <th scope="row" class="station">${late.station_id ?? t("none")}</th>
+    <th scope="row" class="station"><${StationId} id=${late.station_id} /></th>
     <td class="batch"><${BatchId} id=${late.batch_id} /></td>
     <td class="time">${moment(late.timestamp)}</td>
     <td class="number" data-name=${t("late.after")}>${late.closed_at ? duration(late.timestamp - late.closed_at) : t("none")}</td>

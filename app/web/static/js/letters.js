@@ -7,7 +7,7 @@ import { count, moment } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { explain, has, t } from "./i18n.js";
 import { remember, remembered } from "./memory.js";
-import { Absent, BatchId } from "./parts.js";
+import { Absent, BatchId, StationId } from "./parts.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -71,6 +71,7 @@ export function LettersPage({ state }) {
       : html`<${Absent} error=${state.errors.letters} path="/dead-letters" />`}
     ${page && state.errors.letters && html`<${Absent} error=${state.errors.letters} path="/dead-letters" />`}
     <${Older} older=${older} />
+    <${ReplayDialog} state=${state} />
   </section>`;
 }
 
@@ -112,7 +113,7 @@ function Table({ letters, chosen, turn }) {
             <td class="time">${moment(letter.failed_at)}</td>
             <td class="word">${letter.reason}</td>
             <td class="batch">${letter.batch_id === null ? t("none") : html`<${BatchId} id=${letter.batch_id} />`}</td>
-            <td class="whole">${letter.station_id ?? t("none")}</td>
+            <td class="whole"><${StationId} id=${letter.station_id} /></td>
             <td class="whole said">${letter.error}</td>
             <td class="time" data-name=${t("letters.replayed")}>${letter.replayed_at === null ? t("none") : moment(letter.replayed_at)}</td>
           </tr>`,
@@ -169,7 +170,7 @@ function pretty(text) {
 }
 
 /** What would be sent, and then what was. @param {{state: State}} props */
-export function ReplayDialog({ state }) {
+function ReplayDialog({ state }) {
   const ids = state.resending;
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [again, setAgain] = useState(false);

@@ -1,24 +1,25 @@
 // Small things that many views show.
 
-import { count } from "./format.js";
+import { count, momentOfId } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { explain, has, t } from "./i18n.js";
-
-/** The address of a batch's page. @param {string} id */
-export function pageOf(id) {
-  return `#/batches/${encodeURIComponent(id)}`;
-}
+import { pageOf, stationPage } from "./places.js";
 
 /**
- * A batch id that may be cut in the middle where there is no room: its end, a time, is what tells it from others.
- * @param {{id: string, link?: boolean}} props
+ * A batch id behind the time that it ends with: `10:00:00 · …437`. Its start is cut off where there is no room; all of it
+ * is under the mouse, and what is copied is the id alone.
+ * @param {{id: string}} props
  */
-export function BatchId({ id, link = true }) {
-  const cut = Math.max(id.lastIndexOf("_"), id.length - 24, 0);
-  const text = html`<span class="id-head">${id.slice(0, cut)}</span><span class="id-tail">${id.slice(cut)}</span>`;
-  return link
-    ? html`<a class="id" href=${pageOf(id)} title=${id}>${text}</a>`
-    : html`<span class="id" title=${id}>${text}</span>`;
+export function BatchId({ id }) {
+  const time = momentOfId(id);
+  return html`<a class="id" href=${pageOf(id)} title=${id}>
+    ${time && html`<span class="id-time">${time} · </span>`}<span class="id-text"><bdi dir="ltr">${id}</bdi></span>
+  </a>`;
+}
+
+/** A station's id, which leads to its page. @param {{id: string | null}} props */
+export function StationId({ id }) {
+  return id === null ? t("none") : html`<a class="to-station" href=${stationPage(id)} title=${id}>${id}</a>`;
 }
 
 // Such as plain text fonts have: no emoji, which some systems draw as an empty box.

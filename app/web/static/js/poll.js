@@ -11,6 +11,7 @@ const LONGEST = 30_000;
  * @typedef {object} Resource
  * @property {string} name its key in `State.data`
  * @property {(state: import("./store.js").State) => string | null} path null when it is not needed now
+ * @property {(text: string) => any} [read] the answer's text as an object; JSON without it
  * @property {(answer: any) => number} [every] milliseconds from one answer to the next request; PERIOD without it
  */
 
@@ -143,7 +144,7 @@ async function ask(resource, memory) {
   try {
     const text = await request(path);
     const changed = text !== memory.text || get().data[name] === undefined;
-    const value = changed ? JSON.parse(text) : get().data[name];
+    const value = changed ? (resource.read ?? JSON.parse)(text) : get().data[name];
     memory.text = text;
     memory.failures = 0;
     memory.due = Date.now() + (resource.every?.(value) ?? PERIOD) - PERIOD / 2;

@@ -1,6 +1,6 @@
 // The batches that were closed last, and how.
 
-import { clock, count, duration } from "./format.js";
+import { clock, count, duration, moment } from "./format.js";
 import { html, memo } from "./html.js";
 import { t } from "./i18n.js";
 import { Absent, BatchId, Closing, More, Tally } from "./parts.js";
@@ -13,7 +13,7 @@ const MOST = 1000; // rows of one answer
 function RecentBatches({ closed, error, limit }) {
   return html`<section class="panel recent" aria-labelledby="recent">
     <h2 id="recent">${t("recent.heading")}</h2>
-    ${closed ? html`<${Table} batches=${closed.batches} />` : html`<${Absent} error=${error} path="/batches" />`}
+    ${closed ? html`<${BatchTable} batches=${closed.batches} none=${t("recent.none")} />` : html`<${Absent} error=${error} path="/batches" />`}
     <${More}
       hidden=${closed?.next && limit < MOST ? Infinity : 0}
       onMore=${() => {
@@ -24,10 +24,10 @@ function RecentBatches({ closed, error, limit }) {
   </section>`;
 }
 
-/** @param {{batches: import("./types.js").BatchRow[]}} props */
-function Table({ batches }) {
-  if (batches.length === 0) return html`<p class="quiet">${t("recent.none")}</p>`;
-  return html`<div class="scroll" role="region" tabindex="0" aria-labelledby="recent">
+/** @param {{batches: import("./types.js").BatchRow[], none: string, days?: boolean}} props `none`: said of no batch */
+export function BatchTable({ batches, none, days = false }) {
+  if (batches.length === 0) return html`<p class="quiet">${none}</p>`;
+  return html`<div class="scroll" role="region" tabindex="0" aria-label=${t("recent.heading")}>
     <table class="cards">
       <thead>
         <tr>
@@ -41,19 +41,19 @@ function Table({ batches }) {
         </tr>
       </thead>
       <tbody>
-        ${batches.map((batch) => html`<${Row} key=${batch.batch_id} batch=${batch} />`)}
+        ${batches.map((batch) => html`<${Row} key=${batch.batch_id} batch=${batch} days=${days} />`)}
       </tbody>
     </table>
   </div>`;
 }
 
-/** @param {{batch: import("./types.js").BatchRow}} props */
-function Row({ batch }) {
+/** @param {{batch: import("./types.js").BatchRow, days: boolean}} props */
+function Row({ batch, days }) {
   const missing = batch.expected_count - batch.arrived_count;
   const took = batch.closed_at === null ? null : batch.closed_at - batch.opened_at;
   return html`<tr>
     <th scope="row"><${BatchId} id=${batch.batch_id} /></th>
-    <td class="time">${clock(batch.closed_at)}</td>
+    <td class="time">${(days ? moment : clock)(batch.closed_at)}</td>
     <td><${Closing} batch=${batch} /></td>
     <td class="number">${count(batch.arrived_count)} / ${count(batch.expected_count)}</td>
     <${Tally} name=${t("recent.missing")} n=${missing} />

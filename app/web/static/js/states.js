@@ -3,7 +3,7 @@
 import { count } from "./format.js";
 import { html, memo, useMemo, useState } from "./html.js";
 import { t } from "./i18n.js";
-import { Choice, More } from "./parts.js";
+import { Choice, More, StationId } from "./parts.js";
 
 /** @typedef {import("./types.js").BatchDetail} BatchDetail */
 /** @typedef {{station: string, state: string, error: string}} StationState */
@@ -73,7 +73,7 @@ const Tile = memo(
   /** @param {StationState & {word: string}} props */
   ({ station, state, error, word }) => html`<li class=${`tile is-${state}`}>
     <span class="sign" aria-hidden="true">${SIGNS[state]}</span>
-    <span class="station" title=${station}>${station}</span>
+    <span class="station"><${StationId} id=${station} /></span>
     <span class="state">${word}</span>
     ${error && html`<span class="reason">${error}</span>`}
   </li>`,

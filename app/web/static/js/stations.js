@@ -3,7 +3,7 @@
 import { count, duration } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
-import { Absent, Choice, More, Tally } from "./parts.js";
+import { Absent, Choice, More, StationId, Tally } from "./parts.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -62,7 +62,7 @@ function Table({ stations, order }) {
 /** @param {{station: Station}} props */
 function Row({ station }) {
   return html`<tr>
-    <th scope="row" class="station">${station.station_id}</th>
+    <th scope="row" class="station"><${StationId} id=${station.station_id} /></th>
     <${Tally} name=${t("stations.missed")} n=${station.misses} />
     <${Tally} name=${t("stations.failures")} n=${station.failures} />
     <td class="number" data-name=${t("stations.empties")}>${count(station.empties)}</td>

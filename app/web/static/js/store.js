@@ -9,9 +9,11 @@ import { useEffect, useState } from "./html.js";
  * @typedef {object} State
  * @property {string} language
  * @property {string} theme "auto", "light" or "dark"
- * @property {string} view the page that is shown: "overview", "batch", "dead-letters", "late", "workers", "partitions"
+ * @property {string} view the page that is shown: "overview", "batch", "station", "batches", "dead-letters", "late", "workers", "partitions"
  * @property {string} query the filters in the page's address
  * @property {string} batchId the batch whose page is shown; "" for another page
+ * @property {string} stationId the station whose page is shown; "" for another page
+ * @property {boolean} wall whether the page is on a wall, where nobody acts
  * @property {Record<string, any>} data answers by resource
  * @property {Record<string, import("./api.js").ApiError | null>} errors of resources whose last request failed
  * @property {number} openLimit rows of batches in flight that are asked for
@@ -34,6 +36,8 @@ let state = {
   view: "overview",
   query: "",
   batchId: "",
+  stationId: "",
+  wall: false,
   data: {},
   errors: {},
   openLimit: 20,

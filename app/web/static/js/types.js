@@ -58,6 +58,16 @@
  * @property {number | null} p50
  * @property {number | null} p99
  *
+ * @typedef {object} StationOutcome
+ * @property {string} batch_id
+ * @property {number} closed_at
+ * @property {string} status
+ * @property {number | null} duration
+ * @property {string | null} error
+ *
+ * @typedef {{outcomes: StationOutcome[], last_record: any, context: any, incomplete?: string[]}} StationMore
+ * @typedef {Station & StationMore} StationDetail
+ *
  * @typedef {{stations: Station[], next: string | null, incomplete?: string[]}} StationList
  *
  * @typedef {object} Stats

@@ -1,0 +1,34 @@
+// The one box in the page's head: whatever is typed there, its answer is an address.
+
+import { html, useEffect, useState } from "./html.js";
+import { t } from "./i18n.js";
+import { listPage } from "./places.js";
+
+/** @param {{state: import("./store.js").State}} props */
+export function SearchBox({ state }) {
+  const asked = state.view === "batches" ? (new URLSearchParams(state.query).get("q") ?? "") : "";
+  const [text, change] = useState(asked);
+  useEffect(() => change(asked), [asked, state.view]);
+  return html`<form
+    class="find"
+    role="search"
+    aria-label=${t("search.label")}
+    onSubmit=${(/** @type {SubmitEvent} */ event) => {
+      event.preventDefault();
+      location.hash = listPage("batches", { q: text.trim() });
+    }}
+  >
+    <input
+      type="search"
+      aria-label=${t("search.box")}
+      title=${t("search.box")}
+      placeholder=${t("search.box")}
+      maxlength="300"
+      autocomplete="off"
+      spellcheck=${false}
+      value=${text}
+      onInput=${(/** @type {any} */ event) => change(event.target.value)}
+    />
+    <button type="submit">${t("search.find")}</button>
+  </form>`;
+}

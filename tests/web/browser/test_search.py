@@ -1,0 +1,253 @@
+"""The search: one box, filters in the address, and addresses that hold any id, before a fake worker."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import Locator, Page, expect
+
+from app.web.access import Access
+from tests.web.browser.axe import findings
+from tests.web.browser.chromium import Desk
+from tests.web.browser.scene import LONG, MARKUP, OPEN, TOPIC, busy_worker
+from tests.web.browser.served import served
+from tests.web.fake_worker import FakeWorker
+from tests.web.live_cluster import TOKEN
+
+NASTY = [
+    *(
+        MARKUP,
+        LONG,
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "/",
+        "//",
+        "?x=1&y#z",
+        "#/batches/x",
+        "100%",
+        "%2F",
+        "%",
+        "\\",
+        "a b",
+        "a\nb",
+    ),
+    *("javascript:alert(1)", "\"'<>`", "场站 一", "\u202eabc", "𐐷" * 1000, "場" * 1000, "é", "e\u0301", "+", "a+b&c=d"),
+]
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[str]:
+    """A busy worker's URL."""
+    with served(busy_worker(), Access(TOKEN)) as url:
+        yield url
+
+
+def found(page: Page) -> Locator:
+    return page.locator(".found tbody tr")
+
+
+def look_for(page: Page, text: str) -> None:
+    page.get_by_role("searchbox", name="Batch, station or time").fill(text)
+    page.keyboard.press("Enter")
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        (OPEN, [OPEN]),
+        ("realtime-data_17630856", [OPEN]),
+        ("  1763085600 ", [OPEN]),
+        ("10:00", [OPEN]),
+        ("2025-11-14T10:00", [OPEN]),
+        ("2025-11-13T22", [f"{TOPIC}_1763043200"]),
+    ],
+)
+def test_the_box_finds_batches_by_id_by_a_part_of_it_and_by_time(
+    text: str, ids: list[str], busy: str, desk: Desk
+) -> None:
+    page = desk.open(busy, token=TOKEN)
+    look_for(page, text)
+    expect(found(page)).to_have_count(len(ids))
+    expect(page.get_by_role("heading", name="Find batches and stations")).to_be_focused()
+    assert [link.get_attribute("title") for link in found(page).get_by_role("link").all()] == ids
+    other = desk.open(page.url, token=TOKEN)
+    expect(found(other)).to_have_count(len(ids))
+    expect(other.get_by_role("searchbox", name="Batch, station or time")).to_have_value(text.strip())
+
+
+def test_the_box_finds_a_station_and_leads_to_its_page_and_its_batches(busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN)
+    look_for(page, "DUN00")
+    expect(page.locator(".hit")).to_contain_text("Arrived 16, missed 8")
+    expect(page.get_by_text("No batch is like that.")).to_be_visible()
+    page.get_by_role("link", name="Batches that expected a station DUN00").click()
+    expect(found(page)).to_have_count(25)
+    assert page.url.endswith("#/batches?station=DUN00")
+    look_for(page, "DUN00")
+    page.locator(".hit").get_by_role("link", name="DUN00", exact=True).click()
+    expect(page.get_by_role("heading", name="DUN00")).to_be_focused()
+
+
+def test_filters_make_an_address_that_another_reader_sees_the_same_at(busy: str, desk: Desk) -> None:
+    page = desk.open(f"{busy}/#/batches", token=TOKEN)
+    expect(found(page)).to_have_count(26)
+    page.get_by_label("Status").select_option("closed")
+    page.get_by_label("Closed by").select_option("timeout")
+    page.get_by_label("Since").fill("1h")
+    page.get_by_label("Station", exact=True).fill("DUN00")
+    page.get_by_role("button", name="Filter").click()
+    expect(found(page)).to_have_count(4)
+    assert page.url.endswith("#/batches?station=DUN00&status=closed&completed_by=timeout&since=1h")
+    other = desk.open(page.url, token=TOKEN, language="zh-CN")
+    expect(found(other)).to_have_count(4)
+    expect(other.get_by_label("关闭方式")).to_have_value("timeout")
+    other.get_by_role("link", name="显示全部").click()
+    expect(found(other)).to_have_count(26)
+    page.get_by_label("Since").fill("yesterday")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_text("/batches can't be shown: since:")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/#/batches", "/#/batches?q=DUN00", "/#/batches?q=nothing"])
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+def test_the_search_is_for_everybody_and_for_a_phone(path: str, language: str, busy: str, desk: Desk) -> None:
+    page = desk.open(busy + path, token=TOKEN, language=language, phone=True)
+    page.set_viewport_size({"width": 360, "height": 780})
+    expect(page.locator(".found").locator("table, .hit")).to_have_count(1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert findings(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert findings(page) == []
+
+
+def test_a_batch_that_is_not_open_any_more_leaves_the_list_of_open_ones(desk: Desk) -> None:
+    worker = FakeWorker()
+    now = time.time()
+    for number in range(3):
+        worker.open(f"b{number}", ["A"], at=now + number)
+    with served(worker, Access(TOKEN)) as url:
+        page = desk.open(f"{url}/#/batches?status=open", token=TOKEN)
+        expect(found(page)).to_have_count(3)
+        worker.arrive("b1", {"A": ("r", "{}")}, at=now + 4)
+        page.evaluate("dispatchEvent(new Event('online'))")
+        expect(found(page)).to_have_count(2)
+        page.close()
+
+
+def test_an_id_stands_behind_its_time_and_is_copied_alone(busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN)
+    link = page.locator(f".flying a[title='{OPEN}']")
+    expect(link).to_have_text(re.compile(rf"^11-14 10:00 · {OPEN}$"))
+    copied = page.evaluate(
+        "link => { getSelection().selectAllChildren(link); return String(getSelection()) }", link.element_handle()
+    )
+    assert copied.strip() == OPEN
+    link.click()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == OPEN
+
+
+def test_an_id_of_today_stands_behind_its_second(desk: Desk) -> None:
+    worker = FakeWorker()
+    noon = int(time.time()) // 86400 * 86400 + 4 * 3600  # in Shanghai
+    worker.open(f"T_{noon}", ["A"], at=time.time())
+    with served(worker, Access(TOKEN)) as url:
+        page = desk.open(url, token=TOKEN, script=f"{{ const of = Date.now; Date.now = () => {noon * 1000} }}")
+        expect(page.locator(".flying a")).to_have_text(re.compile(r"^12:00:00 · T_\d+$"))
+        page.close()
+
+
+# -- ids in addresses --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("station", NASTY)
+def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: Desk) -> None:
+    worker = FakeWorker()
+    worker.open("b1", [station, "A"])
+    worker.arrive("b1", {station: ("f", MARKUP), "A": ("r", "{}")})
+    with served(worker, Access(TOKEN)) as url:
+        page = desk.open(url, token=TOKEN)
+        page.locator(".stations tbody tr").first.get_by_role("link").click()
+        title = page.locator(".station-page h2")
+        expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
+        assert title.text_content() == station
+        page.reload()
+        expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
+        page.get_by_role("link", name="All batches that expected it").click()
+        expect(found(page)).to_have_count(1)
+        page.go_back()
+        expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
+        assert page.locator("img[onerror], img[src='x']").count() == 0
+        page.close()
+
+
+PLACES = "import('/static/js/places.js')"
+
+
+def test_no_id_breaks_an_address(busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN)
+
+    @example("\ud800")
+    @example("%zz")
+    @given(st.text(alphabet=st.characters(exclude_categories=[]), min_size=1))
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    def holds(text: str) -> None:
+        sent = json.dumps(text)
+        whole, batch, station, lists, path, listed = page.evaluate(
+            f"""async () => {{
+                const places = await {PLACES};
+                const id = {sent};
+                const at = (hash) => new URL(hash, "http://h/p/");
+                const link = places.stationPage(id, {{ batch: id }});
+                const query = (at) => new URLSearchParams(at.slice(at.indexOf("?") + 1));
+                return [
+                    id.toWellFormed(),
+                    [places.placeOf(at(places.pageOf(id)).hash), at(places.pageOf(id)).pathname],
+                    [places.placeOf(at(link).hash), at(link).pathname],
+                    query(places.placeOf(at(places.listPage("late", {{ station: id, q: "" }})).hash).query).toString(),
+                    at(places.stationPath(id, {{ batches: 1 }})).href,
+                    query(link).get("batch"),
+                ];
+            }}"""
+        )
+        assert batch == [{"view": "batch", "batchId": whole, "stationId": "", "query": ""}, "/p/"]
+        assert (station[0]["view"], station[0]["stationId"], station[1]) == ("station", whole, "/p/")
+        assert listed == whole
+        assert lists.startswith("station=")
+        assert "&" not in lists
+        asked = urlsplit(path)
+        assert (asked.netloc, asked.fragment) == ("h", "")
+        if asked.path == "/p/stations/":
+            assert asked.query.startswith("station=")
+        else:
+            assert (unquote(asked.path), asked.query) == (f"/p/stations/{whole}", "batches=1")
+
+    holds()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "#/stations/%",
+        "#/stations/%zz?batches=x",
+        "#/batches/%E5%9",
+        "#//",
+        "#/stations/",
+        "#/nowhere?x",
+        "#/batches?q=%",
+    ],
+)
+def test_an_address_that_somebody_has_spoilt_shows_a_page(address: str, busy: str, desk: Desk) -> None:
+    page = desk.open(f"{busy}/{address}", token=TOKEN)
+    expect(page.locator("main h2").first).to_be_visible()
