@@ -183,6 +183,24 @@ def test_language_and_colours_are_switched_and_remembered(busy: str, desk: Desk)
     expect(page.get_by_role("heading", name="In flight")).to_be_visible()
 
 
+def test_an_address_may_ask_for_language_and_colours(busy: str, desk: Desk) -> None:
+    page = desk.open(f"{busy}/?lang=zh&theme=dark", token=TOKEN)
+    expect(page.get_by_role("heading", name="进行中")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_view_that_can_not_be_loaded_says_so_and_is_loaded_again(busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN)
+    shown(page)
+    page.route("**/letters.js", lambda route: route.abort())
+    page.get_by_role("link", name="Dead letters", exact=True).click()
+    expect(page.get_by_text("This page could not be loaded")).to_be_visible()
+    assert findings(page) == []
+    page.unroute("**/letters.js")
+    page.get_by_role("button", name="Try now").click()
+    expect(page.locator(".letters tbody tr")).to_have_count(4)
+
+
 def test_the_browser_chooses_the_language_at_first(busy: str, desk: Desk) -> None:
     expect(desk.open(busy, token=TOKEN, language="zh-TW").get_by_text("进行中的批次").first).to_be_visible()
     expect(desk.open(busy, token=TOKEN, language="fr").get_by_text("Batches in flight").first).to_be_visible()

@@ -46,10 +46,10 @@ def test_the_tab_says_what_is_wrong_and_calms_down(desk: Desk) -> None:
         expect(page).to_have_title("2 partial · Station batch aggregator")
         icon_is(page, "fair")
         worker.topics.written[worker.settings.dead_letter_topic] = [now]
-        expect(page).to_have_title("1 dead letters · 2 partial · Station batch aggregator")
+        expect(page).to_have_title("1 dead letter · 2 partial · Station batch aggregator")
         icon_is(page, "bad")
         page.goto(f"{url}/#/late")
-        expect(page).to_have_title(re.compile("^1 dead letters"))
+        expect(page).to_have_title(re.compile("^1 dead letter"))
         worker.topics.written.clear()
         for number in range(2):
             worker.publish(f"b{number}")
@@ -121,14 +121,45 @@ def test_a_wall_without_trouble_says_so(desk: Desk) -> None:
         page.close()
 
 
-def test_no_page_makes_a_sound_or_asks_to_notify_by_itself(busy: str, desk: Desk) -> None:
-    watch = """
-        window.asked = [];
-        for (const name of ["Audio", "AudioContext", "webkitAudioContext", "Notification"])
-            window[name] = class { constructor() { asked.push(name) } static requestPermission() { asked.push(name) } };
-    """
-    page = desk.open(busy, token=TOKEN, script=watch)
-    expect(page.locator(".flying")).to_have_count(2)
-    wall = desk.open(f"{busy}/?wall=1", token=TOKEN, script=watch)
-    expect(wall.locator(".flying")).to_have_count(2)
-    assert [page.evaluate("asked"), wall.evaluate("asked")] == [[], []]
+WATCH = """
+    window.asked = [];
+    window.AudioContext = class {
+        destination = null; currentTime = 0;
+        constructor() { asked.push("sound") }
+        createOscillator() { return { frequency: {}, connect() {}, start() {}, stop() {} } }
+    };
+    window.Audio = window.AudioContext;
+    window.Notification = class {
+        static permission = "granted";
+        static requestPermission() { asked.push("may I") }
+        constructor(title, { body }) { asked.push(body) }
+    };
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "heard"),
+    [
+        ("/", []),
+        ("/?wall=1", []),
+        ("/?wall=1&sound=1", ["sound"]),
+        ("/?sound=1&notify=1", ["may I", "sound", "1 dead letter · Station batch aggregator"]),
+    ],
+)
+def test_a_sound_and_a_notification_come_only_to_whoever_has_asked_for_them(
+    address: str, heard: list[str], desk: Desk
+) -> None:
+    worker = FakeWorker()
+    with served(worker, BOTH) as url:
+        page = desk.open(url + address, token=TOKEN, script=WATCH)
+        expect(page.locator(".figure").first).to_be_visible()
+        icon_is(page, "good")
+        page.get_by_role("heading", level=1).click()
+        for _ in range(2):
+            worker.topics.written[worker.settings.dead_letter_topic] = [time.time()]
+            icon_is(page, "bad")
+            assert page.evaluate("asked") == heard
+        page.reload()  # what was wrong before is no news
+        icon_is(page, "bad")
+        assert page.evaluate("asked") == []
+        page.close()

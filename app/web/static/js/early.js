@@ -1,7 +1,7 @@
 // Runs before the first paint, so that a chosen theme does not flash, so that a wall is laid out as one, and so that a
 // token leaves the address at once. A classic script: modules come too late for that.
 try {
-  const theme = localStorage.getItem("dashboard.theme");
+  const theme = new URLSearchParams(location.search).get("theme") ?? localStorage.getItem("dashboard.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
   // Storage is forbidden: the system's theme.

@@ -2,11 +2,12 @@
 
 import { remember, remembered } from "./memory.js";
 import { get, set } from "./store.js";
-import en from "./i18n/en.js";
-import zh from "./i18n/zh.js";
 
-/** All texts by language; both have the same keys. */
-export const texts = /** @type {Record<string, Record<string, string>>} */ ({ en, zh });
+/** Loads the texts of a language; both have the same keys. @type {Record<string, () => Promise<{default: Record<string, string>}>>} */
+const LOADERS = { en: () => import("./i18n/en.js"), zh: () => import("./i18n/zh.js") };
+
+/** The texts of the languages that were shown. @type {Record<string, Record<string, string>>} */
+const texts = {};
 
 /** Each language's name in that language. */
 export const languages = { en: "English", zh: "中文" };
@@ -22,7 +23,7 @@ export function t(key, values = {}) {
 
 /** Whether there is such a text; for codes that a newer worker may send. @param {string} key */
 export function has(key) {
-  return key in en;
+  return key in texts[get().language];
 }
 
 /** What an error says, in the language that is shown where its code is known. @param {import("./api.js").ApiError} error */
@@ -30,21 +31,26 @@ export function explain(error) {
   return has(`error.${error.code}`) ? t(`error.${error.code}`) : error.message;
 }
 
-/** Show the language that was chosen before, or the browser's. */
-export function startLanguage() {
-  const chosen = remembered("language");
-  const wanted = chosen !== null && chosen in texts ? chosen : navigator.language;
-  show(wanted.toLowerCase().startsWith("zh") ? "zh" : "en");
+/** Show the language that the address asks for, that was chosen before, or the browser's. */
+export async function startLanguage() {
+  const asked = new URLSearchParams(location.search).get("lang") ?? remembered("language") ?? "";
+  const wanted = asked in LOADERS ? asked : navigator.language;
+  await show(wanted.toLowerCase().startsWith("zh") ? "zh" : "en");
 }
 
 /** @param {string} language */
-export function chooseLanguage(language) {
+export async function chooseLanguage(language) {
   remember("language", language);
-  show(language);
+  try {
+    await show(language);
+  } catch {
+    // The worker is away, which the page tells: it stays in the language that it has.
+  }
 }
 
 /** @param {string} language */
-function show(language) {
+async function show(language) {
+  texts[language] ??= (await LOADERS[language]()).default;
   set({ language });
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
 }

@@ -82,7 +82,7 @@ function follow() {
 }
 
 set({ wall: "wall" in document.documentElement.dataset });
-startLanguage();
+await startLanguage();
 startTheme();
 follow();
 window.addEventListener("hashchange", follow);

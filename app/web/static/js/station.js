@@ -13,7 +13,6 @@ import { OUTCOMES, outcomesAsked } from "./station_answer.js";
 /** @typedef {import("./types.js").StationDetail} StationDetail */
 
 const BAD = new Set(["missing", "failed", "skipped"]);
-const SIGNS = /** @type {Record<string, string>} */ ({ result: "·", empty: "e", failed: "f", missing: "m", skipped: "s" });
 
 /** @param {{state: import("./store.js").State}} props */
 export function StationPage({ state }) {
@@ -105,7 +104,7 @@ function Cell({ one, longest, marked }) {
   return html`<li>
     <a href=${pageOf(one.batch_id)} title=${label} aria-label=${label} aria-current=${marked ? "true" : undefined}>
       <span class="rod" aria-hidden="true"><i class=${`bar is-${one.status}`} style=${{ height: `${height}%` }}></i></span>
-      <span class=${`cell is-${one.status}`} aria-hidden="true">${one.status === "result" ? SIGNS.result : t(`heatmap.letter.${one.status}`)}</span>
+      <span class=${`cell is-${one.status}`} aria-hidden="true">${one.status === "result" ? "·" : t(`heatmap.letter.${one.status}`)}</span>
     </a>
   </li>`;
 }

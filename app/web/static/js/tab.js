@@ -1,6 +1,7 @@
 // The tab tells what is wrong: its title in words, its icon by colour and sign.
 
-import { useEffect } from "./html.js";
+import { alarmFor } from "./alarm.js";
+import { useEffect, useRef } from "./html.js";
 import { t } from "./i18n.js";
 import { troublesOf } from "./troubles.js";
 
@@ -11,14 +12,23 @@ const SIGNS = /** @type {Record<string, string>} */ ({
 });
 const LINES = `<path d="M7 9h7l4 7M7 16h11M7 23h7l4-7h7" fill="none" stroke="#fff" stroke-width="2.6"/>`;
 
-/** Keep title and icon as the state is. @param {import("./store.js").State} state */
+const alarm = alarmFor(new URLSearchParams(location.search));
+
+/** Keep title and icon as the state is, and raise the alarm when it becomes bad. @param {import("./store.js").State} state */
 export function useTab(state) {
   const troubles = troublesOf(state);
   const level = troubles.some((one) => one.level === "bad") ? "bad" : troubles.length > 0 ? "fair" : "good";
   const title = [...troubles.slice(0, SAID).map(({ text }) => text), t("title")].join(" · ");
+  const known = state.data.stats !== undefined;
+  const before = useRef(/** @type {string | null} */ (null)); // null: what was wrong at first is no news
   useEffect(() => {
     document.title = title;
   }, [title]);
+  useEffect(() => {
+    if (!known) return;
+    if (level === "bad" && before.current !== null && before.current !== "bad") alarm?.(title);
+    before.current = level;
+  }, [level, known]);
   useEffect(() => {
     const icon = /** @type {HTMLLinkElement} */ (document.querySelector("link[rel=icon]"));
     icon.href = level === "good" ? "static/icon.svg" : drawn(level);

@@ -2,7 +2,7 @@
 
 import { silentWorkers, unreadyWorkers } from "./header.js";
 import { count } from "./format.js";
-import { t } from "./i18n.js";
+import { has, t } from "./i18n.js";
 
 /** @typedef {{level: "bad" | "fair", text: string}} Trouble */
 
@@ -30,5 +30,6 @@ function partial(by = {}) {
 
 /** @param {"bad" | "fair"} level @param {string} key @param {number | null | undefined} n @returns {Trouble[]} */
 function said(level, key, n) {
-  return n ? [{ level, text: t(key, { n: count(n) }) }] : [];
+  if (!n) return [];
+  return [{ level, text: n === 1 && has(`${key}.one`) ? t(`${key}.one`) : t(key, { n: count(n) }) }];
 }

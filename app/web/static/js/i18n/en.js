@@ -37,8 +37,10 @@ export default {
   "trouble.none": "All is well",
   "trouble.partial": "{n} partial",
   "trouble.letters": "{n} dead letters",
+  "trouble.letters.one": "1 dead letter",
   "trouble.late": "{n} late",
   "trouble.differ": "{n} workers differ",
+  "trouble.differ.one": "1 worker differs",
   "view.failed": "This page could not be loaded: the worker was away, or has another version by now.",
 
   "search.label": "Search",
