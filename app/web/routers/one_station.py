@@ -118,12 +118,12 @@ class OneStation:
     async def station(
         self,
         station_id: StationId,
-        named: NamedQuery = None,
+        query_id: NamedQuery = None,
         batches: BatchesQuery = None,
         local: LocalQuery = None,
     ) -> Response:
         """One station: its outcomes in the newest batches, its latest record, its context."""
-        station_id = station_id or named or ""
+        station_id = station_id or query_id or ""
         give_up_at = asyncio.get_running_loop().time() + WITHIN
         most = batches or BATCHES
         gathered = await self._cluster.gather(

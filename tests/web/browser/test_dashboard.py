@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,3 +161,25 @@ def test_stations_that_are_late_are_ranked_and_stand_in_the_heat_map(plant: Plan
     expect(head).to_have_class("closed-timeout")
     cells = page.locator(".grid tbody tr", has=page.get_by_role("rowheader", name=slow)).locator("td")
     expect(cells.last).to_have_class("cell is-missing")
+
+
+def test_a_batch_and_a_station_are_found_whichever_worker_is_asked(plant: Plant, desk: Desk) -> None:
+    late = STATIONS[2]
+    batch_id = plant.push({late: Mood.FAILS}, stations=STATIONS[:5])
+    assert plant.output(batch_id)["meta"]["failed"]
+    for worker in (plant.first, plant.second):
+        page = desk.open(worker.url, token=TOKEN)
+        box = page.get_by_role("searchbox", name="Batch, station or time")
+        box.fill(batch_id[-8:])
+        page.keyboard.press("Enter")
+        expect(page.locator(f".found tbody a[title='{batch_id}']")).to_have_count(1)
+        box.fill(late)
+        page.keyboard.press("Enter")
+        page.locator(".hit").get_by_role("link", name=late, exact=True).click()
+        expect(page.get_by_role("heading", name=late, level=2)).to_be_focused()
+        expect(page.locator(".lately.is-bad")).to_be_visible()
+        expect(page.locator(f".strip a[title*='{batch_id}']")).to_have_attribute("aria-label", re.compile("failed"))
+        expect(page.locator(".station-page td.said").first).to_contain_text("its meter must be broken")
+        expect(page.locator(".station-page pre").first).to_contain_text('"mood": "fails"')
+        expect(page.locator(".fleet tbody tr").first).to_contain_text("%")
+        expect(page.locator(".station-page .step").first).to_contain_text("station-failed")

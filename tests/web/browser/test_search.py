@@ -251,3 +251,44 @@ def test_no_id_breaks_an_address(busy: str, desk: Desk) -> None:
 def test_an_address_that_somebody_has_spoilt_shows_a_page(address: str, busy: str, desk: Desk) -> None:
     page = desk.open(f"{busy}/{address}", token=TOKEN)
     expect(page.locator("main h2").first).to_be_visible()
+
+
+# -- a time as a filter ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("12:00", "1763092800"),
+        ("9:05", "1763082300"),
+        ("12:00:01", "1763092801"),
+        ("2025-11-04", "1762185600"),
+        ("2025-11-04T10:00", "1762221600"),
+        ("2025-11-04 10:00:30", "1762221630"),
+        ("1900-01-01", "0"),
+        *((same, same) for same in ("15m", "1h30m", "1763085600", "25:00", "2025-13-01", "noon", "12", "")),
+    ],
+)
+def test_a_time_of_the_readers_clock_may_begin_a_range(text: str, asked: str, busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN, script="Date.now = () => 1763085600000")  # 2025-11-14 10:00 in Shanghai
+    found = page.evaluate("text => import('/static/js/filters.js').then(({ momentAsked }) => momentAsked(text))", text)
+    assert found == asked
+
+
+def test_what_a_station_did_since_noon_is_a_permalink(desk: Desk) -> None:
+    worker = FakeWorker()
+    noon = int(time.time()) // 86400 * 86400 + 4 * 3600 - 86400  # in Shanghai, yesterday
+    for number in range(4):
+        worker.add_closed(f"b{number}", at=noon - 3.5 + 2 * number)
+    day = time.strftime("%Y-%m-%d", time.gmtime(noon))
+    with served(worker, Access(TOKEN)) as url:
+        page = desk.open(f"{url}/#/batches?station=A", token=TOKEN)
+        expect(page.locator(".found tbody tr")).to_have_count(4)
+        page.get_by_label("Since").fill(f"{day} 12:00")
+        page.get_by_role("button", name="Filter").click()
+        expect(page.locator(".found tbody tr")).to_have_count(2)
+        assert page.url.endswith(f"#/batches?station=A&since={noon}")
+        expect(page.get_by_label("Since")).to_have_value(f"{day} 12:00:00")
+        page.get_by_role("button", name="Filter").click()
+        assert page.url.endswith(f"#/batches?station=A&since={noon}")
+        page.close()

@@ -1,14 +1,18 @@
 // Filters of a page: a form whose answer is the page's address, so that every view can be passed on; and older rows.
 
 import { request } from "./api.js";
+import { moment } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
 
+const MOMENTS = ["since", "until"];
+
 /** @typedef {{name: string, choices?: string[], textOf?: (choice: string) => string, placeholder?: string}} Field */
+
+export const placeholder = "15m, 2h, 12:00";
 
 /** Of a list of what came of single stations. @param {string[]} reasons @returns {Field[]} */
 export function fieldsWith(reasons) {
-  const placeholder = "15m, 2h, 1d";
   return [
     { name: "reason", choices: reasons },
     { name: "station" },
@@ -19,10 +23,29 @@ export function fieldsWith(reasons) {
 }
 
 /**
+ * A moment as the API takes it. It takes how long ago something was, or Unix seconds; a time of day, or of a day, on the
+ * reader's clock becomes those, so that whoever gets the address sees the same.
+ * @param {string} text @returns {string}
+ */
+export function momentAsked(text) {
+  const [, day, time] = text.match(/^(\d{4}-\d\d-\d\d)?(?:(?:^|[T ]+)(\d{1,2}:\d\d(?::\d\d)?))?$/) ?? [];
+  if (!day && !time) return text;
+  const at = Date.parse(`${day ?? moment(Date.now() / 1000).slice(0, 10)}T${(time ?? "00:00").padStart(5, "0")}`);
+  return Number.isNaN(at) ? text : String(Math.max(0, at / 1000));
+}
+
+/** The filters of an address as a reader writes them. @param {string} query @returns {Record<string, string>} */
+function givenBy(query) {
+  const given = Object.fromEntries(new URLSearchParams(query));
+  for (const name of MOMENTS) if (/^\d{9,11}$/.test(given[name] ?? "")) given[name] = moment(Number(given[name]));
+  return given;
+}
+
+/**
  * @param {{view: string, query: string, fields: Field[]}} props `query`: the filters that the address has now
  */
 export function Filters({ view, query, fields }) {
-  const given = Object.fromEntries(new URLSearchParams(query));
+  const given = givenBy(query);
   const [values, setValues] = useState(given);
   useEffect(() => setValues(given), [query]);
   const change = (/** @type {string} */ name) => (/** @type {any} */ event) => setValues({ ...values, [name]: event.target.value });
@@ -31,6 +54,7 @@ export function Filters({ view, query, fields }) {
   function submit(event) {
     event.preventDefault();
     const filled = fields.map(({ name }) => [name, (values[name] ?? "").trim()]).filter(([, value]) => value !== "");
+    for (const pair of filled) if (MOMENTS.includes(pair[0])) pair[1] = momentAsked(pair[1]);
     const asked = new URLSearchParams(filled).toString();
     location.hash = `#/${view}${asked ? `?${asked}` : ""}`;
   }

@@ -1,7 +1,7 @@
 // Finding batches and stations: the box in the page's head, and the page of what it finds.
 
 import { ApiError, request } from "./api.js";
-import { Filters, Older, useOlder } from "./filters.js";
+import { Filters, Older, placeholder, useOlder } from "./filters.js";
 import { count } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { t } from "./i18n.js";
@@ -11,7 +11,6 @@ import { BatchTable } from "./recent.js";
 
 /** @typedef {import("./types.js").BatchRow} BatchRow */
 
-const placeholder = "15m, 2h, 1d";
 /** @type {import("./filters.js").Field[]} */
 const FIELDS = [
   { name: "q" },

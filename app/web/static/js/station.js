@@ -3,15 +3,17 @@
 import { CopyButton } from "./copy.js";
 import { Fleet } from "./fleet.js";
 import { count, duration, moment } from "./format.js";
-import { html, memo, useLayoutEffect, useRef } from "./html.js";
+import { html, memo, useLayoutEffect, useRef, useState } from "./html.js";
 import { t } from "./i18n.js";
-import { Absent, BatchId, Choice } from "./parts.js";
+import { Absent, BatchId, Choice, More } from "./parts.js";
 import { listPage, pageOf, stationPage } from "./places.js";
 import { OUTCOMES, outcomesAsked } from "./station_answer.js";
 
 /** @typedef {import("./types.js").StationOutcome} StationOutcome */
 /** @typedef {import("./types.js").StationDetail} StationDetail */
 
+const FIRST = 10; // batches without its result
+const STEP = 90;
 const BAD = new Set(["missing", "failed", "skipped"]);
 
 /** @param {{state: import("./store.js").State}} props */
@@ -29,6 +31,7 @@ export function StationPage({ state }) {
     ${!station && error?.status !== 404 && html`<${Absent} error=${error} path=${`/stations/${id}`} />`}
     ${station && html`<${Outcomes} station=${station} query=${query} language=${state.language} />`}
     ${station && html`<${Fleet} key=${id} station=${station} language=${state.language} />`}
+    ${station && html`<${Misses} key=${`misses ${id}`} outcomes=${station.outcomes} language=${state.language} />`}
     ${station && html`<${Letters} id=${id} page=${state.data.stationLetters} error=${state.errors.stationLetters} />`}
     ${station && html`<${Json} name="record" value=${station.last_record} language=${state.language} />`}
     ${station && html`<${Json} name="context" value=${station.context} language=${state.language} />`}
@@ -54,7 +57,6 @@ function AllOutcomes({ station, query }) {
       <a href=${listPage("batches", { station: id })}>${t("station.batches")}</a>
       <a href=${listPage("late", { station: id })}>${t("station.late")}</a>
     </p>
-    <${Misses} outcomes=${outcomes.filter(({ status }) => BAD.has(status))} />
   </section>`;
 }
 
@@ -86,7 +88,7 @@ function Strip({ outcomes, marked }) {
   const longest = Math.max(0, ...outcomes.map((one) => one.duration ?? 0));
   const oldest = outcomes[outcomes.length - 1];
   return html`<p class="quiet" id="strip">
-      ${t("station.span", { first: moment(oldest.closed_at), last: moment(outcomes[0].closed_at) })}
+      ${t("station.span", { first: moment(oldest.closed_at), last: moment(outcomes[0].closed_at) })}${" "}
       ${longest > 0 ? t("station.strip", { longest: duration(longest) }) : t("station.strip.none")}
     </p>
     <div class="scroll" role="region" tabindex="0" aria-labelledby="outcomes" aria-describedby="strip" ref=${place}>
@@ -109,35 +111,42 @@ function Cell({ one, longest, marked }) {
   </li>`;
 }
 
-/** @param {{outcomes: StationOutcome[]}} props */
-function Misses({ outcomes }) {
-  if (outcomes.length === 0) return null;
-  return html`<div class="scroll" role="region" tabindex="0" aria-label=${t("station.misses")}>
-    <table class="cards">
-      <caption class="spoken">${t("station.misses")}</caption>
-      <thead>
-        <tr>
-          <th scope="col">${t("recent.batch")}</th>
-          <th scope="col">${t("recent.closed")}</th>
-          <th scope="col">${t("late.status")}</th>
-          <th scope="col" class="number">${t("recent.duration")}</th>
-          <th scope="col">${t("letters.error")}</th>
-        </tr>
-      </thead>
-      <tbody>
-        ${outcomes.map(
-          (one) => html`<tr key=${one.batch_id}>
-            <th scope="row" class="batch"><${BatchId} id=${one.batch_id} /></th>
-            <td class="time">${moment(one.closed_at)}</td>
-            <td class=${`word is-${one.status}`}>${t(`state.${one.status}`)}</td>
-            <td class="number">${duration(one.duration)}</td>
-            <td class="whole said">${one.error ?? t("none")}</td>
-          </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+/** The batches in which there was no result of it. @param {{outcomes: StationOutcome[]}} props */
+function BadOutcomes({ outcomes }) {
+  const [shown, setShown] = useState(FIRST);
+  const bad = outcomes.filter(({ status }) => BAD.has(status));
+  if (bad.length === 0) return null;
+  return html`<section>
+    <h3 id="misses">${t("station.misses")}</h3>
+    <div class="scroll" role="region" tabindex="0" aria-labelledby="misses">
+      <table class="cards">
+        <thead>
+          <tr>
+            <th scope="col">${t("recent.batch")}</th>
+            <th scope="col">${t("recent.closed")}</th>
+            <th scope="col">${t("late.status")}</th>
+            <th scope="col" class="number">${t("recent.duration")}</th>
+            <th scope="col">${t("letters.error")}</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${bad.slice(0, shown).map(
+            (one) => html`<tr key=${one.batch_id}>
+              <th scope="row" class="batch"><${BatchId} id=${one.batch_id} /></th>
+              <td class="time">${moment(one.closed_at)}</td>
+              <td class=${`word is-${one.status}`}>${t(`state.${one.status}`)}</td>
+              <td class="number">${duration(one.duration)}</td>
+              <td class="whole said">${one.error ?? t("none")}</td>
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+    <${More} hidden=${bad.length - shown} step=${STEP} onMore=${() => setShown(shown + STEP)} />
+  </section>`;
 }
+
+const Misses = memo(BadOutcomes);
 
 /** @param {{id: string, page: any, error: any}} props */
 function Letters({ id, page, error }) {
