@@ -14,7 +14,7 @@ from app.settings.fingerprint import fingerprint
 from app.web.access import Access
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
-from tests.web.browser.scene import ERROR, LONG, MARKUP, busy_worker
+from tests.web.browser.scene import ERROR, LONG, MARKUP, OPEN, busy_worker
 from tests.web.browser.served import served
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN
@@ -282,3 +282,45 @@ def test_a_link_with_a_wrong_token_asks_for_the_right_one(busy: str, desk: Desk)
     page = desk.open(f"{busy}/?token=wrong")
     expect(page.get_by_role("dialog")).to_be_visible()
     assert page.url == f"{busy}/"
+
+
+# -- every view is a permalink -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "choice", "address"),
+    [
+        ("/", "By slowness", "/#/?order=slowness"),
+        ("/#/partitions", "Behind", "/#/partitions?show=behind"),
+        ("/#/workers", "Different: 0", "/#/workers?show=different"),
+        (f"/#/batches/{OPEN}", "pending 10", f"/#/batches/{OPEN}?show=pending"),
+    ],
+)
+def test_what_a_reader_has_chosen_stands_in_the_address(
+    path: str, choice: str, address: str, busy: str, desk: Desk
+) -> None:
+    page = desk.open(busy + path, token=TOKEN)
+    page.get_by_role("button", name=choice).click()
+    expect(page.get_by_role("button", name=choice)).to_have_attribute("aria-pressed", "true")
+    assert page.url == busy + address
+    other = desk.open(page.url, token=TOKEN)
+    expect(other.get_by_role("button", name=choice)).to_have_attribute("aria-pressed", "true")
+    usual = other.get_by_role("group").filter(has=other.get_by_role("button", name=choice)).get_by_role("button").first
+    usual.click()
+    expect(usual).to_have_attribute("aria-pressed", "true")
+    assert "?" not in other.url
+    assert other.evaluate("history.length") <= 2
+
+
+def test_a_station_that_is_looked_for_in_a_batch_stands_in_the_address(busy: str, desk: Desk) -> None:
+    page = desk.open(f"{busy}/#/batches/{OPEN}?show=result", token=TOKEN)
+    tiles = page.locator(".tile")
+    expect(tiles).to_have_count(20)
+    page.get_by_role("searchbox", name="Find a station").press_sequentially("dun1?&")
+    expect(tiles).to_have_count(0)
+    page.get_by_role("searchbox", name="Find a station").fill("dun1")
+    expect(tiles).to_have_count(10)
+    assert page.url == f"{busy}/#/batches/{OPEN}?show=result&find=dun1"
+    expect(page.get_by_role("searchbox", name="Find a station")).to_be_focused()
+    other = desk.open(page.url, token=TOKEN)
+    expect(other.locator(".tile")).to_have_count(10)

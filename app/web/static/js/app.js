@@ -97,7 +97,7 @@ function Overview({ state }) {
       </div>
       <div class="column">
         <${Plots} history=${data.history} error=${errors.history} language=${language} theme=${theme} />
-        <${Stations} list=${data.stations} error=${errors.stations} order=${state.order} language=${language} />
+        <${Stations} list=${data.stations} error=${errors.stations} query=${state.query} language=${language} />
       </div>
       <${HeatmapPanel} heatmap=${data.heatmap} error=${errors.heatmap} language=${language} />
     </div>

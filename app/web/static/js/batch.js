@@ -24,7 +24,7 @@ export function BatchPage({ state }) {
     ${!batch && error?.status !== 404 && html`<${Absent} error=${error} path=${`/batches/${state.batchId}`} />`}
     ${batch && html`<${Facts} batch=${batch} state=${state} />`}
     ${batch && html`<${Course} key=${`course ${batch.batch_id}`} batch=${batch} language=${state.language} />`}
-    ${batch && html`<${StationStates} key=${batch.batch_id} batch=${batch} language=${state.language} />`}
+    ${batch && html`<${StationStates} key=${batch.batch_id} batch=${batch} query=${state.query} language=${state.language} />`}
   </article>`;
 }
 

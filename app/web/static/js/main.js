@@ -2,6 +2,7 @@
 
 import { setToken } from "./api.js";
 import { App } from "./app.js";
+import { chosen } from "./choices.js";
 import { html, render } from "./html.js";
 import { startLanguage } from "./i18n.js";
 import { asked, batchPath, placeOf, stationPath } from "./places.js";
@@ -25,13 +26,15 @@ const seen = (/** @type {number} */ seconds) => () => (get().view === "overview"
 /** Who expected a station stands in the stored batches: not to be looked up too often. */
 const found = () => (new URLSearchParams(get().query).has("station") ? 30_000 : 5000);
 
+const orderOf = (/** @type {State} */ { query }) => (chosen(query, "order", "misses") === "slowness" ? "slowness" : "misses");
+
 /** @type {import("./poll.js").Resource[]} */
 const RESOURCES = [
   { name: "cluster", path: () => "cluster", every: every(5) },
   { name: "stats", path: () => "stats", every: seen(10) },
   { name: "open", path: on("overview", (state) => `batches?status=open&limit=${state.openLimit}`) },
   { name: "closed", path: on("overview", (state) => `batches?status=closed&limit=${state.closedLimit}`) },
-  { name: "stations", path: on("overview", (state) => `stations?limit=1000&order=${state.order}`), every: every(10) },
+  { name: "stations", path: on("overview", (state) => `stations?limit=1000&order=${orderOf(state)}`), every: every(10) },
   { name: "heatmap", path: onOverview("heatmap?batches=30&stations=100"), every: every(5) },
   { name: "history", path: onOverview("history"), every: every(10) },
   { name: "found", path: on("batches", filtered("batches")), every: found },
@@ -60,6 +63,9 @@ const RESOURCES = [
 /** Resources that are of one page or one set of filters. */
 const OF_A_PLACE = ["batch", "found", "late", "letters", "station", "stationLetters"];
 
+/** Views whose answers depend on the filters. */
+const FILTERED = ["batches", "dead-letters", "late", "station"];
+
 function follow() {
   const token = globalThis.takeToken();
   if (token !== null) {
@@ -72,7 +78,7 @@ function follow() {
   const isThere = place.view === view && place.batchId === batchId && place.stationId === stationId;
   if (isThere && place.query === query) return;
   const [data, errors] = [{ ...before.data }, { ...before.errors }];
-  for (const name of OF_A_PLACE) {
+  for (const name of isThere && !FILTERED.includes(view) ? [] : OF_A_PLACE) {
     delete data[name];
     errors[name] = null;
   }

@@ -1,8 +1,9 @@
 // The page of the partitions: who reads each, and how far.
 
+import { choose, chosen } from "./choices.js";
 import * as clock from "./clock.js";
 import { count, duration } from "./format.js";
-import { html, useState } from "./html.js";
+import { html } from "./html.js";
 import { t } from "./i18n.js";
 import { Absent, Choice } from "./parts.js";
 
@@ -11,13 +12,13 @@ import { Absent, Choice } from "./parts.js";
 /** @param {{state: import("./store.js").State}} props */
 export function PartitionsPage({ state }) {
   const answer = state.data.partitions;
-  const [shown, show] = useState("every");
+  const shown = chosen(state.query, "show", "every");
   const choices = ["every", "behind"].map((value) => ({ value, text: t(`partitions.${value}`) }));
   const rows = (answer?.partitions ?? []).filter((/** @type {Partition} */ row) => shown === "every" || row.recovering || (row.lag ?? 0) > 0);
   return html`<section class="panel partitions" aria-labelledby="partitions">
     <div class="title">
       <h2 id="partitions" tabindex="-1">${t("partitions.heading")}</h2>
-      <${Choice} label=${t("partitions.show")} choices=${choices} value=${shown} onChoose=${show} />
+      <${Choice} label=${t("partitions.show")} choices=${choices} value=${shown} onChoose=${(/** @type {string} */ value) => choose("show", value === "every" ? "" : value)} />
     </div>
     <p class="quiet">${t("partitions.what")}</p>
     ${answer ? html`<${Table} rows=${rows} />` : html`<${Absent} error=${state.errors.partitions} path="/partitions" />`}

@@ -45,10 +45,10 @@ export function stationPath(id, filters = {}) {
 export function placeOf(hash) {
   const nothing = { batchId: "", stationId: "", query: "" };
   const [, kind, id = "", filters = ""] = hash.match(/^#\/(batches|stations)\/([^?]+)(?:\?([^]*))?$/) ?? [];
-  if (kind === "batches") return { ...nothing, view: "batch", batchId: decoded(id) };
+  if (kind === "batches") return { ...nothing, view: "batch", batchId: decoded(id), query: filters };
   if (kind === "stations") return { ...nothing, view: "station", stationId: decoded(id), query: filters };
-  const [, view = "", query = ""] = hash.match(/^#\/([a-z-]+)(?:\?([^]*))?$/) ?? [];
-  return VIEWS.includes(view) ? { ...nothing, view, query } : { ...nothing, view: "overview" };
+  const [, view = "", query = ""] = hash.match(/^#\/([a-z-]*)(?:\?([^]*))?$/) ?? [];
+  return VIEWS.includes(view) ? { ...nothing, view, query } : { ...nothing, view: "overview", query: view ? "" : query };
 }
 
 /** @param {string} text */

@@ -1,5 +1,6 @@
 // Each station of a batch with its state: filtered, searched, and no more at a time than a browser renders gladly.
 
+import { choose, chosen } from "./choices.js";
 import { count } from "./format.js";
 import { html, memo, useMemo, useState } from "./html.js";
 import { t } from "./i18n.js";
@@ -31,10 +32,10 @@ export function statesOf(batch) {
   return Object.values(groups).flat();
 }
 
-/** @param {{batch: BatchDetail, language: string}} props */
-function States({ batch }) {
-  const [filter, setFilter] = useState("every");
-  const [search, setSearch] = useState("");
+/** @param {{batch: BatchDetail, query: string, language: string}} props */
+function States({ batch, query }) {
+  const filter = chosen(query, "show", "every");
+  const search = chosen(query, "find", "");
   const [shown, setShown] = useState(PAGE);
   const states = useMemo(() => statesOf(batch), [batch]);
   const counts = /** @type {Record<string, number>} */ ({});
@@ -51,13 +52,13 @@ function States({ batch }) {
   return html`<section class="states" aria-labelledby="states">
     <h3 id="states">${t("batch.stations")}</h3>
     <div class="tools">
-      <${Choice} label=${t("batch.filter")} choices=${choices} value=${filter} onChoose=${setFilter} />
+      <${Choice} label=${t("batch.filter")} choices=${choices} value=${filter} onChoose=${(/** @type {string} */ kind) => choose("show", kind === "every" ? "" : kind)} />
       <label class="search"><span class="spoken">${t("batch.search")}</span>
         <input
           type="search"
           placeholder=${t("batch.search")}
           value=${search}
-          onInput=${(/** @type {any} */ event) => setSearch(event.target.value)}
+          onInput=${(/** @type {any} */ event) => choose("find", event.target.value)}
       /></label>
     </div>
     ${found.length === 0

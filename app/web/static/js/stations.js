@@ -1,25 +1,25 @@
 // Which stations are missing most, and which are slow.
 
+import { choose, chosen } from "./choices.js";
 import { count, duration } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
 import { Absent, Choice, More, StationId, Tally } from "./parts.js";
-import { hurry } from "./poll.js";
-import { set } from "./store.js";
 
 /** @typedef {import("./types.js").Station} Station */
 
 const FIRST = 10;
 const STEP = 50;
 
-/** @param {{list?: import("./types.js").StationList, error: any, order: string, language: string}} props */
-function StationRanks({ list, error, order }) {
+/** @param {{list?: import("./types.js").StationList, error: any, query: string, language: string}} props */
+function StationRanks({ list, error, query }) {
+  const order = chosen(query, "order", "misses");
   const [shown, setShown] = useState(FIRST);
   const choices = ["misses", "slowness"].map((value) => ({ value, text: t(`stations.${value}`) }));
   return html`<section class="panel stations" aria-labelledby="stations">
     <div class="title">
       <h2 id="stations">${t("stations.heading")}</h2>
-      <${Choice} label=${t("stations.order")} choices=${choices} value=${order} onChoose=${choose} />
+      <${Choice} label=${t("stations.order")} choices=${choices} value=${order} onChoose=${rank} />
     </div>
     ${list
       ? html`<${Table} stations=${list.stations.slice(0, shown)} order=${order} />`
@@ -30,9 +30,8 @@ function StationRanks({ list, error, order }) {
 }
 
 /** The worker ranks them: here there may be but a part of them. @param {string} order */
-function choose(order) {
-  set({ order: /** @type {import("./store.js").Order} */ (order) });
-  hurry();
+function rank(order) {
+  choose("order", order === "misses" ? "" : order);
 }
 
 /** @param {{stations: Station[], order: string}} props */

@@ -2,7 +2,6 @@
 
 import { useEffect, useState } from "./html.js";
 
-/** @typedef {"misses" | "slowness"} Order of the stations */
 /** @typedef {{kind: "complete" | "discard" | "extend", batch: import("./types.js").BatchRow}} Asked */
 
 /**
@@ -18,7 +17,6 @@ import { useEffect, useState } from "./html.js";
  * @property {Record<string, import("./api.js").ApiError | null>} errors of resources whose last request failed
  * @property {number} openLimit rows of batches in flight that are asked for
  * @property {number} closedLimit rows of recent batches
- * @property {Order} order
  * @property {number} updatedAt when something last came, in milliseconds of this device; 0: nothing yet
  * @property {boolean} lost whether the worker does not answer
  * @property {boolean} tokenWanted whether the worker asks for a token
@@ -42,7 +40,6 @@ let state = {
   errors: {},
   openLimit: 20,
   closedLimit: 12,
-  order: "misses",
   updatedAt: 0,
   lost: false,
   tokenWanted: false,

@@ -1,7 +1,8 @@
 // The page of the workers: how each stands, and with which settings they run.
 
+import { choose, chosen } from "./choices.js";
 import { count, duration, moment, signed } from "./format.js";
-import { html, useState } from "./html.js";
+import { html } from "./html.js";
 import { t } from "./i18n.js";
 import { Absent, Choice } from "./parts.js";
 
@@ -17,7 +18,7 @@ export function WorkersPage({ state }) {
     </section>
     <section class="panel settings" aria-labelledby="settings">
       ${settings
-        ? html`<${Settings} answer=${settings} cluster=${cluster} />`
+        ? html`<${Settings} answer=${settings} cluster=${cluster} query=${state.query} />`
         : html`<h2 id="settings">${t("settings.heading")}</h2>
             <${Absent} error=${state.errors.settings} path="/settings" />`}
     </section>`;
@@ -74,9 +75,9 @@ function Row({ worker, silent }) {
   </tr>`;
 }
 
-/** @param {{answer: import("./types.js").Settings, cluster?: import("./types.js").ClusterState}} props */
-function Settings({ answer, cluster }) {
-  const [shown, show] = useState("every");
+/** @param {{answer: import("./types.js").Settings, cluster?: import("./types.js").ClusterState, query: string}} props */
+function Settings({ answer, cluster, query }) {
+  const shown = chosen(query, "show", "every");
   const { settings, differences } = answer;
   const different = Object.keys(differences);
   // Those that decide what comes out must be the same; others may differ.
@@ -85,7 +86,7 @@ function Settings({ answer, cluster }) {
   const choices = ["every", "different"].map((value) => ({ value, text: t(`settings.${value}`, { n: different.length }) }));
   return html`<div class="title">
       <h2 id="settings">${t("settings.heading")}</h2>
-      <${Choice} label=${t("settings.show")} choices=${choices} value=${shown} onChoose=${show} />
+      <${Choice} label=${t("settings.show")} choices=${choices} value=${shown} onChoose=${(/** @type {string} */ value) => choose("show", value === "every" ? "" : value)} />
     </div>
     <p class="quiet">${different.length === 0 ? t("settings.same") : t("settings.differ", { n: different.length })}</p>
     ${keys.length > 0 &&
