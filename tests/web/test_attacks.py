@@ -43,7 +43,13 @@ def worker_with_a_batch() -> FakeWorker:
 
 PATHS = ["/batches", "/batches/T_1", "/batches/unknown", "/metrics", "/openapi.json", "/nothing", "/docs", "/table/"]
 COURSES = [f"/batches/{batch_id}/{what}" for batch_id in ("T_1", "unknown") for what in ("output", "timeline")]
-STATIONS = ["/stations/station-that-is-a-secret", "/stations/unknown", "/stations/%2F", "/stats?since=15m"]
+STATIONS = [
+    "/stations/station-that-is-a-secret",
+    "/stations/?station=a-secret",
+    "/stations/unknown",
+    "/stations/%2F",
+    "/stats?since=15m",
+]
 OWN = (
     "/batches",
     "/batches/T_1",

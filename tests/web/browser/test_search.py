@@ -97,6 +97,13 @@ def test_the_box_finds_a_station_and_leads_to_its_page_and_its_batches(busy: str
     expect(page.get_by_role("heading", name="DUN00")).to_be_focused()
 
 
+def test_an_id_that_is_too_long_for_a_batch_is_a_stations(busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN)
+    look_for(page, LONG)
+    expect(page.locator(".station-page h2")).to_be_focused()
+    expect(page.locator(".strip a")).to_have_count(24)
+
+
 def test_filters_make_an_address_that_another_reader_sees_the_same_at(busy: str, desk: Desk) -> None:
     page = desk.open(f"{busy}/#/batches", token=TOKEN)
     expect(found(page)).to_have_count(26)

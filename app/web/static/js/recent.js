@@ -11,9 +11,9 @@ const MOST = 1000; // rows of one answer
 
 /** @param {{closed?: import("./types.js").BatchList, error: any, limit: number, language: string}} props */
 function RecentBatches({ closed, error, limit }) {
-  return html`<section class="panel recent" aria-labelledby="recent">
+  return html`<section class="panel recent">
     <h2 id="recent">${t("recent.heading")}</h2>
-    ${closed ? html`<${BatchTable} batches=${closed.batches} none=${t("recent.none")} />` : html`<${Absent} error=${error} path="/batches" />`}
+    ${closed ? html`<${BatchTable} batches=${closed.batches} heading="recent" none=${t("recent.none")} />` : html`<${Absent} error=${error} path="/batches" />`}
     <${More}
       hidden=${closed?.next && limit < MOST ? Infinity : 0}
       onMore=${() => {
@@ -24,10 +24,10 @@ function RecentBatches({ closed, error, limit }) {
   </section>`;
 }
 
-/** @param {{batches: import("./types.js").BatchRow[], none: string, days?: boolean}} props `none`: said of no batch */
-export function BatchTable({ batches, none, days = false }) {
+/** @param {{batches: import("./types.js").BatchRow[], heading: string, none: string, days?: boolean}} props `none`: said of no batch */
+export function BatchTable({ batches, heading, none, days = false }) {
   if (batches.length === 0) return html`<p class="quiet">${none}</p>`;
-  return html`<div class="scroll" role="region" tabindex="0" aria-label=${t("recent.heading")}>
+  return html`<div class="scroll" role="region" tabindex="0" aria-labelledby=${heading}>
     <table class="cards">
       <thead>
         <tr>

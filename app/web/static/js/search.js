@@ -34,13 +34,13 @@ export function SearchPage({ state }) {
     changes: true,
   });
   const q = (new URLSearchParams(state.query).get("q") ?? "").trim();
-  return html`<section class="panel recent found" aria-labelledby="found">
+  return html`<section class="panel recent found">
     <h2 id="found" tabindex="-1">${t("search.heading")}</h2>
     <p class="quiet">${t("search.what")}</p>
     <${Filters} view="batches" query=${state.query} fields=${FIELDS} />
     ${q && html`<${StationHit} key=${q} id=${q} />`}
     ${page || older.rows.length > 0
-      ? html`<${BatchTable} batches=${older.rows} none=${t(older.next ? "search.not.yet" : "search.none")} days=${true} />`
+      ? html`<${BatchTable} batches=${older.rows} heading="found" none=${t(older.next ? "search.not.yet" : "search.none")} days=${true} />`
       : html`<${Absent} error=${state.errors.found} path="/batches" />`}
     ${page && state.errors.found && html`<${Absent} error=${state.errors.found} path="/batches" />`}
     <${Older} older=${older} />

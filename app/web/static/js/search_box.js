@@ -2,7 +2,9 @@
 
 import { html, useEffect, useState } from "./html.js";
 import { t } from "./i18n.js";
-import { listPage } from "./places.js";
+import { listPage, stationPage } from "./places.js";
+
+const LONGEST = 200; // characters of a batch id: what is longer is a station's
 
 /** @param {{state: import("./store.js").State}} props */
 export function SearchBox({ state }) {
@@ -15,7 +17,8 @@ export function SearchBox({ state }) {
     aria-label=${t("search.label")}
     onSubmit=${(/** @type {SubmitEvent} */ event) => {
       event.preventDefault();
-      location.hash = listPage("batches", { q: text.trim() });
+      const q = text.trim();
+      location.hash = q.length > LONGEST ? stationPage(q) : listPage("batches", { q });
     }}
   >
     <input
@@ -23,7 +26,6 @@ export function SearchBox({ state }) {
       aria-label=${t("search.box")}
       title=${t("search.box")}
       placeholder=${t("search.box")}
-      maxlength="300"
       autocomplete="off"
       spellcheck=${false}
       value=${text}

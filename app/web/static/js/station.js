@@ -46,7 +46,7 @@ function AllOutcomes({ station, query }) {
   const choose = (/** @type {string} */ n) => {
     location.hash = stationPage(id, { batches: n, batch: marked });
   };
-  return html`<section aria-labelledby="outcomes">
+  return html`<section>
     <div class="title">
       <h3 id="outcomes">${t("station.outcomes", { n: count(outcomes.length) })}</h3>
       <${Choice} label=${t("station.many")} choices=${choices} value=${String(outcomesAsked(query))} onChoose=${choose} />

@@ -16,7 +16,7 @@ function StationRanks({ list, error, query }) {
   const order = chosen(query, "order", "misses");
   const [shown, setShown] = useState(FIRST);
   const choices = ["misses", "slowness"].map((value) => ({ value, text: t(`stations.${value}`) }));
-  return html`<section class="panel stations" aria-labelledby="stations">
+  return html`<section class="panel stations">
     <div class="title">
       <h2 id="stations">${t("stations.heading")}</h2>
       <${Choice} label=${t("stations.order")} choices=${choices} value=${order} onChoose=${rank} />
