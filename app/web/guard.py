@@ -31,7 +31,7 @@ _UNGUARDED: Final = frozenset({"/", "/healthz", "/readyz"})  # need no token
 _UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})  # probes must get through when others ask too often
 
 # Bytes of a request.
-MAX_ADDRESS: Final = 13 * 1024  # an id of AGG_MAX_ID_LENGTH characters, each of them four bytes in percent signs
+MAX_ADDRESS: Final = 8 * 1024
 MAX_HEADERS: Final = 16 * 1024
 MAX_BODY: Final = 4 * 1024
 

@@ -40,7 +40,7 @@ NASTY = [
         "a b",
         "a\nb",
     ),
-    *("javascript:alert(1)", "\"'<>`", "场站 一", "\u202eabc", "𐐷" * 1000, "場" * 1000, "é", "e\u0301", "+", "a+b&c=d"),
+    *("javascript:alert(1)", "\"'<>`", "场站 一", "\u202eabc", "𐐷" * 600, "場" * 800, "é", "e\u0301", "+", "a+b&c=d"),
 ]
 
 
@@ -196,6 +196,18 @@ def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: 
         page.go_back()
         expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
         assert page.locator("img[onerror], img[src='x']").count() == 0
+        page.close()
+
+
+def test_an_id_that_no_address_has_room_for_is_told(desk: Desk) -> None:
+    worker, station = FakeWorker(), "場" * 1000  # 9,000 bytes in an address
+    worker.open("b1", [station])
+    worker.arrive("b1", {station: ("r", "{}")})
+    with served(worker, Access(TOKEN)) as url:
+        page = desk.open(url, token=TOKEN)
+        page.locator(".stations tbody a").first.click()
+        expect(page.get_by_text("can't be shown: an address may have 8192 bytes at most")).to_be_visible()
+        expect(page.locator(".station-page h2")).to_have_text(station)
         page.close()
 
 
