@@ -47,6 +47,7 @@ STATIONS: Final = 100
 TIMEOUT: Final = 5.0
 ODD: Final = 50  # of so many batches one misses a station, and one has a station that failed
 WARM_UP: Final = 10.0  # seconds after the workers are ready
+PRICED: Final = 5  # answers whose cost is measured
 OVERVIEW: Final = {  # path -> seconds between two questions, as app/web/static/js/main.js asks
     "/stats": 1,
     "/batches?status=open&limit=20": 1,
@@ -87,12 +88,23 @@ def remembered(count: int, now: float) -> Iterator[tuple[bytes, bytes]]:
 
 @dataclass(slots=True)
 class Figures:
-    """What was measured: seconds by path, and of batches by whether somebody looked, in rounds."""
+    """What was measured.
+
+    Attributes:
+        answers: seconds that answers took, by path.
+        first: of these, that of the first answer.
+        not_whole: answers in which a worker's share was missing.
+        costs: CPU seconds of all workers for an answer, by path.
+        latencies: seconds of batches in rounds, by whether somebody looked.
+        busy: CPU seconds of all workers a second, in the same rounds.
+    """
 
     answers: dict[str, list[float]] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
     not_whole: Counter[str] = field(default_factory=Counter)
+    costs: dict[str, float] = field(default_factory=dict)
     latencies: dict[bool, list[list[float]]] = field(default_factory=lambda: {False: [], True: []})
+    busy: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
 
     def answered(self, path: str, seconds: float) -> None:
         """Take how long an answer took; the first one of a path is kept apart."""
@@ -108,6 +120,18 @@ class Desk:
         self._url = url
         self._batch_ids = batch_ids
         self._figures = figures
+
+    async def price(self, running: Sequence[Worker]) -> None:
+        """Find what an answer costs the workers while nothing else is to be done."""
+        for path in (*OVERVIEW, *BATCH):
+            costs: list[float] = []
+            for _ in range(PRICED):
+                await asyncio.sleep(1.0)
+                before = cpu_of_all(running)
+                async with self._session.get(self._url + path.format(self._batch_ids[-1])) as answer:
+                    await answer.read()
+                costs.append(cpu_of_all(running) - before)
+            self._figures.costs[path] = statistics.median(costs)
 
     async def look(self, seconds: float) -> None:
         """Look for so long: every second at what is due, and at another batch."""
@@ -132,6 +156,11 @@ class Desk:
         self._figures.answered(name, time.perf_counter() - started)
         if answer.status != HTTPStatus.OK or body.get("incomplete"):
             self._figures.not_whole[name] += 1
+
+
+def cpu_of_all(running: Sequence[Worker]) -> float:
+    """Return the CPU seconds of all workers so far."""
+    return sum(worker.cpu() for worker in running)
 
 
 class Traffic:
@@ -224,15 +253,18 @@ async def measure(broker: DevBroker, folder: Path, options: argparse.Namespace, 
     async with workers(broker, folder, APP, own) as running, aiohttp.ClientSession() as session:
         console.print(f"two workers have recovered them in {time.monotonic() - started:.0f} s")
         resident = [worker.resident() for worker in running]
-        sending = asyncio.create_task(traffic.run(broker.bootstrap))
         await asyncio.sleep(WARM_UP)
         desk = Desk(session, running[0].url, ids, figures)
+        await desk.price(running)
+        sending = asyncio.create_task(traffic.run(broker.bootstrap))
+        await asyncio.sleep(WARM_UP)
         rounds: list[tuple[float, float, bool]] = []
         for number in range(2 * options.rounds):
             watched = number % 2 == 1
-            begin = time.time()
+            begin, cpu = time.time(), cpu_of_all(running)
             await (desk.look(options.seconds) if watched else asyncio.sleep(options.seconds))
             rounds.append((begin, time.time(), watched))
+            figures.busy[watched].append((cpu_of_all(running) - cpu) / (time.time() - begin))
         traffic.stop()
         await sending
         outputs = await Outputs(broker.bootstrap, OUTPUT).read(len(traffic.appended), seconds=60)
@@ -249,12 +281,15 @@ async def measure(broker: DevBroker, folder: Path, options: argparse.Namespace, 
 def show(figures: Figures, console: Console) -> None:
     """Print the figures."""
     table = RichTable(title="Answers, ms")
-    for column in ("path", "answers", "not whole", "first", "median", "p99", "worst"):
+    for column in ("path", "CPU", "answers", "not whole", "first", "median", "p99", "worst"):
         table.add_column(column, justify="left" if column == "path" else "right")
     for path, seconds in figures.answers.items():
         ranked = sorted(seconds)
         shown = (figures.first[path], statistics.median(ranked), _p99(ranked), ranked[-1])
-        table.add_row(path, f"{len(ranked)}", f"{figures.not_whole[path]}", *(f"{one * 1e3:.0f}" for one in shown))
+        cost = f"{figures.costs[path] * 1e3:.0f}" if path in figures.costs else ""
+        table.add_row(
+            path, cost, f"{len(ranked)}", f"{figures.not_whole[path]}", *(f"{one * 1e3:.0f}" for one in shown)
+        )
     console.print(table)
     for watched, rounds in figures.latencies.items():
         p50 = statistics.median(statistics.median(one) for one in rounds)
@@ -262,7 +297,8 @@ def show(figures: Figures, console: Console) -> None:
         each = " ".join(f"{_p99(one) * 1e3:.0f}" for one in rounds)
         who = "somebody looks" if watched else "nobody looks"
         console.print(
-            f"latency while {who}: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms (medians of rounds; p99 {each})"
+            f"latency while {who}: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms (medians of rounds; p99 {each}), "
+            f"CPU {statistics.median(figures.busy[watched]):.3f} of a core"
         )
 
 

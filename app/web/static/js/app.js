@@ -55,7 +55,7 @@ function Overview({ state }) {
   const { data, errors, language, theme } = state;
   if (state.tokenWanted && !data.stats) return html`<p class="locked quiet">${t("token.needed")}</p>`;
   return html`
-    <${Figures} stats=${data.stats} history=${data.history} error=${errors.stats} language=${language} />
+    <${Figures} stats=${data.stats} sources=${data.sources} range=${state.range} error=${errors.stats} language=${language} />
     <div class="board">
       <div class="column">
         <${Flight} state=${state} />
@@ -63,8 +63,8 @@ function Overview({ state }) {
         <${Recent} closed=${data.closed} error=${errors.closed} limit=${state.closedLimit} language=${language} />
       </div>
       <div class="column">
-        <${Plots} history=${data.history} error=${errors.history} language=${language} theme=${theme} />
-        <${Stations} list=${data.stations} error=${errors.stations} order=${state.order} language=${language} />
+        <${Plots} history=${data.history} range=${state.range} error=${errors.history} language=${language} theme=${theme} />
+        <${Stations} list=${data.stations} error=${errors.stations} order=${state.order} range=${state.range} language=${language} />
       </div>
       <${HeatmapPanel} heatmap=${data.heatmap} error=${errors.heatmap} language=${language} />
     </div>

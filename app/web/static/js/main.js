@@ -24,12 +24,13 @@ const every = (/** @type {number} */ seconds) => () => seconds * 1000;
 /** @type {import("./poll.js").Resource[]} */
 const RESOURCES = [
   { name: "cluster", path: () => "cluster", every: every(5) },
-  { name: "stats", path: onOverview("stats") },
+  { name: "stats", path: on("overview", (state) => `stats?since=${state.range}`) },
   { name: "open", path: on("overview", (state) => `batches?status=open&limit=${state.openLimit}`) },
   { name: "closed", path: on("overview", (state) => `batches?status=closed&limit=${state.closedLimit}`) },
-  { name: "stations", path: on("overview", (state) => `stations?limit=1000&order=${state.order}`), every: every(10) },
+  { name: "stations", path: on("overview", (state) => `stations?limit=1000&order=${state.order}&since=${state.range}`), every: every(10) },
   { name: "heatmap", path: onOverview("heatmap?batches=30&stations=100"), every: every(5) },
   { name: "history", path: onOverview("history"), every: every(10) },
+  { name: "sources", path: onOverview("sources"), every: every(5) },
   { name: "letters", path: on("dead-letters", filtered("dead-letters")), every: every(10) },
   { name: "late", path: on("late", filtered("late")), every: every(10) },
   { name: "settings", path: on("workers", () => "settings"), every: every(30) },

@@ -12,8 +12,8 @@ import { set } from "./store.js";
 const FIRST = 10;
 const STEP = 50;
 
-/** @param {{list?: import("./types.js").StationList, error: any, order: string, language: string}} props */
-function StationRanks({ list, error, order }) {
+/** @param {{list?: import("./types.js").StationList, error: any, order: string, range: string, language: string}} props */
+function StationRanks({ list, error, order, range }) {
   const [shown, setShown] = useState(FIRST);
   const choices = ["misses", "slowness"].map((value) => ({ value, text: t(`stations.${value}`) }));
   return html`<section class="panel stations" aria-labelledby="stations">
@@ -24,7 +24,7 @@ function StationRanks({ list, error, order }) {
     ${list
       ? html`<${Table} stations=${list.stations.slice(0, shown)} order=${order} />`
       : html`<${Absent} error=${error} path="/stations" />`}
-    ${list && list.stations.length > 0 && html`<p class="note quiet">${t("stations.since")}</p>`}
+    ${list && list.stations.length > 0 && html`<p class="note quiet">${t("stations.since", { range: t(`range.${range}`) })}</p>`}
     <${More} hidden=${(list?.stations.length ?? 0) - shown} step=${STEP} onMore=${() => setShown(shown + STEP)} />
   </section>`;
 }

@@ -17,6 +17,7 @@ import { useEffect, useState } from "./html.js";
  * @property {number} openLimit rows of batches in flight that are asked for
  * @property {number} closedLimit rows of recent batches
  * @property {Order} order
+ * @property {string} range of time that figures, plots and stations are of: "15m" or "1h"
  * @property {number} updatedAt when something last came, in milliseconds of this device; 0: nothing yet
  * @property {boolean} lost whether the worker does not answer
  * @property {boolean} tokenWanted whether the worker asks for a token
@@ -39,6 +40,7 @@ let state = {
   openLimit: 20,
   closedLimit: 12,
   order: "misses",
+  range: "1h",
   updatedAt: 0,
   lost: false,
   tokenWanted: false,
