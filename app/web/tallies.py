@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from time import perf_counter
 from typing import Final, NamedTuple
 
@@ -38,33 +38,36 @@ async def tally_between(sets: Mapping[int, WorkingSet], since: float, until: flo
     turns, give_up_at = Turns(), perf_counter() + GIVE_UP
     tally = Tally()
     for working_set in list(sets.values()):  # partitions may be taken away meanwhile
-        ends: dict[int, Tally] = {}  # of blocks that are only partly in the range
-        for block in list(working_set.closed_blocks):
+        done = list(working_set.closed_blocks[:-1])  # what closes meanwhile gets into the last one, or behind it
+        for block in done:
             if _is_in(block, since, until):
                 while not count_more(working_set, block, _STEP) and perf_counter() < give_up_at:
                     await turns.rest()
-            elif lines := _lines_in(block, since, until):
-                ends[id(block)] = part = Tally()
-                for line in lines:
-                    count_line(working_set, line, part)
+                tally.add(tally_of(block))
+                drop_large(block)
+            else:
+                for line in _lines_in(block, since, until):
+                    count_line(working_set, line, tally)
                     await turns.rest()
             await turns.rest()
             if perf_counter() > give_up_at:
                 return Tallied(tally, is_whole=False)
-        _add_up(working_set, since, until, ends, tally)
+        for block in working_set.closed_blocks[-1:]:
+            while not count_more(working_set, block, _STEP):
+                await turns.rest()
+        _add_newest(working_set, since, until, set(map(id, done)), tally)
         await turns.rest()
     return Tallied(tally, is_whole=True)
 
 
-def _add_up(working_set: WorkingSet, since: float, until: float, ends: Mapping[int, Tally], tally: Tally) -> None:
-    """Add what is counted of a partition, as of one moment; what has come meanwhile is little."""
+def _add_newest(working_set: WorkingSet, since: float, until: float, done: Set[int], tally: Tally) -> None:
+    """Add what is not in blocks that are done, as of one moment: a batch is in one place then."""
     for block in working_set.closed_blocks:
-        if (part := ends.get(id(block))) is not None:
-            tally.add(part)
-        elif _is_in(block, since, until):
+        if id(block) in done:
+            continue
+        if _is_in(block, since, until):
             count_more(working_set, block, _ALL)
             tally.add(tally_of(block))
-            drop_large(block)
         else:
             for line in _lines_in(block, since, until):
                 count_line(working_set, line, tally)

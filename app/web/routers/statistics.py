@@ -206,7 +206,7 @@ def _by_time(shares: Sequence[_OwnHistory], until: int) -> list[HistorySample]:
     for sample in chain.from_iterable(share.samples for share in shares):
         slots.setdefault(sample.at, []).append(sample)
     lags = {lag.at: lag for share in shares for lag in share.lags if until - SLOTS * SLOT < lag.at <= until}
-    first = min([*slots, *lags], default=until + SLOT)
+    first = min(slots or lags, default=until + SLOT)  # what is durable says where the history begins
     return [_sum_of(at, slots.get(at, ()), lags.get(at)) for at in range(first, until + SLOT, SLOT)]
 
 
