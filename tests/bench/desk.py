@@ -47,7 +47,8 @@ STATIONS: Final = 100
 TIMEOUT: Final = 5.0
 ODD: Final = 50  # of so many batches one misses a station, and one has a station that failed
 WARM_UP: Final = 10.0  # seconds after the workers are ready
-PRICED: Final = 5  # answers whose cost is measured
+PRICED: Final = 10  # answers whose cost is measured: the system counts in steps of 10 ms
+PRICED_EVERY: Final = 1.0  # seconds
 OVERVIEW: Final = {  # path -> seconds between two questions, as app/web/static/js/main.js asks
     "/stats": 1,
     "/batches?status=open&limit=20": 1,
@@ -124,14 +125,12 @@ class Desk:
     async def price(self, running: Sequence[Worker]) -> None:
         """Find what an answer costs the workers while nothing else is to be done."""
         for path in (*OVERVIEW, *BATCH):
-            costs: list[float] = []
+            before = cpu_of_all(running)
             for _ in range(PRICED):
-                await asyncio.sleep(1.0)
-                before = cpu_of_all(running)
+                await asyncio.sleep(PRICED_EVERY)
                 async with self._session.get(self._url + path.format(self._batch_ids[-1])) as answer:
                     await answer.read()
-                costs.append(cpu_of_all(running) - before)
-            self._figures.costs[path] = statistics.median(costs)
+            self._figures.costs[path] = (cpu_of_all(running) - before) / PRICED
 
     async def look(self, seconds: float) -> None:
         """Look for so long: every second at what is due, and at another batch."""
