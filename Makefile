@@ -4,6 +4,7 @@ VENV ?= .venv
 ARGS ?=
 ONCE ?=
 PEERS ?=
+DESK ?=
 MINUTES ?=
 SEED ?=
 JOBS ?= 3
@@ -38,8 +39,8 @@ test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once;
 check: $(READY) ## What CI runs: format, lint, layers, types, the READMEs' settings tables, then all tests
 	@$(PY) -m tests.check
 
-bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1 measures other stream processors beside it
-	@$(PY) -m tests.bench $(if $(PEERS),--peers) $(ARGS)
+bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1: other processors beside it; DESK=1: the web over 100,000 batches
+	@$(PY) -m $(if $(DESK),tests.bench.desk,tests.bench $(if $(PEERS),--peers)) $(ARGS)
 
 chaos: $(READY) ## The fault tests alone, then a minute of random faults; MINUTES=10 SEED=7: random faults for so long
 	@$(PY) -m $(if $(MINUTES),tests.chaos.killer --minutes $(MINUTES) --seed $(or $(SEED),7),tests.chaos) $(ARGS)

@@ -15,6 +15,7 @@ import yaml
 
 from app.observability.counters import Metrics, Statistics
 from app.observability.prometheus import GAUGES, expose, metrics_registry
+from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
 
@@ -87,6 +88,29 @@ def test_every_alert_is_tested() -> None:
 def test_promtool_finds_nothing_wrong(command: list[str]) -> None:
     ran = subprocess.run(["promtool", *command], cwd=RULES.parent, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_dashboard_has_a_range_that_its_tiles_are_of_as_the_workers_page_has() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    (window,) = [variable for variable in dashboard["templating"]["list"] if variable["name"] == "window"]
+    page = (DEPLOY.parent / "app" / "web" / "static" / "js" / "figures.js").read_text()
+    ranges = json.loads(re.findall(r"const RANGES = (\[.*\]);", page)[0])
+    assert set(ranges) <= set(window["query"].split(","))
+    assert window["current"]["value"] in ranges
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+    tiles = {panel["title"]: panel for panel in dashboard["panels"] if panel["type"] == "stat"}
+    for title in ("Closed", "Closed by timeout", "Discarded", "Duration", "Late results", "Dead letters"):
+        assert all("[$window]" in target["expr"] for target in tiles[title]["targets"]), title
+
+
+def test_source_messages_that_wait_are_counted_without_the_applications_own_topics() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    (panel,) = [panel for panel in panels if panel["title"] == "Source messages waiting"]
+    (pattern,) = re.findall(r'topic!~"([^"]+)"', panel["targets"][0]["expr"])
+    settings = Settings()
+    assert all(re.fullmatch(pattern, topic) for topic in settings.event_topics)
+    assert not any(re.fullmatch(pattern, topic) for topic in settings.foreign_topics)
 
 
 def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
