@@ -137,8 +137,8 @@ def wait_until_healthy(container: str) -> None:
 def targets() -> list[dict[str, Any]]:
     """What Prometheus scrapes."""
     try:
-        answer = httpx.get("http://127.0.0.1:9090/api/v1/targets", timeout=10)
-    except httpx.HTTPError:
+        answer = httpx.get("http://127.0.0.1:9090/api/v1/targets", timeout=10).raise_for_status()
+    except httpx.HTTPError:  # it starts
         return []
     return list(answer.json()["data"]["activeTargets"])
 
