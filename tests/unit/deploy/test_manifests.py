@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from app.observability.prometheus import GAUGES, expose, metrics_registry
 from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
+from tests import operator_rules
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yml"
@@ -67,7 +69,35 @@ def test_every_alert_says_how_bad_it_is_what_it_is_and_what_to_do() -> None:
     for rule in rules():
         if "alert" in rule:
             assert rule["labels"]["severity"] in {"critical", "warning"}
-            assert set(rule["annotations"]) == {"summary", "description"}
+            assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+
+
+def test_every_alert_leads_to_a_section_that_there_is() -> None:
+    for rule in rules():
+        if "alert" in rule:
+            page, _, section = rule["annotations"]["runbook_url"].partition("#")
+            headings = re.findall(r"^## (.+)$", (DEPLOY.parent / page).read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_operator_gets_the_same_rules() -> None:
+    manifest = yaml.safe_load(operator_rules.COPY.read_text())
+    assert manifest["kind"] == "PrometheusRule"
+    assert manifest["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_a_stale_copy_of_the_rules_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operator_rules, "COPY", DEPLOY / "prometheus" / "alerts.yml")
+    monkeypatch.setattr(sys, "argv", ["operator_rules", "--check"])
+    assert operator_rules.main() == 1
+    assert capsys.readouterr().err == "deploy/prometheus/alerts.yml is stale: make rules\n"
+    monkeypatch.setattr(operator_rules, "COPY", tmp_path / "rules.yaml")
+    monkeypatch.setattr(sys, "argv", ["operator_rules", "--write"])
+    assert operator_rules.main() == 0
+    monkeypatch.setattr(sys, "argv", ["operator_rules", "--check"])
+    assert operator_rules.main() == 0
 
 
 def test_every_alert_is_tested() -> None:
