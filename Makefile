@@ -29,8 +29,9 @@ help: ## List the targets
 
 setup: $(READY) ## Make the environment in VENV; the other targets do it when they need it
 
+# `exec`: a shell that Ctrl-C ends would have make tell an error.
 run: $(READY) ## Start Kafka and a worker, replay the sample data until Ctrl-C; ONCE=1: once, and end when all has come out
-	@ONCE=$(ONCE) $(PY) -m app.demo
+	@ONCE=$(ONCE) exec $(PY) -m app.demo
 
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)

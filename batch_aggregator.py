@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import click
 
 HOME: Final = Path(__file__).resolve().parent
 OURS: Final = {"app": "create_app", "tables": "__doc__"}  # our packages, and a name in each
@@ -23,9 +25,20 @@ def main() -> None:
         raise SystemExit(EXIT_COLLISION)
     if not any(argument == "-A" or argument.startswith("--app") for argument in sys.argv[1:]):
         sys.argv[1:1] = ["-A", "app"]  # in place: Faust keeps the list
-    from faust.cli.faust import cli  # noqa: PLC0415 - after the look at what is there
+    prepared_cli()(prog_name="batch-aggregator")
 
-    cli(prog_name="batch-aggregator")
+
+def prepared_cli() -> click.Group:
+    """Return Faust's command line, which tells our version, and in a line why `-A` leads to no application."""
+    # After the look at what is there.
+    from faust.cli.faust import cli  # noqa: PLC0415
+
+    from app.cli.programs import finding, version_option  # noqa: PLC0415
+
+    base: Any = import_module("faust.cli.base")
+    base.find_app = finding(base.find_app)
+    version_option(cli)
+    return cli
 
 
 def import_ours() -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ def create_app(
 
 def __getattr__(name: str) -> Any:
     if name != "app":
+        _explain_what_is_wanted(name)
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     _look_where_we_are()
@@ -71,6 +73,18 @@ def __getattr__(name: str) -> Any:
         return commands_alone()
     application = globals()["app"] = _build({}, exits=True)
     return application
+
+
+def _explain_what_is_wanted(name: str) -> None:
+    """End `faust -A app:NAME` where there is no such application: Faust would go on to a traceback of its own."""
+    base = sys.modules.get("faust.cli.base")
+    if base is None or find_spec(f"{__name__}.{name}") is not None:
+        return
+    program = base.cli._extract_param(sys.argv, "-A", "--app")
+    if program in {f"{__name__}:{name}", f"{__name__}.{name}"}:
+        from app.cli.programs import ProgramError, no_application  # noqa: PLC0415
+
+        raise ProgramError(no_application(program, sys.modules[__name__], name))
 
 
 def _build(arguments: dict[str, object], *, exits: bool = False) -> AggregatorApp:

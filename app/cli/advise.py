@@ -19,7 +19,6 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
-    counted,
     moment_option,
     shown_time,
     table_lines,
@@ -34,6 +33,7 @@ from app.messages.frames import FrameError, decode_events
 from app.observability.log_lines import printable
 from app.settings import Settings
 from app.settings.enums import TimeoutMode
+from app.words import counted_word
 from tables.model.policies import PartialPolicy, ReleasePolicy
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ async def tell_advice(settings: Settings, request: Request) -> int:
     timeouts = request.timeout or (*CANDIDATES, *_present(settings))
     advice = advise(history.batches(), rules, timeouts, now)
     if unreadable:
-        complain(f"{counted(unreadable, 'message')} of {settings.batch_events_topic} can't be read and are left out")
+        complain(
+            f"{counted_word(unreadable, 'message')} of {settings.batch_events_topic} can't be read and are left out"
+        )
     if history.dropped:
         complain(f"only the newest batches are kept, {history.dropped} older ones are left out; see --since")
     if advice is None:
@@ -152,7 +154,7 @@ def _present(settings: Settings) -> Sequence[float]:
 def lines(advice: Advice, settings: Settings, stations: int) -> Iterator[str]:
     """Tell it in two tables, of the timeouts and of so many stations."""
     first, last = (shown_time(at, settings.timezone) for at in (advice.opened_from, advice.opened_until))
-    yield f"{advice.batches} batches, opened from {first} to {last}"
+    yield f"{counted_word(advice.batches, 'batch')}, opened from {first} to {last}"
     if advice.supplemented:
         yield f"left out: {advice.supplemented} that several messages made"
     if advice.under_way:
@@ -169,7 +171,7 @@ def lines(advice: Advice, settings: Settings, stations: int) -> Iterator[str]:
     yield ""
     yield from _table(STATION_HEADINGS, [_station_cells(station) for station in shown])
     if more := len(advice.stations) - len(shown):
-        yield f"and {counted(more, 'more station')}: --stations {len(advice.stations)} tells of all"
+        yield f"and {counted_word(more, 'more station')}: --stations {len(advice.stations)} tells of all"
     yield "LAST: the others had come, and it was waited for; SOONER: the batch would have been complete without it"
 
 

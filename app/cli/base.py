@@ -172,11 +172,6 @@ def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:
 # -- printing --------------------------------------------------------------------------------------------------------
 
 
-def counted(number: int, what: str) -> str:
-    """`1 letter`, `2 letters`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def shown_time(seconds: float, timezone: ZoneInfo) -> str:
     """A point in time (Unix seconds) as people read it, in that zone; any number has some text."""
     try:

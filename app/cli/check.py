@@ -14,13 +14,14 @@ from aiokafka.errors import KafkaError
 from mode.utils.imports import cwd_in_path
 
 from app.callbacks.loading import NO_CALLBACK, FunctionError, load_function
-from app.cli.base import FAILED, broker_problem, command, counted
+from app.cli.base import FAILED, broker_problem, command
 from app.kafka.client import administering
 from app.kafka.permissions import lacking, operations_text, principal
 from app.kafka.topics import LARGEST, RETENTION, TopicSpec, largest_messages, topic_numbers, topic_specs
 from app.messages.output import RECORD_OVERHEAD
 from app.settings import Settings
 from app.settings.model import PREFIX
+from app.words import counted_word
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ async def _check_cluster(settings: Settings) -> list[Finding]:
     except (KafkaError, OSError) as error:
         return [Finding(Mark.WRONG, "broker", await broker_problem(settings, error))]
     servers = ", ".join(settings.bootstrap_servers)
-    found = Finding(Mark.OK, "broker", f"{servers}: {counted(brokers, 'broker')}")
+    found = Finding(Mark.OK, "broker", f"{servers}: {counted_word(brokers, 'broker')}")
     denied = [
         Finding(Mark.WRONG, resource, f"{principal(settings)} lacks {operations_text(operations)} (ACLs)")
         for resource, operations in lacks.items()
@@ -158,20 +159,20 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
     if topic is None:
         text = f"{kind}: not there; whoever sends creates it, or `faust -A app send --create`"
         return Finding(Mark.WRONG, name, text)
-    return Finding(Mark.OK, name, f"{kind}: {counted(topic.partitions, 'partition')}")
+    return Finding(Mark.OK, name, f"{kind}: {counted_word(topic.partitions, 'partition')}")
 
 
 def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
     is_output = spec.name == settings.output_topic
     kind = "output topic: " if is_output else ""
     if topic is None:
-        wanted = counted(spec.partitions, "partition")
+        wanted = counted_word(spec.partitions, "partition")
         return Finding(Mark.NOTE, spec.name, f"{kind}not there yet; a worker creates it with {wanted}")
     problems = []
     if spec.exact and topic.partitions != spec.partitions:
         problems.append(
-            f"{counted(topic.partitions, 'partition')}, but AGG_PARTITIONS is {spec.partitions}; set that to what the "
-            "topics have, or take another AGG_APP_ID"
+            f"{counted_word(topic.partitions, 'partition')}, but AGG_PARTITIONS is {spec.partitions}; set that to "
+            "what the topics have, or take another AGG_APP_ID"
         )
     needed = settings.max_message_bytes + RECORD_OVERHEAD if is_output else int(spec.config[LARGEST])
     if topic.largest is not None and topic.largest < needed:
@@ -184,7 +185,7 @@ def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
     if kept is not None and topic.retention is not None and topic.retention != int(kept):
         text = f"{RETENTION} is {topic.retention}, and AGG_EVENTS_RETENTION ({kept}) is given to a new topic only"
         return Finding(Mark.NOTE, spec.name, f"{text}; alter the topic, or the setting")
-    return Finding(Mark.OK, spec.name, f"{kind}{counted(topic.partitions, 'partition')}")
+    return Finding(Mark.OK, spec.name, f"{kind}{counted_word(topic.partitions, 'partition')}")
 
 
 async def _topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Topic]:

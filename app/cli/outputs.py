@@ -38,7 +38,7 @@ from app.cli.published import (
     output_pieces,
 )
 from app.kafka.client import administering, reading
-from app.kafka.reading import WAIT_MS, in_message, partitions_of, ranges_of, read_ranges
+from app.kafka.reading import WAIT_MS, in_message, partitions_of, ranges_of, read_in_time
 from app.kafka.topics import not_created, partition_counts
 from app.messages.message import InMessage
 from app.observability.log_lines import printable
@@ -133,7 +133,7 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
     shown = _Shown(tell, request)
     async with reading(settings) as consumer:
         ranges = await ranges_of(consumer, partitions_of(topic, counts), since=request.since)
-        async for message in read_ranges(consumer, ranges):
+        async for message in read_in_time(consumer, ranges):
             shown.take(message)
         shown.print_held()
         if request.follow:
@@ -161,7 +161,7 @@ async def _follow(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -
 class _Shown:
     """Prints what is asked for: the newest in the order of time, then what comes as it comes.
 
-    JSON without a limit is printed as it is read, each partition in its order: nothing of it is held.
+    JSON without a limit is printed as it is read, in the order of time as well: nothing of it is held.
     """
 
     def __init__(self, tell: Tell, request: Request) -> None:

@@ -22,7 +22,6 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
-    counted,
     exit_code_of,
     say,
 )
@@ -35,6 +34,7 @@ from app.kafka.producer import producing
 from app.kafka.topics import CREATE_SECONDS, create_and_wait, message_bytes, partition_counts, source_spec
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import counted_word
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -94,9 +94,9 @@ def register_send(app: AggregatorApp) -> None:
 
         # In a frame of its own: the counts are said whatever has ended it.
         code = exit_code_of(settings, work)
-        say(f"{counted(sender.confirmed, 'message')} sent to {topic}")
+        say(f"{counted_word(sender.confirmed, 'message')} sent to {topic}")
         if sender.failed:
-            complain(f"{counted(sender.failed, 'line')} not sent")
+            complain(f"{counted_word(sender.failed, 'line')} not sent")
         return code
 
 
@@ -233,7 +233,7 @@ class LineSender:
                     message = f"there is no topic {self.topic}; --create creates it, --topic names another"
                     raise CommandError(message + hidden_hint(self.settings))
                 count = await create_source_topic(admin, self.settings, self.topic)
-                say(f"topic {self.topic} created with {counted(count, 'partition')}")
+                say(f"topic {self.topic} created with {counted_word(count, 'partition')}")
             elif create:
                 self._note_partitions((await partition_counts(admin)).get(self.topic))
 
@@ -242,8 +242,8 @@ class LineSender:
         wanted = self.settings.partitions
         if count is not None and count < wanted:
             complain(
-                f"topic {self.topic} is there already, with {counted(count, 'partition')} and not AGG_PARTITIONS="
-                f"{wanted}: no more than {counted(count, 'worker')} can read it side by side"
+                f"topic {self.topic} is there already, with {counted_word(count, 'partition')} and not AGG_PARTITIONS="
+                f"{wanted}: no more than {counted_word(count, 'worker')} can read it side by side"
             )
 
 

@@ -28,6 +28,7 @@ from app.kafka.permissions import hidden_hint, lacking, lacks_text
 from app.messages.output import OUTPUT_HEADROOM
 from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
+from app.words import counted_word
 from tables.storage.records import Table
 
 logger = logging.getLogger(__name__)
@@ -252,7 +253,7 @@ async def create_and_wait(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]
 
 def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
     wrong = [
-        f"topic {spec.name} has {counts[spec.name]} partitions, but AGG_PARTITIONS is {spec.partitions}"
+        f"topic {spec.name} has {counted_word(counts[spec.name], 'partition')}, but AGG_PARTITIONS is {spec.partitions}"
         for spec in specs
         if spec.exact and spec.name in counts and counts[spec.name] != spec.partitions
     ]

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, NoReturn, cast
 
 import click
 import faust
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from faust.cli.base import AppCommand
 from faust.types import TP, ChannelT
 from faust.types.topics import TopicT
 from mode.supervisors import OneForOneSupervisor
 from mode.types import ServiceT
 
 from app.kafka.consumer import FetchedSchema
+from app.messages.message import SendError
 from app.settings import Settings, SettingsError
 from app.web.users_pages import Page
-from app.worker.shutdown import EXIT_SETTINGS
+from app.words import Words, told, words
+from app.worker.shutdown import EXIT_BROKER, EXIT_SETTINGS
 
 RESTARTS_A_SECOND: Final = 10.0  # of an agent that raises
 
@@ -62,6 +66,50 @@ class PatientSupervisor(OneForOneSupervisor):
             self.loop.call_later(1 / RESTARTS_A_SECOND, self.wakeup)
 
 
+class UsersCommand(AppCommand):
+    """A command of the user's, as Faust runs it; what Kafka did not take is told in a line, not by a traceback."""
+
+    abstract: ClassVar[bool] = True
+    _problem: SendError | KafkaError | None = None
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it, in the service that Faust makes of it."""
+        try:
+            return await super().execute(*args, **kwargs)
+        except (SendError, KafkaError) as error:
+            self._problem = error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run it and exit with its code."""
+        try:
+            super().__call__(*args, **kwargs)
+        except SystemExit:
+            if self._problem is None:
+                raise
+        settings = cast(UsersParts, self.app).settings
+        click.echo(told(_said(self._problem, settings), settings.log_language), err=True)
+        raise SystemExit(EXIT_BROKER)
+
+
+def _said(problem: SendError | KafkaError, settings: Settings) -> SendError | Words:
+    """Return what to say of a problem of a user's command with Kafka."""
+    if isinstance(problem, SendError):
+        return problem
+    servers = ", ".join(settings.bootstrap_servers)
+    if isinstance(problem, KafkaConnectionError):
+        return words(
+            "no broker answers at {servers}: start it, or set AGG_BROKER",
+            "{servers} 没有 Kafka 应答：请启动它，或设置 AGG_BROKER",
+            servers=servers,
+        )
+    return words(
+        "the broker at {servers} refuses: {problem}",
+        "{servers} 的 Kafka 拒绝了请求：{problem}",
+        servers=servers,
+        problem=str(problem) or repr(problem),
+    )
+
+
 class UsersParts(faust.App):
     """A Faust application to which users add what is not the pipeline's.
 
@@ -85,6 +133,10 @@ class UsersParts(faust.App):
             raise RefusedError([f"@app.agent(name={name!r}): there is an agent of this name; take another"])
         self._refuse_taken(channel)
         return super().agent(channel, name=name, **options)
+
+    def command(self, *options: Any, base: type[AppCommand] | None = None, **more: Any) -> Callable[[Any], Any]:
+        """Make a function a command, as Faust does."""
+        return super().command(*options, base=base or UsersCommand, **more)
 
     def stream(self, channel: Any, *args: Any, **options: Any) -> Any:
         """Make a stream of a channel, as Faust does.

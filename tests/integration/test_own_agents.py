@@ -294,3 +294,26 @@ def read_after_sending(cluster: Cluster, worker: WorkerProcess) -> str:
     )
     assert done.returncode == 0, done.stderr
     return worker.read("/prices/A")
+
+
+def test_a_command_that_sends_to_a_topic_that_is_not_there_says_so_in_a_line(cluster: Cluster) -> None:
+    missing = f"nowhere-{cluster.app_id}"
+    code = """
+@app.command()
+async def send_one():
+    await orders.send(value=Order(number=1))
+"""
+    write_module(cluster, missing, code)
+    done = subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "mymodule", "send-one"],
+        cwd=cluster.folder,
+        env=clean_environment(broker=cluster.broker.url, app_id=cluster.app_id, callback="x:y"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (
+        done.stderr == f"there is no topic {missing}, and the broker does not create it: create it, or name another\n"
+    )
+    assert done.returncode == 1

@@ -23,7 +23,6 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
-    counted,
     moment_option,
     say,
     shown_time,
@@ -36,6 +35,7 @@ from app.messages.dead_letters import Letter, Reason, last_line, place_of
 from app.messages.replays import Fate, Filters, Replay, parse_place
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import counted_word
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -189,7 +189,7 @@ def _tell(one: Replay) -> None:
 
 
 def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> str:
-    parts = [f"{counted(replayer.sent, 'letter')} {'would be replayed' if dry_run else 'replayed'}"]
+    parts = [f"{counted_word(replayer.sent, 'letter')} {'would be replayed' if dry_run else 'replayed'}"]
     if earlier:
         parts.append(f"{earlier} replayed earlier (--again sends them once more)")
     if replayer.skipped:
@@ -251,7 +251,11 @@ def full(letter: Letter, replayed_at: float | None, timezone: ZoneInfo) -> list[
     lines = [f"{name}:".ljust(10) + (printable(value, len(value)) or "-") for name, value in known.items()]
     lines += ["error:", *(f"    {printable(line, len(line))}" for line in letter.error.rstrip().split("\n"))]
     value = "(none)" if letter.value is None else letter.value.decode(errors="backslashreplace")
-    return [*lines, f"value ({letter.size} bytes):", *(printable(line, len(line)) for line in value.split("\n"))]
+    return [
+        *lines,
+        f"value ({counted_word(letter.size, 'byte')}):",
+        *(printable(line, len(line)) for line in value.split("\n")),
+    ]
 
 
 def _row(letter: Letter, replayed_at: float | None, timezone: ZoneInfo) -> tuple[str, ...]:
