@@ -72,12 +72,12 @@ def in_language(value: object, language: str) -> object:
     return value.zh if language == _ZH and isinstance(value, Words) else value
 
 
-def both_of(error: BaseException) -> str:
-    """Return the text of an error, with its Chinese where it has that."""
-    return error.args[0] if error.args and isinstance(error.args[0], Words) else str(error)
+def both_of(problem: object) -> str:
+    """Return a text, or that of an error, with its Chinese where it has that."""
+    text = problem.args[0] if isinstance(problem, BaseException) and problem.args else problem
+    return text if isinstance(text, Words) else str(problem)
 
 
 def told(problem: BaseException | str, language: str) -> str:
     """Return a text, or that of an error, in a language."""
-    text = both_of(problem) if isinstance(problem, BaseException) else problem
-    return str(in_language(text, language))
+    return str(in_language(both_of(problem), language))

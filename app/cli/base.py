@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TextIO, cast
 from zoneinfo import ZoneInfo
 
 import click
@@ -21,8 +21,10 @@ from faust.cli.base import AppCommand, option
 from app.inputs.timestamps import format_time, parse_duration, parse_time
 from app.kafka.diagnosis import find_trouble
 from app.kafka.permissions import AUTHORIZATION_ERRORS, denial_text
-from app.kafka.topics import TopicError
+from app.kafka.topics import TopicError, refused
 from app.settings import Settings, SettingsError
+from app.settings.enums import Language
+from app.words import Words, both_of, told, words
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
@@ -75,13 +77,14 @@ def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
         try:
             return work()
         except click.UsageError as error:  # Faust would make a failure of it
+            error.message = told(error.message, language())
             error.show()
             return error.exit_code
         except SettingsError as error:
             complain(str(error))
             return EXIT_SETTINGS
         except (CommandError, TopicError) as error:
-            complain(str(error))
+            complain(both_of(error))
         except BrokenPipeError:
             stop_writing(sys.stdout)
         except (KafkaError, OSError) as error:
@@ -91,24 +94,48 @@ def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
     return FAILED
 
 
-async def broker_problem(settings: Settings, error: Exception) -> str:
+async def broker_problem(settings: Settings, error: Exception) -> Words:
     """Find out what is wrong with the broker, and say what to do."""
     if isinstance(error, AUTHORIZATION_ERRORS):
         return denial_text(settings, error)
     servers = ", ".join(settings.bootstrap_servers)
     if not isinstance(error, KafkaConnectionError):
-        return f"the broker at {servers} refuses: {error or repr(error)}"
+        return words(
+            "the broker at {servers} refuses: {error}",
+            "{servers} 的 Kafka 拒绝了请求：{error}",
+            servers=servers,
+            error=str(error) or repr(error),
+        )
     trouble = await find_trouble(settings)  # aiokafka's text names the same address, and no cause
     if trouble is not None and trouble.final:
-        return f"the broker at {servers} refuses the connection: {trouble.text}"
-    why = f" ({trouble.text})" if trouble else ""
-    return f"no broker answers at {servers}: start it, or set AGG_BROKER{why}"
+        return refused(servers, trouble.text)
+    why = words(" ({why})", "（{why}）", why=trouble.text) if trouble else ""
+    return words(
+        "no broker answers at {servers}: start it, or set AGG_BROKER{why}",
+        "{servers} 没有 Kafka 应答：请启动它，或设置 AGG_BROKER{why}",
+        servers=servers,
+        why=why,
+    )
+
+
+_LANGUAGE: Final = "app.language"  # in the `meta` of click's contexts, which a command's is under
+
+
+def speak(context: click.Context, language: Language) -> None:
+    """Have what is told while a command runs, or reads its options, be in a language."""
+    context.meta[_LANGUAGE] = language
+
+
+def language() -> Language:
+    """Return the language of the command that runs; English where none does."""
+    context = click.get_current_context(silent=True)
+    return Language.EN if context is None else context.meta.get(_LANGUAGE, Language.EN)
 
 
 def complain(text: str) -> None:
     """Say what is wrong, on standard error; nothing ends because nobody reads that."""
     try:
-        click.echo(text, err=True)
+        click.echo(told(text, language()), err=True)
     except BrokenPipeError:
         stop_writing(sys.stderr)
 
@@ -116,7 +143,7 @@ def complain(text: str) -> None:
 def say(text: str) -> None:
     """Say something that is no reason to stop when nobody listens: what has been sent stays sent."""
     try:
-        click.echo(text)
+        click.echo(told(text, language()))
     except BrokenPipeError:
         stop_writing(sys.stdout)
 
@@ -144,7 +171,7 @@ class ParsedOption(click.ParamType):
         try:
             return self._parse(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(told(error, language()), param, ctx)
 
 
 def moment_option(settings: Settings, name: str, purpose: str) -> Any:
@@ -164,7 +191,11 @@ def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:
         return now - duration
     moment = parse_time(text, timezone)
     if moment is None:
-        message = f"{text!r} is neither a time such as 2025-11-14T10:00:00 nor a duration such as 2h, 30m or 1d12h"
+        message = words(
+            "{text!r} is neither a time such as 2025-11-14T10:00:00 nor a duration such as 2h, 30m or 1d12h",
+            "{text!r} 既不是 2025-11-14T10:00:00 这样的时间，也不是 2h、30m、1d12h 这样的时长",
+            text=text,
+        )
         raise ValueError(message)
     return moment
 

@@ -74,7 +74,10 @@ class LazyCommand(click.Command):
     ) -> click.Context:
         """Put the command itself in this one's place, and go on with it."""
         register = getattr(importlib.import_module(self._entry.module), self._entry.register)
-        register(self._app())
+        app = self._app()
+        if parent is not None:
+            importlib.import_module("app.cli.base").speak(parent, app.settings.log_language)
+        register(app)
         return _faust().commands[self._name].make_context(info_name, args, parent, **extra)
 
 

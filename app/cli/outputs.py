@@ -43,6 +43,7 @@ from app.kafka.topics import not_created, partition_counts
 from app.messages.message import InMessage
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import words
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -140,10 +141,17 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
             async for message in _follow(consumer, {tp: held.end for tp, held in ranges.items()}):
                 shown.take(message)
     if shown.left_out:
-        complain(f"only the newest {shown.limit} are told; --limit takes more")
+        complain(
+            words(
+                "only the newest {n} told; --limit takes more", "只显示最新的 {n} 条；--limit 可取更多", n=shown.limit
+            )
+        )
     if shown.count or request.follow:
         return 0
-    complain(f"nothing{' like that' if request.batch or request.station or request.since else ''} in {topic}")
+    if request.batch or request.station or request.since:
+        complain(words("nothing like that in {topic}", "{topic} 中没有符合条件的消息", topic=topic))
+    else:
+        complain(words("nothing in {topic}", "{topic} 中没有消息", topic=topic))
     return FAILED if request.batch else 0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from app.settings.enums import Language
 from app.settings.model import PREFIX, Settings
-from app.settings.types import Unit, require
+from app.settings.types import Unit
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -71,7 +71,9 @@ def _with_table(text: str, language: Language) -> str:
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
-    require(begin and end and BEGIN not in after and END not in after, f"must have one pair of {BEGIN} and {END}")
+    if not (begin and end and BEGIN not in after and END not in after):
+        message = f"must have one pair of {BEGIN} and {END}"
+        raise ValueError(message)
     return f"{before}{BEGIN}\n{settings_table(language)}{END}{after}"
 
 

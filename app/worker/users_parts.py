@@ -130,7 +130,13 @@ class UsersParts(faust.App):
             RefusedError: another agent has the name, or the pipeline reads one of the topics.
         """
         if name is not None and name in self.agents:
-            raise RefusedError([f"@app.agent(name={name!r}): there is an agent of this name; take another"])
+            raise self._refused(
+                words(
+                    "@app.agent(name={name!r}): there is an agent of this name; take another",
+                    "@app.agent(name={name!r})：已有同名的 agent，请换一个名称",
+                    name=name,
+                )
+            )
         self._refuse_taken(channel)
         return super().agent(channel, name=name, **options)
 
@@ -173,8 +179,15 @@ class UsersParts(faust.App):
         Raises:
             RefusedError: always.
         """
-        text = "@app.table_route needs Faust's own web server, which does not run here: serve the table by @app.page"
-        raise RefusedError([text])
+        raise self._refused(
+            words(
+                "@app.table_route needs Faust's own web server, which does not run here: serve the table by @app.page",
+                "@app.table_route 需要 Faust 自带的 web 服务器，此处不运行：请用 @app.page 提供该表",
+            )
+        )
+
+    def _refused(self, problem: Words) -> RefusedError:
+        return RefusedError([problem], self.settings.log_language)
 
     def _refuse_taken(self, channel: object) -> None:
         """Refuse to give a topic that the pipeline reads to anybody else: its messages come as pieces of partitions."""
@@ -186,11 +199,16 @@ class UsersParts(faust.App):
             return
         for topic in topics:
             if topic in self.settings.pipeline_topics:
-                text = (
-                    f"topic {topic}: the pipeline of this application reads it, so no other agent or stream of it can; "
-                    "take what you need in the callback or the result handler, or read it in an application of its own"
+                raise self._refused(
+                    words(
+                        "topic {topic}: the pipeline of this application reads it, so no other agent or stream of it "
+                        "can; take what you need in the callback or the result handler, or read it in an application "
+                        "of its own",
+                        "主题 {topic}：本应用的流水线正在读取，其他 agent 或流不能再读；请在回调或结果处理函数中取用，"
+                        "或在单独的应用中读取",
+                        topic=topic,
+                    )
                 )
-                raise RefusedError([text])
 
     def users_topics(self) -> list[str]:
         """Return the topics that agents of the user's read and that others create."""

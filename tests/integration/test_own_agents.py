@@ -313,7 +313,5 @@ async def send_one():
         timeout=PATIENCE,
         check=False,
     )
-    assert (
-        done.stderr == f"there is no topic {missing}, and the broker does not create it: create it, or name another\n"
-    )
-    assert done.returncode == 1
+    assert done.returncode == 1, done
+    assert done.stderr == f"there is no topic {missing}, and the broker does not create it: create it, or name another\n"

@@ -35,7 +35,7 @@ from app.messages.dead_letters import Letter, Reason, last_line, place_of
 from app.messages.replays import Fate, Filters, Replay, parse_place
 from app.observability.log_lines import printable
 from app.settings import Settings
-from app.words import counted_word
+from app.words import Words, counted_word, joined, words
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -105,13 +105,16 @@ def register_dead_letters(app: AggregatorApp) -> None:
 def _check(request: Request) -> None:
     for given, name in ((request.again, "--again"), (request.dry_run, "--dry-run")):
         if given and not request.replay:
-            message = f"{name} is for --replay"
+            message = words("{name} is for --replay", "{name} 只用于 --replay", name=name)
             raise click.UsageError(message)
     if request.place is not None and (request.replay or request.limit is not None or request.filters != Filters()):
-        message = "--show is for one letter, without a filter and without --replay"
+        message = words(
+            "--show is for one letter, without a filter and without --replay",
+            "--show 只显示一封死信，不能与过滤条件或 --replay 同用",
+        )
         raise click.UsageError(message)
     if request.replay and request.as_json:
-        message = "--json is for looking, not for --replay"
+        message = words("--json is for looking, not for --replay", "--json 只用于查看，不能与 --replay 同用")
         raise click.UsageError(message)
 
 
@@ -130,14 +133,26 @@ async def _run(settings: Settings, request: Request) -> int:
         elif letters:
             click.echo("\n".join(table(letters, store.log.replayed_at, settings.timezone, terminal_width())))
         else:
-            click.echo("no dead letters" if request.filters == Filters() else "no dead letters like that")
+            every = request.filters == Filters()
+            say(
+                words("no dead letters", "没有死信")
+                if every
+                else words("no dead letters like that", "没有符合条件的死信")
+            )
         return 0
 
 
 async def _show(settings: Settings, store: LetterStore, place: tuple[int, int], *, as_json: bool) -> int:
     letters = await store.read([place])
     if not letters:
-        complain(f"there is no letter {place_of(*place)} in {settings.dead_letter_topic}")
+        complain(
+            words(
+                "there is no letter {place} in {topic}",
+                "{topic} 中没有死信 {place}",
+                place=place_of(*place),
+                topic=settings.dead_letter_topic,
+            )
+        )
         return FAILED
     letter = letters[0]
     replayed_at = store.log.replayed_at(letter)
@@ -181,22 +196,29 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
 def _tell(one: Replay) -> None:
     match one.fate:
         case Fate.SENT:
-            say(f"{one.name}: sent to {one.to}")
+            say(words("{name}: sent to {to}", "{name}：已发送到 {to}", name=one.name, to=one.to))
         case Fate.WOULD_SEND:
-            say(f"{one.name}: would be sent to {one.to}")
+            say(words("{name}: would be sent to {to}", "{name}：将发送到 {to}", name=one.name, to=one.to))
         case _:
-            complain(f"{one.name}: not sent: {one.why}")
+            complain(words("{name}: not sent: {why}", "{name}：未发送：{why}", name=one.name, why=one.why))
 
 
-def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> str:
-    parts = [f"{counted_word(replayer.sent, 'letter')} {'would be replayed' if dry_run else 'replayed'}"]
+def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> Words:
+    would = words("{n:letter} would be replayed", "将重发 {n} 封", n=replayer.sent)
+    parts = [would if dry_run else words("{n:letter} replayed", "已重发 {n} 封", n=replayer.sent)]
     if earlier:
-        parts.append(f"{earlier} replayed earlier (--again sends them once more)")
+        parts.append(
+            words(
+                "{n} replayed earlier (--again sends them once more)",
+                "{n} 封以前已重发（--again 可再次发送）",
+                n=earlier,
+            )
+        )
     if replayer.skipped:
-        parts.append(f"{replayer.skipped} skipped")
+        parts.append(words("{n} skipped", "{n} 封跳过", n=replayer.skipped))
     if replayer.failed:
-        parts.append(f"{replayer.failed} failed")
-    return ", ".join(parts)
+        parts.append(words("{n} failed", "{n} 封失败", n=replayer.failed))
+    return joined(", ", parts)
 
 
 # -- showing ---------------------------------------------------------------------------------------------------------
