@@ -7,7 +7,7 @@ PEERS ?=
 MINUTES ?=
 SEED ?=
 JOBS ?= 3
-READMES := README.md README.zh-CN.md
+SETTINGS_PAGES := docs/settings.md docs/settings.zh-CN.md
 UV := uv==0.13.9
 # Tools of their own environment: they are no dependencies, of the application or of its tests.
 TOOLS := .tools
@@ -22,7 +22,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTH
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test check bench chaos silences soak fuzz format settings lock sbom audit clean
+.PHONY: help setup run test check bench chaos silences soak fuzz format reference settings lock sbom audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ run: $(READY) ## Start Kafka and a worker, replay the sample data until Ctrl-C; 
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-check: $(READY) ## What CI runs: format, lint, layers, types, the READMEs' settings tables, then all tests
+check: $(READY) ## What CI runs: format, lint, layers, types, the tables of settings, the reference, then all tests
 	@$(PY) -m tests.check
 
 bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1 measures other stream processors beside it
@@ -58,8 +58,11 @@ format: $(READY) ## Format the code and fix what the linter can fix
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-settings: $(READY) ## Write the table of settings into the READMEs
-	$(PY) -m app.settings.table --write $(READMES)
+reference: $(READY) ## Write docs/reference.md, made from the docstrings
+	$(PY) -m tests.reference --write docs/reference.md
+
+settings: $(READY) ## Write the tables of settings in docs
+	$(PY) -m app.settings.table --write $(SETTINGS_PAGES)
 
 lock: ## Lock the dependencies of pyproject.toml in requirements.lock; ARGS=--upgrade takes the newest
 	@$(find_python); tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \

@@ -14,7 +14,8 @@ STAGES: dict[str, Sequence[str | Path]] = {
     "lint": (HERE / "ruff", "check", "."),
     "layers": (HERE / "lint-imports", "--no-logo"),
     "types": (HERE / "mypy",),
-    "settings": (sys.executable, "-m", "app.settings.table", "--check", "README.md", "README.zh-CN.md"),
+    "settings": (sys.executable, "-m", "app.settings.table", "--check", "docs/settings.md", "docs/settings.zh-CN.md"),
+    "reference": (sys.executable, "-m", "tests.reference", "--check", "docs/reference.md"),
     "tests": ("make", "--no-print-directory", "test"),
 }
 

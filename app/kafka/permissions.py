@@ -32,7 +32,9 @@ AUTHORIZATION_ERRORS: Final = (
     GroupAuthorizationFailedError,
     ClusterAuthorizationFailedError,
 )
-_WHERE: Final = words("grant it (ACLs; README, Your own Kafka)", "请授予权限（ACL，见 README 的“自己的 Kafka”）")
+_WHERE: Final = words(
+    "grant it (ACLs; docs/operations.md, Your own Kafka)", "请授予权限（ACL，见 docs/operations.zh-CN.md）"
+)
 
 
 _CERTIFIED: Final = words("the principal of AGG_SSL_CERTFILE", "AGG_SSL_CERTFILE 的主体")

@@ -246,9 +246,9 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) 
     denied = [name for name, code, *_ in response.topic_errors if code == TopicAuthorizationFailedError.errno]
     if denied:
         text = words(
-            "topics can't be created, for want of the operation Create on them, or on the cluster (ACLs; README, Your "
-            "own Kafka): {names}",
-            "无法创建主题，缺少对它们或集群的 Create 权限（ACL，见 README 的“自己的 Kafka”）：{names}",
+            "topics can't be created, for want of the operation Create on them, or on the cluster (ACLs; "
+            "docs/operations.md, Your own Kafka): {names}",
+            "无法创建主题，缺少对它们或集群的 Create 权限（ACL，见 docs/operations.zh-CN.md）：{names}",
             names=", ".join(denied),
         )
         raise TopicError(text)

@@ -27,7 +27,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 def _setting(default: object, en: str, zh: str, *, shared: bool) -> Any:
-    """Return a field with its default and its line in both READMEs.
+    """Return a field with its default and its line in both tables of the docs.
 
     A callable default computes it from the fields before it.
     """
