@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 import orjson
-from faust.cli.base import option
 
 from app.cli.advice import Advice, Prospect, Rules, StationPast, advise
 from app.cli.base import (
@@ -21,6 +20,7 @@ from app.cli.base import (
     complain,
     language,
     moment_option,
+    option,
     say,
     shown_time,
     table_lines,
@@ -67,16 +67,51 @@ def register_advise(app: AggregatorApp) -> None:
 
     @command(
         app,
-        moment_option(settings, "--since", "Batches from a time on (2025-11-14T10:00:00), or 2h; default 1d."),
+        moment_option(
+            settings,
+            "--since",
+            words(
+                "Batches from a time on (2025-11-14T10:00:00), or 2h; default 1d.",
+                "某时刻以来的批次（2025-11-14T10:00:00），或 2h；默认 1d。",
+            ),
+        ),
         option(
+            settings,
             "--timeout",
             type=click.FloatRange(min=0, min_open=True),
             multiple=True,
             metavar="SECONDS",
-            help=f"A timeout to try; may be repeated. Default {candidates}, and AGG_BATCH_TIMEOUT.",
+            help=words(
+                "A timeout to try; may be repeated. Default {candidates}, and AGG_BATCH_TIMEOUT.",
+                "要评估的超时，可重复；默认 {candidates} 和 AGG_BATCH_TIMEOUT。",
+                candidates=candidates,
+            ),
         ),
-        option("--stations", type=click.IntRange(min=0), default=STATIONS, help="How many stations are named."),
-        option("--json", "as_json", is_flag=True, help="One JSON object, with all stations."),
+        option(
+            settings,
+            "--stations",
+            type=click.IntRange(min=0),
+            default=STATIONS,
+            help=words("How many stations are named.", "列出多少个场站。"),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words("One JSON object, with all stations.", "一个 JSON 对象，含全部场站。"),
+        ),
+        zh="""说明其他超时会使过去的批次怎样。
+
+        \b
+        faust -A app advise --since 1d
+        faust -A app advise --timeout 4 --timeout 10 --json
+
+        批次日志记有每个场站的结果何时到达（按时或迟到）。据此对每个超时统计：多少批次会完整，缺失多少场站，批次耗时多长；
+        并列出批次在等哪些场站。不做任何修改。
+
+        退出码：没有可看的批次为 1，选项有误为 2，否则为 0。
+        """,
     )
     def advise(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
         """Tell what other timeouts would have made of the batches of the past.

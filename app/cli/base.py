@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TextIO
 from zoneinfo import ZoneInfo
 
 import click
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from faust.cli.base import AppCommand, option
+from faust.cli import base as faust_base
+from faust.cli.base import AppCommand
 
 from app.inputs.timestamps import format_time, parse_duration, parse_time
 from app.kafka.diagnosis import find_trouble
@@ -62,13 +63,20 @@ class PlainCommand(AppCommand):
         raise SystemExit(exit_code_of(self.settings, partial(run, *self.args, *args, **(self.kwargs | kwargs))))
 
 
-def command(app: AggregatorApp, *options: Any) -> Callable[[Callable[..., int]], object]:
+def command(app: AggregatorApp, *options: Any, zh: str) -> Callable[[Callable[..., int]], object]:
     """Make a `def` that returns an exit code a command of `faust -A app`, as `app.command` does with an `async def`.
 
     But for the mark by which Faust would find it in a module: to make one takes a look at all modules that there are.
+    The command's help is the docstring; in Chinese `zh`.
     """
     decorator: Any = PlainCommand.from_handler(*options, settings=app.settings)
-    return cast("Callable[[Callable[..., int]], object]", decorator)
+
+    def make(function: Callable[..., int]) -> object:
+        if app.settings.log_language is Language.ZH:
+            function.__doc__ = zh
+        return decorator(function)
+
+    return make
 
 
 def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
@@ -174,10 +182,15 @@ class ParsedOption(click.ParamType):
             self.fail(told(error, language()), param, ctx)
 
 
-def moment_option(settings: Settings, name: str, purpose: str) -> Any:
+def option(settings: Settings, *names: str, help: Words, **more: Any) -> Any:  # noqa: A002 - as click has it
+    """Make an option, as Faust does; its help is in the language of the settings."""
+    return faust_base.option(*names, help=told(help, settings.log_language), **more)
+
+
+def moment_option(settings: Settings, name: str, purpose: Words) -> Any:
     """Make an option that takes a time, or a duration before now; its value is in Unix seconds."""
     moment = ParsedOption(lambda text: parse_moment(text, settings.timezone, time.time()))
-    return option(name, type=moment, metavar="TIME", help=purpose)
+    return option(settings, name, type=moment, metavar="TIME", help=purpose)
 
 
 def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:

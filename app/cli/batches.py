@@ -14,7 +14,7 @@ import aiohttp
 import click
 import orjson
 from aiokafka.errors import KafkaError
-from faust.cli.base import argument, option
+from faust.cli.base import argument
 from yarl import URL
 
 from app.cli.base import (
@@ -24,6 +24,7 @@ from app.cli.base import (
     broker_problem,
     command,
     complain,
+    option,
     say,
     shown_time,
     table_lines,
@@ -73,12 +74,60 @@ def register_batches(app: AggregatorApp) -> None:
         app,
         argument("action", type=click.Choice(actions), default=LIST),
         argument("batch_id", required=False),
-        option("--seconds", type=float, help="How far `extend` moves the deadline."),
-        option("--status", type=click.Choice(["open", "closed"]), help="`list` only these."),
-        option("--limit", type=click.IntRange(min=1), help="`list` so many, the newest; default 100."),
-        option("--json", "as_json", is_flag=True, help="JSON: an object a line for `list`, else the answer."),
-        option("--url", help="A worker's web; default: AGG_WEB_ADVERTISED_URL, or what the broker says of the group."),
-        option("--operator", help="Who acts; default: the user's name on this machine."),
+        option(
+            settings,
+            "--seconds",
+            type=float,
+            help=words("How far `extend` moves the deadline.", "`extend` 把截止时间推迟多少秒。"),
+        ),
+        option(
+            settings,
+            "--status",
+            type=click.Choice(["open", "closed"]),
+            help=words("`list` only these.", "`list` 只列出这些。"),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=1),
+            help=words("`list` so many, the newest; default 100.", "`list` 最新的多少个；默认 100。"),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words(
+                "JSON: an object a line for `list`, else the answer.", "JSON：`list` 每行一个对象，其他为应答。"
+            ),
+        ),
+        option(
+            settings,
+            "--url",
+            help=words(
+                "A worker's web; default: AGG_WEB_ADVERTISED_URL, or what the broker says of the group.",
+                "某个 worker 的网页；默认为 AGG_WEB_ADVERTISED_URL，或由 Kafka 给出。",
+            ),
+        ),
+        option(
+            settings,
+            "--operator",
+            help=words("Who acts; default: the user's name on this machine.", "操作员姓名；默认为本机用户名。"),
+        ),
+        zh="""列出批次，显示其中一个，或完成、丢弃、延长它。
+
+        \b
+        faust -A app batches [list] [--status open]
+        faust -A app batches show BATCH_ID
+        faust -A app batches complete BATCH_ID
+        faust -A app batches discard BATCH_ID
+        faust -A app batches extend BATCH_ID --seconds 10
+
+        经 HTTP 询问任一 worker，由它代表全部作答；AGG_APP_ID 的 worker 在哪里由 Kafka 给出。
+        worker 设有令牌时取自 AGG_WEB_TOKEN（操作需要它）或 AGG_WEB_READ_TOKEN。
+
+        退出码：结果完整或操作已受理为 0，否则为 1，选项有误为 2。
+        """,
     )
     def batches(self: PlainCommand, *, url: str | None, **given: Any) -> int:  # noqa: ARG001
         """List batches, show one, or complete, discard or extend it.

@@ -68,7 +68,14 @@ def register_check(app: AggregatorApp) -> None:
     """Make `check` a command of `faust -A app`."""
     settings = app.settings
 
-    @command(app)
+    @command(
+        app,
+        zh="""检查设置、函数、Kafka 和主题。
+
+        只查看，不创建任何东西。worker 可以工作时退出码为 0，否则与 worker 结束时的退出码相同：
+        设置有误为 2，Kafka 或主题有误为 1。
+        """,
+    )
     def check() -> int:
         """Verify settings, functions, broker and topics.
 

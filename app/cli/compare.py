@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from faust.cli.base import argument, option
+from faust.cli.base import argument
 
-from app.cli.base import FAILED, CommandError, PlainCommand, command, complain, moment_option, say
+from app.cli.base import FAILED, CommandError, PlainCommand, command, complain, moment_option, option, say
 from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
@@ -54,17 +54,46 @@ def register_compare(app: AggregatorApp) -> None:
         app,
         argument("old_topic"),
         argument("new_topic"),
-        moment_option(settings, "--since", "Written from a time on (2025-11-14T10:00:00), or 2h."),
-        moment_option(settings, "--until", "Written up to a time; 1m leaves out what is under way."),
+        moment_option(
+            settings,
+            "--since",
+            words(
+                "Written from a time on (2025-11-14T10:00:00), or 2h.",
+                "从某时刻起写入的（2025-11-14T10:00:00），或 2h。",
+            ),
+        ),
+        moment_option(
+            settings,
+            "--until",
+            words("Written up to a time; 1m leaves out what is under way.", "到某时刻为止写入的；1m 略去正在处理的。"),
+        ),
         option(
+            settings,
             "--within",
             type=click.FloatRange(min=0),
             default=60.0,
             show_default=True,
-            help="Seconds between what belongs together.",
+            help=words("Seconds between what belongs together.", "同属一组的结果最多相隔多少秒。"),
         ),
-        option("--time", "time_field", metavar="FIELD", help="Field of a station's message that has the batch's time."),
-        option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Differences to show."),
+        option(
+            settings,
+            "--time",
+            "time_field",
+            metavar="FIELD",
+            help=words("Field of a station's message that has the batch's time.", "单场站消息中存放批次时间的字段。"),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=0),
+            default=100,
+            show_default=True,
+            help=words("Differences to show.", "最多显示多少处不同。"),
+        ),
+        zh="""比较两个输出主题中的结果：每个场站一条或每个批次一条均可。
+
+        按场站和时间配对，只比较模型返回的内容；批次以其最后一次修订为准。退出码：有结果且两边都有且相同为 0，否则为 1。
+        """,
     )
     def compare(self: PlainCommand, **options: Any) -> int:  # noqa: ARG001
         """Compare the results in two output topics: one message a station, or one a batch, in either of them.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from faust.cli.base import option
 
 from app.cli.base import (
     FAILED,
@@ -19,6 +18,7 @@ from app.cli.base import (
     command,
     complain,
     moment_option,
+    option,
     shown_time,
     table_lines,
     terminal_width,
@@ -73,15 +73,70 @@ def register_outputs(app: AggregatorApp) -> None:
     """Make `outputs` and `late` commands of `faust -A app`."""
     settings = app.settings
     options = (
-        option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C."),
-        option("--batch", multiple=True, metavar="ID", help="Of this batch; may be repeated."),
-        option("--station", multiple=True, metavar="ID", help="Of this station; may be repeated."),
-        moment_option(settings, "--since", "Written from a time on (2025-11-14T10:00:00), or 10m, 2h, 1d."),
-        option("--limit", type=click.IntRange(min=1), help=f"The newest so many; default {NEWEST}, with --json all."),
-        option("--json", "as_json", is_flag=True, help="A JSON object a line: the message, its place under `kafka`."),
+        option(
+            settings,
+            "--follow",
+            is_flag=True,
+            help=words("Go on with what comes, until Ctrl-C.", "持续显示新的消息，直到 Ctrl-C。"),
+        ),
+        option(
+            settings,
+            "--batch",
+            multiple=True,
+            metavar="ID",
+            help=words("Of this batch; may be repeated.", "只显示该批次；可重复。"),
+        ),
+        option(
+            settings,
+            "--station",
+            multiple=True,
+            metavar="ID",
+            help=words("Of this station; may be repeated.", "只显示该场站；可重复。"),
+        ),
+        moment_option(
+            settings,
+            "--since",
+            words(
+                "Written from a time on (2025-11-14T10:00:00), or 10m, 2h, 1d.",
+                "从某时刻起写入的（2025-11-14T10:00:00），或 10m、2h、1d。",
+            ),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=1),
+            help=words(
+                "The newest so many; default {n}, with --json all.",
+                "最新的多少条；默认 {n}，--json 时为全部。",
+                n=NEWEST,
+            ),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words(
+                "A JSON object a line: the message, its place under `kafka`.",
+                "每行一个 JSON 对象：消息本身，其位置在 `kafka` 之下。",
+            ),
+        ),
     )
 
-    @command(app, *options)
+    @command(
+        app,
+        *options,
+        zh="""显示输出：每个批次一行。
+
+        \b
+        faust -A app outputs --since 10m
+        faust -A app outputs --batch BATCH_ID         该批次的各场站及其结果
+        faust -A app outputs --station STATION_ID     各批次中该场站的结果
+        faust -A app outputs --follow --json | jq .station_count
+
+        退出码：指定的批次不存在为 1，选项有误为 2，否则为 0。
+        """,
+    )
     def outputs(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
         """Tell what came out: a line a batch.
 
@@ -95,7 +150,18 @@ def register_outputs(app: AggregatorApp) -> None:
         """  # noqa: D301 - `\b` is click's
         return asyncio.run(tell_outputs(settings, Request(**given)))
 
-    @command(app, *options)
+    @command(
+        app,
+        *options,
+        zh="""显示迟到的结果：每个结果一行。
+
+        \b
+        faust -A app late --since 10m
+        faust -A app late --batch BATCH_ID --station STATION_ID
+
+        退出码：指定的批次不存在为 1，选项有误为 2，否则为 0。
+        """,
+    )
     def late(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
         """Tell which results came too late for their batch: a line a result.
 

@@ -13,7 +13,7 @@ import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from faust.cli.base import argument, option
+from faust.cli.base import argument
 
 from app.cli.base import (
     FAILED,
@@ -23,6 +23,7 @@ from app.cli.base import (
     command,
     complain,
     exit_code_of,
+    option,
     say,
 )
 from app.cli.lines import Line, one_a_line, read_lines
@@ -52,18 +53,41 @@ def register_send(app: AggregatorApp) -> None:
     @command(
         app,
         argument("file", type=click.File("rb")),
-        option("--topic", default=settings.source_topics[0], help="Where to."),
-        option("--key", help="Key of each message.", default=None),
+        option(settings, "--topic", default=settings.source_topics[0], help=words("Where to.", "目标主题。")),
+        option(settings, "--key", help=words("Key of each message.", "每条消息的键。"), default=None),
         option(
+            settings,
             "--header",
             "headers",
             multiple=True,
             metavar="NAME=VALUE",
             type=ParsedOption(_parse_header),
-            help="Header; may be repeated.",
+            help=words("Header; may be repeated.", "消息头；可重复。"),
         ),
-        option("--create", is_flag=True, help="Create the topic if it is missing, with AGG_PARTITIONS partitions."),
-        option("--unchecked", is_flag=True, help="Send also lines that are no source message."),
+        option(
+            settings,
+            "--create",
+            is_flag=True,
+            help=words(
+                "Create the topic if it is missing, with AGG_PARTITIONS partitions.",
+                "主题不存在时创建，分区数为 AGG_PARTITIONS。",
+            ),
+        ),
+        option(
+            settings,
+            "--unchecked",
+            is_flag=True,
+            help=words("Send also lines that are no source message.", "不是源消息的行也发送。"),
+        ),
+        zh="""发送源消息，FILE 每行一条。
+
+        FILE 为 - 时读标准输入。一行是一条 JSON 源消息：含记录列表的对象、这样的列表，或一条记录。空行跳过。
+        不符合的行不发送但会指出，其余继续；连续十行不符合，或一个 JSON 文档跨多行时停止。
+
+        源消息可带的消息头：batch-timeout（秒）和 batch-id。
+
+        退出码：每条消息都得到 Kafka 确认为 0，否则为 1。
+        """,
     )
     def send(
         self: PlainCommand,  # noqa: ARG001

@@ -51,7 +51,6 @@ ENGLISH: dict[str, set[str]] = {
     },
 }
 CHINESE_TOO = {"words", "Words", "_shared", "_own"}
-HELP = {"option", "moment_option", "Entry", "argument"}
 
 
 def shown(path: Path) -> str:
@@ -63,10 +62,12 @@ def name_of(call: ast.Call) -> str:
 
 
 def texts(node: ast.AST) -> Iterator[tuple[int, str]]:
-    """Literals that look like a text, with their lines; docstrings, helps and what has its Chinese left out."""
-    if isinstance(node, ast.Call) and name_of(node) in CHINESE_TOO | HELP:
+    """Literals that look like a text, with their lines; docstrings and what has its Chinese left out."""
+    if isinstance(node, ast.Call) and name_of(node) in CHINESE_TOO:
         return
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return
+    if isinstance(node, ast.keyword) and node.arg == "zh":  # of a command, whose docstring is the English
         return
     if isinstance(node, ast.JoinedStr):
         text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)

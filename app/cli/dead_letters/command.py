@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 
 import click
 import orjson
-from faust.cli.base import option
 
 from app.cli.base import (
     FAILED,
@@ -24,6 +23,7 @@ from app.cli.base import (
     command,
     complain,
     moment_option,
+    option,
     say,
     shown_time,
     table_lines,
@@ -66,16 +66,77 @@ def register_dead_letters(app: AggregatorApp) -> None:
 
     @command(
         app,
-        option("--reason", multiple=True, type=reasons, help="Letters with this reason; may be repeated."),
-        option("--batch", multiple=True, metavar="ID", help="Letters of this batch; may be repeated."),
-        option("--station", multiple=True, metavar="ID", help="Letters of this station; may be repeated."),
-        moment_option(settings, "--since", "A time (2025-11-14T10:00:00), or 2h, 30m, 1d."),
-        option("--limit", type=click.IntRange(min=1), help="At most so many, the newest."),
-        option("--json", "as_json", is_flag=True, help="A JSON object a line, with the whole error and the value."),
-        option("--show", "place", type=place, metavar="PARTITION@OFFSET", help="One letter in full."),
-        option("--replay", is_flag=True, help="Send these letters again."),
-        option("--again", is_flag=True, help="With --replay: also those that have been replayed."),
-        option("--dry-run", is_flag=True, help="With --replay: only say what would be sent."),
+        option(
+            settings,
+            "--reason",
+            multiple=True,
+            type=reasons,
+            help=words("Letters with this reason; may be repeated.", "该原因的死信；可重复。"),
+        ),
+        option(
+            settings,
+            "--batch",
+            multiple=True,
+            metavar="ID",
+            help=words("Letters of this batch; may be repeated.", "该批次的死信；可重复。"),
+        ),
+        option(
+            settings,
+            "--station",
+            multiple=True,
+            metavar="ID",
+            help=words("Letters of this station; may be repeated.", "该场站的死信；可重复。"),
+        ),
+        moment_option(
+            settings,
+            "--since",
+            words("A time (2025-11-14T10:00:00), or 2h, 30m, 1d.", "时刻（2025-11-14T10:00:00），或 2h、30m、1d。"),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=1),
+            help=words("At most so many, the newest.", "最多多少封，最新的。"),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words(
+                "A JSON object a line, with the whole error and the value.", "每行一个 JSON 对象，含完整的错误和值。"
+            ),
+        ),
+        option(
+            settings,
+            "--show",
+            "place",
+            type=place,
+            metavar="PARTITION@OFFSET",
+            help=words("One letter in full.", "完整显示一封死信。"),
+        ),
+        option(settings, "--replay", is_flag=True, help=words("Send these letters again.", "重新发送这些死信。")),
+        option(
+            settings,
+            "--again",
+            is_flag=True,
+            help=words("With --replay: also those that have been replayed.", "与 --replay 同用：已重发过的也发送。"),
+        ),
+        option(
+            settings,
+            "--dry-run",
+            is_flag=True,
+            help=words("With --replay: only say what would be sent.", "与 --replay 同用：只说明将发送什么。"),
+        ),
+        zh="""列出死信，或重新发送。
+
+        不带选项时：以表格按时间列出现有的全部死信。
+
+        --replay 把坏消息、坏记录和失败场站的死信重新发到其源主题，并入原来的批次：
+        批次未关闭时算按时，已关闭时算迟到，但不会建立批次。        丢弃的批次则发布其内容。已重发的会被记住。
+
+        退出码：有读不出或发不出的为 1，选项有误为 2，否则为 0。
+        """,
     )
     def dead_letters(
         self: PlainCommand,  # noqa: ARG001

@@ -101,6 +101,17 @@ def test_faust_s_own_commands_have_the_application(app: str, tmp_path: Path) -> 
     assert "Callbacks" in said
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_in_the_language_that_is_set(name: str, tmp_path: Path) -> None:
+    listed = faust(tmp_path, "--help", log_language="zh")[1]
+    assert COMMANDS[name].line.zh[:8] in listed
+    own = faust(tmp_path, name, "--help", log_language="zh")[1]
+    assert " ".join(own.split()).startswith(f"Usage: -c {name} [OPTIONS]")
+    assert COMMANDS[name].line.zh in own
+    options = [line for line in own.splitlines() if line.startswith("  --") and not line.startswith("  --help")]
+    assert [line for line in options if line.isascii() and len(line.split()) > 3] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "code", "said"),
     [
