@@ -209,7 +209,9 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
     if shown.left_out:
         complain(
             words(
-                "only the newest {n} told; --limit takes more", "只显示最新的 {n} 条；--limit 可取更多", n=shown.limit
+                "only the newest {n:message} told; --limit takes more",
+                "只显示最新的 {n} 条；--limit 可取更多",
+                n=shown.limit,
             )
         )
     if shown.count or request.follow:
