@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 
 from app.settings import enums, types
 from app.settings.types import is_loopback, is_placeholder, require
+from app.words import words
 from tables.model.enums import LatePolicy
 
 PREFIX: Final = "AGG_"
@@ -26,7 +27,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 def _setting(default: object, en: str, zh: str, *, shared: bool) -> Any:
-    """Return a field with its default and its line in both READMEs.
+    """Return a field with its default and its line in both tables of the docs.
 
     A callable default computes it from the fields before it.
     """
@@ -115,14 +116,25 @@ class Settings(BaseModel):
     def _context_is_nothing_else(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for key in _SOURCE_KEYS:
             both = set(topics).intersection(info.data.get(key, ()))
-            require(not both, f"must not name a topic that AGG_{key.upper()} names: {min(both, default='')}")
+            require(
+                not both,
+                words(
+                    "must not name a topic that AGG_{key} names: {topic}",
+                    "不得包含 AGG_{key} 中已有的主题：{topic}",
+                    key=key.upper(),
+                    topic=min(both, default=""),
+                ),
+            )
         return topics
 
     @field_validator("window_size")
     @classmethod
     def _window_has_a_step(cls, size: int | None, info: ValidationInfo) -> int | None:
         has_step = info.data.get("window_step", ...) is not None
-        require(size is None or has_step, "must not be given without AGG_WINDOW_STEP")
+        require(
+            size is None or has_step,
+            words("must not be given without AGG_WINDOW_STEP", "未设置 AGG_WINDOW_STEP 时不得设置"),
+        )
         return size
 
     @property
@@ -207,7 +219,12 @@ class Settings(BaseModel):
     @classmethod
     def _there_is_one_callback(cls, path: str | None, info: ValidationInfo) -> str | None:
         both = path is not None and info.data.get("callback") is not None
-        require(not both, "must not be given with AGG_CALLBACK: it takes its place")
+        require(
+            not both,
+            words(
+                "must not be given with AGG_CALLBACK: it takes its place", "不得与 AGG_CALLBACK 同时设置：二者只取其一"
+            ),
+        )
         return path
 
     # -- the output topic and its messages -----------------------------------------------------------------------------
@@ -232,7 +249,14 @@ class Settings(BaseModel):
     def _output_is_no_source(cls, topic: str, info: ValidationInfo) -> str:
         for key in _SOURCE_KEYS:
             is_source = topic in info.data.get(key, ())
-            require(not is_source, f"must not be one of AGG_{key.upper()}: the application would read its own output")
+            require(
+                not is_source,
+                words(
+                    "must not be one of AGG_{key}: the application would read its own output",
+                    "不得是 AGG_{key} 之一：否则应用会读取自己的输出",
+                    key=key.upper(),
+                ),
+            )
         return topic
 
     # -- deadlines, release, late outcomes, and how long closed batches are remembered ---------------------------------
@@ -297,22 +321,50 @@ class Settings(BaseModel):
     @classmethod
     def _age_covers_the_timeout(cls, age: float, info: ValidationInfo) -> float:
         timeout = info.data.get("batch_timeout", 0.0)
-        require(timeout <= age, f"must be at least AGG_BATCH_TIMEOUT, which is {timeout:g}")
+        require(
+            timeout <= age,
+            words(
+                "must be at least AGG_BATCH_TIMEOUT, which is {least:g}",
+                "不得小于 AGG_BATCH_TIMEOUT，即 {least:g}",
+                least=timeout,
+            ),
+        )
         return age
 
     @field_validator("timeout_min", "timeout_max")
     @classmethod
     def _timeout_is_within_the_age(cls, timeout: float, info: ValidationInfo) -> float:
         longest, shortest = info.data.get("max_batch_age", math.inf), info.data.get("timeout_min", 0.0)
-        require(timeout <= longest, f"must be at most AGG_MAX_BATCH_AGE, which is {longest:g}")
-        require(timeout >= shortest, f"must be at least AGG_TIMEOUT_MIN, which is {shortest:g}")
+        require(
+            timeout <= longest,
+            words(
+                "must be at most AGG_MAX_BATCH_AGE, which is {most:g}",
+                "不得大于 AGG_MAX_BATCH_AGE，即 {most:g}",
+                most=longest,
+            ),
+        )
+        require(
+            timeout >= shortest,
+            words(
+                "must be at least AGG_TIMEOUT_MIN, which is {least:g}",
+                "不得小于 AGG_TIMEOUT_MIN，即 {least:g}",
+                least=shortest,
+            ),
+        )
         return timeout
 
     @field_validator("release_ratio")
     @classmethod
     def _release_is_publishable(cls, share: float | None, info: ValidationInfo) -> float | None:
         least = info.data.get("partial_min_ratio", 0.0)
-        require(share is None or share >= least, f"must be at least AGG_PARTIAL_MIN_RATIO, which is {least:g}")
+        require(
+            share is None or share >= least,
+            words(
+                "must be at least AGG_PARTIAL_MIN_RATIO, which is {least:g}",
+                "不得小于 AGG_PARTIAL_MIN_RATIO，即 {least:g}",
+                least=least,
+            ),
+        )
         return share
 
     # -- the application's own topics, and the broker ------------------------------------------------------------------
@@ -381,7 +433,14 @@ class Settings(BaseModel):
     def _internal_topics_are_nothing_else(cls, app_id: str, info: ValidationInfo) -> str:
         given = [topic for key in (*_SOURCE_KEYS, "context_topics") for topic in info.data.get(key, ())]
         taken = [topic for topic in (*given, info.data.get("output_topic", "")) if _is_internal(topic, app_id)]
-        require(not taken, f"must not make an internal topic of one that another setting names: {''.join(taken[:1])}")
+        require(
+            not taken,
+            words(
+                "must not make an internal topic of one that another setting names: {topic}",
+                "不得使其他设置中的主题成为内部主题：{topic}",
+                topic="".join(taken[:1]),
+            ),
+        )
         return app_id
 
     @field_validator("sasl_username", "sasl_password")
@@ -390,9 +449,18 @@ class Settings(BaseModel):
         cls, value: str | SecretStr | None, info: ValidationInfo
     ) -> str | SecretStr | None:
         protocol = info.data.get("security_protocol")
-        expected = "be given" if value is None else "not be given"
         fits = protocol is None or protocol.authenticated == (value is not None)
-        require(fits, f"must {expected} with AGG_SECURITY_PROTOCOL={protocol}")
+        wanted = words(
+            "must be given with AGG_SECURITY_PROTOCOL={protocol}",
+            "AGG_SECURITY_PROTOCOL={protocol} 时必须设置",
+            protocol=protocol,
+        )
+        unwanted = words(
+            "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
+            "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
+            protocol=protocol,
+        )
+        require(fits, wanted if value is None else unwanted)
         return value
 
     @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
@@ -401,9 +469,19 @@ class Settings(BaseModel):
         protocol = info.data.get("security_protocol")
         if file is not None:
             is_used = protocol is None or protocol.encrypted
-            require(is_used, f"must not be given with AGG_SECURITY_PROTOCOL={protocol}")
+            require(
+                is_used,
+                words(
+                    "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
+                    "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
+                    protocol=protocol,
+                ),
+            )
             has_certificate = info.field_name != "ssl_keyfile" or info.data.get("ssl_certfile", ...) is not None
-            require(has_certificate, "must not be given without AGG_SSL_CERTFILE")
+            require(
+                has_certificate,
+                words("must not be given without AGG_SSL_CERTFILE", "未设置 AGG_SSL_CERTFILE 时不得设置"),
+            )
         return file
 
     @property
@@ -487,7 +565,13 @@ class Settings(BaseModel):
     @classmethod
     def _tokens_fit_into_a_header(cls, token: SecretStr | None) -> SecretStr | None:
         fits = token is None or _TOKEN.fullmatch(token.get_secret_value())
-        require(fits, "must be printable ASCII without blanks: it travels in an HTTP header")
+        require(
+            fits,
+            words(
+                "must be printable ASCII without blanks: it travels in an HTTP header",
+                "必须是不含空白的可打印 ASCII 字符：它在 HTTP 头中传送",
+            ),
+        )
         return token
 
     @field_validator("web_read_token", "web_token")
@@ -497,8 +581,12 @@ class Settings(BaseModel):
         is_open = host is not None and not is_loopback(host)
         require(
             token is None or not is_open or not is_placeholder(token.get_secret_value()),
-            f"must be a text of your own with AGG_WEB_HOST={host}, not one from an example: openssl rand -hex 16 makes "
-            "one",
+            words(
+                "must be a text of your own with AGG_WEB_HOST={host}, not one from an example: "
+                "openssl rand -hex 16 makes one",
+                "设置 AGG_WEB_HOST={host} 时必须是自己的文本，不能取自示例：可用 openssl rand -hex 16 生成",
+                host=host,
+            ),
         )
         return token
 
@@ -509,11 +597,18 @@ class Settings(BaseModel):
         may_do_without = host is None or is_loopback(host) or read_token is not None
         require(
             token is not None or may_do_without,
-            f"must be given with AGG_WEB_HOST={host}, or AGG_WEB_READ_TOKEN: only loopback may do without",
+            words(
+                "must be given with AGG_WEB_HOST={host}, or AGG_WEB_READ_TOKEN: only loopback may do without",
+                "AGG_WEB_HOST={host} 时必须设置它或 AGG_WEB_READ_TOKEN：只有本机回环地址可以不设",
+                host=host,
+            ),
         )
         require(
             token is None or token != read_token,
-            "must not be the same as AGG_WEB_READ_TOKEN: who has that may look, and not act",
+            words(
+                "must not be the same as AGG_WEB_READ_TOKEN: who has that may look, and not act",
+                "不得与 AGG_WEB_READ_TOKEN 相同：后者只能查看，不能操作",
+            ),
         )
         return token
 
@@ -523,7 +618,11 @@ class Settings(BaseModel):
         packages = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
         require(
             not traces or all(map(_is_installed, _OPENTELEMETRY)),
-            f"must be false unless the extra `traces` is installed: pip install {packages}",
+            words(
+                "must be false unless the extra `traces` is installed: pip install {packages}",
+                "未安装附加依赖 `traces` 时必须为 false：pip install {packages}",
+                packages=packages,
+            ),
         )
         return traces
 

@@ -9,6 +9,7 @@ from app.messages.message import Clock, InMessage, OutMessage, PlaceGoneError, S
 from app.messages.output import OutputId, output_id
 from app.messages.partitioner import partition_of
 from app.settings import Settings
+from app.words import counted_word
 from tables.model.events import Source
 from tables.storage.records import Table, Write
 
@@ -63,7 +64,8 @@ class MemoryBroker:
             count = len(topic.partitions)
             number = len(topic.log) % count if message.key is None else partition_of(message.key, count)
         if number >= len(topic.partitions):
-            text = f"there is no partition {number} of {topic.name}: it has {len(topic.partitions)} partitions now"
+            has = counted_word(len(topic.partitions), "partition")
+            text = f"there is no partition {number} of {topic.name}: it has {has} now"
             raise PlaceGoneError(text, topic.name, len(topic.partitions))
         partition = topic.partitions[number]
         at = self._clock() if message.timestamp is None else message.timestamp
