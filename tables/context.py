@@ -124,6 +124,12 @@ def context_key(topic: str, station_id: str) -> bytes:
     return f"{topic}#{station_id}".encode()
 
 
+def owner_of(key: bytes) -> tuple[str, str]:
+    """Return the topic and the station id of the key of an entry."""
+    topic, _, station_id = key.decode().partition("#")
+    return topic, station_id
+
+
 def apply(event: ContextEvent, get: Get, *, max_ahead: float = 0.0) -> list[Write]:
     """Return the changes that an event makes; `get` gives what is stored under a key.
 

@@ -153,7 +153,7 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
     kind = "source topic"
     if name in settings.passthrough_topics:
         kind = "pass-through topic"
-    elif name in settings.context_topics:
+    elif name in settings.context_names:
         kind = "context topic"
     if topic is None:
         text = f"{kind}: not there; whoever sends creates it, or `faust -A app send --create`"

@@ -24,6 +24,7 @@ from app.kafka.reading import OffsetRange, read_batches
 from app.messages.message import OutMessage
 from tables.faust_tables import BatchTable, PartitionRecords
 from tables.storage.records import Table, Write
+from tables.windows import Windows
 
 RECORDS_AT_ONCE = 5_000
 FETCH_BYTES = 8 * 1024 * 1024
@@ -41,6 +42,14 @@ class TableState:
     def records(self, partition: int) -> PartitionRecords:
         """The records of one partition."""
         return PartitionRecords(self._tables, partition)
+
+    def windows(self, partition: int) -> Windows:
+        """The windows of context of one partition."""
+        windows = self._tables[Table.CONTEXT].store.partition(partition).windows
+        if windows is None:
+            message = "the table of context has been made without windows"
+            raise RuntimeError(message)
+        return windows
 
     def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
         """Change the records in memory; the messages are what `save` has to be given."""

@@ -133,6 +133,7 @@ class Metrics:
     def __init__(self) -> None:
         self.source_messages = 0
         self.context_messages = 0
+        self.context_too_old: Counter[str] = Counter()  # topic -> records that were older than their window
         self.empty_messages = 0
         self.stations_split = 0
         self.passthrough_stations = 0  # of these

@@ -243,7 +243,7 @@ def agents_of(settings: Settings) -> list[Agent]:
         Agent(
             "context",
             TopicKind.CONTEXT,
-            settings.context_topics,
+            settings.context_names,
             "The newest records of stations",
             lambda pipeline: pipeline.context_splitter.handle,
         ),

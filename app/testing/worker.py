@@ -80,7 +80,7 @@ class MemoryWorker:
             functions,
             Backend(
                 self,
-                MemoryTables(settings.app_id, broker, self),
+                MemoryTables(settings, broker, self),
                 self._notes,
                 find_outputs=broker.find_outputs,
                 find_sources=broker.find_sources,
