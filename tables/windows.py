@@ -450,12 +450,16 @@ def _mark(window: Window, places: Iterable[Place], key: bytes | None) -> None:
     """Note the places of what was applied, the latest of each partition."""
     window.key = key
     for place in places:
-        marks = {partition: (offset, timestamp) for partition, offset, timestamp in window.marks}
-        offset, timestamp = marks.get(place.partition, (-1, -1.0))
-        # A lower offset with a later timestamp is not before: the topic has been made anew.
-        is_anew = place.offset < offset and place.timestamp > timestamp
-        if place.offset >= offset or is_anew:
-            at = place.timestamp if is_anew else max(place.timestamp, timestamp)
-            marks[place.partition] = (place.offset, at)
-            window.marks = tuple([(partition, *mark) for partition, mark in marks.items()])
         window.stamp = max(window.stamp, place.timestamp)
+        before = [mark for mark in window.marks if mark[0] == place.partition]
+        if before:
+            _, offset, timestamp = before[0]
+            if place.offset < offset and place.timestamp <= timestamp:
+                continue
+            # A lower offset with a later timestamp is not before: the topic has been made anew.
+            if place.timestamp < timestamp:
+                place = place._replace(timestamp=timestamp)  # noqa: PLW2901 - the latest of both
+            if len(window.marks) == 1:
+                window.marks = (place,)
+                continue
+        window.marks = (*(mark for mark in window.marks if mark[0] != place.partition), place)

@@ -204,6 +204,7 @@ class MemoryWorker:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            self.pipeline.silence.tell(self._settings.context_names)
             await self.pipeline.aggregator.tick()
 
 

@@ -194,6 +194,7 @@ class AggregatorApp(UsersParts):
         if not self.ready():
             return
         try:
+            self.pipeline.silence.tell({tp.topic for tp in self.consumer.assignment()})
             await self.pipeline.aggregator.tick()
         except Exception as error:  # noqa: BLE001 - a timer that raises would end the worker with a success
             self.fail(error)

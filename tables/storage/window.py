@@ -29,7 +29,7 @@ from tables.storage.packing import (
     unpack_numbers,
 )
 
-TAIL: Final = 8  # records that wait for a block
+TAIL: Final = 16  # records that wait for a block
 SMALL_BLOCK: Final = 64  # records of a block that others are added to, about
 BLOCK: Final = 512  # records of one that small ones are put together to, about
 _ZLIB: Final = b"x"  # begins what zlib has made, and no JSON

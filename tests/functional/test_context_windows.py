@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from app.kafka.topics import changelog_topic
 from app.messages.message import OutMessage
 from app.testing import TopologyTestDriver
 from tables.storage.records import Table, UnreadableRecordError
+from tests.functional.documents import code_of, load
 from tests.functional.plant import START, TIME, TOPIC, ModuleInput, message, record, steps
 from tests.functional.test_context import CALENDAR, OUTPUT, WEATHER, Seen, driving, weather
 from tests.functional.test_crashes import HOW, Crashes
@@ -357,3 +359,68 @@ def test_windows_are_what_they_would_have_been_without_the_crash(
         assert crashes.crashed > 0
         assert {station: driver.window(station, METER) for station in EXPECTED} == EXPECTED
         assert set(steps(driver.dead_letters)) == {("bad-record", None)}
+
+
+# -- and what is told of it --------------------------------------------------------------------------------------------
+
+
+def test_a_silent_context_topic_is_told_of_again_and_again_until_something_comes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def told() -> list[str]:
+        lines = [one.getMessage() for one in caplog.records if "AGG_CONTEXT_STALE" in one.getMessage()]
+        caplog.clear()
+        return lines
+
+    with driving(Seen(), "METER:3", WEATHER, context_stale=100) as driver:
+        driver.advance(50.0)
+        driver.context(WEATHER, weather("A", temp=1))
+        driver.advance(49.0)
+        assert told() == []
+        driver.advance(3.0)
+        (line,) = told()
+        assert line.startswith("Context topic METER: nothing has come to this worker for 10")
+        driver.advance(50.0)
+        assert [line.split(":")[0] for line in told()] == ["Context topic WEATHER"]
+        driver.context(METER, meter("A", 0, 1))
+        driver.advance(99.0)
+        assert [line.split(":")[0] for line in told()] == ["Context topic WEATHER"]
+    with driving(Seen(), "METER:3") as driver:
+        driver.advance(10_000.0)
+        assert told() == []
+
+
+def test_what_is_known_of_each_topic_is_counted() -> None:
+    with driving(Seen(), "METER:3", WEATHER, CALENDAR) as driver:
+        driver.context(METER, [meter(station, seconds, 1) for station in "AB" for seconds in (0, 60)])
+        driver.context(WEATHER, [weather("A", temp=1), weather("B", None, temp=1)])
+        stations = driver._alive().pipeline.stations
+        sizes = stations.context_sizes(range(3))
+        assert {topic: (size.records, size.newest) for topic, size in sizes.items()} == {
+            METER: (4, START + 60),
+            WEATHER: (2, START),
+            CALENDAR: (0, None),
+        }
+        assert 10 < sizes[METER].bytes < 400
+        assert 100 < sizes[WEATHER].bytes < 400
+
+
+@pytest.mark.parametrize("document", ["docs/inputs.md", "docs/inputs.zh-CN.md"])
+def test_the_price_module_of_the_document_waits_for_seven_days_of_meters(document: str, tmp_path: Path) -> None:
+    price = load(tmp_path, document, "price_model.py")
+    meters, load_outputs = price.METER, price.LOAD
+    with driving(price.callback, f"{meters}:2016", f"{load_outputs}:12", module="price") as driver:
+        for number in range(20):
+            driver.context(load_outputs, {"timestamp": START + number, "stations": [{"station_id": "A", "kw": 9.0}]})
+        driver.context(meters, [meter("A", -300 * point, 0.5) for point in range(2015)])
+        driver.send(message("A"))
+        driver.context(meters, meter("A", -300 * 2015, 0.5))
+        driver.send(message("A", time=START + 1))
+        assert [output.value["stations"] for output in driver.outputs] == [
+            [],
+            [{"station_id": "A", "price": 0.9, "load_predictions": 12}],
+        ]
+
+
+def test_both_languages_have_the_same_example() -> None:
+    assert code_of("docs/inputs.md") == code_of("docs/inputs.zh-CN.md")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -25,6 +25,7 @@ from app.messages.message import Clock, Delivery, newer
 from app.messages.partitioner import Partitioner
 from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
+from app.observability.counters import ContextSize
 from app.pipeline.dead_letters import DeadLetters, failure_letter
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.pipeline.splitting.flow_control import FramesInFlight, Load, Pace
@@ -147,7 +148,7 @@ class StationAgent:
             settings,
             backend,
             partitioner=partitioner,
-            metrics=telemetry.statistics.metrics,
+            statistics=telemetry.statistics,
             clock=clock,
             on_error=on_error,
         )
@@ -319,6 +320,10 @@ class StationAgent:
             AlignmentError: a record can't be aligned; the text names its topic.
         """
         return self._context.columns(self._context.known(station_id)) if self._has_context else {}
+
+    def context_sizes(self, partitions: Iterable[int]) -> Mapping[str, ContextSize]:
+        """Return what is known of each context topic in these partitions."""
+        return self._context.sizes(partitions)
 
     def queued(self, station_id: str) -> int:
         """Return how many calls a station has that have no outcome yet."""

@@ -8,7 +8,7 @@ partition keeps it (`StationContext`), and adds it to the callback's input under
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,7 +22,7 @@ from app.messages.dead_letters import Reason, Subject
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
-from app.observability.counters import Metrics
+from app.observability.counters import ContextSize, Statistics
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.pipeline.splitting.limits import TimeLimit, oversize
@@ -38,6 +38,7 @@ from tables.context import (
     decode_entry,
     encode_entry,
     owner_of,
+    time_in,
 )
 from tables.model.events import Source
 from tables.storage import exact_json
@@ -65,11 +66,13 @@ class ContextSplitter:
         self._limits = Limits(settings.max_stations, settings.max_id_length)
         self._max_record_bytes = settings.max_record_bytes
         self._times = TimeLimit(settings, clock, telemetry)
+        self._clock = clock
         self._sender = sender
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._partition_of = partitioner
         self._log = telemetry.log
         self._metrics = telemetry.statistics.metrics
+        self._heard = telemetry.statistics.context_heard
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Split messages in their order, and acknowledge them when all that was made of them is stored."""
@@ -77,6 +80,7 @@ class ContextSplitter:
         packer = StationPacker(self._station_events_topic, encode_context)
         for delivery in deliveries:
             message = delivery.message
+            self._heard[message.topic] = self._clock()
             if message.value is None and message.key is not None:
                 self._delete(message, message.key, packer)
             else:
@@ -165,7 +169,7 @@ class StationContext:
         backend: Backend,
         *,
         partitioner: Partitioner,
-        metrics: Metrics,
+        statistics: Statistics,
         clock: Clock,
         on_error: Callable[[BaseException], None],
     ) -> None:
@@ -183,7 +187,7 @@ class StationContext:
         self._dead_letters = DeadLetters(settings.dead_letter_topic)
         self._changes = ConfirmingSender(backend.store.save, on_error)
         self._unsettled: dict[int, Windows] = {}
-        self._metrics = metrics
+        self._statistics = statistics
         self._clock = clock
         self._on_error = on_error
 
@@ -191,8 +195,9 @@ class StationContext:
         """Take in the changes of a frame: at once in memory; `stored` is called when they are durable."""
         changes: list[OutMessage] = []
         letters: list[OutMessage] = []
-        get = self._stored(partition)
+        get, now = self._stored(partition), self._clock()
         for event in events:
+            self._statistics.context_heard[event.topic] = now
             if event.topic in self._spans:
                 continue
             writes = apply(event, get, max_ahead=self._max_ahead)
@@ -248,7 +253,7 @@ class StationContext:
                     for one in entry.messages
                 ]
         changes = windows.apply([*before, *events], now=self._clock())
-        self._metrics.context_too_old.update(changes.too_old)
+        self._statistics.metrics.context_too_old.update(changes.too_old)
         letters = []
         for one in changes.refused:
             whole = replace(one.updates[-1], records=[record for update in one.updates for record in update.records])
@@ -329,6 +334,19 @@ class StationContext:
             return align_window(content, self._alignments[topic])
         except AlignmentError as error:
             raise _of_topic(topic, error) from error
+
+    def sizes(self, partitions: Iterable[int]) -> Mapping[str, ContextSize]:
+        """Return what is known of each context topic in these partitions."""
+        sizes = dict.fromkeys(self._topics, ContextSize())
+        for partition in partitions:
+            for (topic, _), window in self._store.windows(partition).items():
+                if topic in sizes:
+                    sizes[topic] = sizes[topic].plus(window.rows, window.size, window.newest)
+            for key, value in self._store.records(partition).items(Table.CONTEXT):
+                topic = key.partition(b"#")[0].decode()
+                if topic in sizes:
+                    sizes[topic] = sizes[topic].plus(1, len(key) + len(value), time_in(value))
+        return sizes
 
     async def cancel(self) -> None:
         """Drop what has not been stored: the partitions are being taken away."""
