@@ -74,6 +74,13 @@ class Chain:
         self.upstream.send(self.upstream.batch(number, STATIONS))
         self.downstream.send(self.downstream.batch(number, STATIONS))
 
+    def fill_outputs(self) -> None:
+        """Have the first module publish until its outputs fill a window: those of one second are one point."""
+        upstream = self.upstream
+        while len({int(output.json["timestamp"]) for output in upstream.outputs()}) <= OUTPUTS:
+            upstream.send(batch := upstream.batch(1000 + len(upstream.sent), STATIONS))
+            upstream.wait_out([batch])
+
     def start(self) -> WorkerProcess:
         """Start a worker of the second module."""
         return self.downstream.start(self.settings, {DELAY: "0.01"})
@@ -182,6 +189,7 @@ def test_the_windows_of_chained_modules_are_what_the_topics_say_over_kills_rebal
         chain.start().wait_ready()
         for _ in range(3):
             chain.round()
+        chain.fill_outputs()
         cluster.wait_out()
         chain.wait_read()
         cluster.send(final := cluster.batch(1000, STATIONS))
