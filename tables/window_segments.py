@@ -54,7 +54,10 @@ class SegmentWriter:
 
         Stations of one message in a row share its place.
         """
-        self._add(owner, places, key, [owner[1], pack_numbers(times), packed])
+        if len(times) == 1 and type(packed) is list:
+            self._add(owner, places, key, [owner[1], times[0], packed[0]])
+        else:
+            self._add(owner, places, key, [owner[1], pack_numbers(times), packed])
 
     def add_cut(self, owner: Owner, places: Sequence[Place]) -> None:
         """Add that all of one station that stands before is deleted."""
@@ -62,7 +65,7 @@ class SegmentWriter:
 
     def _add(self, owner: Owner, places: Sequence[Place], key: bytes | None, station: list[Any]) -> None:
         text = None if key is None else base64.b64encode(key).decode()
-        self.size += 64 if station[2] is None else len(dumps(station[2]))
+        self.size += len(dumps(station[2]))
         if self._groups:
             topic, last_places, last_key, stations = self._groups[-1]
             if topic == owner[0] and last_places == places and last_key == text:
@@ -107,6 +110,8 @@ def _parts(topic: Any, marks: Any, key: Any, stations: Any) -> list[Part]:
 
 
 def _records(station_id: Any, times: Any, records: Any) -> tuple[list[int] | None, list[Record]]:
+    if type(times) is int and type(records) is dict and type(station_id) is str:  # most, by far
+        return [times], [records]
     check_one(station_id, str)
     if times is None:
         return None, []

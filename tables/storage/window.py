@@ -94,6 +94,9 @@ class _Block:
         body = zlib.decompress(self.body) if self.body[:1] == _ZLIB else self.body
         return unpack(loads_marked(body), self.rows)
 
+    def part(self) -> _Part:
+        return _Part(self.times(), self.segments(), self.records())
+
     def unpacked(self) -> list[Row]:
         records = self.records()
         if isinstance(records, Columnar):
@@ -119,16 +122,21 @@ class _Block:
         return _Block(times, changed, records, self.body), rows
 
 
-def _together(blocks: Sequence[_Block]) -> _Block:
-    """Make one block of several."""
-    times = [time for block in blocks for time in block.times()]
-    segments = [segment for block in blocks for segment in block.segments()]
-    parts = [block.records() for block in blocks]
-    whole: _Records | None = joined(parts)
+class _Part(NamedTuple):
+    """Rows side by side."""
+
+    times: list[int]
+    segments: list[int]
+    records: _Records
+
+
+def _together(parts: Sequence[_Part]) -> _Block:
+    """Make one block of several parts."""
+    records = [part.records for part in parts]
+    whole: _Records | None = joined(records)
     if whole is None:
-        whole = [
-            *chain.from_iterable([_one_by_one(part, block.rows) for part, block in zip(parts, blocks, strict=True)])
-        ]
+        whole = [*chain.from_iterable([_one_by_one(part.records, len(part.times)) for part in parts])]
+    times, segments = ([*chain.from_iterable(some)] for some in zip(*[part[:2] for part in parts], strict=True))
     return _Block(times, segments, whole)
 
 
@@ -271,18 +279,25 @@ class Window:
         A record replaces those of its time and host.
         """
         last = self._last
+        if len(rows) == 1 and (last is None or rows[0].time > last):
+            self._append(*rows[0])
+            return []
         first_new = 0 if last is None else bisect_left(rows, last + 1, key=_time)
         replaced = self._put(rows[:first_new]) if first_new else []
-        for time, segment, record in rows[first_new:]:
-            data = _exactly(dumps_marked(record))
-            self._tail.append((time, segment, data))
-            self.size += len(data)
-            if time != self._last:
-                self.points += 1
-                self._last = time
-        if len(self._tail) >= TAIL:
-            self._pack()
+        for row in rows[first_new:]:
+            self._append(*row)
         return replaced
+
+    def _append(self, time: int, segment: int, record: Record) -> None:
+        """Add a record behind all others, or beside the last."""
+        if time != self._last:
+            if len(self._tail) >= TAIL:  # all records of these times are there, or are put among them
+                self._pack()
+            self.points += 1
+            self._last = time
+        data = _exactly(dumps_marked(record))
+        self._tail.append((time, segment, data))
+        self.size += len(data)
 
     def _put(self, rows: Sequence[Row]) -> list[int]:
         """Put rows between others."""
@@ -325,32 +340,37 @@ class Window:
 
     def _pack(self) -> None:
         """Make a block of what waits, or add it to the last one; of many small blocks make a large one."""
-        new = _Block.of(self._waiting())
-        self._wait(())
-        blocks = self._blocks
-        end = len(blocks)
-        if blocks and blocks[-1].rows + new.rows <= SMALL_BLOCK:
-            self._replace(end - 1, end, [_together([blocks[-1], new])])
-            return
-        first = end
-        while first and blocks[first - 1].rows <= SMALL_BLOCK:
+        waiting = _loaded([data for _, _, data in self._tail])
+        new = _Part(
+            [time for time, _, _ in self._tail],
+            [segment for _, segment, _ in self._tail],
+            transposed(waiting) or waiting,
+        )
+        self.size -= sum([len(data) for _, _, data in self._tail])
+        self._tail = []
+        points = self.points  # they are the same ones
+        first = end = len(self._blocks)
+        while first and self._blocks[first - 1].rows <= SMALL_BLOCK:
             first -= 1
-        small = blocks[first:]
-        if sum([block.rows for block in small]) + SMALL_BLOCK > BLOCK:
-            self._replace(first, end, [_together(small)])
-            end = first + 1
-        self._replace(end, end, [new])
+        small = self._blocks[first:]
+        if small and small[-1].rows + len(waiting) <= SMALL_BLOCK:
+            self._replace(end - 1, end, [_together([small[-1].part(), new])])
+        elif sum([block.rows for block in small]) + SMALL_BLOCK > BLOCK:
+            self._replace(first, end, [_together([block.part() for block in small]), _Block(*new)])
+        else:
+            self._replace(end, end, [_Block(*new)])
+        self.points = points
 
     def trim(self, span: Span, *, exactly: bool = False) -> list[int]:
         """Let go of records that have left the window; return the numbers of their segments.
 
         They are let go of some at a time, unless `exactly`: to take one out of a block is to write the block anew.
         """
-        slack = 0 if exactly else 1 + _slack(span)
         if span.points is not None:
-            if self.points <= span.points + slack:
+            if self.points <= span.points or (not exactly and self.points <= span.points + 1 + _slack(span)):
                 return []
             return self._drop(self._time_from_the_end(span.points))
+        slack = 0 if exactly else 1 + _slack(span)
         if span.seconds is None or self._last is None:
             return []
         first = self._blocks[0].first if self._blocks else self._tail[0][0]
