@@ -26,14 +26,14 @@ class Part(NamedTuple):
         places: the latest of each partition of the topic that is in it.
         key: of the message, where it is everyone's.
         times: of the records, in whole Unix seconds; None: all that stands before is deleted.
-        records: without their times.
+        records: without their times, by field where they came so.
     """
 
     owner: Owner
     places: Sequence[Place]
     key: bytes | None
     times: list[int] | None
-    records: list[Record]
+    records: Columnar | list[Record]
 
 
 class SegmentWriter:
@@ -109,12 +109,11 @@ def _parts(topic: Any, marks: Any, key: Any, stations: Any) -> list[Part]:
     return [Part((topic, station[0]), places, message_key, *_records(*station)) for station in stations]
 
 
-def _records(station_id: Any, times: Any, records: Any) -> tuple[list[int] | None, list[Record]]:
+def _records(station_id: Any, times: Any, records: Any) -> tuple[list[int] | None, Columnar | list[Record]]:
     if type(times) is int and type(records) is dict and type(station_id) is str:  # most, by far
         return [times], [records]
     check_one(station_id, str)
     if times is None:
         return None, []
     unpacked = unpack_numbers(times)
-    found = unpack(records, len(unpacked))
-    return unpacked, found.records(len(unpacked)) if isinstance(found, Columnar) else found
+    return unpacked, unpack(records, len(unpacked))

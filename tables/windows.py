@@ -154,7 +154,8 @@ class Windows:
                 _mark(window, places, None)
                 return
             if window.cut is None or not _is_before(places, window):
-                self._put(owner, window, [*map(Row, times, [number] * len(times), records)])
+                self._count(owner, number, len(times))
+                self._release(window.extend(times, number, records))
             _mark(window, places, message_key)
             self._trim(owner, window)
         self._end(number)
@@ -277,12 +278,16 @@ class Windows:
 
     def _put(self, owner: Owner, window: Window, rows: Sequence[Row]) -> None:
         """Put records of one segment into a window."""
-        segment = self._segments[rows[0].segment]
-        segment.total += len(rows)
-        segment.live += len(rows)
+        self._count(owner, rows[0].segment, len(rows))
+        self._release(window.add(rows))
+
+    def _count(self, owner: Owner, number: int, records: int) -> None:
+        """Note that a segment has so many records more, which are in a window."""
+        segment = self._segments[number]
+        segment.total += records
+        segment.live += records
         if segment.total < SMALL:
             segment.owners = (*segment.owners, owner)
-        self._release(window.add(rows))
 
     def _clear(self, owner: Owner, window: Window, key: bytes) -> None:
         """Delete all that is in a window, as the segment of that key says, which stands alone."""

@@ -53,7 +53,7 @@ def _by_field(times: list[int], records: Columnar, alignment: Alignment) -> Colu
     if texts is None:
         return None
     rows: Sequence[int] = range(len(points))
-    if len(points) != len(times):
+    if len(points) != len(times) - first:
         row_of = {point: row for row, point in enumerate(points)}
         rows = [row_of[time] for time in times[first:]]
     kept = records.cut(first)

@@ -11,7 +11,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +29,7 @@ from tables.storage.packing import (
     unpack_numbers,
 )
 
-TAIL: Final = 16  # records that wait for a block
+TAIL: Final = 8  # records that wait for a block
 SMALL_BLOCK: Final = 64  # records of a block that others are added to, about
 BLOCK: Final = 512  # records of one that small ones are put together to, about
 _ZLIB: Final = b"x"  # begins what zlib has made, and no JSON
@@ -288,6 +288,19 @@ class Window:
             self._append(*row)
         return replaced
 
+    def extend(self, times: list[int], segment: int, records: Columnar | list[Record]) -> list[int]:
+        """Add records of one segment, by field or one by one, with their times, ascending; see `add`."""
+        last = self._last
+        if len(times) < TAIL or (last is not None and times[0] <= last):
+            rows = map(Row, times, repeat(segment), _one_by_one(records, len(times)))
+            return self.add([*rows])
+        if self._tail:
+            self._pack()
+        points = self.points + len(set(times))
+        self._add_part(_Part(times, [segment] * len(times), records))
+        self.points, self._last = points, times[-1]
+        return []
+
     def _append(self, time: int, segment: int, record: Record) -> None:
         """Add a record behind all others, or beside the last."""
         if time != self._last:
@@ -349,17 +362,21 @@ class Window:
         self.size -= sum([len(data) for _, _, data in self._tail])
         self._tail = []
         points = self.points  # they are the same ones
+        self._add_part(new)
+        self.points = points
+
+    def _add_part(self, new: _Part) -> None:
+        """Add rows that are later than all of the blocks to these."""
         first = end = len(self._blocks)
         while first and self._blocks[first - 1].rows <= SMALL_BLOCK:
             first -= 1
         small = self._blocks[first:]
-        if small and small[-1].rows + len(waiting) <= SMALL_BLOCK:
+        if small and small[-1].rows + len(new.times) <= SMALL_BLOCK:
             self._replace(end - 1, end, [_together([small[-1].part(), new])])
         elif sum([block.rows for block in small]) + SMALL_BLOCK > BLOCK:
             self._replace(first, end, [_together([block.part() for block in small]), _Block(*new)])
         else:
             self._replace(end, end, [_Block(*new)])
-        self.points = points
 
     def trim(self, span: Span, *, exactly: bool = False) -> list[int]:
         """Let go of records that have left the window; return the numbers of their segments.

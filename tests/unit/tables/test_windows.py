@@ -353,7 +353,7 @@ def contents(log: Log) -> list[Any]:
     return [log.of(station) for station in STATIONS]
 
 
-@pytest.fixture(params=[(16, 64, 512), (2, 3, 6)], ids=["usual", "tiny"], autouse=True)
+@pytest.fixture(params=[(8, 64, 512), (2, 3, 6)], ids=["usual", "tiny"], autouse=True)
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks as they are, and so small that a few records fill several."""
     tail, small, block = request.param
