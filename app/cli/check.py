@@ -192,7 +192,7 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
     kind = words("source topic", "源主题")
     if name in settings.passthrough_topics:
         kind = words("pass-through topic", "直通主题")
-    elif name in settings.context_topics:
+    elif name in settings.context_names:
         kind = words("context topic", "上下文主题")
     if topic is None:
         text = words(

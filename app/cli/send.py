@@ -223,7 +223,7 @@ class LineSender:
         keys, timezone = settings.envelope_keys, settings.timezone
         id_keys = CONTEXT_ID_KEYS if topic in settings.passthrough_topics else STATION_ID_KEYS
         try:
-            if topic in settings.context_topics:
+            if topic in settings.context_names:
                 parse_context(value, topic=topic, envelope_keys=keys, timezone=timezone)
             else:
                 parse_message(value, topic=topic, envelope_keys=keys, timezone=timezone, id_keys=id_keys)

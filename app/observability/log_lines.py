@@ -148,6 +148,13 @@ class Line(StrEnum):
         "{place}: times later than the message by more than {limit:g} s are not usable (AGG_MAX_AHEAD): {times}",
         "{place}: 晚于消息超过 {limit:g} 秒的时间不可用 (AGG_MAX_AHEAD): {times}",
     )
+    CONTEXT_SILENT = (
+        "context-silent",
+        "Context topic {topic}: nothing has come to this worker for {seconds:.0f} s, more than {limit:g} "
+        "(AGG_CONTEXT_STALE); callbacks go on with what is known",
+        "上下文主题 {topic}: 本 worker 已 {seconds:.0f} 秒没有收到任何内容，超过 {limit:g} 秒 (AGG_CONTEXT_STALE)；"
+        "回调继续使用已知内容",
+    )
     HANDLER_AGAIN = (
         "handler-again",
         "{name} failed for {about}, attempt {attempt} of {attempts}; called again in {seconds:g} s: {error}",

@@ -16,6 +16,7 @@ from app.settings import enums, types
 from app.settings.types import is_loopback, is_placeholder, require
 from app.words import words
 from tables.model.enums import LatePolicy
+from tables.storage.window import Span
 
 PREFIX: Final = "AGG_"
 
@@ -72,10 +73,29 @@ class Settings(BaseModel):
         "Topics whose stations are answered one by one, without batches, comma-separated",
         "逐个场站直接处理、不组成批次的主题，逗号分隔",
     )
-    context_topics: types.OptionalTopicNames = _shared(
+    context_topics: types.ContextTopics = _shared(
         (),
-        "Topics whose newest record of each station is a further entry of `module_input`, comma-separated",
-        "上下文主题：每个场站的最新记录作为 `module_input` 的附加项，逗号分隔",
+        "Topics that are further entries of `module_input`, comma-separated: `TOPIC` the newest record of each "
+        "station, `TOPIC:2016` its last points in time, `TOPIC:2h` those of a duration before the batch's time",
+        "上下文主题，作为 `module_input` 的附加项，逗号分隔：`TOPIC` 为每个场站的最新记录，`TOPIC:2016` 为最近的若干"
+        "时间点，`TOPIC:2h` 为批次时间之前一段时长内的时间点",
+    )
+    context_step: types.ContextSteps = _shared(
+        (),
+        "Step of the windows of context topics, where missing time points are to be inserted: seconds for all, or "
+        "`TOPIC:300`, comma-separated",
+        "上下文窗口的步长，用于补上缺失的时间点：统一的秒数，或按主题 `TOPIC:300`，逗号分隔",
+    )
+    context_max_bytes: types.RecordBytes = _shared(
+        8 * 2**20,
+        "What is kept of one station on one context topic, at most; what would make it more goes to the dead-letter "
+        "topic",
+        "一个场站在一个上下文主题上最多保留的字节数；超出的内容进入死信主题",
+    )
+    context_stale: types.Seconds | None = _own(
+        None,
+        "A WARNING tells of a context topic that has had nothing for longer; not set: none does",
+        "上下文主题超过该时长没有任何内容时给出 WARNING；不设置则不提示",
     )
     max_ahead: types.SecondsOrZero = _shared(
         86_400.0,
@@ -115,7 +135,7 @@ class Settings(BaseModel):
     @classmethod
     def _context_is_nothing_else(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for key in _SOURCE_KEYS:
-            both = set(topics).intersection(info.data.get(key, ()))
+            both = {types.parse_context(spec)[0] for spec in topics}.intersection(info.data.get(key, ()))
             require(
                 not both,
                 words(
@@ -126,6 +146,29 @@ class Settings(BaseModel):
                 ),
             )
         return topics
+
+    @field_validator("context_step")
+    @classmethod
+    def _steps_are_of_windows(cls, steps: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        windows = {name for name, span in map(types.parse_context, info.data.get("context_topics", ())) if span}
+        given = "context_topics" not in info.data
+        for topic in [topic for topic, _ in map(types.parse_step, steps) if topic is not None]:
+            require(
+                given or topic in windows,
+                words(
+                    "must not name a topic without a window in AGG_CONTEXT_TOPICS: {topic}",
+                    "不得包含在 AGG_CONTEXT_TOPICS 中没有窗口的主题：{topic}",
+                    topic=topic,
+                ),
+            )
+        require(
+            given or windows or not steps,
+            words(
+                "must not be given without a window in AGG_CONTEXT_TOPICS",
+                "AGG_CONTEXT_TOPICS 中没有窗口时不得设置",
+            ),
+        )
+        return steps
 
     @field_validator("window_size")
     @classmethod
@@ -138,6 +181,21 @@ class Settings(BaseModel):
         return size
 
     @property
+    def context_names(self) -> list[str]:
+        """Context topics, in the order in which they are set."""
+        return [types.parse_context(spec)[0] for spec in self.context_topics]
+
+    @property
+    def context_windows(self) -> dict[str, Span]:
+        """Of context topics with a window, what that has."""
+        return {name: span for name, span in map(types.parse_context, self.context_topics) if span is not None}
+
+    def context_step_of(self, topic: str) -> int | None:
+        """Return the seconds between the points of a context topic's window; None: nothing is inserted."""
+        steps = dict(map(types.parse_step, self.context_step))
+        return steps.get(topic, steps.get(None))
+
+    @property
     def batch_topics(self) -> list[str]:
         """Source topics whose messages become batches. A topic that is also a pass-through topic is not among them."""
         return [topic for topic in dict.fromkeys(self.source_topics) if topic not in self.passthrough_topics]
@@ -145,12 +203,12 @@ class Settings(BaseModel):
     @property
     def foreign_topics(self) -> list[str]:
         """All topics that are read and belong to others. A worker never creates them, and they may have gaps."""
-        return list(dict.fromkeys((*self.batch_topics, *self.passthrough_topics, *self.context_topics)))
+        return list(dict.fromkeys((*self.batch_topics, *self.passthrough_topics, *self.context_names)))
 
     @property
     def started_topics(self) -> list[str]:
         """Topics whose reading begins at `AGG_START`; context topics are read from their beginning."""
-        return [topic for topic in self.foreign_topics if topic not in self.context_topics]
+        return [topic for topic in self.foreign_topics if topic not in self.context_names]
 
     # -- the user's functions, and how they are run --------------------------------------------------------------------
 
@@ -431,7 +489,8 @@ class Settings(BaseModel):
     @field_validator("app_id")
     @classmethod
     def _internal_topics_are_nothing_else(cls, app_id: str, info: ValidationInfo) -> str:
-        given = [topic for key in (*_SOURCE_KEYS, "context_topics") for topic in info.data.get(key, ())]
+        given = [topic for key in _SOURCE_KEYS for topic in info.data.get(key, ())]
+        given += [types.parse_context(spec)[0] for spec in info.data.get("context_topics", ())]
         taken = [topic for topic in (*given, info.data.get("output_topic", "")) if _is_internal(topic, app_id)]
         require(
             not taken,

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.words import Words, words
+from tables.storage.window import Span
 
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
@@ -40,6 +41,18 @@ _PLACEHOLDER: Final = re.compile(
     r"|admin|default|example|none|null|test|testing|todo|tbd"
 )
 _TEMPLATE: Final = re.compile(r"<.*>|\[.*\]|.*(\$\{|\$\(|\{\{|%\().*")
+
+
+CONTEXT_RULE: Final = words(
+    "must be TOPIC (the newest record), TOPIC:2016 (the last points) or TOPIC:2h (a duration in s, m, h or d); a topic "
+    "is 1 to 249 of A-Z a-z 0-9 . _ -",
+    "必须是 TOPIC（最新记录）、TOPIC:2016（最近的点数）或 TOPIC:2h（时长，单位 s、m、h 或 d）；"
+    "主题为 1 到 249 个 A-Z a-z 0-9 . _ -",
+)
+_WINDOW: Final = re.compile(r"([0-9]{1,9})([smhd])?")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
+MOST_POINTS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,80 @@ def _topics(names: tuple[str, ...]) -> tuple[str, ...]:
 def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
     require(names, words("must name at least one topic", "必须至少有一个主题"))
     return names
+
+
+def parse_context(spec: str) -> tuple[str, Span | None]:
+    """Return the topic of a `TOPIC`, `TOPIC:2016` or `TOPIC:2h`, and the span of its window; None: the newest record.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    name, colon, window = spec.partition(":")
+    found = _WINDOW.fullmatch(window.strip()) if colon else None
+    count, unit = (int(found[1]), found[2]) if found else (0, None)
+    seconds = count * _UNITS.get(unit or "", 0)
+    require(
+        is_topic(name) and (found or not colon),
+        words("{spec!r} {rule}", "{spec!r} {rule}", spec=spec, rule=CONTEXT_RULE),
+    )
+    if not found:
+        return name, None
+    if unit is None:
+        require(
+            1 <= count <= MOST_POINTS,
+            words(
+                "{spec!r} must have 1 to {most} points", "{spec!r} 必须有 1 到 {most} 个点", spec=spec, most=MOST_POINTS
+            ),
+        )
+        return name, Span(points=count)
+    require(
+        1 <= seconds <= _YEAR,
+        words("{spec!r} must be a window of 1 s to 366 d", "{spec!r} 必须是 1 s 到 366 d 的窗口", spec=spec),
+    )
+    return name, Span(seconds=seconds)
+
+
+def _context(specs: tuple[str, ...]) -> tuple[str, ...]:
+    names = [parse_context(spec)[0] for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(
+        not twice,
+        words("must name a topic once: {topic}", "每个主题只能出现一次：{topic}", topic="".join(twice[:1])),
+    )
+    return specs
+
+
+def parse_step(spec: str) -> tuple[str | None, int]:
+    """Return the topic and the seconds of a `300` or `TOPIC:300`; None: of all other topics.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    name, colon, seconds = spec.rpartition(":")
+    good = (is_topic(name) or not colon) and _DIGITS.fullmatch(seconds) and 1 <= int(seconds) <= _YEAR
+    require(
+        good,
+        words(
+            "{spec!r} must be whole seconds, such as 300, or those of a topic, such as TOPIC:300",
+            "{spec!r} 必须是整数秒（如 300），或某个主题的（如 TOPIC:300）",
+            spec=spec,
+        ),
+    )
+    return name or None, int(seconds)
+
+
+def _steps(specs: tuple[str, ...]) -> tuple[str, ...]:
+    names = [parse_step(spec)[0] for spec in specs]
+    require(
+        len({*names}) == len(names),
+        words("must give one step for each topic, and one for all others", "每个主题只能有一个步长，其余主题共用一个"),
+    )
+    return specs
+
+
+def _split_numbers(value: object) -> object:
+    """Split as `_split`; a single whole number, as a program gives it, is one of its own."""
+    return (str(value),) if type(value) is int else _split(value)
 
 
 def _split(value: object) -> object:
@@ -275,6 +362,8 @@ TopicName = Annotated[str, AfterValidator(_topic)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 OptionalTopicNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_topics)]
 TopicNames = Annotated[OptionalTopicNames, AfterValidator(_at_least_one)]
+ContextTopics = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_context)]
+ContextSteps = Annotated[tuple[str, ...], BeforeValidator(_split_numbers), AfterValidator(_steps), Unit("s", "秒")]
 FunctionPath = Annotated[str, AfterValidator(_function_path)]
 KafkaUrls = Annotated[str, AfterValidator(_kafka_urls)]
 Host = Annotated[str, AfterValidator(_host)]

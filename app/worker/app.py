@@ -45,6 +45,7 @@ from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
 from tables.storage.checks import NewerFormatError
 from tables.storage.records import UnreadableRecordError
+from tables.windows import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,12 @@ class AggregatorApp(UsersParts):
         self.settings = settings
         self.given = given
         self.url = ""
-        self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
+        self.state_tables = make_tables(
+            self,
+            partitions=settings.partitions,
+            max_message_bytes=message_bytes(settings),
+            make_windows=partial(Windows, settings.context_windows, settings.context_max_bytes),
+        )
         self.statistics = Statistics(Metrics(), time.time)
         self.status = WorkerStatus(self)
         self.intakes = [
@@ -188,6 +194,7 @@ class AggregatorApp(UsersParts):
         if not self.ready():
             return
         try:
+            self.pipeline.silence.tell({tp.topic for tp in self.consumer.assignment()})
             await self.pipeline.aggregator.tick()
         except Exception as error:  # noqa: BLE001 - a timer that raises would end the worker with a success
             self.fail(error)
