@@ -6,6 +6,7 @@ ONCE ?=
 PEERS ?=
 MINUTES ?=
 SEED ?=
+POINTS ?=
 JOBS ?= 3
 READMES := README.md README.zh-CN.md
 UV := uv==0.13.9
@@ -41,8 +42,8 @@ check: $(READY) ## What CI runs: format, lint, layers, types, the READMEs' setti
 bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1 measures other stream processors beside it
 	@$(PY) -m tests.bench $(if $(PEERS),--peers) $(ARGS)
 
-chaos: $(READY) ## The fault tests alone, then a minute of random faults; MINUTES=10 SEED=7: random faults for so long
-	@$(PY) -m $(if $(MINUTES),tests.chaos.killer --minutes $(MINUTES) --seed $(or $(SEED),7),tests.chaos) $(ARGS)
+chaos: $(READY) ## The fault tests alone, then a minute of random faults; MINUTES=10 SEED=7: random faults for so long; POINTS=30: the outbox killed so often at each point
+	@$(PY) -m $(if $(POINTS),tests.chaos.points --kills $(POINTS),$(if $(MINUTES),tests.chaos.killer --minutes $(MINUTES) --seed $(or $(SEED),7),tests.chaos)) $(ARGS)
 
 silences: $(READY) ## How long the group is silent when a worker joins, leaves, is killed or stopped; about half an hour
 	@$(PY) -m tests.chaos.silences $(ARGS)
