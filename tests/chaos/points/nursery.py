@@ -47,9 +47,8 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # closes its pipes, which ends it, and waits
+            pass
 
     def start(self, *, watched: bool) -> None:
         """Start a worker; the one before has ended."""
