@@ -7,6 +7,7 @@ PEERS ?=
 DESK ?=
 MINUTES ?=
 SEED ?=
+POINTS ?=
 JOBS ?= 3
 SETTINGS_PAGES := docs/settings.md docs/settings.zh-CN.md
 UV := uv==0.13.9
@@ -43,8 +44,8 @@ check: $(READY) ## What CI runs: format, lint, layers, types, what is made of ot
 bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1: other processors beside it; DESK=1: the web over 100,000 batches
 	@$(PY) -m $(if $(DESK),tests.bench.desk,tests.bench $(if $(PEERS),--peers)) $(ARGS)
 
-chaos: $(READY) ## The fault tests alone, then a minute of random faults; MINUTES=10 SEED=7: random faults for so long
-	@$(PY) -m $(if $(MINUTES),tests.chaos.killer --minutes $(MINUTES) --seed $(or $(SEED),7),tests.chaos) $(ARGS)
+chaos: $(READY) ## The fault tests alone, then a minute of random faults; MINUTES=10 SEED=7: random faults for so long; POINTS=30: the outbox killed so often at each point
+	@$(PY) -m $(if $(POINTS),tests.chaos.points --kills $(POINTS),$(if $(MINUTES),tests.chaos.killer --minutes $(MINUTES) --seed $(or $(SEED),7),tests.chaos)) $(ARGS)
 
 silences: $(READY) ## How long the group is silent when a worker joins, leaves, is killed or stopped; about half an hour
 	@$(PY) -m tests.chaos.silences $(ARGS)
