@@ -21,7 +21,7 @@ export function LatePage({ state }) {
     keyOf: (late) => JSON.stringify(late),
     timeOf: (late) => late.timestamp,
   });
-  return html`<section class="panel lates" aria-labelledby="late">
+  return html`<section class="panel lates">
     <h2 id="late" tabindex="-1">${t("late.heading")}</h2>
     <p class="quiet">${t("late.what")}</p>
     <${Filters}

@@ -42,7 +42,7 @@ export function LettersPage({ state }) {
   }
   const fresh = older.rows.filter((letter) => letter.replayed_at === null).slice(0, MOST);
 
-  return html`<section class="panel letters" aria-labelledby="letters">
+  return html`<section class="panel letters">
     <h2 id="letters" tabindex="-1">${t("letters.heading")}</h2>
     <p class="quiet">${t("letters.what")}</p>
     <${Filters}

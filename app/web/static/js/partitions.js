@@ -15,7 +15,7 @@ export function PartitionsPage({ state }) {
   const shown = chosen(state.query, "show", "every");
   const choices = ["every", "behind"].map((value) => ({ value, text: t(`partitions.${value}`) }));
   const rows = (answer?.partitions ?? []).filter((/** @type {Partition} */ row) => shown === "every" || row.recovering || (row.lag ?? 0) > 0);
-  return html`<section class="panel partitions" aria-labelledby="partitions">
+  return html`<section class="panel partitions">
     <div class="title">
       <h2 id="partitions" tabindex="-1">${t("partitions.heading")}</h2>
       <${Choice} label=${t("partitions.show")} choices=${choices} value=${shown} onChoose=${(/** @type {string} */ value) => choose("show", value === "every" ? "" : value)} />

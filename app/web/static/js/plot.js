@@ -1,9 +1,11 @@
 // One plot over time, drawn by uPlot on a canvas in the colours of the page.
 
-import uPlot from "../vendor/uplot-1.6.32.js";
 import { html, useEffect, useRef } from "./html.js";
 
 /** @typedef {import("./types.js").Sample} Sample */
+
+/** The library, loaded by the first view that has a plot. @type {any} */
+let uPlot = null;
 
 const HEIGHT = 120;
 const HOUR = 3600;
@@ -21,18 +23,24 @@ export function Plot({ samples, fields, show, look, label }) {
   const place = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
   const data = [samples.map((sample) => sample.at), ...fields.map((field) => samples.map((sample) => sample[field]))];
+  const newest = useRef(data);
+  newest.current = data;
   useEffect(() => {
     const element = /** @type {HTMLDivElement} */ (place.current);
     const dark = matchMedia("(prefers-color-scheme: dark)");
-    const draw = () => {
+    let there = true;
+    const draw = async () => {
+      uPlot ??= (await import("../vendor/uplot-1.6.32.min.js")).uPlot;
+      if (!there) return;
       plot.current?.destroy();
-      plot.current = new uPlot(options(element, fields, show), data, element);
+      plot.current = new uPlot(options(element, fields, show), newest.current, element);
     };
     const resized = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
     draw();
     resized.observe(element);
     dark.addEventListener("change", draw);
     return () => {
+      there = false;
       resized.disconnect();
       dark.removeEventListener("change", draw);
       plot.current?.destroy();

@@ -12,11 +12,11 @@ import { Absent, Choice } from "./parts.js";
 /** @param {{state: State}} props */
 export function WorkersPage({ state }) {
   const { cluster, settings } = state.data;
-  return html`<section class="panel workers" aria-labelledby="workers">
+  return html`<section class="panel workers">
       <h2 id="workers" tabindex="-1">${t("workers.heading")}</h2>
       ${cluster ? html`<${Table} cluster=${cluster} />` : html`<${Absent} error=${state.errors.cluster} path="/cluster" />`}
     </section>
-    <section class="panel settings" aria-labelledby="settings">
+    <section class="panel settings">
       ${settings
         ? html`<${Settings} answer=${settings} cluster=${cluster} query=${state.query} />`
         : html`<h2 id="settings">${t("settings.heading")}</h2>
