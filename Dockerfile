@@ -16,26 +16,37 @@
 #
 # A worker writes to no disk: the image runs with a read-only root file system (--read-only), as in docker-compose.yml.
 
-FROM python:3.13 AS build
+# What a worker needs and what builds it, checked against hashes: no test tools, no Java.
+FROM python:3.13 AS locked
+RUN python -m venv /venv
+COPY requirements.worker.lock ./
+RUN /venv/bin/pip install --no-cache-dir --require-hashes --requirement requirements.worker.lock
+
+FROM locked AS libraries
+RUN /venv/bin/pip uninstall --yes setuptools \
+    && echo /app >"$(/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/app.pth"
+
+FROM locked AS app
 WORKDIR /src
-COPY requirements.lock ./
-# Everything in the lock file, checked against its hashes ...
-RUN pip wheel --no-cache-dir --require-hashes --requirement requirements.lock --wheel-dir /wheels
 COPY . ./
-# ... and of that only what a worker needs, with OpenTelemetry for AGG_TRACES: no test tools, no Java.
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-index --find-links /wheels '.[traces]'
+RUN /venv/bin/pip install --no-cache-dir --no-index --no-deps --no-build-isolation --target /app .
 
 FROM python:3.13-slim
 RUN groupadd --gid 10001 worker && useradd --uid 10001 --gid worker --no-create-home --shell /usr/sbin/nologin worker
-COPY --from=build /venv /venv
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /models
+COPY --from=libraries /venv /venv
+# A layer of its own: a change of the code moves 4 MB, not the libraries too.
+COPY --from=app /app /app
+# HOME: libraries that keep a cache there find a folder that can be written.
+ENV PATH=/venv/bin:/app/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # By number, so that Kubernetes can tell that it is not root.
 USER 10001:10001
 EXPOSE 6066
-# Without a proxy, whatever the environment says of one.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-c", "\
-import os, urllib.request as request; \
-url = 'http://127.0.0.1:' + (os.environ.get('AGG_WEB_PORT') or '6066') + '/healthz'; \
-request.build_opener(request.ProxyHandler({})).open(url, timeout=4)"]
+# By bash's own TCP: a Python that starts for each question takes four times the CPU, 70 ms.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["bash", "-c", "\
+host=${AGG_WEB_HOST:-127.0.0.1} port=${AGG_WEB_PORT:-6066}; \
+name=$host; case $host in *:*) name=[$host] ;; esac; \
+exec 3<>/dev/tcp/$host/$port; \
+printf 'GET /healthz HTTP/1.1\\r\\nHost: %s\\r\\nConnection: close\\r\\n\\r\\n' \"$name\" >&3; \
+read -r _ status _ <&3; [ \"$status\" = 200 ]"]
 CMD ["faust", "-A", "app", "worker", "-l", "info"]

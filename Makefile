@@ -4,6 +4,7 @@ VENV ?= .venv
 ARGS ?=
 ONCE ?=
 PEERS ?=
+DESK ?=
 MINUTES ?=
 SEED ?=
 JOBS ?= 3
@@ -22,7 +23,7 @@ unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTH
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test check bench chaos silences soak fuzz format settings lock sbom audit clean
+.PHONY: help setup run test check bench chaos silences soak fuzz format settings rules lock sbom audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,11 +36,11 @@ run: $(READY) ## Start Kafka and a worker, replay the sample data until Ctrl-C; 
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-check: $(READY) ## What CI runs: format, lint, layers, types, the READMEs' settings tables, then all tests
+check: $(READY) ## What CI runs: format, lint, layers, types, what is made of other files, then all tests
 	@$(PY) -m tests.check
 
-bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1 measures other stream processors beside it
-	@$(PY) -m tests.bench $(if $(PEERS),--peers) $(ARGS)
+bench: $(READY) ## Measure cost, throughput and latency, print tables; PEERS=1: other processors beside it; DESK=1: the web over 100,000 batches
+	@$(PY) -m $(if $(DESK),tests.bench.desk,tests.bench $(if $(PEERS),--peers)) $(ARGS)
 
 chaos: $(READY) ## The fault tests alone, then a minute of random faults; MINUTES=10 SEED=7: random faults for so long
 	@$(PY) -m $(if $(MINUTES),tests.chaos.killer --minutes $(MINUTES) --seed $(or $(SEED),7),tests.chaos) $(ARGS)
@@ -60,11 +61,15 @@ format: $(READY) ## Format the code and fix what the linter can fix
 settings: $(READY) ## Write the table of settings into the READMEs
 	$(PY) -m app.settings.table --write $(READMES)
 
-lock: ## Lock the dependencies of pyproject.toml in requirements.lock; ARGS=--upgrade takes the newest
+rules: $(READY) ## Write the alert rules for the Prometheus operator
+	@$(PY) -m tests.operator_rules --write
+
+lock: ## Lock the dependencies of pyproject.toml in requirements.lock, and a worker's; ARGS=--upgrade takes the newest
 	@$(find_python); tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	"$$python" -m venv "$$tools" && "$$tools/bin/python" -m pip install -q --disable-pip-version-check $(UV) && \
 	UV_CUSTOM_COMPILE_COMMAND="make lock" "$$tools/bin/uv" pip compile -q --universal --python-version 3.11 \
-		--all-extras --generate-hashes $(ARGS) pyproject.toml -o requirements.lock
+		--all-extras --generate-hashes $(ARGS) pyproject.toml -o requirements.lock && \
+	"$$python" tests/worker_lock.py --write
 
 sbom: $(TOOLS)/.ready ## Write sbom.json, what requirements.lock consists of (CycloneDX)
 	@$(TOOLS)/bin/python -W ignore -m cyclonedx_py requirements requirements.lock --pyproject pyproject.toml --mc-type application \

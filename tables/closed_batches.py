@@ -5,8 +5,9 @@ A worker remembers up to 100,000 of them, so a line is small, and a batch that n
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from tables.model.batch import FIRST_REVISION, Batch
 from tables.model.enums import CompletedBy, Status
@@ -14,6 +15,7 @@ from tables.model.events import Decision, Forget
 from tables.model.fast_dataclass import fast_dataclass
 from tables.storage.records import Header, Revision
 
+BLOCK = 128  # lines of a block, about
 LIVE_STATIONS = 10_000  # of closed batches that are kept as objects for a run of late outcomes, in a partition
 
 
@@ -39,14 +41,99 @@ class ClosedBatch:
     first_completed_by: CompletedBy
 
 
+def _place(line: ClosedBatch) -> tuple[float, str]:
+    return line.first_closed_at, line.batch_id
+
+
+class Block:
+    """Lines that follow one another by the time of their first closing: a range of time is looked up block by block.
+
+    Attributes:
+        lines: in order, one at least.
+        opened_at: no batch of the block was opened later.
+        counted: what somebody has counted in the first `counted_lines`, as the batches first closed; None for nothing.
+        is_kept: whether it is worth its memory.
+        summed: what somebody has made of the lines as they are; None for nothing.
+    """
+
+    __slots__ = ("counted", "counted_lines", "is_kept", "lines", "opened_at", "summed")
+
+    def __init__(self, lines: list[ClosedBatch]) -> None:
+        self.lines = lines
+        self.opened_at = max(line.opened_at for line in lines)
+        self.summed: object = None
+        self.drop_count()
+
+    def drop_count(self) -> None:
+        """Forget what was counted: it is not of the first lines any more."""
+        self.counted: object = None
+        self.counted_lines = 0
+        self.is_kept = True
+
+
 class ClosedBatches:
-    """The lines in the order of closing, the objects that are kept (`live`), and ids whose `forget` is on its way."""
+    """The lines by batch and in the order of closing, the objects that are kept, and ids whose `forget` is under way.
+
+    Attributes:
+        lines: by batch id.
+        blocks: the same lines, in order.
+        live: the objects, by batch id.
+        live_stations: of these.
+        forgetting: the ids.
+    """
 
     def __init__(self) -> None:
-        self.lines: OrderedDict[str, ClosedBatch] = OrderedDict()
+        self.lines: dict[str, ClosedBatch] = {}
+        self.blocks: list[Block] = []
         self.live: OrderedDict[str, Batch] = OrderedDict()
         self.live_stations = 0
         self.forgetting: set[str] = set()
+
+    def put(self, line: ClosedBatch) -> None:
+        """Take the line of a batch that has closed, or has been revised."""
+        known = self.lines.get(line.batch_id)
+        self.lines[line.batch_id] = line
+        if known is not None:  # its first closing is the same
+            block, place = self._find(known)
+            block.lines[place], block.summed = line, None
+        else:
+            self._insert(line)
+
+    def _insert(self, line: ClosedBatch) -> None:
+        place = _place(line)
+        number = bisect_right(self.blocks, place, key=lambda block: _place(block.lines[0])) - 1
+        if number < 0 and not self.blocks:
+            self.blocks.append(Block([line]))
+            return
+        block = self.blocks[max(0, number)]
+        lines = block.lines
+        if _place(lines[-1]) < place:
+            if len(lines) >= BLOCK and block is self.blocks[-1]:
+                self.blocks.append(Block([line]))
+                return
+            lines.append(line)
+        else:
+            insort(lines, line, key=_place)
+            block.drop_count()
+        block.opened_at, block.summed = max(block.opened_at, line.opened_at), None
+        if len(lines) > 2 * BLOCK:
+            self.blocks[max(0, number)] = Block(lines[:BLOCK])
+            self.blocks.insert(max(0, number) + 1, Block(lines[BLOCK:]))
+
+    def _find(self, line: ClosedBatch) -> tuple[Block, int]:
+        place = _place(line)
+        block = self.blocks[bisect_right(self.blocks, place, key=lambda block: _place(block.lines[0])) - 1]
+        return block, bisect_left(block.lines, place, key=_place)
+
+    def in_order(self) -> Iterator[ClosedBatch]:
+        """Go through the lines, those that closed first first."""
+        for block in self.blocks:
+            yield from block.lines
+
+    def newest_first(self) -> Iterator[ClosedBatch]:
+        """Go through the lines the other way."""
+        for block in reversed(self.blocks):
+            yield from reversed(block.lines)
 
     def keep_live(self, batch: Batch) -> None:
         """Keep an object, and drop those that have not been used for longest."""
@@ -62,16 +149,18 @@ class ClosedBatches:
         if batch is not None:
             self.live_stations -= len(batch.expected)
 
-    def sort(self) -> None:
-        """Bring the lines into the order of closing."""
-        self.lines = OrderedDict(sorted(self.lines.items(), key=lambda item: item[1].first_closed_at))
+    def restore(self, lines: Iterable[ClosedBatch]) -> None:
+        """Take all lines that there are, in any order."""
+        ordered = sorted(lines, key=_place)
+        self.lines = {line.batch_id: line for line in ordered}
+        self.blocks = [Block(ordered[start : start + BLOCK]) for start in range(0, len(ordered), BLOCK)]
 
     def forgettable(
         self, now: float, *, ttl: float, beyond: int, held: float, is_busy: Callable[[str], bool]
     ) -> list[Forget]:
         """Return the events of `WorkingSet.forgettable`, but for batches that are busy."""
         events: list[Forget] = []
-        for age_rank, line in enumerate(self.lines.values()):
+        for age_rank, line in enumerate(self.in_order()):
             if age_rank >= beyond and line.first_closed_at + ttl > now:
                 break
             if age_rank >= beyond and line.first_closed_at <= held:
@@ -83,7 +172,13 @@ class ClosedBatches:
 
     def forget(self, batch_id: str) -> None:
         """Drop a batch."""
-        del self.lines[batch_id]
+        block, place = self._find(self.lines.pop(batch_id))
+        del block.lines[place]
+        block.summed = None
+        if block.lines:
+            block.drop_count()
+        else:
+            self.blocks.remove(block)
         self._drop_live(batch_id)
         self.forgetting.discard(batch_id)
 

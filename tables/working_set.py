@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from tables.closed_batches import ClosedBatch, ClosedBatches, line_of_decision, line_of_records
+from tables.closed_batches import Block, ClosedBatch, ClosedBatches, line_of_decision, line_of_records
 from tables.model.batch import FIRST_REVISION, Batch
 from tables.model.enums import LatePolicy, State
 from tables.model.events import (
@@ -108,7 +108,10 @@ class WorkingSet:
         self._records = records
         self._rules = rules
         self._tracked: dict[str, _Tracked] = {}
-        self.open: dict[str, Batch] = {}  # of these, for those who look at open batches again and again
+        # Of these, for those who look again and again: open ones, and those whose first output is not out yet.
+        self.open: dict[str, Batch] = {}
+        self.closing: dict[str, Batch] = {}
+        self._with_late: dict[str, None] = {}  # closed batches for which something late is stored, in order
         self._closed = ClosedBatches()
         # Queues of tracked batches. An entry that is out of date is passed over when its turn comes.
         self._deadlines: list[tuple[float, str]] = []
@@ -118,18 +121,18 @@ class WorkingSet:
         self._owed: list[Write] = []  # of forgetting and of recovery, for the next `take_writes`
 
     @property
-    def closing(self) -> dict[str, Batch]:
-        """The batches that have closed and whose first output is not out yet."""
-        return {
-            batch_id: tracked.batch
-            for batch_id, tracked in self._tracked.items()
-            if tracked.batch is not None and not tracked.batch.is_open and batch_id not in self.closed
-        }
+    def closed(self) -> dict[str, ClosedBatch]:
+        """The batches whose first output is out."""
+        return self._closed.lines
 
     @property
-    def closed(self) -> OrderedDict[str, ClosedBatch]:
-        """The batches whose first output is out, in the order of closing."""
-        return self._closed.lines
+    def closed_blocks(self) -> list[Block]:
+        """The same in the order of closing, in blocks."""
+        return self._closed.blocks
+
+    def closed_in_order(self, *, newest_first: bool = False) -> Iterator[ClosedBatch]:
+        """Go through the same, those that closed first first, or the other way."""
+        return self._closed.newest_first() if newest_first else self._closed.in_order()
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -225,10 +228,12 @@ class WorkingSet:
             tracked.is_due = True
             self._due.append(tracked)
         line = self.closed.get(batch_id)
+        if line is None:
+            self.closing[batch_id] = batch
         for effect in effects:
             if isinstance(effect, Released) and line is not None:
                 decision = effect.decision
-                self.closed[batch_id] = line_of_decision(decision, line.first_closed_at, line.first_completed_by)
+                self._closed.put(line_of_decision(decision, line.first_closed_at, line.first_completed_by))
         if batch.pending_since is None:
             tracked.pending_since = None
         elif tracked.pending_since is None:
@@ -247,6 +252,7 @@ class WorkingSet:
             self._closed.forgetting.discard(batch_id)
             return
         self._closed.forget(batch_id)
+        self._with_late.pop(batch_id, None)
         tracked = self._tracked.pop(batch_id, None) or _Tracked()
         tracked.batch = None  # nothing of it is stored any more, even if it is due
         self._owed += deletions([*tracked.keys, batch_id.encode()])
@@ -288,6 +294,8 @@ class WorkingSet:
             if decision is None or (segment.late and (segment.sources or segment.groups)):
                 key = segment_key(batch_id, segment)
                 tracked.keys[key] = None
+                if segment.late:
+                    self._with_late[batch_id] = None
                 writes.append(Write(Table.BATCHES, key, encode_segment(segment)))
             if decision is None:
                 continue
@@ -341,7 +349,8 @@ class WorkingSet:
         if not tracked.is_due:
             tracked.batch = None
         if decision is not None:
-            self.closed[batch_id] = line_of_decision(decision, closed_at)
+            self.closing.pop(batch_id, None)
+            self._closed.put(line_of_decision(decision, closed_at))
         if batch.late_policy is LatePolicy.REVISE:
             self._closed.keep_live(batch)
             return []
@@ -390,25 +399,31 @@ class WorkingSet:
         stored = read_stored(self._records)
         self._owed += stored.leftovers
         unpublished: list[Unpublished] = []
+        closed: dict[str, ClosedBatch] = {}
         for batch_id, records in stored.batches.items():
             tracked = self._tracked[batch_id] = _Tracked(keys=records.keys)
+            if tracked.keys_of(RecordKind.LATE):
+                self._with_late[batch_id] = None
             if records.header is not None:
-                unpublished += self._recover_decided(records.header, records, tracked)
+                unpublished += self._recover_decided(records.header, records, tracked, closed)
             else:
                 tracked.batch = rebuild_open(batch_id, records.early, self._rules)
                 self.open[batch_id] = tracked.batch
                 heapq.heappush(self._deadlines, (tracked.batch.deadline, batch_id))
-        self._closed.sort()
+        self._closed.restore(closed.values())
         return unpublished
 
-    def _recover_decided(self, header: Header, records: StoredBatch, tracked: _Tracked) -> list[Unpublished]:
+    def _recover_decided(
+        self, header: Header, records: StoredBatch, tracked: _Tracked, closed: dict[str, ClosedBatch]
+    ) -> list[Unpublished]:
+        """Rebuild a batch that has been decided; its line goes to `closed` once its first output is out."""
         batch_id, revisions = header.batch_id, records.revisions
         decided: dict[int, Header | Revision] = {FIRST_REVISION: header, **{one.number: one for one in revisions}}
         tracked.undone = {
             number: undone_of(record) for number, record in decided.items() if record.state is not State.CLOSED
         }
         if header.state is State.CLOSED:
-            self.closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
+            closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
         if header.late_policy is LatePolicy.REVISE:
             since = first_late(records.late, revisions)
             if since is not None:
@@ -418,7 +433,7 @@ class WorkingSet:
             return []
         batch, decisions = rebuild_closed(header, records.early, records.late, revisions, self._rules)
         if FIRST_REVISION in tracked.undone:
-            tracked.batch = batch
+            tracked.batch = self.closing[batch_id] = batch
         if decisions:
             undone = tracked.undone.items()
             return [Unpublished(decisions[number], one.destination, one.prepared) for number, one in undone]
@@ -426,18 +441,18 @@ class WorkingSet:
         tracked.pending_since = None
         for number in list(tracked.undone):
             self._owed += self.published(batch_id, number)
-        self.closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
+        closed[batch_id] = line_of_records(header, revisions[-1] if revisions else None)
         return []
 
     def observations(self, newest: int) -> list[tuple[float, Observation]]:
         """Return how the newest of the closed batches have gone, each with the time of its closing."""
         observations: list[tuple[float, Observation]] = []
-        for batch_id in islice(reversed(self.closed), newest):
-            key = batch_id.encode()
+        for line in islice(self._closed.newest_first(), newest):
+            key = line.batch_id.encode()
             value = self._records.get(Table.BATCHES, key)
             if value is not None:
                 header = decode_header(key, value)
-                observation = observation_of(header, self._segments(batch_id, RecordKind.LATE))
+                observation = observation_of(header, self._segments(line.batch_id, RecordKind.LATE))
                 observations.append((header.closed_at, observation))
         return observations
 
@@ -470,8 +485,7 @@ class WorkingSet:
 
     def with_late(self) -> list[str]:
         """Return the closed batches for which something late is stored."""
-        late = RecordKind.LATE
-        return [one for one, tracked in self._tracked.items() if any(kind_of(key) is late for key in tracked.keys)]
+        return list(self._with_late)
 
 
 def _of_unknown(event: BatchEvent) -> list[Effect]:

@@ -15,6 +15,8 @@ STAGES: dict[str, Sequence[str | Path]] = {
     "layers": (HERE / "lint-imports", "--no-logo"),
     "types": (HERE / "mypy",),
     "settings": (sys.executable, "-m", "app.settings.table", "--check", "README.md", "README.zh-CN.md"),
+    "worker's lock": (sys.executable, "tests/worker_lock.py", "--check"),
+    "operator's rules": (sys.executable, "-m", "tests.operator_rules", "--check"),
     "tests": ("make", "--no-print-directory", "test"),
 }
 

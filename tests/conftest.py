@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.devbroker import DevBroker
 from app.testing import TopologyTestDriver
@@ -19,6 +20,10 @@ for name in [name for name in os.environ if name.startswith(("AGG_", "FAUST_", "
 # What runs in a thread is waited for as long as a busy machine takes; a test in which something hangs there says how
 # long.
 vars(TopologyTestDriver)["__init__"].__kwdefaults__["thread_patience"] = 60.0
+
+# No example has to be quick: on a busy machine any may take longer than Hypothesis's 200 ms.
+settings.register_profile("busy", parent=settings(), deadline=None, suppress_health_check=(HealthCheck.too_slow,))
+settings.load_profile("busy")
 
 # A shell that starts something in the background has it ignore SIGINT, and all that it starts: the tests that send one
 # would wait for ever.

@@ -1,4 +1,4 @@
-"""Counts of one worker: metrics; statistics of batches, stations and callbacks; durations; its last hour in samples.
+"""Counts of one worker: metrics; statistics of batches, stations and callbacks; durations.
 
 Cheap enough for every station: a metric is one addition, a batch is counted in one pass when it closes, a callback when
 it ends. Prometheus (prometheus.py) and the web read them. Pure, with times handed in.
@@ -6,7 +6,7 @@ it ends. Prometheus (prometheus.py) and the web read them. Pure, with times hand
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -330,50 +330,3 @@ def oldest_open_age(sets: Mapping[int, WorkingSet], now: float) -> float | None:
     """Return the seconds since the oldest open batch was opened; None when none is open. `now` is Unix seconds."""
     opened = [batch.opened_at for working_set in sets.values() for batch in working_set.open.values()]
     return max(0.0, now - min(opened)) if opened else None
-
-
-# -- the last hour -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Statistics of the seconds before `at` (Unix seconds, a multiple of SLOT).
-
-    `open_batches` and `lag` (messages that are not done) are as of then. `throughput` is stations that have arrived a
-    second, in the batches that have closed meanwhile; `durations` are those of these batches.
-    """
-
-    at: int
-    open_batches: int
-    throughput: float
-    durations: Histogram
-    lag: int
-
-
-class History:
-    """A worker's last hour in samples, for the plots of the dashboard. Kept in memory."""
-
-    def __init__(self, statistics: Statistics) -> None:
-        self._statistics = statistics
-        self._samples: deque[Sample] = deque(maxlen=SLOTS)
-        self._since: float | None = None
-        self._arrived = 0
-        self._durations: dict[int, int] = {}
-
-    def samples(self) -> Sequence[Sample]:
-        """Return the samples, oldest first, at most an hour of them."""
-        return list(self._samples)
-
-    def take(self, now: float, *, open_batches: int, lag: int) -> None:
-        """Take a sample (Unix seconds); of two in one slot the first one counts, as when a clock was put back."""
-        at = int(now) // SLOT * SLOT
-        if self._samples and at <= self._samples[-1].at < at + SLOTS * SLOT:
-            return
-        arrivals = self._statistics.metrics.arrivals
-        arrived = arrivals["result"] + arrivals["empty"] + arrivals["failed"]
-        counts = dict(self._statistics.batch_durations.counts)
-        fresh = {bucket: count - self._durations.get(bucket, 0) for bucket, count in counts.items()}
-        durations = Histogram.from_json([(bucket, count) for bucket, count in fresh.items() if count])
-        elapsed = max(1.0, now - self._since) if self._since is not None else float(SLOT)
-        self._samples.append(Sample(at, open_batches, (arrived - self._arrived) / elapsed, durations, lag))
-        self._since, self._arrived, self._durations = now, arrived, counts

@@ -14,6 +14,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, Unkno
 
 from app.observability.json_formatter import JsonFormatter
 from app.observability.log_lines import Line, Throttle
+from app.observability.text_formatter import TextFormatter
 from app.settings.enums import LogFormat
 
 # Below these levels the messages of libraries are of no use to an operator, and cost more than the work itself.
@@ -158,7 +159,7 @@ def logging_config(log_format: LogFormat) -> dict[str, Any]:
     """Return what `faust.App(logging_config=...)` takes so that a worker logs in that format.
 
     Faust's own set-up stays, with its level (`-l`), its stderr or file (`-f`); only the levels of chatty libraries are
-    raised, floods are held back, and for JSON both its formatters are replaced. (`loghandlers` would add a second
+    raised, floods are held back, and both its formatters are replaced. (`loghandlers` would add a second
     handler, and every line twice.)
     """
     loggers: dict[str, dict[str, Any]] = {name: {"level": level} for name, level in _LIBRARY_LEVELS.items()}
@@ -179,6 +180,9 @@ def logging_config(log_format: LogFormat) -> dict[str, Any]:
     for name, messages in _EXPECTED.items():
         config["filters"][name] = {"()": ExpectedFilter, "messages": messages}
         loggers.setdefault(name, {}).setdefault("filters", []).insert(0, name)
-    if log_format is LogFormat.JSON:
-        config["formatters"] = {name: {"()": JsonFormatter} for name in ("default", "colored")}
+    # Faust takes `default` for a file (`-f`), and `colored` for stderr.
+    default, colored = {"()": TextFormatter}, {"()": TextFormatter, "stream": "ext://sys.stderr"}
+    as_json = {"()": JsonFormatter}
+    is_json = log_format is LogFormat.JSON
+    config["formatters"] = {"default": as_json if is_json else default, "colored": as_json if is_json else colored}
     return config

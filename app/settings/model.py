@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from app.settings import enums, types
-from app.settings.types import is_loopback, require
+from app.settings.types import is_loopback, is_placeholder, require
 from tables.model.enums import LatePolicy
 
 PREFIX: Final = "AGG_"
@@ -488,6 +488,18 @@ class Settings(BaseModel):
     def _tokens_fit_into_a_header(cls, token: SecretStr | None) -> SecretStr | None:
         fits = token is None or _TOKEN.fullmatch(token.get_secret_value())
         require(fits, "must be printable ASCII without blanks: it travels in an HTTP header")
+        return token
+
+    @field_validator("web_read_token", "web_token")
+    @classmethod
+    def _open_web_has_a_token_of_its_own(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        host = info.data.get("web_host")
+        is_open = host is not None and not is_loopback(host)
+        require(
+            token is None or not is_open or not is_placeholder(token.get_secret_value()),
+            f"must be a text of your own with AGG_WEB_HOST={host}, not one from an example: openssl rand -hex 16 makes "
+            "one",
+        )
         return token
 
     @field_validator("web_token")

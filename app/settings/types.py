@@ -26,6 +26,15 @@ _APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _INSTANCE_ID: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
 _MODULE: Final = re.compile(r"[A-Za-z0-9_.-]{1,180}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
+# What stands in examples in the place of a secret, without what is neither letter nor digit, in lower case.
+_PLACEHOLDER: Final = re.compile(
+    r"(change|replace|insert|enter|put|set|fill)(me|this|it|in|here|your).*"
+    r"|(agg|my|your|the|a|web|read)*(own|random|long|secret|token|password|passwd|here)+"
+    r"|.*(changeme|replaceme|placeholder).*"
+    r"|(?P<same>.)(?P=same){2,}|1234?5?6?7?8?9?0?"
+    r"|admin|default|example|none|null|test|testing|todo|tbd"
+)
+_TEMPLATE: Final = re.compile(r"<.*>|\[.*\]|.*(\$\{|\$\(|\{\{|%\().*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,12 @@ def is_address(host: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Return whether only programs of the same machine reach a server on this host."""
     return host.lower() == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_placeholder(secret: str) -> bool:
+    """Return whether a secret is one that everybody knows: what examples have in its place, such as `change-me`."""
+    bare = re.sub(r"[^a-z0-9]", "", secret.lower())
+    return not bare or bool(_PLACEHOLDER.fullmatch(bare) or _TEMPLATE.fullmatch(secret))
 
 
 def is_topic(name: str) -> bool:

@@ -7,6 +7,7 @@ needs no thread beside the pipeline's loop, as Starlette's StaticFiles does.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +23,17 @@ from app.web.errors import ANYWHERE, answer_errors
 from app.web.guard import STATIC, Guard
 from app.web.routers.batches import Batches, actions_router
 from app.web.routers.courses import Courses
+from app.web.routers.lags import Lags
 from app.web.routers.letters import Letters
 from app.web.routers.one_station import OneStation
 from app.web.routers.partitions import partitions_router
 from app.web.routers.settings import settings_router
+from app.web.routers.sources import sources_router
 from app.web.routers.stations import Heatmap, Stations
 from app.web.routers.statistics import statistics_router
 from app.web.routers.workers import ClusterView, health_router, metrics_router
 from app.web.state import WorkerState
+from app.web.tallies import Tallies, keep_counting
 from app.web.users_pages import Page, add_pages
 
 _FREE: Final = Access()
@@ -72,6 +76,7 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
     cluster = Cluster(state, access.tokens)
     batches = Batches(state, cluster)
     workers = ClusterView(state, cluster)
+    lags, tallies = Lags(state, cluster), Tallies(state)
     letters = Letters(state)
     enabled = access.token is not None
     web.include_router(_dashboard_router())
@@ -82,20 +87,26 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
         actions_router(state, batches, enabled=enabled),
         letters.router(),
         letters.replay_router(enabled=enabled),
-        Stations(state, cluster).router(),
-        OneStation(state, cluster).router(),
-        statistics_router(state, cluster),
+        Stations(state, cluster, tallies).router(),
+        OneStation(state, cluster, tallies).router(),
+        statistics_router(state, cluster, lags),
+        lags.router(),
         Heatmap(state, cluster).router(),
         workers.router(),
         settings_router(state, cluster),
         partitions_router(state, cluster),
+        sources_router(state, cluster),
         metrics_router(state),
     ):
         web.include_router(guarded, dependencies=[_BEARER] if access.tokens else [])
     add_pages(web, pages, state.settings, enabled=enabled)
     answer_errors(web)
     web.add_middleware(Guard, access=access)
-    web.state.cluster, web.state.heartbeat = cluster, workers.keep_asking
+
+    async def heartbeat() -> None:
+        await asyncio.gather(workers.keep_asking(), lags.keep(), keep_counting(state))
+
+    web.state.cluster, web.state.heartbeat, web.state.lags = cluster, heartbeat, lags
     return web
 
 

@@ -1,6 +1,6 @@
 """Filters of batches: a part of the id or a time, the rule that closed, a range of time. Pure.
 
-A range is of the time at which a batch closed, or opened if it is open: `since` is in it, `until` is not.
+A range is of the time at which a batch closed first, or opened if it is open: `since` is in it, `until` is not.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -133,10 +134,9 @@ class Filter:
 
     def matches(self, batch: Batch | ClosedBatch) -> bool:
         """Say whether a batch meets the conditions."""
-        decided = batch if isinstance(batch, ClosedBatch) else batch.decision
-        if self.completed_by is not None and (decided is None or decided.completed_by is not self.completed_by):
+        rules, at = _closing_of(batch)
+        if self.completed_by is not None and self.completed_by not in rules:
             return False
-        at = batch.opened_at if decided is None else decided.closed_at
         if (self.since is not None and at < self.since) or (self.until is not None and at >= self.until):
             return False
         return self.text is None or self.text in batch.batch_id.lower() or self._is_of(batch)
@@ -150,6 +150,14 @@ class Filter:
 
 
 EVERYTHING: Final = Filter()
+
+
+def _closing_of(batch: Batch | ClosedBatch) -> tuple[Sequence[CompletedBy], float]:
+    """Return the rules that closed and revised a batch, and when it closed first, or opened if it is open."""
+    if isinstance(batch, ClosedBatch):
+        return (batch.first_completed_by, batch.completed_by), batch.first_closed_at
+    decision = batch.decision
+    return ((), batch.opened_at) if decision is None else ((decision.completed_by,), decision.closed_at)
 
 
 def time_in_id(batch_id: str) -> int | None:

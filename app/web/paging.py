@@ -13,7 +13,7 @@ import asyncio
 import base64
 import heapq
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from itertools import chain
@@ -229,30 +229,40 @@ async def _first(
     """Return the first `count` batches behind the cursor, in order."""
     best: list[_Found] = []
     newest, behind = (after.opened_at, _place_of(after)) if after else (math.inf, (-math.inf, ""))
+    turns = Turns()
     for partition, working_set in list(sets.items()):  # partitions may be taken away meanwhile
-        batches = _batches_of(working_set, shown)
-        for start in range(0, len(batches), SLICE):
+        for batches, latest in _pieces_of(working_set, shown):
             oldest = best[-1][2].opened_at if len(best) == count else -math.inf
+            if latest < oldest:  # nearly the order of the listing: once a page is full, the rest is passed over
+                continue
             found = [
                 (_place_of(batch), partition, batch)
-                for batch in batches[start : start + SLICE]
+                for batch in batches
                 if oldest <= batch.opened_at <= newest and (wanted is None or wanted(batch))
             ]
-            fresh = (entry for entry in found if entry[0] > behind)
-            best = heapq.nsmallest(count, chain(best, fresh), key=itemgetter(0))
-            await asyncio.sleep(0)
+            fresh = [entry for entry in found if entry[0] > behind]
+            if fresh:
+                best = heapq.nsmallest(count, chain(best, fresh), key=itemgetter(0))
+            await turns.rest()
+        await asyncio.sleep(0)
     return best
 
 
-def _batches_of(working_set: WorkingSet, shown: Shown | None) -> list[Batch | ClosedBatch]:
-    batches: list[Batch | ClosedBatch] = []
-    if shown is not Shown.OPEN:
-        batches += working_set.closed.values()
-        batches += working_set.closing.values()
+def _pieces_of(working_set: WorkingSet, shown: Shown | None) -> list[tuple[Sequence[Batch | ClosedBatch], float]]:
+    """Return the batches as of now in pieces, those closed last first, each with when the last of it was opened."""
+    pieces: list[tuple[Sequence[Batch | ClosedBatch], float]] = []
     if shown is not Shown.CLOSED:
-        batches += working_set.open.values()
-    batches.reverse()  # nearly the order of the listing: once a page is full, the rest is older and passed over
-    return batches
+        pieces.append((list(working_set.open.values()), math.inf))
+    if shown is not Shown.OPEN:
+        pieces.append((list(working_set.closing.values()), math.inf))
+        pieces += [(block.lines[:], block.opened_at) for block in reversed(working_set.closed_blocks)]
+    return pieces
+
+
+def _batches_of(working_set: WorkingSet, shown: Shown | None) -> list[Batch | ClosedBatch]:
+    """Return the batches as of now, nearly in the order of the listing."""
+    pieces = [piece for piece, _ in _pieces_of(working_set, shown)]
+    return [batch for piece in pieces for batch in reversed(piece)]
 
 
 async def _rows(page: list[_Found], worker: str) -> list[BatchRow]:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
 from app.messages.replays import Replay
-from app.observability.counters import History, Statistics
+from app.observability.counters import Statistics
 from app.observability.peers import Peers
 from app.settings import Settings
 from app.web.topics import OpenTopic, Topics
@@ -45,13 +45,11 @@ class WorkerState(Protocol):
     Attributes:
         settings: The worker's.
         statistics: Since its start.
-        history: Its last hour.
         peers: The other workers.
     """
 
     settings: Settings
     statistics: Statistics
-    history: History
     peers: Peers
 
     @property

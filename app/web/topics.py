@@ -47,6 +47,18 @@ class Published(NamedTuple):
     is_gone: bool
 
 
+class Arrivals(NamedTuple):
+    """When messages come to a topic.
+
+    Attributes:
+        last: Kafka's timestamp of the newest one, Unix seconds; None: there is none.
+        usual_gap: Seconds between messages that are usual; None with less than two.
+    """
+
+    last: float | None
+    usual_gap: float | None
+
+
 class Topics(Protocol):
     """Looks into topics, each bounded in time and bytes; `WorkerTopics` (app/worker/topics.py) implements it.
 
@@ -55,6 +67,9 @@ class Topics(Protocol):
 
     async def count(self, topics: Sequence[str], since: float, until: float) -> Mapping[str, int]:
         """Count the messages that were written to topics of ours in a range (Unix seconds)."""
+
+    async def arrivals(self, topics: Sequence[str]) -> Mapping[str, Arrivals]:
+        """Find when messages come to topics; one that is not there is left out."""
 
     async def outputs(self, batch_id: str, topic: str, partition: int, closings: Mapping[int, float]) -> Published:
         """Find the outputs of a batch, given when each of its revisions was decided (Unix seconds)."""

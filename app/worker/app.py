@@ -112,7 +112,6 @@ class AggregatorApp(UsersParts):
             stop_at_once(EXIT_SETTINGS, str(error))
         tune_collector()
         self.add_future(self._watchdog.run())
-        self.add_future(self.status.keep_history())
         self.add_future(self.status.watch_peers())
         self.add_future(tell_troubles(self.settings))
 

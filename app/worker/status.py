@@ -25,7 +25,7 @@ from app.messages.frames import event_frames
 from app.messages.message import InMessage, SendError
 from app.messages.partitioner import partition_of
 from app.messages.replays import Replay
-from app.observability.counters import SLOT, History, Statistics, oldest_open_age, open_batches
+from app.observability.counters import Statistics, oldest_open_age, open_batches
 from app.observability.log_lines import Throttle
 from app.observability.open_times import OpenTime
 from app.observability.peers import Peers
@@ -106,7 +106,6 @@ class WorkerStatus:
         self._pipeline: Pipeline | None = None
         self.settings = settings = worker.settings
         self.statistics = worker.statistics
-        self.history = History(worker.statistics)
         self.peers = Peers(settings)
         self.topics = WorkerTopics(settings)
         self._opens = Throttle(OPENS_SECONDS)
@@ -123,13 +122,6 @@ class WorkerStatus:
     def started(self, sender: KafkaSender, pipeline: Pipeline) -> None:
         """Take over what there is only once the worker has started: the sender of commands, and the pipeline."""
         self._sender, self._pipeline = sender, pipeline
-
-    async def keep_history(self) -> None:
-        """Take samples until the worker stops."""
-        while not self._worker.should_stop:
-            await asyncio.sleep(SLOT - time.time() % SLOT)
-            lag = self._group_lag().total()
-            self.history.take(time.time(), open_batches=open_batches(self.working_sets()), lag=lag)
 
     def opened(self, event: Open, message: InMessage) -> None:
         """Take what an `open` event tells of its sender's clock, if it was sent since the latest assignment.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from app.kafka.arrivals import arrivals_of
 from app.kafka.client import reading
 from app.kafka.looks import TooMuchError, count_messages, find_outputs_of, know, time_of
 from app.kafka.reading import read_sources
 from app.messages.message import InMessage
 from app.settings import Settings
-from app.web.topics import NotReadable, Published
+from app.web.topics import Arrivals, NotReadable, Published
 from tables.model.events import Source
 
 T = TypeVar("T")
@@ -42,6 +44,18 @@ class WorkerTopics:
             return await count_messages(consumer, partitions, since, until)
 
         return await self._look(" and ".join(topics), count)
+
+    async def arrivals(self, topics: Sequence[str]) -> Mapping[str, Arrivals]:
+        """Find when messages come to topics; one that is not there is left out."""
+
+        async def find(consumer: AIOKafkaConsumer) -> Mapping[str, Arrivals]:
+            found: dict[str, Arrivals] = {}
+            for topic in topics:
+                if await _has(consumer, topic, 0):
+                    found[topic] = Arrivals(*await arrivals_of(consumer, topic, time.time()))
+            return found
+
+        return await self._look(" and ".join(topics), find)
 
     async def outputs(self, batch_id: str, topic: str, partition: int, closings: Mapping[int, float]) -> Published:
         """Find the outputs of a batch, given when each of its revisions was decided (Unix seconds)."""

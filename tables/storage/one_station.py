@@ -6,6 +6,7 @@ takes a hundredth of reading them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -14,7 +15,7 @@ from tables.model.enums import Code
 from tables.model.events import ABSENT, Decision
 from tables.storage.exact_json import loads_marked
 
-_STATIONS, _CODES = 4, 5  # places among the fields of a stored message, see `tables.storage.records.source_list`
+STATIONS, CODES = 4, 5  # places among the fields of a stored message, see `tables.storage.records.source_list`
 _NOTHING: Final = frozenset({ABSENT, Code.SKIPPED})
 
 
@@ -26,24 +27,30 @@ class StationOutcome(NamedTuple):
 
 
 def outcome_in_header(value: bytes, station: str) -> StationOutcome | None:
-    """Return what became of a station as the batch first closed; None where no message in time names it.
-
-    Of several messages that name it the latest counts; where nothing has come of that, an older one's result does, if
-    no newer outcome is there (CONTRACT 7).
-    """
+    """Return what became of a station as the batch first closed; None where no message in time names it."""
     if orjson.dumps(station) not in value:
         return None
     record = loads_marked(value)
     codes = [
-        source[_CODES][source[_STATIONS].index(station)] for source in record["sources"] if station in source[_STATIONS]
+        source[CODES][source[STATIONS].index(station)] for source in record["sources"] if station in source[STATIONS]
     ]
     if not codes:
         return None
+    code = code_of(codes)
+    return StationOutcome(code, record["errors"].get(station) if code == Code.FAILED else None)
+
+
+def code_of(codes: Sequence[str]) -> str:
+    """Return the code of what became of a station, given those of each message that names it, in order.
+
+    The latest message counts; where nothing has come of that, an older one's result does, if no newer outcome is there
+    (CONTRACT 7).
+    """
     code = codes[-1]
     if code in _NOTHING:
         newest = next((one for one in reversed(codes) if one not in _NOTHING), ABSENT)
         code = newest if newest == Code.RESULT else code
-    return StationOutcome(code, record["errors"].get(station) if code == Code.FAILED else None)
+    return code
 
 
 def outcome_in_decision(decision: Decision, station: str, *, skipped: bool) -> StationOutcome | None:

@@ -278,7 +278,7 @@ class Worker(Process):
             worker_settings(broker, app_id=app_id, source=source, output=output, port=port) | dict(settings or {}),
             log,
         )
-        self._url = f"http://127.0.0.1:{port}/readyz"
+        self.url = f"http://127.0.0.1:{port}"
 
     async def ready(self) -> float:
         """Wait until the worker is ready; returns the seconds that it took."""
@@ -293,7 +293,7 @@ class Worker(Process):
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(self._url, timeout=1) as answer:  # noqa: S310 - our own address
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as answer:  # noqa: S310 - our own address
                 return int(answer.status) == 200
         except (URLError, OSError):
             return False

@@ -16,6 +16,7 @@ from tests.integration.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
+COUNTS = ("station_id", "arrivals", "misses", "failures", "empties")
 STATIONS = [*stations_of(FINE, range(3)), *stations_of(EMPTY, range(1)), *stations_of(FAILS, range(1))]
 
 
@@ -56,6 +57,30 @@ def figures(worker: WorkerProcess, query: str) -> Any:
     return {key: stats[key] for key in ("completed_by", "discarded", "late", "dead_letters", "duration")}
 
 
+def counts(worker: WorkerProcess, query: str) -> Any:
+    """What is counted of stations, but for durations, which are in the memory of the workers that ran callbacks."""
+    rows = whole(worker, f"/stations?{query}")["stations"]
+    return sorted(tuple(row[key] for key in COUNTS) for row in rows)
+
+
+def samples(worker: WorkerProcess, begun: float, ended: float) -> Any:
+    """The samples of the test, but for lag, which stands nowhere in Kafka by time."""
+    kept = [one for one in whole(worker, "/history")["samples"] if begun < one["at"] <= ended]
+    return [{key: value for key, value in one.items() if not key.endswith("lag")} for one in kept]
+
+
+def arrivals(worker: WorkerProcess) -> Any:
+    """The source topics once nothing of them is left to do."""
+    answers: list[Any] = []
+
+    def is_done() -> bool:
+        answers.append(ask(worker, "/sources").json())
+        return all(one["lag"] == 0 and one["last_message_at"] is not None for one in answers[-1]["sources"])
+
+    wait_for(is_done, lambda: f"the lag is 0: {answers[-1]}\n{worker.tail()}")
+    return [(one["topic"], one["last_message_at"], one["usual_gap"]) for one in answers[-1]["sources"]]
+
+
 @pytest.mark.chaos
 def test_either_worker_tells_what_became_of_batches_and_stations_also_when_one_has_died(  # noqa: PLR0915 - one story
     cluster: Cluster,
@@ -92,6 +117,9 @@ def test_either_worker_tells_what_became_of_batches_and_stations_also_when_one_h
             "figures": figures(worker, query),
             "hour": figures(worker, ""),
             "none": figures(worker, f"until={begun - 1}"),
+            "stations": counts(worker, query),
+            "samples": samples(worker, begun, ended - 1.0),
+            "arrivals": arrivals(worker),
             "by operators": ids(worker, "completed_by=operator"),
             "by station": ids(worker, "station=W-7"),
             "by id": ids(worker, f"q={batch_id[-6:]}&since={begun}"),
@@ -113,6 +141,11 @@ def test_either_worker_tells_what_became_of_batches_and_stations_also_when_one_h
     assert before["figures"]["completed_by"] == {"all": 12, "timeout": 0, "ratio": 0, "operator": 4}
     assert (before["figures"]["discarded"], before["figures"]["late"], before["figures"]["dead_letters"]) == (1, 4, 13)
     assert before["hour"] == before["figures"]
+    ((topic, last, gap),) = before["arrivals"]
+    assert (topic, begun - 1 < last < ended, 0 < gap < ended - begun) == (cluster.source, True, True)
+    assert ("W-7", 0, 4, 0, 0) in before["stations"]
+    assert ("R-1", 16, 0, 0, 0) in before["stations"]
+    assert {counted[:2] for counted in before["stations"] if counted[3] or counted[4]} == {("E-0", 12), ("F-0", 12)}
     assert before["none"]["completed_by"]["all"] == before["none"]["late"] == before["none"]["dead_letters"] == 0
     assert before["by operators"] == before["by station"] == due
     assert before["by id"] == [batches[0].batch_id]

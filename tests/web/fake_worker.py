@@ -11,13 +11,26 @@ from typing import Any
 from app.messages.dead_letters import place_of
 from app.messages.message import InMessage
 from app.messages.replays import Fate, Replay
-from app.observability.counters import History, Metrics, Statistics
+from app.observability.counters import Metrics, Statistics
 from app.observability.peers import Peers
 from app.observability.prometheus import expose, metrics_registry
 from app.settings import Settings
 from app.web.state import NotConfirmed, Standing
-from app.web.topics import NotReadable, OpenTopic, Published, Window
-from tables.model.events import Arrived, BatchEvent, Command, Effect, Expire, Forget, Open, Position, Released, Source
+from app.web.topics import Arrivals, NotReadable, OpenTopic, Published, Window
+from tables.model.batch import FIRST_REVISION
+from tables.model.events import (
+    Arrived,
+    BatchEvent,
+    Command,
+    Decision,
+    Effect,
+    Expire,
+    Forget,
+    Open,
+    Position,
+    Released,
+    Source,
+)
 from tables.model.policies import Rules
 from tables.storage.records import Destination
 from tables.working_set import WorkingSet
@@ -60,6 +73,7 @@ class FakeTopics:
         self.is_away = False
         self.begins_at = -math.inf  # Unix seconds; what is older is gone
         self.written: dict[str, list[float]] = {}
+        self.coming: dict[str, Arrivals] = {}
         self.messages: list[InMessage] = []
         self.read: list[str] = []
 
@@ -82,6 +96,10 @@ class FakeTopics:
     async def count(self, topics: Sequence[str], since: float, until: float) -> Mapping[str, int]:
         self._look("counts")
         return {topic: sum(since <= at < until for at in self.written.get(topic, ())) for topic in topics}
+
+    async def arrivals(self, topics: Sequence[str]) -> Mapping[str, Arrivals]:
+        self._look("arrivals")
+        return {topic: self.coming[topic] for topic in topics if topic in self.coming}
 
     async def outputs(self, batch_id: str, topic: str, partition: int, closings: Mapping[int, float]) -> Published:
         self._look("outputs")
@@ -115,7 +133,6 @@ class FakeWorker:
             partition: WorkingSet(records, Rules(max_age=MAX_AGE)) for partition, records in self.records.items()
         }
         self.statistics = Statistics(Metrics(), lambda: 0.0)
-        self.history = History(self.statistics)
         self.peers = Peers(self.settings)
         self.owned: list[Standing] = []
         self.logs: dict[str, dict[int, list[InMessage]]] = {
@@ -127,6 +144,7 @@ class FakeWorker:
         self.topics = FakeTopics()
         self.context: dict[str, dict[str, Any]] = {}
         self.registry = metrics_registry(self.statistics, {}, dict, most_stations=10, build={})
+        self.first_decisions: list[Decision] = []
         self._offset = 0
 
     def live(self) -> bool:
@@ -224,6 +242,8 @@ class FakeWorker:
         for effect in effects:
             if isinstance(effect, Released):
                 self.statistics.released(effect.decision)
+                if effect.decision.revision == FIRST_REVISION:
+                    self.first_decisions.append(effect.decision)
         released = {e.decision.batch_id: Destination("OUT", 0) for e in effects if isinstance(e, Released)}
         self.records[partition].write(working_set.take_writes(released))
         return effects

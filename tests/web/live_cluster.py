@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from app.web import cluster
 from app.web.access import Access
@@ -30,8 +31,9 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Live:
     """A fake worker that is served."""
 
-    def __init__(self, worker: FakeWorker, client: httpx.AsyncClient) -> None:
+    def __init__(self, worker: FakeWorker, client: httpx.AsyncClient, web: FastAPI) -> None:
         self.worker = worker
+        self.web = web
         self._client = client
 
     async def ask(self, path: str, *, method: str = "GET", token: str | None = TOKEN, **more: Any) -> httpx.Response:
@@ -58,15 +60,17 @@ def on_cluster(
     async def running() -> None:
         async with AsyncExitStack() as stack, asyncio.timeout(600):
             client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE, limits=FRESH))
+            webs: list[FastAPI] = []
             for worker, access in zip(workers, allowed, strict=True):
                 web = create_web(worker, access)
+                webs.append(web)
                 server = WebServer(web, host="127.0.0.1", port=0, on_close=web.state.cluster.close)
                 await server.start()
                 stack.push_async_callback(server.stop)
                 worker.url = server.url
             for worker in workers:
                 worker.others |= {other.url: frozenset(other.records) for other in workers if other is not worker}
-            await test([Live(worker, client) for worker in workers])
+            await test([Live(worker, client, web) for worker, web in zip(workers, webs, strict=True)])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "DEADLINE", PATIENCE)

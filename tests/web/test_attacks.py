@@ -55,11 +55,13 @@ OWN = (
     "/batches/T_1",
     "/rows/T_1",
     "/figures",
-    "/stations",
+    "/tallies",
+    "/samples?until=1763000000",
+    "/lags?after=0",
     "/search",
     "/courses/T_1",
     "/times/T_1",
-    "/station",
+    "/one-station",
 )
 INTERNAL_PATHS = [f"{INTERNAL}{path}" for path in OWN]
 ENCODED = ["/batches/T%5F1", "/batches/%54_1", "/batches/T_1%2Fcomplete", "/batches/..%2Fhealthz", "/%68ealthz/"]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from random import Random
+from typing import Any
 
 import pytest
 
 from app.observability.counters import Metrics, Statistics
-from app.web import figures
-from tables.model.enums import LatePolicy
+from app.web import figures, tallies
+from tables.closed_batches import ClosedBatch, line_of_decision
+from tables.model.enums import CompletedBy, LatePolicy
 from tables.model.events import Revise
 from tables.model.policies import Rules
 from tables.working_set import WorkingSet
 from tests.web.asking import Ask, ask, ask_all, get
 from tests.web.fake_worker import FakeWorker
 
+RULES = Rules(max_age=60.0, late=LatePolicy.REVISE)
 RESULT = ("r", "{}")
 FAILED = ("f", "ValueError: no")
 EMPTY = ("e", None)
@@ -172,24 +176,157 @@ def test_a_bad_question_about_stations_is_told(query: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-request")
 
 
-def test_the_history_has_a_sample_for_each_slot() -> None:
-    worker = busy_worker()
-    worker.history.take(1000.5, open_batches=3, lag=7)
-    worker.history.take(1003.0, open_batches=9, lag=9)
-    worker.history.take(1010.0, open_batches=1, lag=0)
-    samples = get(worker, "/history")["samples"]
-    assert [(one["at"], one["open_batches"], one["lag"]) for one in samples] == [(1000, 3, 7), (1010, 1, 0)]
-    assert samples[0]["duration_p99"] == pytest.approx(5.0, rel=0.05)
-    assert samples[0]["throughput"] == pytest.approx(0.5)  # five stations in the ten seconds of a slot
-    assert (samples[1]["duration_p50"], samples[1]["throughput"]) == (None, 0.0)
+def at_slots(monkeypatch: pytest.MonkeyPatch, now: float) -> None:
+    """Have the workers' clock stand."""
+    monkeypatch.setattr(time, "time", lambda: now)
 
 
-def test_the_history_is_an_hour_long() -> None:
-    worker = busy_worker()
-    for slot in range(500):
-        worker.history.take(slot * 10.0, open_batches=slot, lag=0)
+def test_the_history_has_a_sample_for_each_slot_since_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_slots(monkeypatch, 133.0)
+    samples = get(busy_worker(), "/history")["samples"]  # opened at 100, 110 and 120; two closed at 102 and 115
+    assert [(one["at"], one["open_batches"]) for one in samples] == [(110, 0), (120, 0), (130, 1)]
+    assert [one["throughput"] for one in samples] == pytest.approx([0.3, 0.2, 0.0])
+    assert [one["duration_p99"] for one in samples] == [pytest.approx(2, rel=0.05), pytest.approx(5, rel=0.05), None]
+    assert {one["lag"] for one in samples} == {None}
+
+
+def test_a_batch_is_open_at_the_ends_of_the_slots_between_its_opening_and_its_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_slots(monkeypatch, 159.0)
+    worker = FakeWorker()
+    worker.open("b1", ["A"], at=100.0)
+    worker.open("b2", ["A"], at=111.0)
+    worker.expire("b1", at=130.0)
     samples = get(worker, "/history")["samples"]
-    assert (len(samples), samples[0]["at"], samples[-1]["at"]) == (360, 1400, 4990)
+    before = [(one["at"], one["open_batches"]) for one in samples]
+    assert before == [(110, 1), (120, 2), (130, 2), (140, 1), (150, 1)]
+    worker.publish("b1")
+    worker.expire("b2", at=141.0)
+    worker.publish("b2")
+    worker.restart()
+    samples = get(worker, "/history")["samples"]
+    assert [(one["at"], one["open_batches"]) for one in samples] == [*before[:-1], (150, 0)]
+
+
+def test_the_history_is_an_hour_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_slots(monkeypatch, 10_000.0)
+    worker = FakeWorker()
+    for number in range(500):
+        worker.add_closed(f"b{number}", at=5000.5 + 10 * number)
+    samples = get(worker, "/history")["samples"]
+    assert (len(samples), samples[0]["at"], samples[-1]["at"]) == (360, 6410, 10_000)
+    assert {one["throughput"] for one in samples} == {0.1}
+
+
+def random_plant(random: Random) -> FakeWorker:
+    """Batches of many kinds that closed between 5,000 and 5,100, some not published, some revised since."""
+    worker = FakeWorker(0, 1)
+    worker.sets = {number: WorkingSet(worker.records[number], RULES) for number in worker.sets}
+    for number in range(300):
+        batch_id, partition, at = f"b{number}", number % 2, 5000 + random.random() * 90
+        stations = random.sample("ABCDEFGH", random.randint(1, 6))
+        worker.open(batch_id, stations, at=at, partition=partition)
+        came = {station: random.choice([RESULT, RESULT, FAILED, EMPTY]) for station in stations[: random.randint(0, 6)]}
+        if came:
+            worker.arrive(batch_id, came, at=at + random.random() * 5, partition=partition)
+        if batch_id in worker.sets[partition].open:
+            worker.expire(batch_id, at=at + 5.0 + random.random(), partition=partition)
+        if random.random() < 0.9:
+            worker.publish(batch_id, partition=partition)
+            if random.random() < 0.2 and len(came) < len(stations):
+                late = dict.fromkeys(stations[len(came) :], RESULT)
+                worker.arrive(batch_id, late, at=at + 20, partition=partition)
+                worker.apply(Revise(batch_id, 2, at + 21), partition)
+    return worker
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tile_chart_and_table_agree(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures of ten seconds are those of the sample, and the sums of the batches' and of the stations' rows."""
+    worker = random_plant(Random(seed))  # noqa: S311 - no secret
+    at_slots(monkeypatch, 5105.0)
+    for restarted in (False, True):
+        if restarted:
+            worker.restart()
+        samples = get(worker, "/history")["samples"]
+        assert samples[0]["at"] <= 5010
+        assert samples[-1]["at"] == 5100
+        ranges = [f"since={sample['at'] - 10}&until={sample['at']}" for sample in samples]
+        tiles = get_all(worker, [f"/stats?{one}" for one in ranges])
+        tables = get_all(worker, [f"/stations?{one}&limit=1000" for one in ranges])
+        by_timeout = get_all(worker, [f"/batches?{one}&completed_by=timeout&limit=1000" for one in ranges])
+        for sample, stats, table, listed in zip(samples, tiles, tables, by_timeout, strict=True):
+            assert len(listed["batches"]) == stats["completed_by"]["timeout"]
+            assert sample["throughput"] == pytest.approx(stats["throughput"])
+            assert {"p50": sample["duration_p50"], "p99": sample["duration_p99"]} == stats["duration"]
+            lines = [
+                line
+                for working_set in worker.sets.values()
+                for line in (*working_set.closed.values(), *closing(working_set))
+                if sample["at"] - 10 <= line.first_closed_at < sample["at"]
+            ]
+            rules = [line.first_completed_by for line in lines]
+            assert stats["completed_by"] == {rule: rules.count(CompletedBy(rule)) for rule in stats["completed_by"]}
+            assert stats["throughput"] == pytest.approx(sum(line.arrived_count for line in lines) / 10)
+            counted = sum(row["arrivals"] + row["misses"] for row in table["stations"])
+            assert counted == sum(line.expected_count for line in lines)
+
+
+def get_all(worker: FakeWorker, paths: list[str]) -> list[Any]:
+    """The answers of one web."""
+    return [answer.json() for answer in ask_all(worker, map(Ask, paths))]
+
+
+def closing(working_set: WorkingSet) -> list[ClosedBatch]:
+    decisions = [batch.decision for batch in working_set.closing.values()]
+    return [line_of_decision(decision, decision.closed_at) for decision in decisions if decision is not None]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stations_are_counted_as_their_batches_first_closed_by_any_owner(seed: int) -> None:
+    random = Random(seed)  # noqa: S311 - no secret
+    worker = random_plant(random)
+    ranges = [sorted((random.randint(4990, 5110), random.randint(4990, 5110))) for _ in range(6)]
+    paths = [f"/stations?since={since}&until={until}&limit=1000" for since, until in ranges]
+    before = get_all(worker, paths)
+    for (since, until), answer in zip(ranges, before, strict=True):
+        first = [decision for decision in worker.first_decisions if since <= decision.closed_at < until]
+        for row in answer["stations"]:
+            station = row["station_id"]
+            assert row["arrivals"] + row["misses"] == sum(station in one.expected for one in first)
+            assert row["misses"] == sum(station in one.missing for one in first)
+            assert row["failures"] == sum(station in dict(one.failed) for one in first)
+            assert row["empties"] == sum(station in one.empty for one in first)
+        assert {row["station_id"] for row in answer["stations"]} == {name for one in first for name in one.expected}
+    worker.restart()
+    worker.statistics = Statistics(Metrics(), lambda: 0.0)
+    assert get_all(worker, paths) == before
+
+
+def test_the_counts_of_stations_follow_when_batches_close_and_are_forgotten() -> None:
+    worker = FakeWorker()
+    for number in range(700):
+        worker.add_closed(f"b{number}", at=100.0 + number)
+        if number % 100 == 50:
+            (row,) = get(worker, "/stations")["stations"]
+            assert (row["arrivals"], row["misses"]) == (number + 1, 0)
+    for number in (0, 1, 300, 301, 699):
+        worker.forget(f"b{number}")
+    (row,) = get(worker, "/stations")["stations"]
+    assert row["arrivals"] == 695
+    assert get(worker, "/stats?since=0")["completed_by"]["all"] == 695
+
+
+def test_a_worker_that_has_not_counted_all_in_time_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = FakeWorker()
+    for number in range(1000):
+        worker.add_closed(f"b{number}", at=100.0 + number)
+    monkeypatch.setattr(tallies, "GIVE_UP", 0.0)
+    assert get(worker, "/stations")["incomplete"] == [worker.url]
+    monkeypatch.setattr(tallies, "GIVE_UP", 1e9)
+    answer = get(worker, "/stations")
+    assert (answer["incomplete"], answer["stations"][0]["arrivals"]) == ([], 1000)
 
 
 def test_the_heatmap_has_the_worst_stations_first_and_the_oldest_batch() -> None:

@@ -169,6 +169,15 @@ def test_a_server_that_took_the_port_and_never_started_gives_it_back(run: Run) -
     run(test)
 
 
+def test_on_all_addresses_of_ipv6_those_of_ipv4_are_listened_on_too() -> None:
+    try:
+        listening = server_of(FakeWorker(), host="::").bind()
+    except WebAddressError:
+        pytest.skip("this machine has no IPv6")
+    with closing(listening):
+        assert listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
+
+
 def test_loopback_of_ipv6_is_served_where_there_is_one(run: Run) -> None:
     async def test() -> None:
         server = server_of(FakeWorker(), host="::1")

@@ -307,7 +307,7 @@ class Aggregator:
             return Counter()
         by_age = heapq.merge(
             *(
-                [(closed.closed_at, partition) for closed in islice(working_set.closed.values(), too_many)]
+                [(closed.closed_at, partition) for closed in islice(working_set.closed_in_order(), too_many)]
                 for partition, working_set in self.sets.items()
             )
         )

@@ -23,6 +23,7 @@ from app.web.models import STATUS_OF, Answer, OutcomeStatus
 from app.web.paging import LocalQuery, MayBeEmpty, Turns
 from app.web.routers.stations import Counts, StationRow, counts_of, merge_counts, row_of_station
 from app.web.state import WorkerState
+from app.web.tallies import Tallies
 from app.web.topics import NotReadable
 from tables.closed_batches import ClosedBatch
 from tables.looks import course_of, outcome_of
@@ -34,7 +35,7 @@ from tables.working_set import WorkingSet
 WITHIN: Final = 1.9  # seconds of an answer
 BATCHES: Final = 50
 _SEARCH: Final = 1.1  # seconds of a search for batches that expected the station
-_STATION: Final = "/station"
+_STATION: Final = "/one-station"  # of the workers: an older one's counts are since its start
 
 StationId = Annotated[str, Path(description="As the source messages name it")]
 NamedQuery = Annotated[
@@ -66,7 +67,7 @@ class StationOutcome(Answer):
 
 
 class StationAnswer(StationRow):
-    """One station. The counts are since the workers' starts, the outcomes of batches that are remembered."""
+    """One station in the closed batches that are remembered; p50 and p99 are since the workers' starts."""
 
     outcomes: list[StationOutcome] = Field(description="In the newest closed batches that expected it, newest first")
     last_record: dict[str, JsonValue] | None = Field(
@@ -85,10 +86,10 @@ _Found = tuple[str, float, OutcomeStatus, str | None]  # batch, closing, status,
 
 
 class _Own(Answer):
-    counts: Counts | None
+    counts: Counts
     url: str
     outcomes: list[_Found]  # newest first
-    is_whole: bool  # so many as were asked for, or all that there are
+    is_whole: bool  # of outcomes so many as were asked for, or all that there are; and all batches are counted
     durations: dict[str, float]  # by batch
     named_at: tuple[float, str, int, int] | None  # the newest message that names it: its splitting, and its place
     context: str | None  # JSON
@@ -100,9 +101,10 @@ _SHARE: Final = TypeAdapter(Share[_Own])
 class OneStation:
     """Single stations of the cluster, as one worker finds them."""
 
-    def __init__(self, state: WorkerState, cluster: Cluster) -> None:
+    def __init__(self, state: WorkerState, cluster: Cluster, tallies: Tallies) -> None:
         self._state = state
         self._cluster = cluster
+        self._tallies = tallies
 
     def router(self) -> APIRouter:
         """Serve `/stations/{station_id}`, and the workers' shares of it."""
@@ -147,8 +149,7 @@ class OneStation:
         record = await self._last_record(station_id, Source(*named[1:]), give_up_at)
         counters = StationCounters()
         for share in shares:
-            if share.counts is not None:
-                merge_counts(counters, share.counts)
+            merge_counts(counters, share.counts)
         context = next((share.context for share in shares if share.context is not None), None)
         answer = {
             **dict(row_of_station(station_id, counters)),
@@ -167,13 +168,14 @@ class OneStation:
         statistics = self._state.statistics
         sets = dict(self._state.working_sets())
         counters = statistics.stations().get(station)
-        outcomes, is_whole = await _newest_outcomes(sets, station, most)
+        outcomes, all_found = await _newest_outcomes(sets, station, most)
+        tally, all_counted = await self._tallies.between(("", ""), None, None)
         context = self._state.context_of(station)
         return _Own(
-            counts=None if counters is None else counts_of(counters),
+            counts=counts_of(tally, station, counters),
             url=self._state.url,
             outcomes=outcomes,
-            is_whole=is_whole,
+            is_whole=all_found and all_counted,
             durations=statistics.times.seconds_of(station),
             named_at=_newest_naming(sets, station, [batch_id for batch_id, *_ in outcomes]),
             context=None if context is None else exact_json.dumps(context).decode(),
@@ -218,8 +220,8 @@ def _closings(partition: int, working_set: WorkingSet) -> list[tuple[float, int,
     """Return the closed batches of a partition with the times of their closings, nearly in order, newest first."""
     closing = [batch.decision for batch in working_set.closing.values()]
     decided = [(one.closed_at, partition, one.batch_id) for one in closing if one is not None]
-    lines = [(one.closed_at, partition, one.batch_id) for one in list(working_set.closed.values())]
-    return [*decided[::-1], *lines[::-1]]
+    lines = [(one.closed_at, partition, one.batch_id) for one in working_set.closed_in_order(newest_first=True)]
+    return [*decided[::-1], *lines]
 
 
 def _newest_naming(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import Final
 
@@ -38,6 +38,12 @@ class PartitionList(Answer):
     partitions: list[PartitionRow]
     incomplete: list[str] = Field(description="URLs of workers that did not answer")
 
+    def lag(self, topics: Collection[str]) -> int | None:
+        """Return how many messages of topics are not done, None where that is not known of each of their partitions."""
+        lags = [row.lag for row in self.partitions if row.topic in topics]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if lags and len(known) == len(lags) and not self.incomplete else None
+
 
 _SHARE: Final = TypeAdapter(Share[list[PartitionRow]])
 
@@ -49,21 +55,26 @@ def partitions_router(state: WorkerState, cluster: Cluster) -> APIRouter:
     @router.get(_PARTITIONS)
     async def partitions(local: LocalQuery = None) -> PartitionList:
         """The partitions of all topics that are read, with their lag; changelogs are left out."""
-        gathered = await cluster.gather(_PARTITIONS, own(), _SHARE.validate_json, local=bool(local))
-        return PartitionList(partitions=_merged(chain(*gathered.shares)), incomplete=gathered.incomplete)
+        return await find_partitions(state, cluster, local=bool(local))
 
     @router.get(INTERNAL + _PARTITIONS, include_in_schema=False)
     async def partitions_share() -> Share[list[PartitionRow]]:
-        return share_of(state, await own())
-
-    async def own() -> list[PartitionRow]:
-        recovering = not state.ready()
-        return [
-            PartitionRow(**standing._asdict(), worker=state.url, recovering=recovering)
-            for standing in state.standings()
-        ]
+        return share_of(state, await _own(state))
 
     return router
+
+
+async def find_partitions(state: WorkerState, cluster: Cluster, *, local: bool = False) -> PartitionList:
+    """Return the partitions of all workers, or with `local` of this one."""
+    gathered = await cluster.gather(_PARTITIONS, _own(state), _SHARE.validate_json, local=local)
+    return PartitionList(partitions=_merged(chain(*gathered.shares)), incomplete=gathered.incomplete)
+
+
+async def _own(state: WorkerState) -> list[PartitionRow]:
+    recovering = not state.ready()
+    return [
+        PartitionRow(**standing._asdict(), worker=state.url, recovering=recovering) for standing in state.standings()
+    ]
 
 
 def _merged(rows: Iterable[PartitionRow]) -> list[PartitionRow]:

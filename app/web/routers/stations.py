@@ -1,8 +1,9 @@
 """The stations: ranked by misses, failures and slowness; and their outcomes in the newest batches, as a heatmap.
 
-A station's batches and its callbacks may be on different workers, so the counts of all workers are added up before
-anything is ranked. They travel in slices of some hundred stations, so that no event loop is held up however many
-stations there are, and a ranking is used again for a moment.
+Batches are counted in the tables, the durations of callbacks by the workers that run them. A station's batches and its
+callbacks may be on different workers, so the counts of all are added up before anything is ranked. They travel in
+slices of some hundred stations, so that no event loop is held up however many stations there are, and a ranking is used
+again for a moment.
 """
 
 from __future__ import annotations
@@ -27,14 +28,19 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 from app.observability.counters import Histogram, StationCounters
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.errors import Refusal
+from app.web.figures import Fresh
+from app.web.filters import Moment, SinceQuery, UntilQuery, moment_of, moment_text
 from app.web.models import Answer
 from app.web.paging import LIMIT, CursorQuery, LimitQuery, LocalQuery, MayBeEmpty, decode_place, encode_place
 from app.web.state import WorkerState
+from app.web.tallies import Tallies
 from tables.model.enums import CompletedBy
 from tables.model.events import Decision
+from tables.tally import Tally
 from tables.working_set import WorkingSet
 
 _STATIONS: Final = "/stations"
+_TALLIES: Final = "/tallies"  # of the workers: an older one's of /stations are counted since its start
 _SLICE: Final = 500  # stations that are looked at in one turn of the event loop
 _FRESH: Final = 1.0  # seconds for which a ranking is used again
 
@@ -47,7 +53,7 @@ RESULT, EMPTY, FAILED, MISSING, NOT_EXPECTED = "refm-"
 
 
 class StationRow(Answer):
-    """One station since the workers' starts."""
+    """One station in the closed batches that are remembered; the durations are since the workers' starts."""
 
     station_id: str
     arrivals: int = Field(description="Batches in which it arrived: with a result, failed or empty")
@@ -73,7 +79,9 @@ class StationList(Answer):
 
     stations: list[StationRow]
     next: str | None = Field(description="The `cursor` of the next page; null on the last one")
-    incomplete: list[str] = Field(description="URLs of workers that did not answer")
+    incomplete: list[str] = Field(
+        description="URLs of workers that did not answer, or have not counted all of their batches in time"
+    )
 
 
 OrderQuery = Annotated[Order | None, MayBeEmpty(), Query(description="`misses` without it")]
@@ -84,7 +92,6 @@ _CURSORS: Final = TypeAdapter(tuple[Order, FiniteFloat, FiniteFloat, FiniteFloat
 
 
 class _Ranking(NamedTuple):
-    made_at: float  # monotonic
     places: dict[Order, list[_Place]]  # of the orders that have been asked for
     stations: dict[str, StationCounters]
     incomplete: list[str]
@@ -93,30 +100,39 @@ class _Ranking(NamedTuple):
 class Stations:
     """The stations of the cluster, as one worker finds them."""
 
-    def __init__(self, state: WorkerState, cluster: Cluster) -> None:
+    def __init__(self, state: WorkerState, cluster: Cluster, tallies: Tallies) -> None:
         self._state = state
         self._cluster = cluster
-        self._latest: _Ranking | None = None
+        self._tallies = tallies
+        self._made: Fresh[tuple[str, str], _Ranking] = Fresh()  # by range as it was asked for
         self._making = asyncio.Lock()
 
     def router(self) -> APIRouter:
         """Serve `/stations`, and the workers' shares of it."""
         router = APIRouter(tags=["statistics"])
         router.get(_STATIONS)(self.listing)
-        router.get(INTERNAL + _STATIONS, include_in_schema=False)(self.own_share)
+        router.get(INTERNAL + _TALLIES, include_in_schema=False)(self.own_share)
         return router
 
     async def listing(
-        self, order: OrderQuery = None, limit: LimitQuery = None, cursor: CursorQuery = None, local: LocalQuery = None
+        self,
+        *,
+        order: OrderQuery = None,
+        since: SinceQuery = None,
+        until: UntilQuery = None,
+        limit: LimitQuery = None,
+        cursor: CursorQuery = None,
+        local: LocalQuery = None,
     ) -> StationList:
-        """The stations since the workers' starts.
+        """The stations in the batches that closed in a range of time: without it, in all that are remembered.
 
-        A cursor names the place of the last row of its page; a station that has changed places meanwhile may be shown
-        twice or be left out.
+        A worker's start or death changes none of their counts. A cursor names the place of the last row of its page; a
+        station that has changed places meanwhile may be shown twice or be left out.
         """
         order, limit = order or Order.MISSES, limit or LIMIT
         last = _read_cursor(cursor, order) if cursor is not None else None
-        ranking = await self._rank(local=True) if local else await self._ranking()
+        asked = since or "", until or ""
+        ranking = await self._rank(asked, local=True) if local else await self._ranking(asked)
         places = await _places(ranking, order)
         start = bisect.bisect_right(places, last) if last is not None else 0
         page = places[start : start + limit]
@@ -127,35 +143,49 @@ class Stations:
             incomplete=ranking.incomplete,
         )
 
-    async def own_share(self) -> Response:
+    async def own_share(self, since: Moment | None = None, until: Moment | None = None, asked: str = "") -> Response:
         """Return the counts of this worker, a slice a line."""
-        share = share_of(self._state, await self._own_slices())
+        now = time.time()
+        share = share_of(self._state, await self._own_slices((asked, ""), moment_of(since, now), moment_of(until, now)))
         body = b"\n".join([orjson.dumps(sorted(share.partitions)), *share.answer])
         return Response(body, media_type="application/jsonl")
 
-    async def _own_slices(self) -> list[bytes]:
-        stations = list(self._state.statistics.stations().items())
-        slices: list[bytes] = []
-        for start in range(0, len(stations), _SLICE):
-            rows = [(name, *counts_of(one)) for name, one in stations[start : start + _SLICE]]
+    async def _own_slices(self, asked: tuple[str, str], since: float | None, until: float | None) -> list[bytes]:
+        """Return the URL of this worker if it has not counted all, then its stations in slices."""
+        tally, is_whole = await self._tallies.between(asked, since, until)
+        counters = self._state.statistics.stations()
+        names = list(tally.expected | counters.keys())
+        slices = [orjson.dumps(None if is_whole else self._state.url)]
+        for start in range(0, len(names), _SLICE):
+            rows = [(name, *counts_of(tally, name, counters.get(name))) for name in names[start : start + _SLICE]]
             slices.append(orjson.dumps(rows))
             await asyncio.sleep(0)
         return slices
 
-    async def _ranking(self) -> _Ranking:
+    async def _ranking(self, asked: tuple[str, str]) -> _Ranking:
         async with self._making:
-            if self._latest is None or time.monotonic() - self._latest.made_at > _FRESH:
-                self._latest = None  # what is old need not be kept while a new one is made
-                self._latest = await self._rank(local=False)
-            return self._latest
+            ranking = self._made.get(asked)
+            if ranking is None:
+                ranking = await self._rank(asked, local=False)
+                self._made.keep(asked, ranking, _FRESH)
+            return ranking
 
-    async def _rank(self, *, local: bool) -> _Ranking:
-        gathered = await self._cluster.gather(_STATIONS, self._own_slices(), _read_share, local=local)
+    async def _rank(self, asked: tuple[str, str], *, local: bool) -> _Ranking:
+        now = time.time()
+        since, until = (moment_of(text or None, now) for text in asked)
+        moments = {"since": moment_text(since), "until": moment_text(until)}
+        query = urlencode({name: text for name, text in moments.items() if text} | {"asked": " ".join(asked)})
+        gathered = await self._cluster.gather(
+            f"{_TALLIES}?{query}", self._own_slices(asked, since, until), _read_share, local=local
+        )
         stations: dict[str, StationCounters] = {}
-        for counts in (counts for slices in gathered.shares for counts in slices):
+        late = [url for slices in gathered.shares if (url := orjson.loads(slices[0])) is not None]
+        for counts in (counts for slices in gathered.shares for counts in slices[1:]):
             _add(stations, counts)
             await asyncio.sleep(0)
-        return _Ranking(time.monotonic(), {}, stations, gathered.incomplete)
+        # A worker may have run callbacks of a station that none of the batches expected.
+        expected = {name: counters for name, counters in stations.items() if counters.expected}
+        return _Ranking({}, expected, sorted({*gathered.incomplete, *late}))
 
 
 async def _places(ranking: _Ranking, order: Order) -> list[_Place]:
@@ -201,9 +231,10 @@ Counts = tuple[int, int, int, int, list[tuple[int, int]]]
 """Counters of a station as they travel: expected, misses, failures, empties, and its durations as a histogram."""
 
 
-def counts_of(counters: StationCounters) -> Counts:
-    """Return counters as they travel."""
-    return counters.expected, counters.misses, counters.failures, counters.empties, counters.durations.to_json()
+def counts_of(tally: Tally, station: str, counters: StationCounters | None) -> Counts:
+    """Return the counts of a station as they travel, with the durations that a worker has counted, if any."""
+    durations = [] if counters is None else counters.durations.to_json()
+    return tally.expected[station], tally.misses[station], tally.failures[station], tally.empties[station], durations
 
 
 def merge_counts(counters: StationCounters, counts: Counts) -> None:
@@ -354,7 +385,7 @@ def _cells_of(decision: Decision) -> str:
 
 def _closed(working_set: WorkingSet, count: int) -> Iterator[tuple[WorkingSet, Column, int]]:
     """Find the newest closed batches of a partition, published or not, with their revisions."""
-    for one in islice(reversed(working_set.closed.values()), count):
+    for one in islice(working_set.closed_in_order(newest_first=True), count):
         column = Column(batch_id=one.batch_id, closed_at=one.first_closed_at, completed_by=one.completed_by)
         yield working_set, column, one.revision
     for batch in working_set.closing.values():

@@ -1,7 +1,7 @@
 """Statistics of the cluster: of a range of time, and of its last hour in samples.
 
-The figures of a range come from what is durable: the closed batches that are remembered, and the offsets of topics by
-time. What workers count by themselves ends with them.
+The figures come from what is durable: the closed batches that are remembered, and the offsets of topics by time. What
+workers count by themselves ends with them. A sample is made as the figures of its ten seconds are.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from itertools import chain
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from app.observability.counters import MINUTE, SLOT, Histogram, oldest_open_age, open_batches
+from app.observability.counters import MINUTE, SLOT, SLOTS, Histogram, oldest_open_age, open_batches
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
-from app.web.figures import Figures, OwnFigures, TopicCounts, Written
+from app.web.figures import Figures, Seldom, Slot, TopicCounts, Written, figures_of, slots_of
 from app.web.filters import Moment, SinceQuery, UntilQuery, moment_of, moment_text
 from app.web.models import Answer
 from app.web.paging import LocalQuery
+from app.web.routers.lags import Lag, Lags
 from app.web.state import WorkerState
 from tables.model.enums import CompletedBy
 
 _FIGURES: Final = "/figures"  # of the workers: an older one's of /stats are counted since its start
 _HOUR: Final = 3600.0
-_HISTORY: Final = "/history"
+_SAMPLES: Final = "/samples"  # of the workers: an older one's of /history are counted since its start
 _RULES: Final = tuple(rule for rule in CompletedBy if rule is not CompletedBy.REVISION)  # of first closings
 _SUMMED: Final = ("open_batches", "discarded")
 
@@ -86,11 +87,12 @@ class HistorySample(Answer):
     throughput: float = Field(description="Stations that arrived in batches closed meanwhile, a second")
     duration_p50: float | None = Field(description="Of the batches closed meanwhile, seconds; null when there was none")
     duration_p99: float | None
-    lag: int = Field(description="Messages of the sources and of the internal topics that are not done")
+    lag: int | None = Field(description="Messages of the source topics that are not done; null: not known")
+    internal_lag: int | None = Field(description="The same of the application's own topics")
 
 
 class HistoryAnswer(Answer):
-    """The last hour, oldest first, added up over the workers that ran."""
+    """The last hour, oldest first, as far as closed batches are remembered."""
 
     samples: list[HistorySample]
     incomplete: list[str] = Field(description="URLs of workers that did not answer")
@@ -99,20 +101,24 @@ class HistoryAnswer(Answer):
 class _OwnSample(Answer):
     at: int
     open_batches: int
-    throughput: float
+    arrived: int
     durations: Pairs
-    lag: int
+
+
+class _OwnHistory(Answer):
+    samples: list[_OwnSample]
+    lags: list[Lag]
 
 
 _STATS_SHARE: Final = TypeAdapter(Share[_OwnStats])
-_HISTORY_SHARE: Final = TypeAdapter(Share[list[_OwnSample]])
+_HISTORY_SHARE: Final = TypeAdapter(Share[_OwnHistory])
 
 
-def statistics_router(state: WorkerState, cluster: Cluster) -> APIRouter:
+def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags) -> APIRouter:
     """Serve `/stats` and `/history`, and the workers' shares of them."""
     router = APIRouter(tags=["statistics"])
 
-    figures, counts = OwnFigures(), TopicCounts(state)
+    figures, slots, counts = Seldom(figures_of), Seldom(slots_of), TopicCounts(state)
 
     @router.get("/stats")
     async def stats(since: SinceQuery = None, until: UntilQuery = None, local: LocalQuery = None) -> Stats:
@@ -138,17 +144,22 @@ def statistics_router(state: WorkerState, cluster: Cluster) -> APIRouter:
 
     @router.get("/history")
     async def history(local: LocalQuery = None) -> HistoryAnswer:
-        """A sample every ten seconds of the last hour."""
-        gathered = await cluster.gather(_HISTORY, own_history(), _HISTORY_SHARE.validate_json, local=bool(local))
-        return HistoryAnswer(samples=_by_time(gathered.shares), incomplete=gathered.incomplete)
+        """A sample every ten seconds of the last hour. A worker's start or death changes none of them.
+
+        Lag is what was not done then; it is known since the first of the workers that run started.
+        """
+        until = int(time.time()) // SLOT * SLOT
+        path = f"{_SAMPLES}?until={until}"
+        gathered = await cluster.gather(path, own_history(until), _HISTORY_SHARE.validate_json, local=bool(local))
+        return HistoryAnswer(samples=_by_time(gathered.shares, until), incomplete=gathered.incomplete)
 
     @router.get(INTERNAL + _FIGURES, include_in_schema=False)
     async def stats_share(since: Moment, until: Moment, asked: str) -> Share[_OwnStats]:
         return share_of(state, await own_stats((asked, ""), float(since), float(until)))
 
-    @router.get(INTERNAL + _HISTORY, include_in_schema=False)
-    async def history_share() -> Share[list[_OwnSample]]:
-        return share_of(state, await own_history())
+    @router.get(INTERNAL + _SAMPLES, include_in_schema=False)
+    async def history_share(until: Annotated[int, Query(ge=SLOTS * SLOT)]) -> Share[_OwnHistory]:
+        return share_of(state, await own_history(until // SLOT * SLOT))
 
     async def own_stats(asked: tuple[str, str], since: float, until: float) -> _OwnStats:
         found: Figures = await figures.of(state.working_sets(), asked, since, until)
@@ -164,8 +175,10 @@ def statistics_router(state: WorkerState, cluster: Cluster) -> APIRouter:
             timeout=state.batch_timeout(),
         )
 
-    async def own_history() -> list[_OwnSample]:
-        return [_OwnSample.model_validate(sample, from_attributes=True) for sample in state.history.samples()]
+    async def own_history(until: int) -> _OwnHistory:
+        found: list[Slot] = await slots.of(state.working_sets(), ("", str(until)), until - SLOTS * SLOT, until)
+        samples = [_OwnSample.model_validate(slot, from_attributes=True) for slot in found]
+        return _OwnHistory(samples=samples, lags=list(lags.samples()))
 
     return router
 
@@ -188,22 +201,25 @@ def _add_up(shares: Sequence[_OwnStats], incomplete: list[str], written: Written
     )
 
 
-def _by_time(shares: Sequence[list[_OwnSample]]) -> list[HistorySample]:
+def _by_time(shares: Sequence[_OwnHistory], until: int) -> list[HistorySample]:
     slots: dict[int, list[_OwnSample]] = {}
-    for sample in chain.from_iterable(shares):
+    for sample in chain.from_iterable(share.samples for share in shares):
         slots.setdefault(sample.at, []).append(sample)
-    return [_sum_of(at, slots[at]) for at in sorted(slots)]
+    lags = {lag.at: lag for share in shares for lag in share.lags if until - SLOTS * SLOT < lag.at <= until}
+    first = min(slots or lags, default=until + SLOT)  # what is durable says where the history begins
+    return [_sum_of(at, slots.get(at, ()), lags.get(at)) for at in range(first, until + SLOT, SLOT)]
 
 
-def _sum_of(at: int, samples: Sequence[_OwnSample]) -> HistorySample:
+def _sum_of(at: int, samples: Sequence[_OwnSample], lag: Lag | None) -> HistorySample:
     duration = _quantiles(sample.durations for sample in samples)
     return HistorySample(
         at=at,
         open_batches=sum(sample.open_batches for sample in samples),
-        throughput=sum(sample.throughput for sample in samples),
+        throughput=sum(sample.arrived for sample in samples) / SLOT,
         duration_p50=duration.p50,
         duration_p99=duration.p99,
-        lag=sum(sample.lag for sample in samples),
+        lag=None if lag is None else lag.sources,
+        internal_lag=None if lag is None else lag.internal,
     )
 
 

@@ -94,7 +94,7 @@ RECORDS = st.lists(
 
 
 @given(RECORDS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_columns_with_gaps_repeats_and_any_order_are_the_applications(records: list[dict[str, Any]]) -> None:
     assert pinned.align(records) == own_align(records, Alignment(pinned.TIMEZONE))
 

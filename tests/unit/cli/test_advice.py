@@ -125,7 +125,7 @@ def machine(batch_log: Sequence[BatchEvent], rules: BatchRules) -> tuple[float, 
     return decision.closed_at - decision.opened_at, decision.missing, decision.status
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(seeds)
 def test_a_batch_closes_as_the_state_machine_closes_it_with_that_timeout(random: Random) -> None:
     stations = "ABCDEFGH"[: random.randint(1, 8)]
@@ -150,7 +150,6 @@ def test_a_batch_closes_as_the_state_machine_closes_it_with_that_timeout(random:
     assert found.unsure == 0
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_a_longer_timeout_never_completes_fewer_batches_nor_is_sooner(random: Random) -> None:
     events: list[BatchEvent] = []

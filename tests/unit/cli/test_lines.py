@@ -105,7 +105,7 @@ def test_a_line_without_an_end_is_not_read_to_its_end() -> None:
     assert endless.tell() < 2000
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(
     st.lists(st.sampled_from([b"{", b"[", b"]", b"}", b",", LINE, LINE + b",", b'"a": 1', b"1", b"\xff"]), max_size=9)
 )

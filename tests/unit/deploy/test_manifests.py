@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import yaml
 
 from app.observability.counters import Metrics, Statistics
 from app.observability.prometheus import GAUGES, expose, metrics_registry
+from app.settings import Settings
 from tables.model.enums import CompletedBy, Status
 from tables.model.events import Decision
+from tests import operator_rules
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yml"
@@ -66,7 +69,35 @@ def test_every_alert_says_how_bad_it_is_what_it_is_and_what_to_do() -> None:
     for rule in rules():
         if "alert" in rule:
             assert rule["labels"]["severity"] in {"critical", "warning"}
-            assert set(rule["annotations"]) == {"summary", "description"}
+            assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+
+
+def test_every_alert_leads_to_a_section_that_there_is() -> None:
+    for rule in rules():
+        if "alert" in rule:
+            page, _, section = rule["annotations"]["runbook_url"].partition("#")
+            headings = re.findall(r"^## (.+)$", (DEPLOY.parent / page).read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_operator_gets_the_same_rules() -> None:
+    manifest = yaml.safe_load(operator_rules.COPY.read_text())
+    assert manifest["kind"] == "PrometheusRule"
+    assert manifest["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_a_stale_copy_of_the_rules_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operator_rules, "COPY", DEPLOY / "prometheus" / "alerts.yml")
+    monkeypatch.setattr(sys, "argv", ["operator_rules", "--check"])
+    assert operator_rules.main() == 1
+    assert capsys.readouterr().err == "deploy/prometheus/alerts.yml is stale: make rules\n"
+    monkeypatch.setattr(operator_rules, "COPY", tmp_path / "rules.yaml")
+    monkeypatch.setattr(sys, "argv", ["operator_rules", "--write"])
+    assert operator_rules.main() == 0
+    monkeypatch.setattr(sys, "argv", ["operator_rules", "--check"])
+    assert operator_rules.main() == 0
 
 
 def test_every_alert_is_tested() -> None:
@@ -87,6 +118,29 @@ def test_every_alert_is_tested() -> None:
 def test_promtool_finds_nothing_wrong(command: list[str]) -> None:
     ran = subprocess.run(["promtool", *command], cwd=RULES.parent, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_dashboard_has_a_range_that_its_tiles_are_of_as_the_workers_page_has() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    (window,) = [variable for variable in dashboard["templating"]["list"] if variable["name"] == "window"]
+    page = (DEPLOY.parent / "app" / "web" / "static" / "js" / "figures.js").read_text()
+    ranges = json.loads(re.findall(r"const RANGES = (\[.*\]);", page)[0])
+    assert set(ranges) <= set(window["query"].split(","))
+    assert window["current"]["value"] in ranges
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+    tiles = {panel["title"]: panel for panel in dashboard["panels"] if panel["type"] == "stat"}
+    for title in ("Closed", "Closed by timeout", "Discarded", "Duration", "Late results", "Dead letters"):
+        assert all("[$window]" in target["expr"] for target in tiles[title]["targets"]), title
+
+
+def test_source_messages_that_wait_are_counted_without_the_applications_own_topics() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    (panel,) = [panel for panel in panels if panel["title"] == "Source messages waiting"]
+    (pattern,) = re.findall(r'topic!~"([^"]+)"', panel["targets"][0]["expr"])
+    settings = Settings()
+    assert all(re.fullmatch(pattern, topic) for topic in settings.event_topics)
+    assert not any(re.fullmatch(pattern, topic) for topic in settings.foreign_topics)
 
 
 def test_the_panels_of_the_dashboard_do_not_overlap() -> None:

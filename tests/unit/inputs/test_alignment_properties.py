@@ -94,7 +94,6 @@ def values_of(record: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
             yield (name, None if host is None else str(host), str(gun_no)), cell
 
 
-@settings(deadline=None)
 @given(faultless, alignments)
 def test_every_column_has_its_shape_and_the_points_ascend(records: list[dict[str, Any]], alignment: Alignment) -> None:
     columns = align(records, alignment)
@@ -119,7 +118,6 @@ def test_every_column_has_its_shape_and_the_points_ascend(records: list[dict[str
         assert len(set(guns)) == len(guns)
 
 
-@settings(deadline=None)
 @given(stations(quarters, unique=True), alignments, st.randoms(use_true_random=False))
 def test_records_of_distinct_times_give_the_same_values_in_any_order(
     records: list[dict[str, Any]], alignment: Alignment, random: Any
@@ -128,7 +126,6 @@ def test_records_of_distinct_times_give_the_same_values_in_any_order(
     assert cells_of(align(shuffled, alignment)) == cells_of(align(records, alignment))
 
 
-@settings(deadline=None)
 @given(stations(st.sampled_from([FIRST, FIRST + 60])))
 def test_each_value_is_the_last_known_one_of_its_point(records: list[dict[str, Any]]) -> None:
     expected: dict[tuple[Any, ...], Any] = {}
@@ -139,7 +136,6 @@ def test_each_value_is_the_last_known_one_of_its_point(records: list[dict[str, A
     assert {place: value for place, value in found.items() if value is not None and place[0] in NAMES} == expected
 
 
-@settings(deadline=None)
 @given(faultless, alignments)
 def test_a_fill_changes_gaps_only(records: list[dict[str, Any]], alignment: Alignment) -> None:
     window = (alignment.window_step, alignment.window_size)
@@ -150,7 +146,6 @@ def test_a_fill_changes_gaps_only(records: list[dict[str, Any]], alignment: Alig
         assert all(filled[place] == value for place, value in known.items() if value is not None)
 
 
-@settings(deadline=None)
 @given(faultless, st.sampled_from([(None, None), (3600, 5)]))
 def test_zero_and_linear_leave_no_gap_where_numbers_are(records: list[dict[str, Any]], window: tuple[Any, Any]) -> None:
     missing = align(records, Alignment(SHANGHAI, Fill.MISSING, *window))
@@ -165,7 +160,6 @@ def test_zero_and_linear_leave_no_gap_where_numbers_are(records: list[dict[str, 
         assert zero[name] == [[0.0 if cell is None else cell for cell in row] for row in missing[name]]
 
 
-@settings(deadline=None)
 @given(st.lists(quarters, min_size=2, max_size=9, unique=True), st.floats(-5, 5), st.floats(-5, 5), st.data())
 def test_linear_finds_the_points_of_a_straight_line_again(
     times: list[int], start: float, slope: float, data: st.DataObject
@@ -186,7 +180,7 @@ def test_linear_finds_the_points_of_a_straight_line_again(
         assert columns["p"][row] == [columns["x"][row]]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(wild, max_size=4), alignments)
 def test_no_records_whatever_raise_anything_but_an_alignment_error(
     records: list[dict[str, Any]], alignment: Alignment

@@ -43,7 +43,7 @@ def divided(elements: list[Any], id_keys: Sequence[str], latest: float, *, for_e
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(elements, max_size=8),
     st.sampled_from([STATION_ID_KEYS, CONTEXT_ID_KEYS]),

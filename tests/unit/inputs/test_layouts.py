@@ -233,7 +233,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert memory.points is None
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(
     st.lists(stations, min_size=1, max_size=4),
     alignments,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.source_message import Overrides, batch_id, read_overrides
@@ -97,7 +97,6 @@ def test_the_last_of_two_headers_of_one_name_counts() -> None:
     assert overrides == Overrides(1.0, "b", False, ())
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["batch-timeout", "batch-id", "replayed", "other"]), st.none() | st.binary())),
     st.floats(min_value=0.001, max_value=1e9),

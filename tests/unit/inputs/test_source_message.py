@@ -265,7 +265,6 @@ record_like = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(record_like | json_values, max_size=12))
 def test_each_record_is_in_a_station_or_in_the_rejects_exactly_once(records: list[Any]) -> None:
     numbered = [{**one, "number": number} if isinstance(one, dict) else one for number, one in enumerate(records)]
@@ -276,7 +275,6 @@ def test_each_record_is_in_a_station_or_in_the_rejects_exactly_once(records: lis
     assert all(batch.stations.values())
 
 
-@settings(deadline=None)
 @given(st.lists(record_like, max_size=12))
 def test_a_station_keeps_its_records_in_order_and_all_or_none_of_them_have_a_time(
     records: list[dict[str, Any]],
@@ -298,7 +296,7 @@ def test_a_station_keeps_its_records_in_order_and_all_or_none_of_them_have_a_tim
     assert batch.timestamp == (int(max(seen)) if seen else None)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.binary()
     | json_values.map(exact_json.dumps)

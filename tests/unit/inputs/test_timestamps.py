@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.timestamps import format_time, parse_time, read_moment, record_moment
@@ -188,7 +188,6 @@ def test_the_first_usable_key_of_a_record_counts() -> None:
     assert record_moment({"time": NINE}, SHANGHAI) is None
 
 
-@settings(deadline=None)
 @given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)), st.sampled_from([SHANGHAI, NEW_YORK]))  # noqa: DTZ001
 def test_reading_the_text_of_a_moment_gives_that_text_again(local: datetime, timezone: ZoneInfo) -> None:
     first = read_moment(local.isoformat(), timezone)
@@ -198,7 +197,6 @@ def test_reading_the_text_of_a_moment_gives_that_text_again(local: datetime, tim
     assert second.text == first.text
 
 
-@settings(deadline=None)
 @given(st.integers(978_307_200, 4_102_444_799))
 def test_all_forms_of_one_instant_are_the_same_time(seconds: int) -> None:
     utc = datetime.fromtimestamp(seconds, UTC)
@@ -213,7 +211,6 @@ def test_all_forms_of_one_instant_are_the_same_time(seconds: int) -> None:
     assert {parse_time(form, SHANGHAI) for form in forms} == {seconds}
 
 
-@settings(deadline=None)
 @given(
     st.one_of(
         st.text(), st.integers(), st.floats(), st.binary(), st.booleans(), st.from_regex(r"\A[0-9T:.Z+ W-]{1,40}\Z")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.kafka.offset_ledger import OffsetLedger
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 50), st.lists(st.integers(0, 40)), st.randoms(use_true_random=False))
 def test_what_is_committable_is_the_run_without_holes(base: int, steps: list[int], random: Random) -> None:
     ledger = OffsetLedger[str]()
@@ -30,7 +30,7 @@ def test_what_is_committable_is_the_run_without_holes(base: int, steps: list[int
         assert ledger.committable("tp") == run
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.permutations(range(12)))
 def test_whatever_the_order_all_that_is_finished_is_committable_in_the_end(order: list[int]) -> None:
     ledger = OffsetLedger[int]()

@@ -49,7 +49,7 @@ scalars = (
 )
 records = st.dictionaries(texts, scalars | texts | st.lists(scalars, max_size=3), max_size=3)
 traces = st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]( a=[0-9]{1,9})?", fullmatch=True)
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 
 @st.composite
@@ -287,7 +287,7 @@ decoders: list[Callable[[bytes | None], Any]] = [decode_events, decode_stations]
 )
 @example(b'{"v":null}')
 @example(b'{"v":0}')
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_foreign_bytes_are_no_frame_and_nothing_else(
     decode: Callable[[bytes | None], Any], value: bytes | None
 ) -> None:
@@ -399,7 +399,7 @@ def ids(value: bytes | None) -> list[tuple[str | None, str]]:
     return [(group.batch_id, station_id) for group in decode_stations(value).groups for station_id, _ in group.stations]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(1, 300)), max_size=30))
 def test_each_partitions_events_are_all_there_in_their_order(added: list[tuple[int, int, int]]) -> None:
     packer = StationPacker("station-events")

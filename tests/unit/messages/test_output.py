@@ -98,7 +98,7 @@ def test_a_message_without_revision_and_part_has_no_id(headers: list[tuple[str, 
 results = st.lists(st.text(max_size=60).map(json.dumps), max_size=40).map(tuple)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(results, st.integers(0, 900), st.booleans())
 def test_parts_hold_every_result_once_in_order_within_the_limit(
     texts: tuple[str, ...], room: int, with_meta: bool

@@ -111,10 +111,6 @@ def test_a_worker_that_is_told_json_logs_nothing_else(
     assert (entry["level"], entry["logger"], entry["message"]) == ("INFO", "test.worker", "read T")
 
 
-def test_text_is_left_to_faust() -> None:
-    assert "formatters" not in logging_config(LogFormat.TEXT)
-
-
 def test_the_same_complaint_passes_once_in_ten_seconds() -> None:
     def passes(at: float, line: int) -> bool:
         record = logging.LogRecord("aiokafka.conn", logging.ERROR, __file__, line, "node %s is away", (at,), None)

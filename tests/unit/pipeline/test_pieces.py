@@ -100,14 +100,14 @@ messages = (
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(messages, st.sampled_from([None, 0, 2]), st.sampled_from([1, 15, 60, 200]))
 def test_pieces_have_what_the_whole_has(message: object, indent: int | None, size: int) -> None:
     value = json.dumps(message, indent=indent, ensure_ascii=False, separators=(",", ":") if indent is None else None)
     assert_the_same(value.encode(), size)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(plain, min_size=2, max_size=8), st.data(), st.sampled_from([1, 15, 60]))
 def test_no_message_with_a_byte_that_is_another_is_read_otherwise_than_as_a_whole(
     records: list[Any], data: st.DataObject, size: int

@@ -58,7 +58,7 @@ def message(sizes: list[int]) -> bytes:
     return orjson.dumps([{"stationId": str(number), "x": "x" * size} for number, size in enumerate(sizes)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from([0, 0, 0, 10_000, 200_000, 600_000]), max_size=40), st.booleans())
 def test_stations_of_any_sizes_are_all_there_in_order_within_the_bounds_of_a_frame(
     sizes: list[int], exact: bool

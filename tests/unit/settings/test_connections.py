@@ -52,6 +52,30 @@ def test_the_web_is_served_elsewhere_only_with_a_token(host: str) -> None:
     assert load_settings({"AGG_WEB_HOST": host, "AGG_WEB_TOKEN": "geheim"}, None).web_host == host
 
 
+@pytest.mark.parametrize("key", ["AGG_WEB_TOKEN", "AGG_WEB_READ_TOKEN"])
+@pytest.mark.parametrize(
+    "token",
+    ["change-me", "CHANGEME", "Change_This!", "change-me-please", "replace-this-with-a-long-random-text", "placeholder",
+     "your-token", "YOUR_SECRET_TOKEN", "my-secret", "secret", "token", "Password", "<token>", "<a-long-random-text>",
+     "${AGG_WEB_TOKEN}", "$(openssl)", "{{token}}", "[token]", "AGG_WEB_TOKEN", "xxxx", "***", "...", "test", "admin",
+     "123456", "example", "todo", "set-me", "put-your-token-here", "insert-token-placeholder", "a-long-random-token"],
+)  # fmt: skip
+def test_a_token_that_everybody_knows_is_refused_outside_of_loopback(key: str, token: str) -> None:
+    (said,) = problems_of({"AGG_WEB_HOST": "0.0.0.0", key: token})  # noqa: S104
+    assert said == (
+        f"{key}=(hidden): must be a text of your own with AGG_WEB_HOST=0.0.0.0, not one from an example: openssl rand "
+        "-hex 16 makes one"
+    )
+    assert load_settings({key: token}, None).web_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "token", ["geheim", "f3b1c09d5d0e", "Xk2-changes", "settings", "testimony", "exampled-7", "tokenizer9", "12345678a"]
+)
+def test_a_token_of_ones_own_is_taken_on_any_host(token: str) -> None:
+    assert load_settings({"AGG_WEB_HOST": "::", "AGG_WEB_TOKEN": token}, None).web_token == SecretStr(token)
+
+
 def test_a_token_fits_into_a_header_and_is_never_shown() -> None:
     (said,) = problems_of({"AGG_WEB_TOKEN": "ge heim"})
     assert said == "AGG_WEB_TOKEN=(hidden): must be printable ASCII without blanks: it travels in an HTTP header"

@@ -12,7 +12,7 @@ from tables.model.enums import LatePolicy
 from tests.batch_model import draw_log, draw_rules
 from tests.batch_world import World, straight_run
 
-EXAMPLES = settings(max_examples=800, deadline=None)
+EXAMPLES = settings(max_examples=800)
 seeds = st.integers(0, 2**32 - 1).map(Random)
 
 

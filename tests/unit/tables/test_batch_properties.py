@@ -18,7 +18,7 @@ from tables.storage.records import Destination, Prepared
 from tests.batch_model import Model, draw_log, draw_rules, effect_tuples, first_outcomes, frames_of, is_unknown
 from tests.builders import Entry, Owner, arrived, decisions, expire, of_type, open_, output_bytes
 
-EXAMPLES = settings(max_examples=800, deadline=None)
+EXAMPLES = settings(max_examples=800)
 seeds = st.integers(0, 2**32 - 1).map(Random)
 
 

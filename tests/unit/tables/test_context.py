@@ -162,7 +162,7 @@ def events_of(log: Sequence[tuple[int | None, list[Record]] | None]) -> list[Con
 
 
 @given(logs, st.data())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_reading_any_part_of_the_log_again_up_to_its_end_changes_nothing(log: Any, data: st.DataObject) -> None:
     events = events_of(log)
     read_before = data.draw(st.integers(0, len(events)))

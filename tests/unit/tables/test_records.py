@@ -40,7 +40,7 @@ times = st.floats(0, 4e9)
 batch_ids = st.from_regex(r"[A-Za-z0-9._:-]{1,40}", fullmatch=True)
 sources = st.builds(Source, texts, st.integers(0, 500), offsets)
 positions = st.builds(Position, offsets, st.integers(0, 1000))
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 
 @st.composite
@@ -169,7 +169,7 @@ def test_segments_of_chunks_that_begin_together_and_end_apart_have_their_own_key
     assert len({segment_key("b", Segment(late, *cut)) for cut in cuts for late in (False, True)}) == 14
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.binary(max_size=30)
     | st.recursive(st.none() | st.integers() | texts, st.lists, max_leaves=5).map(repr).map(str.encode)

@@ -74,7 +74,7 @@ def draw_events(random: Random) -> list[Entry]:
     return [(Position(offset, 0), event) for offset, event in enumerate(log)]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(seeds)
 def test_an_event_taken_whole_leads_to_the_same_as_outcome_by_outcome(random: Random) -> None:
     log = random.choice([draw_log, draw_events])(random)

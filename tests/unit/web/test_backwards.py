@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.messages.message import InMessage
@@ -67,7 +67,6 @@ def pages_of(
         between()
 
 
-@settings(deadline=None)
 @given(LOGS, st.integers(1, 50))
 def test_pages_have_every_message_once_each_partition_s_backwards(logs: Logs, limit: int) -> None:
     found, _ = pages_of(logs, limit)
@@ -78,7 +77,6 @@ def test_pages_have_every_message_once_each_partition_s_backwards(logs: Logs, li
         assert own == sorted(own, reverse=True)
 
 
-@settings(deadline=None)
 @given(LOGS)
 def test_one_page_is_in_the_order_of_time_where_the_partitions_are(logs: Logs) -> None:
     ordered = {
@@ -93,7 +91,6 @@ def test_one_page_is_in_the_order_of_time_where_the_partitions_are(logs: Logs) -
     assert found == sorted(found, reverse=True)
 
 
-@settings(deadline=None)
 @given(LOGS, st.integers(1, 5))
 def test_what_arrives_between_two_pages_is_on_none_and_moves_nothing(logs: Logs, limit: int) -> None:
     due = [(message.partition, message.offset) for log in logs.values() for message in log]
@@ -108,7 +105,6 @@ def test_what_arrives_between_two_pages_is_on_none_and_moves_nothing(logs: Logs,
     assert sorted(found) == sorted(due)
 
 
-@settings(deadline=None)
 @given(LOGS, st.integers(1, 5))
 def test_what_the_broker_lets_go_of_between_two_pages_is_left_out(logs: Logs, limit: int) -> None:
     def drop() -> None:

@@ -9,6 +9,7 @@ import orjson
 from app.messages.dead_letters import read_letter
 from app.messages.replays import ReplayLog
 from app.web.state import Standing
+from app.web.topics import Arrivals
 from tables.model.enums import Action
 from tables.model.events import Command
 from tests.web.fake_worker import FakeWorker
@@ -30,7 +31,7 @@ _CLOSED = 24
 
 
 def busy_worker() -> FakeWorker:
-    """Batches open, complete, timed out, discarded and completed by an operator; stations of all kinds; a last hour."""
+    """Batches of all kinds, open and closed; stations of all kinds; letters; a topic that is overdue."""
     worker = FakeWorker()
     now = time.time()
     stations = [f"DUN{number:02}" for number in range(30)] + [MARKUP, LONG]
@@ -43,8 +44,7 @@ def busy_worker() -> FakeWorker:
     worker.open(MANY, many, at=now + 30)
     worker.arrive(MANY, dict.fromkeys(many[:600], _FINE), at=now)
     _fail(worker, now)
-    for seconds in range(3600, 0, -10):
-        worker.history.take(now - seconds, open_batches=seconds // 10 % 7, lag=seconds % 90)
+    worker.topics.coming = {TOPIC: Arrivals(now - 400, 60.0)}
     return worker
 
 

@@ -16,7 +16,7 @@ from app.settings.fingerprint import fingerprint
 from app.web.access import Access
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
-from tests.web.browser.scene import ERROR, LONG, MANY, MARKUP, OPEN, busy_worker
+from tests.web.browser.scene import ERROR, LONG, MANY, MARKUP, OPEN, TOPIC, busy_worker
 from tests.web.browser.served import served
 from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN
@@ -319,3 +319,34 @@ def test_an_action_that_is_refused_is_told_in_the_readers_language(busy: str, de
     asked("discard")(page)
     page.get_by_role("dialog").get_by_role("button", name="丢弃").click()
     expect(page.get_by_text("未执行：该批次已经关闭")).to_be_visible()
+
+
+def test_tiles_are_of_a_range_and_lead_to_what_they_count(busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN)
+    shown(page)
+    tile = page.locator(".figure[data-name=timeouts]")
+    before = tile.locator("b").inner_text()
+    assert int(before) > 0
+    links = page.locator(".figure a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
+    assert links == [
+        "#/batches?status=open",
+        "#/batches?status=closed&since=1m",
+        "#/batches?status=closed&since=1h",
+        "#/batches?status=closed&since=1h&completed_by=timeout",
+        "#/late?since=1h",
+        "#/dead-letters?since=1h",
+        "#/partitions",
+    ]
+    with page.expect_response("**/stats?since=15m") as answer:
+        page.get_by_role("group", name="Range of time").get_by_text("last 15 min").click()
+    assert answer.value.json()["completed_by"]["timeout"] == int(before)  # all closed within the last ten minutes
+    expect(page.get_by_role("heading", name="The last 15 minutes")).to_be_visible()
+    expect(page.locator(".figure[data-name=letters]")).to_contain_text("last 15 min")
+    expect(page.locator(".stations .note")).to_contain_text("last 15 min")
+    assert tile.locator("a").get_attribute("href") == "#/batches?status=closed&since=15m&completed_by=timeout"
+
+
+def test_a_source_topic_that_is_overdue_is_told_with_its_usual_gap(busy: str, desk: Desk) -> None:
+    page = desk.open(busy, token=TOKEN)
+    overdue = page.locator(".sources .is-overdue")
+    expect(overdue).to_have_text(re.compile(rf"{TOPIC}: last message \d+ min \d+ s ago, usual are 1 min 0 s"))

@@ -1,6 +1,7 @@
 // The whole page: the overview, one of the pages that its head leads to, or what is on a wall.
 
 import { ActionDialog, Notice, whyNot } from "./actions.js";
+import { rangeOf } from "./choices.js";
 import { Figures } from "./figures.js";
 import { Flight } from "./flight.js";
 import { Alerts, Header } from "./header.js";
@@ -86,9 +87,10 @@ function NotLoaded() {
 /** @param {{state: import("./store.js").State}} props */
 function Overview({ state }) {
   const { data, errors, language, theme } = state;
+  const range = rangeOf(state.query);
   if (state.tokenWanted && !data.stats) return html`<p class="locked quiet">${t("token.needed")}</p>`;
   return html`
-    <${Figures} stats=${data.stats} history=${data.history} error=${errors.stats} language=${language} />
+    <${Figures} stats=${data.stats} sources=${data.sources} range=${range} error=${errors.stats} language=${language} />
     <div class="board">
       <div class="column">
         <${Flight} state=${state} />
@@ -96,7 +98,7 @@ function Overview({ state }) {
         <${Recent} closed=${data.closed} error=${errors.closed} limit=${state.closedLimit} language=${language} />
       </div>
       <div class="column">
-        <${Plots} history=${data.history} error=${errors.history} language=${language} theme=${theme} />
+        <${Plots} history=${data.history} range=${range} error=${errors.history} language=${language} theme=${theme} />
         <${Stations} list=${data.stations} error=${errors.stations} query=${state.query} language=${language} />
       </div>
       <${HeatmapPanel} heatmap=${data.heatmap} error=${errors.heatmap} language=${language} />

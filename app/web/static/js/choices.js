@@ -7,6 +7,15 @@ export function chosen(query, name, usual) {
   return new URLSearchParams(query).get(name) ?? usual;
 }
 
+export const RANGES = ["15m", "1h"]; // of time that figures, charts and stations may be of
+export const USUAL_RANGE = "1h";
+
+/** The range of time that a reader has chosen. @param {string} query the page's filters @returns {string} */
+export function rangeOf(query) {
+  const wanted = chosen(query, "range", USUAL_RANGE);
+  return RANGES.includes(wanted) ? wanted : USUAL_RANGE;
+}
+
 /**
  * Put a choice into the address, in the place of the one before: no step back for each letter that is typed.
  * @param {string} name @param {string} value "" for what is usual

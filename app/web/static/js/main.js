@@ -2,7 +2,7 @@
 
 import { setToken } from "./api.js";
 import { App } from "./app.js";
-import { chosen } from "./choices.js";
+import { chosen, rangeOf } from "./choices.js";
 import { html, render } from "./html.js";
 import { startLanguage } from "./i18n.js";
 import { asked, batchPath, placeOf, stationPath } from "./places.js";
@@ -31,12 +31,13 @@ const orderOf = (/** @type {State} */ { query }) => (chosen(query, "order", "mis
 /** @type {import("./poll.js").Resource[]} */
 const RESOURCES = [
   { name: "cluster", path: () => "cluster", every: every(5) },
-  { name: "stats", path: () => "stats", every: seen(10) },
+  { name: "stats", path: (state) => `stats?since=${rangeOf(state.query)}`, every: seen(10) },
   { name: "open", path: on("overview", (state) => `batches?status=open&limit=${state.openLimit}`) },
   { name: "closed", path: on("overview", (state) => `batches?status=closed&limit=${state.closedLimit}`) },
-  { name: "stations", path: on("overview", (state) => `stations?limit=1000&order=${orderOf(state)}`), every: every(10) },
+  { name: "stations", path: on("overview", (state) => `stations?limit=1000&order=${orderOf(state)}&since=${rangeOf(state.query)}`), every: every(10) },
   { name: "heatmap", path: onOverview("heatmap?batches=30&stations=100"), every: every(5) },
   { name: "history", path: onOverview("history"), every: every(10) },
+  { name: "sources", path: onOverview("sources"), every: every(5) },
   { name: "found", path: on("batches", filtered("batches")), every: found },
   {
     name: "station",

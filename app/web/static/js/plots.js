@@ -1,7 +1,7 @@
-// The last hour in four small plots.
+// The last hour, or a part of it, in four small plots.
 
 import { count, duration, short } from "./format.js";
-import { html, memo } from "./html.js";
+import { html, memo, useMemo } from "./html.js";
 import { t } from "./i18n.js";
 import { Absent } from "./parts.js";
 import { Plot } from "./plot.js";
@@ -17,28 +17,31 @@ const PLOTS = [
   { name: "lag", fields: ["lag"], labels: [], show: short },
 ];
 
-/** @param {{history?: import("./types.js").History, error: any, language: string, theme: string}} props */
-function AllPlots({ history, error, language, theme }) {
+const SECONDS = /** @type {Record<string, number>} */ ({ "15m": 900, "1h": 3600 });
+
+/** @param {{history?: import("./types.js").History, range: string, error: any, language: string, theme: string}} props */
+function AllPlots({ history, range, error, language, theme }) {
+  const from = (history?.samples.at(-1)?.at ?? 0) - SECONDS[range];
+  const samples = useMemo(() => history?.samples.filter((sample) => sample.at > from) ?? [], [history, range]);
   return html`<section class="panel plots" aria-labelledby="plots">
-    <h2 id="plots">${t("plots.heading")}</h2>
+    <h2 id="plots">${t(`plots.${range}`)}</h2>
     ${!history && html`<${Absent} error=${error} path="/history" />`}
-    ${history && history.samples.length === 0 && html`<p class="quiet">${t("plots.none")}</p>`}
-    ${history &&
-    history.samples.length > 0 &&
+    ${history && samples.length === 0 && html`<p class="quiet">${t("plots.none")}</p>`}
+    ${samples.length > 0 &&
     html`<div class="plot-grid">
-      ${PLOTS.map((drawn) => html`<${Figure} key=${drawn.name} drawn=${drawn} samples=${history.samples} look=${`${language} ${theme}`} />`)}
+      ${PLOTS.map((drawn) => html`<${Figure} key=${drawn.name} drawn=${drawn} samples=${samples} range=${range} look=${`${language} ${theme}`} />`)}
     </div>`}
   </section>`;
 }
 
-/** @param {{drawn: Drawn, samples: Sample[], look: string}} props */
-function Figure({ drawn, samples, look }) {
+/** @param {{drawn: Drawn, samples: Sample[], range: string, look: string}} props */
+function Figure({ drawn, samples, range, look }) {
   const { name, fields, labels, show } = drawn;
   const last = samples[samples.length - 1];
   const main = fields[fields.length - 1];
   const most = Math.max(0, ...samples.map((sample) => sample[main] ?? 0));
   const title = t(`plots.${name}`);
-  const described = t("plots.described", { name: title, now: show(last[main]), most: show(most) });
+  const described = t("plots.described", { name: title, now: show(last[main]), most: show(most), range: t(`range.${range}`) });
   return html`<figure>
     <figcaption>
       <span>${title}</span>

@@ -1,6 +1,6 @@
 // Which stations are missing most, and which are slow.
 
-import { choose, chosen } from "./choices.js";
+import { choose, chosen, rangeOf } from "./choices.js";
 import { count, duration } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
@@ -14,6 +14,7 @@ const STEP = 50;
 /** @param {{list?: import("./types.js").StationList, error: any, query: string, language: string}} props */
 function StationRanks({ list, error, query }) {
   const order = chosen(query, "order", "misses");
+  const range = rangeOf(query);
   const [shown, setShown] = useState(FIRST);
   const choices = ["misses", "slowness"].map((value) => ({ value, text: t(`stations.${value}`) }));
   return html`<section class="panel stations">
@@ -24,7 +25,7 @@ function StationRanks({ list, error, query }) {
     ${list
       ? html`<${Table} stations=${list.stations.slice(0, shown)} order=${order} />`
       : html`<${Absent} error=${error} path="/stations" />`}
-    ${list && list.stations.length > 0 && html`<p class="note quiet">${t("stations.since")}</p>`}
+    ${list && list.stations.length > 0 && html`<p class="note quiet">${t("stations.since", { range: t(`range.${range}`) })}</p>`}
     <${More} hidden=${(list?.stations.length ?? 0) - shown} step=${STEP} onMore=${() => setShown(shown + STEP)} />
   </section>`;
 }

@@ -89,6 +89,16 @@
  * @property {number | null} duration_p50
  * @property {number | null} duration_p99
  * @property {number | null} lag
+ * @property {number | null} internal_lag
+ *
+ * @typedef {object} Source
+ * @property {string} topic
+ * @property {number | null} lag
+ * @property {number | null} last_message_at
+ * @property {number | null} usual_gap
+ * @property {boolean} overdue
+ *
+ * @typedef {{sources: Source[], internal_lag: number | null, incomplete?: string[]}} SourceList
  *
  * @typedef {{samples: Sample[], incomplete?: string[]}} History
  *

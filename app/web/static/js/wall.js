@@ -1,5 +1,6 @@
 // The page on a wall, `?wall=1`: what is to be read from four metres, and nothing to press.
 
+import { USUAL_RANGE } from "./choices.js";
 import { Figures } from "./figures.js";
 import { Flight } from "./flight.js";
 import { clock } from "./format.js";
@@ -29,7 +30,7 @@ export function Wall({ state }) {
         ${troubles.length === 0 && data.stats && html`<span class="trouble-good">✓ ${t("trouble.none")}</span>`}
         ${troubles.map(({ level, text }) => html`<span key=${text} class=${`trouble-${level}`}>${level === "bad" ? "◆" : "■"} ${text}</span>`)}
       </p>
-      <${Figures} stats=${data.stats} history=${data.history} error=${errors.stats} language=${language} />
+      <${Figures} stats=${data.stats} sources=${data.sources} range=${USUAL_RANGE} error=${errors.stats} language=${language} />
       <div class="board">
         <${Flight} state=${{ ...state, data: { ...data, open: firstOf(data.open, FLYING, soonest) } }} />
         <${Recent} closed=${firstOf(data.closed, CLOSED)} error=${errors.closed} limit=${CLOSED} language=${language} />
