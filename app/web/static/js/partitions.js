@@ -2,6 +2,7 @@
 
 import { choose, chosen } from "./choices.js";
 import * as clock from "./clock.js";
+import { Export } from "./export.js";
 import { count, duration } from "./format.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
@@ -19,6 +20,7 @@ export function PartitionsPage({ state }) {
     <div class="title">
       <h2 id="partitions" tabindex="-1">${t("partitions.heading")}</h2>
       <${Choice} label=${t("partitions.show")} choices=${choices} value=${shown} onChoose=${(/** @type {string} */ value) => choose("show", value === "every" ? "" : value)} />
+      ${answer && html`<${Export} name="partitions" heading=${t("partitions.heading")} rows=${rows} />`}
     </div>
     <p class="quiet">${t("partitions.what")}</p>
     ${answer ? html`<${Table} rows=${rows} />` : html`<${Absent} error=${state.errors.partitions} path="/partitions" />`}
