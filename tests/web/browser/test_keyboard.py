@@ -17,7 +17,7 @@ from tests.web.live_cluster import TOKEN
 PAGES = {
     "/": ".heatmap .grid",
     "/#/batches": ".found tbody tr",
-    f"/#/batches/{OPEN}": ".tile",
+    f"/#/batches/{OPEN}": ".bars li",
     "/#/stations/DUN00": ".strip a",
     "/#/dead-letters": ".letters tbody tr",
     "/#/late": ".lates tbody tr",
@@ -36,6 +36,10 @@ FOCUSED = """() => {
     const seen = outlineStyle !== "none" && parseFloat(outlineWidth) > 0;
     return [one.dataset.place ?? "", seen || one === document.body ? "" : one.outerHTML.slice(0, 200)];
 }"""
+
+CUT = """() => [...document.querySelectorAll("main *")].filter(one =>
+    one.getBoundingClientRect().right > 360.5 && !one.closest(".heatmap .scroll, .strip, pre, .id-text")
+).map(one => one.outerHTML.slice(0, 200))"""
 
 
 @pytest.fixture(scope="module")
@@ -73,4 +77,5 @@ def test_every_page_is_for_a_phone_and_without_a_finding(path: str, language: st
     page = desk.open(busy + path, token=TOKEN, language=language, phone=True)
     expect(page.locator(PAGES[path]).first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate(CUT) == []
     assert findings(page) == []
