@@ -123,6 +123,27 @@ def test_keyboard_and_finger_can_do_all_that_the_mouse_can(phone: bool, busy: st
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
 
 
+def test_the_time_that_is_looked_at_stays_when_new_samples_come(desk: Desk) -> None:
+    worker = busy_worker()
+    with served(worker, Access(TOKEN)) as url:
+        page = charts(desk, url)
+        slider = page.get_by_role("slider", name="Values at a time")
+        slider.focus()
+        for _ in range(4):
+            page.keyboard.press("ArrowLeft")
+        shown = page.locator(".plots figcaption time")
+        expect(shown).to_have_count(4)
+        before = shown.first.inner_text()
+        ends: set[float] = set()
+        while len(ends) < 2:  # a sample is of ten seconds, and they are asked for as often
+            with page.expect_response(lambda answer: answer.url.endswith("/history")) as got:
+                pass
+            ends.add(got.value.json()["samples"][-1]["at"])
+        expect(page.locator(".plots canvas")).to_have_count(4)
+        assert set(shown.all_inner_texts()) == {before}
+        page.close()
+
+
 def test_the_span_that_was_chosen_stays_when_new_samples_come(busy: str, desk: Desk) -> None:
     page = charts(desk, busy)
     draw_over(page, 0.3, 0.6)

@@ -36,8 +36,10 @@ export function Plot({ samples, fields, show, look, label, marks, at, onLook, sp
     () => [samples.map((sample) => sample.at), ...fields.map((field) => samples.map((sample) => sample[field]))],
     [samples, fields],
   );
-  const now = useRef(/** @type {Now} */ ({ data, marks, at, span, onLook, onSpan }));
-  now.current = { data, marks, at, span, onLook, onSpan };
+  const drawing = useRef(false);
+  const looked = (/** @type {number | null} */ at) => drawing.current || onLook(at);
+  const now = useRef(/** @type {Now} */ ({ data, marks, at, span, onLook: looked, onSpan }));
+  now.current = { data, marks, at, span, onLook: looked, onSpan };
   useEffect(() => {
     const element = /** @type {HTMLDivElement} */ (place.current);
     const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -62,8 +64,11 @@ export function Plot({ samples, fields, show, look, label, marks, at, onLook, sp
     };
   }, [look]);
   useEffect(() => {
-    plot.current?.setData(data); // also what gives the time its span
-    if (plot.current) point(plot.current, now.current.at);
+    if (!plot.current) return;
+    drawing.current = true; // the time that is looked at stays, though another one is at its place now
+    plot.current.batch(() => plot.current.setData(data)); // also what gives the time its span
+    drawing.current = false;
+    point(plot.current, now.current.at);
   }, [samples, marks, span?.[0], span?.[1]]);
   useEffect(() => {
     if (plot.current) point(plot.current, at);
@@ -78,7 +83,7 @@ function point(plot, at) {
   plot.setCursor({ left: seen ? plot.valToPos(at, "x") : -10, top: seen ? 0 : -10 }, false);
 }
 
-/** @typedef {{data: any[], marks: Mark[], at: number | null, span: Span | null, onLook: (at: number | null) => void, onSpan: (span: Span | null) => void}} Now */
+/** @typedef {{data: any[], marks: Mark[], at: number | null, span: Span | null, onLook: (at: number | null) => unknown, onSpan: (span: Span | null) => void}} Now */
 
 /**
  * @param {HTMLElement} element
