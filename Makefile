@@ -8,7 +8,7 @@ DESK ?=
 MINUTES ?=
 SEED ?=
 JOBS ?= 3
-READMES := README.md README.zh-CN.md
+SETTINGS_PAGES := docs/settings.md docs/settings.zh-CN.md
 UV := uv==0.13.9
 # Tools of their own environment: they are no dependencies, of the application or of its tests.
 TOOLS := .tools
@@ -23,15 +23,16 @@ unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTH
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test check bench chaos silences soak fuzz format settings rules lock sbom audit clean
+.PHONY: help setup run test check bench chaos silences soak fuzz format reference settings rules lock sbom audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the environment in VENV; the other targets do it when they need it
 
+# `exec`: a shell that Ctrl-C ends would have make tell an error.
 run: $(READY) ## Start Kafka and a worker, replay the sample data until Ctrl-C; ONCE=1: once, and end when all has come out
-	@ONCE=$(ONCE) $(PY) -m app.demo
+	@ONCE=$(ONCE) exec $(PY) -m app.demo
 
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
 	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -58,8 +59,11 @@ format: $(READY) ## Format the code and fix what the linter can fix
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-settings: $(READY) ## Write the table of settings into the READMEs
-	$(PY) -m app.settings.table --write $(READMES)
+reference: $(READY) ## Write docs/reference.md, made from the docstrings
+	$(PY) -m tests.reference --write docs/reference.md
+
+settings: $(READY) ## Write the tables of settings in docs
+	$(PY) -m app.settings.table --write $(SETTINGS_PAGES)
 
 rules: $(READY) ## Write the alert rules for the Prometheus operator
 	@$(PY) -m tests.operator_rules --write

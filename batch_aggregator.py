@@ -6,10 +6,13 @@ has them where they can't be had.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import click
 
 HOME: Final = Path(__file__).resolve().parent
 OURS: Final = {"app": "create_app", "tables": "__doc__"}  # our packages, and a name in each
@@ -19,17 +22,30 @@ EXIT_COLLISION: Final = 2
 def main() -> None:
     """Run `faust` with the arguments of the command line; without `-A`, for our own application."""
     if (problem := import_ours()) is not None:
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(f"{problem[os.environ.get('AGG_LOG_LANGUAGE') == 'zh']}\n")
         raise SystemExit(EXIT_COLLISION)
     if not any(argument == "-A" or argument.startswith("--app") for argument in sys.argv[1:]):
         sys.argv[1:1] = ["-A", "app"]  # in place: Faust keeps the list
-    from faust.cli.faust import cli  # noqa: PLC0415 - after the look at what is there
-
-    cli(prog_name="batch-aggregator")
+    prepared_cli()(prog_name="batch-aggregator")
 
 
-def import_ours() -> str | None:
+def prepared_cli() -> click.Group:
+    """Return Faust's command line, which tells our version, and in a line why `-A` leads to no application."""
+    # After the look at what is there.
+    from faust.cli.faust import cli  # noqa: PLC0415
+
+    from app.cli.programs import finding, version_option  # noqa: PLC0415
+
+    base: Any = import_module("faust.cli.base")
+    base.find_app = finding(base.find_app)
+    version_option(cli)
+    return cli
+
+
+def import_ours() -> tuple[str, str] | None:
     """Import our packages, before others of their names on the path; returns what is in their place, None if they are.
+
+    It is told in English and in Chinese: what knows the language may not be there.
 
     The folder of the user may hold an `app.py` of his own. That is never looked at: a name is imported once.
     """
@@ -39,20 +55,25 @@ def import_ours() -> str | None:
             try:
                 found = import_module(name)
             except Exception as error:  # noqa: BLE001 - of another's package, it may be anything
-                return _collision(name, f"importing it raises {type(error).__name__}: {error}")
+                raised = f"{type(error).__name__}: {error}"
+                return _collision(name, f"importing it raises {raised}", f"导入时出现 {raised}")
             place = found.__file__
             if place is None or Path(place).resolve().parent != HOME / name or not hasattr(found, attribute):
-                return _collision(name, f"another one is in its place, {place or found}")
+                return _collision(
+                    name, f"another one is in its place, {place or found}", f"其位置被占用，{place or found}"
+                )
     finally:
         sys.path.remove(str(HOME))
     return None
 
 
-def _collision(name: str, trouble: str) -> str:
-    whose = " PyTables has that name, too." if name == "tables" else ""
+def _collision(name: str, trouble: str, zh_trouble: str) -> tuple[str, str]:
+    whose, zh_whose = (" PyTables has that name, too.", "PyTables 也用此名。") if name == "tables" else ("", "")
     return (
         f"batch-aggregator: its package `{name}` can't be had: {trouble}.{whose} Install this application into an "
-        "environment of its own, without the other package of that name"
+        "environment of its own, without the other package of that name",
+        f"batch-aggregator：它的包 `{name}` 无法使用：{zh_trouble}。{zh_whose}请把本应用安装到单独的环境中，"
+        "其中不含另一个同名的包",
     )
 
 

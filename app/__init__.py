@@ -7,11 +7,15 @@ the user's.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from app.words import Words, told, words
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -61,6 +65,7 @@ def create_app(
 
 def __getattr__(name: str) -> Any:
     if name != "app":
+        _explain_what_is_wanted(name)
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     _look_where_we_are()
@@ -71,6 +76,18 @@ def __getattr__(name: str) -> Any:
         return commands_alone()
     application = globals()["app"] = _build({}, exits=True)
     return application
+
+
+def _explain_what_is_wanted(name: str) -> None:
+    """End `faust -A app:NAME` where there is no such application: Faust would go on to a traceback of its own."""
+    base = sys.modules.get("faust.cli.base")
+    if base is None or find_spec(f"{__name__}.{name}") is not None:
+        return
+    program = base.cli._extract_param(sys.argv, "-A", "--app")
+    if program in {f"{__name__}:{name}", f"{__name__}.{name}"}:
+        from app.cli.programs import ProgramError, no_application  # noqa: PLC0415
+
+        raise ProgramError(no_application(program, sys.modules[__name__], name))
 
 
 def _build(arguments: dict[str, object], *, exits: bool = False) -> AggregatorApp:
@@ -97,11 +114,16 @@ def _look_where_we_are() -> None:
     if here not in sys.path[1:]:
         sys.path.append(here)
     if (other := _other_tables()) is not None:
-        sys.stderr.write(f"{other}\n")
+        sys.stderr.write(f"{_in_the_users_language(other)}\n")
         raise SystemExit(_EXIT_COLLISION)
 
 
-def _other_tables() -> str | None:
+def _in_the_users_language(text: str) -> str:
+    """Return a text in the language of AGG_LOG_LANGUAGE, as far as it is in the environment: nothing else is read."""
+    return told(text, os.environ.get("AGG_LOG_LANGUAGE", ""))
+
+
+def _other_tables() -> Words | None:
     """Say which package is in the place of `tables`, which belongs to this one; None where it is ours."""
     ours = Path(__file__).resolve().parent.with_name("tables")
     try:
@@ -110,8 +132,12 @@ def _other_tables() -> str | None:
         found = f"{type(error).__name__}: {error}"
     if found is not None and Path(found).resolve().parent == ours:
         return None
-    return (
-        f"the package `tables` of this application ({ours}) can't be had, another one is in its place ({found}), such "
+    return words(
+        "the package `tables` of this application ({ours}) can't be had, another one is in its place ({found}), such "
         "as PyTables or one in this folder: start `batch-aggregator` in place of `faust -A app`, rename the other one, "
-        "or install this application into an environment of its own"
+        "or install this application into an environment of its own",
+        "本应用的包 `tables`（{ours}）无法使用，其位置被另一个包占用（{found}），例如 PyTables 或当前文件夹中的同名包："
+        "请用 `batch-aggregator` 代替 `faust -A app`，或给另一个包改名，或把本应用安装到单独的环境中",
+        ours=ours,
+        found=found,
     )

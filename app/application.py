@@ -39,7 +39,7 @@ def build_app(arguments: Mapping[str, object]) -> AggregatorApp:
     try:
         return create_app(*load_given(arguments))
     except SettingsError as error:
-        raise RefusedError(error.problems) from error
+        raise RefusedError(error.problems, error.language) from error
 
 
 def create_app(settings: Settings, functions: Functions = NOTHING_GIVEN) -> AggregatorApp:

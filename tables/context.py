@@ -21,6 +21,7 @@ other. Applying an update again changes nothing. An example, with the entry afte
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import NoneType
@@ -124,6 +125,12 @@ def context_key(topic: str, station_id: str) -> bytes:
     return f"{topic}#{station_id}".encode()
 
 
+def owner_of(key: bytes) -> tuple[str, str]:
+    """Return the topic and the station id of the key of an entry."""
+    topic, _, station_id = key.decode().partition("#")
+    return topic, station_id
+
+
 def apply(event: ContextEvent, get: Get, *, max_ahead: float = 0.0) -> list[Write]:
     """Return the changes that an event makes; `get` gives what is stored under a key.
 
@@ -218,6 +225,16 @@ def encode_entry(entry: Entry) -> bytes:
         "parts": [(message.place, message.records) for message in entry.messages],
     }
     return dumps_marked(record, tuple)
+
+
+_HEAD = 40  # bytes that surely hold the time, and nothing of the records
+_TIME = re.compile(rb'"time":(-?[0-9]+)')
+
+
+def time_in(value: bytes) -> int | None:
+    """Return the time in the bytes of an entry, which stands before all else, without reading the rest."""
+    found = _TIME.search(value, 0, _HEAD)
+    return None if found is None else int(found[1])
 
 
 def decode_entry(key: bytes, value: bytes) -> Entry:

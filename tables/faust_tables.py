@@ -15,6 +15,8 @@ from faust.tables.table import Table as FaustTable
 from faust.types import TP, EventT
 
 from tables.storage.records import Table, Write
+from tables.window_segments import PREFIX
+from tables.windows import Windows
 
 UNORDERED_MAX = 100_000  # own writes that are remembered while the offset before them has not been read
 
@@ -22,9 +24,10 @@ UNORDERED_MAX = 100_000  # own writes that are remembered while the offset befor
 class _Partition:
     """Records of one partition, and the offset of the changelog up to which they are complete."""
 
-    __slots__ = ("offset", "own", "records")
+    __slots__ = ("offset", "own", "records", "windows")
 
-    def __init__(self) -> None:
+    def __init__(self, windows: Windows | None) -> None:
+        self.windows = windows
         self.records: dict[bytes, bytes] = {}
         self.offset: int | None = None
         self.own: set[int] = set()
@@ -39,17 +42,22 @@ class PartitionStore(Store[bytes, bytes]):
 
     def __post_init__(self) -> None:
         self.partitions: dict[int, _Partition] = {}
+        self.make_windows: Callable[[], Windows | None] = lambda: None
 
     def partition(self, number: int) -> _Partition:
         """The records of a partition, made when first asked for."""
         partition = self.partitions.get(number)
         if partition is None:
-            partition = self.partitions[number] = _Partition()
+            partition = self.partitions[number] = _Partition(self.make_windows())
         return partition
 
     def write(self, number: int, key: bytes, value: bytes | None) -> None:
         """Set a record, or delete it where `value` is None."""
-        records = self.partition(number).records
+        partition = self.partition(number)
+        if partition.windows is not None and key[:1] == PREFIX:
+            partition.windows.write(key, value)
+            return
+        records = partition.records
         if value is None:
             records.pop(key, None)
         else:
@@ -169,12 +177,17 @@ class PartitionRecords:
 
 _PURPOSES: Final = {
     Table.BATCHES: "Open and remembered batches, and what has come for them",
-    Table.CONTEXT: "The newest record of each station on the context topics",
+    Table.CONTEXT: "The newest records of each station on the context topics, and windows of them",
 }
 
 
-def make_tables(app: faust.App, *, partitions: int, max_message_bytes: int) -> dict[Table, BatchTable]:
-    """All tables, registered with the app; their changelogs are compacted topics."""
+def make_tables(
+    app: faust.App, *, partitions: int, max_message_bytes: int, make_windows: Callable[[], Windows]
+) -> dict[Table, BatchTable]:
+    """All tables, registered with the app; their changelogs are compacted topics.
+
+    `make_windows` makes the windows of context of one partition.
+    """
     tables: dict[Table, BatchTable] = {}
     for name in Table:
         tables[name] = BatchTable(
@@ -187,4 +200,5 @@ def make_tables(app: faust.App, *, partitions: int, max_message_bytes: int) -> d
             extra_topic_configs={"max.message.bytes": max_message_bytes},
         )
         app.tables.add(tables[name])
+    tables[Table.CONTEXT].store.make_windows = make_windows
     return tables

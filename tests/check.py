@@ -14,9 +14,10 @@ STAGES: dict[str, Sequence[str | Path]] = {
     "lint": (HERE / "ruff", "check", "."),
     "layers": (HERE / "lint-imports", "--no-logo"),
     "types": (HERE / "mypy",),
-    "settings": (sys.executable, "-m", "app.settings.table", "--check", "README.md", "README.zh-CN.md"),
+    "settings": (sys.executable, "-m", "app.settings.table", "--check", "docs/settings.md", "docs/settings.zh-CN.md"),
     "worker's lock": (sys.executable, "tests/worker_lock.py", "--check"),
     "operator's rules": (sys.executable, "-m", "tests.operator_rules", "--check"),
+    "reference": (sys.executable, "-m", "tests.reference", "--check", "docs/reference.md"),
     "tests": ("make", "--no-print-directory", "test"),
 }
 

@@ -15,6 +15,7 @@ from app.callbacks.signatures import misfit
 from app.settings import Settings, SettingsError, load_settings
 from app.settings.loading import CALLBACKS, find_keys
 from app.settings.model import PREFIX
+from app.words import words
 
 FUNCTIONS: Final = (*CALLBACKS, "result_handler", "station_result_handler")
 
@@ -30,12 +31,17 @@ def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".e
     """
     objects = {name: value for name in FUNCTIONS if callable(value := arguments.get(name))}
     problems = [
-        f"{name}={name_of(function)}: {problem}"
+        words("{name}={it}: {problem}", "{name}={it}：{problem}", name=name, it=name_of(function), problem=problem)
         for name, function in objects.items()
         if (problem := misfit(function, PREFIX + name.upper())) is not None
     ]
     problems += [
-        f"{name}={value!r}: must be a function, or its name as package.module:function"
+        words(
+            "{name}={value!r}: must be a function, or its name as package.module:function",
+            "{name}={value!r}：必须是函数，或形如 package.module:function 的名称",
+            name=name,
+            value=value,
+        )
         for name in FUNCTIONS
         if not callable(value := arguments.get(name)) and not isinstance(value, str | None)
     ]
@@ -45,9 +51,9 @@ def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".e
             env_file=env_file, given=texts | {name: name_of(function) for name, function in objects.items()}
         )
     except SettingsError as error:
-        raise SettingsError([*error.problems, *problems]) from error
+        raise SettingsError([*error.problems, *problems], error.language) from error
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(problems, settings.log_language)
     named = {key.removeprefix(PREFIX).lower() for key in find_keys(os.environ, env_file)[0]}
     if named.intersection(CALLBACKS):
         named.update(CALLBACKS)

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app.callbacks.outcome import failed
 from app.callbacks.signatures import misfit
+from app.words import words
 
 if TYPE_CHECKING:
     from app.settings import Settings  # a process for callbacks imports this module, and starts sooner without pydantic
 
-NO_CALLBACK = (
+NO_CALLBACK = words(
     "AGG_CALLBACK is not set: name your model as package.module:function "
-    "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once)"
+    "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once)",
+    "AGG_CALLBACK 未设置：请以 package.module:function 的形式写出模型函数"
+    "（一次处理多个场站的模型改用 AGG_BATCH_CALLBACK）",
 )
 
 
@@ -48,7 +51,11 @@ def load_function(spec: str, setting: str) -> Callable[..., Any]:
     module_name, colon, attribute = spec.strip().partition(":")
     parts = attribute.split(".")
     if not colon or not all(module_name.split(".")) or not all(part.isidentifier() for part in parts):
-        message = f"{where}: this is not of the form package.module:function, such as models.load:callback"
+        message = words(
+            "{where}: this is not of the form package.module:function, such as models.load:callback",
+            "{where}：不是 package.module:function 的形式，例如 models.load:callback",
+            where=where,
+        )
         raise FunctionError(message)
     found: Any = _import(module_name, where)
     path = module_name
@@ -56,11 +63,16 @@ def load_function(spec: str, setting: str) -> Callable[..., Any]:
         found = _attribute(found, part, path, where)
         path = f"{path}{separator}{part}"
     if not callable(found):
-        message = f"{where}: this is no function, it is of type {type(found).__name__}; name a `def` or an `async def`"
+        message = words(
+            "{where}: this is no function, it is of type {kind}; name a `def` or an `async def`",
+            "{where}：不是函数，类型为 {kind}；请写 `def` 或 `async def` 函数",
+            where=where,
+            kind=type(found).__name__,
+        )
         raise FunctionError(message)
     function: Callable[..., Any] = found
     if (problem := misfit(function, setting)) is not None:
-        message = f"{where}: {problem}"
+        message = words("{where}: {problem}", "{where}：{problem}", where=where, problem=problem)
         raise FunctionError(message)
     return function
 
@@ -70,14 +82,22 @@ def _import(name: str, where: str) -> ModuleType:
         return importlib.import_module(name)
     except BaseException as error:  # whatever a module raises, it can't be used
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            message = (
-                f"{where}: there is no module {error.name}; start the worker in the folder that holds it, "
-                f"put that folder on PYTHONPATH, or install the package"
+            message = words(
+                "{where}: there is no module {name}; start the worker in the folder that holds it, "
+                "put that folder on PYTHONPATH, or install the package",
+                "{where}：没有模块 {name}；请在其所在的文件夹中启动 worker，把该文件夹加入 PYTHONPATH，或安装该包",
+                where=where,
+                name=error.name,
             )
         else:
-            message = (
-                f"{where}: importing {name} failed with {failed(error).value}; "
-                f"`python -c 'import {name}'` shows where, and must work before the worker can start"
+            message = words(
+                "{where}: importing {name} failed with {error}; "
+                "`python -c 'import {name}'` shows where, and must work before the worker can start",
+                "{where}：导入 {name} 失败：{error}；`python -c 'import {name}'` 可显示出错位置，"
+                "通过后 worker 才能启动",
+                where=where,
+                name=name,
+                error=failed(error).value,
             )
         raise FunctionError(message) from error
 
@@ -88,11 +108,28 @@ def _attribute(owner: object, name: str, path: str, where: str) -> Any:
     except AttributeError as error:
         public = [other for other in dir(owner) if not other.startswith("_")]
         close = difflib.get_close_matches(name, public, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "define it there, or correct the setting"
-        message = f"{where}: {path} has no attribute {name}; {hint}"
+        if close:
+            hint = words("did you mean {en}?", "是否想写 {zh}？", en=" or ".join(close), zh=" 或 ".join(close))
+        else:
+            hint = words("define it there, or correct the setting", "请在其中定义，或改正设置")
+        message = words(
+            "{where}: {path} has no attribute {name}; {hint}",
+            "{where}：{path} 没有属性 {name}；{hint}",
+            where=where,
+            path=path,
+            name=name,
+            hint=hint,
+        )
         raise FunctionError(message) from error
     except BaseException as error:  # a module may make its attributes when they are asked for
-        message = f"{where}: getting {name} of {path} failed with {failed(error).value}"
+        message = words(
+            "{where}: getting {name} of {path} failed with {error}",
+            "{where}：取 {path} 的 {name} 失败：{error}",
+            where=where,
+            name=name,
+            path=path,
+            error=failed(error).value,
+        )
         raise FunctionError(message) from error
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
+from app.words import Words, words
+
 WANTED: Final = {
     "AGG_CALLBACK": "callback(station_id, module_input)",
     "AGG_BATCH_CALLBACK": "callback({station_id: module_input})",
@@ -45,17 +47,27 @@ def takes_context(function: Callable[..., Any]) -> ContextBy:
     return ContextBy.KEYWORD if "context" in keywords - bound.keys() else ContextBy.NOTHING
 
 
-def misfit(function: Callable[..., Any], setting: str) -> str | None:
+def misfit(function: Callable[..., Any], setting: str) -> Words | None:
     """Return why a function can't be what the setting names; None if it can, or if that can't be seen.
 
     A decorator that passes on what it gets (`*args`) may add arguments of its own. So of what it decorates it only
     counts whether that takes what it is given, not what it wants beside that.
     """
-    wanted = f"it is called as {WANTED[setting]}"
+    wanted = WANTED[setting]
     if inspect.isclass(function):
-        return f"{wanted}, but this is a class: name a function, an instance that can be called, or a method of one"
+        return words(
+            "it is called as {wanted}, but this is a class: name a function, an instance that can be called, or a "
+            "method of one",
+            "它以 {wanted} 调用，而这是一个类：请写函数、可调用的实例，或其方法",
+            wanted=wanted,
+        )
     if (kind := _generates(function)) is not None:
-        return f"{wanted} and gives one value, but this is {kind}: use return in place of yield"
+        return words(
+            "it is called as {wanted} and gives one value, but this is {kind}: use return in place of yield",
+            "它以 {wanted} 调用并返回一个值，而这是{kind}：请用 return 代替 yield",
+            wanted=wanted,
+            kind=kind,
+        )
     arguments: list[object] = [None] * _POSITIONAL.get(setting, 2)
     keywords: dict[str, object] = {}
     if setting == "AGG_RESULT_HANDLER":
@@ -73,7 +85,13 @@ def misfit(function: Callable[..., Any], setting: str) -> str | None:
         try:
             bind(signature, *arguments, **keywords)
         except TypeError as error:
-            return f"{wanted}, but is {_shown(function, signature)}: {error}"
+            return words(
+                "it is called as {wanted}, but is {shown}: {error}",
+                "它以 {wanted} 调用，而其签名为 {shown}：{error}",
+                wanted=wanted,
+                shown=_shown(function, signature),
+                error=error,
+            )
     return None
 
 
@@ -102,7 +120,7 @@ def _attribute(function: object, name: str) -> Any:
         return None
 
 
-def _generates(function: Callable[..., Any]) -> str | None:
+def _generates(function: Callable[..., Any]) -> Words | None:
     """Name the kind of a function that makes a generator in place of a value."""
     while isinstance(function, functools.partial):
         function = function.func
@@ -111,9 +129,9 @@ def _generates(function: Callable[..., Any]) -> str | None:
         if not inspect.isroutine(candidate):
             continue
         if inspect.isasyncgenfunction(candidate):
-            return "an async generator function"
+            return words("an async generator function", "异步生成器函数")
         if inspect.isgeneratorfunction(candidate) and not _is_old_coroutine(candidate):
-            return "a generator function"
+            return words("a generator function", "生成器函数")
     return None
 
 

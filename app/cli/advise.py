@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 import orjson
-from faust.cli.base import option
 
 from app.cli.advice import Advice, Prospect, Rules, StationPast, advise
 from app.cli.base import (
@@ -19,8 +18,10 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
-    counted,
+    language,
     moment_option,
+    option,
+    say,
     shown_time,
     table_lines,
     terminal_width,
@@ -34,6 +35,7 @@ from app.messages.frames import FrameError, decode_events
 from app.observability.log_lines import printable
 from app.settings import Settings
 from app.settings.enums import TimeoutMode
+from app.words import joined, told, words
 from tables.model.policies import PartialPolicy, ReleasePolicy
 
 if TYPE_CHECKING:
@@ -65,16 +67,51 @@ def register_advise(app: AggregatorApp) -> None:
 
     @command(
         app,
-        moment_option(settings, "--since", "Batches from a time on (2025-11-14T10:00:00), or 2h; default 1d."),
+        moment_option(
+            settings,
+            "--since",
+            words(
+                "Batches from a time on (2025-11-14T10:00:00), or 2h; default 1d.",
+                "某时刻以来的批次（2025-11-14T10:00:00），或 2h；默认 1d。",
+            ),
+        ),
         option(
+            settings,
             "--timeout",
             type=click.FloatRange(min=0, min_open=True),
             multiple=True,
             metavar="SECONDS",
-            help=f"A timeout to try; may be repeated. Default {candidates}, and AGG_BATCH_TIMEOUT.",
+            help=words(
+                "A timeout to try; may be repeated. Default {candidates}, and AGG_BATCH_TIMEOUT.",
+                "要评估的超时，可重复；默认 {candidates} 和 AGG_BATCH_TIMEOUT。",
+                candidates=candidates,
+            ),
         ),
-        option("--stations", type=click.IntRange(min=0), default=STATIONS, help="How many stations are named."),
-        option("--json", "as_json", is_flag=True, help="One JSON object, with all stations."),
+        option(
+            settings,
+            "--stations",
+            type=click.IntRange(min=0),
+            default=STATIONS,
+            help=words("How many stations are named.", "列出多少个场站。"),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words("One JSON object, with all stations.", "一个 JSON 对象，含全部场站。"),
+        ),
+        zh="""说明其他超时会使过去的批次怎样。
+
+        \b
+        faust -A app advise --since 1d
+        faust -A app advise --timeout 4 --timeout 10 --json
+
+        批次日志记有每个场站的结果何时到达（按时或迟到）。据此对每个超时统计：多少批次会完整，缺失多少场站，批次耗时多长；
+        并列出批次在等哪些场站。不做任何修改。
+
+        退出码：没有可看的批次为 1，选项有误为 2，否则为 0。
+        """,
     )
     def advise(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
         """Tell what other timeouts would have made of the batches of the past.
@@ -108,16 +145,37 @@ async def tell_advice(settings: Settings, request: Request) -> int:
     timeouts = request.timeout or (*CANDIDATES, *_present(settings))
     advice = advise(history.batches(), rules, timeouts, now)
     if unreadable:
-        complain(f"{counted(unreadable, 'message')} of {settings.batch_events_topic} can't be read and are left out")
+        complain(
+            words(
+                "{n:message} of {topic} left out: can't be read",
+                "{topic} 中有 {n} 条消息无法读取，已略去",
+                n=unreadable,
+                topic=settings.batch_events_topic,
+            )
+        )
     if history.dropped:
-        complain(f"only the newest batches are kept, {history.dropped} older ones are left out; see --since")
+        complain(
+            words(
+                "only the newest batches are kept, older ones left out: {n}; see --since",
+                "只保留最新的批次，略去 {n} 个较早的；见 --since",
+                n=history.dropped,
+            )
+        )
     if advice is None:
-        complain(f"no batch in {settings.batch_events_topic} since {shown_time(since, settings.timezone)} is over")
+        complain(
+            words(
+                "no batch in {topic} since {since} is over",
+                "{topic} 中自 {since} 起没有已结束的批次",
+                topic=settings.batch_events_topic,
+                since=shown_time(since, settings.timezone),
+            )
+        )
         return FAILED
     if request.as_json:
         click.echo(orjson.dumps(advice))
     else:
-        click.echo("\n".join(lines(advice, settings, request.stations)))
+        for line in lines(advice, settings, request.stations):
+            say(line)
     return 0
 
 
@@ -152,25 +210,51 @@ def _present(settings: Settings) -> Sequence[float]:
 def lines(advice: Advice, settings: Settings, stations: int) -> Iterator[str]:
     """Tell it in two tables, of the timeouts and of so many stations."""
     first, last = (shown_time(at, settings.timezone) for at in (advice.opened_from, advice.opened_until))
-    yield f"{advice.batches} batches, opened from {first} to {last}"
+    yield words(
+        "{n:batch}, opened from {first} to {last}",
+        "{n} 个批次，建立于 {first} 至 {last}",
+        n=advice.batches,
+        first=first,
+        last=last,
+    )
     if advice.supplemented:
-        yield f"left out: {advice.supplemented} that several messages made"
+        yield words("left out: {n} that several messages made", "略去由多条消息组成的 {n} 个", n=advice.supplemented)
     if advice.under_way:
-        yield f"left out: {advice.under_way} that are waited for and younger than the longest timeout"
+        yield words(
+            "left out: {n} waited for and younger than the longest timeout",
+            "略去仍在等待且不及最长超时的 {n} 个",
+            n=advice.under_way,
+        )
     yield ""
     yield from _table(HEADINGS, _timeout_rows(advice, settings))
     yield ""
-    within = [f"{share:.0%} within {timeout:.2f} s" for share, timeout in advice.needed if timeout is not None]
-    never = [f"of {advice.incomplete} not until now"] if advice.incomplete else []
-    yield f"All stations of the batches had come: {', '.join(within + never)}"
+    within = [
+        words("{share:.0%} within {timeout:.2f} s", "{share:.0%} 在 {timeout:.2f} 秒内", share=share, timeout=timeout)
+        for share, timeout in advice.needed
+        if timeout is not None
+    ]
+    never = [words("of {n} not until now", "{n} 个至今未齐", n=advice.incomplete)] if advice.incomplete else []
+    yield words(
+        "All stations of the batches had come: {when}",
+        "批次的场站全部到达所需时间：{when}",
+        when=joined(", ", within + never),
+    )
     shown = advice.stations[:stations]
     if not shown:
         return
     yield ""
     yield from _table(STATION_HEADINGS, [_station_cells(station) for station in shown])
     if more := len(advice.stations) - len(shown):
-        yield f"and {counted(more, 'more station')}: --stations {len(advice.stations)} tells of all"
-    yield "LAST: the others had come, and it was waited for; SOONER: the batch would have been complete without it"
+        yield words(
+            "and {n:more station}: --stations {all} tells of all",
+            "另有 {n} 个场站：--stations {all} 显示全部",
+            n=more,
+            all=len(advice.stations),
+        )
+    yield words(
+        "LAST: the others had come, and it was waited for; SOONER: the batch would have been complete without it",
+        "LAST：其他场站已到，只等该场站；SOONER：没有该场站时批次可提前完成的时间",
+    )
 
 
 def _timeout_rows(advice: Advice, settings: Settings) -> Iterator[Sequence[str]]:
@@ -178,7 +262,7 @@ def _timeout_rows(advice: Advice, settings: Settings) -> Iterator[Sequence[str]]
     present = _present(settings)
     # As it was is what the setting says, unless that has been changed, or messages have timeouts of their own.
     if not any(one.timeout in present and replace(one, timeout=None) == past for one in candidates):
-        yield _timeout_cells("as it was", past, advice)
+        yield _timeout_cells(told(words("as it was", "实际"), language()), past, advice)
     for one in candidates:
         mark = " (AGG_BATCH_TIMEOUT)" if one.timeout in present else ""
         if one.timeout is not None and one.timeout > settings.max_batch_age:

@@ -11,18 +11,21 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TextIO
 from zoneinfo import ZoneInfo
 
 import click
 from aiokafka.errors import KafkaConnectionError, KafkaError
-from faust.cli.base import AppCommand, option
+from faust.cli import base as faust_base
+from faust.cli.base import AppCommand
 
 from app.inputs.timestamps import format_time, parse_duration, parse_time
 from app.kafka.diagnosis import find_trouble
 from app.kafka.permissions import AUTHORIZATION_ERRORS, denial_text
-from app.kafka.topics import TopicError
+from app.kafka.topics import TopicError, refused
 from app.settings import Settings, SettingsError
+from app.settings.enums import Language
+from app.words import Words, both_of, told, words
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
@@ -60,13 +63,20 @@ class PlainCommand(AppCommand):
         raise SystemExit(exit_code_of(self.settings, partial(run, *self.args, *args, **(self.kwargs | kwargs))))
 
 
-def command(app: AggregatorApp, *options: Any) -> Callable[[Callable[..., int]], object]:
+def command(app: AggregatorApp, *options: Any, zh: str) -> Callable[[Callable[..., int]], object]:
     """Make a `def` that returns an exit code a command of `faust -A app`, as `app.command` does with an `async def`.
 
     But for the mark by which Faust would find it in a module: to make one takes a look at all modules that there are.
+    The command's help is the docstring; in Chinese `zh`.
     """
     decorator: Any = PlainCommand.from_handler(*options, settings=app.settings)
-    return cast("Callable[[Callable[..., int]], object]", decorator)
+
+    def make(function: Callable[..., int]) -> object:
+        if app.settings.log_language is Language.ZH:
+            function.__doc__ = zh
+        return decorator(function)
+
+    return make
 
 
 def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
@@ -75,13 +85,14 @@ def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
         try:
             return work()
         except click.UsageError as error:  # Faust would make a failure of it
+            error.message = told(error.message, language())
             error.show()
             return error.exit_code
         except SettingsError as error:
             complain(str(error))
             return EXIT_SETTINGS
         except (CommandError, TopicError) as error:
-            complain(str(error))
+            complain(both_of(error))
         except BrokenPipeError:
             stop_writing(sys.stdout)
         except (KafkaError, OSError) as error:
@@ -91,24 +102,48 @@ def exit_code_of(settings: Settings, work: Callable[[], int]) -> int:
     return FAILED
 
 
-async def broker_problem(settings: Settings, error: Exception) -> str:
+async def broker_problem(settings: Settings, error: Exception) -> Words:
     """Find out what is wrong with the broker, and say what to do."""
     if isinstance(error, AUTHORIZATION_ERRORS):
         return denial_text(settings, error)
     servers = ", ".join(settings.bootstrap_servers)
     if not isinstance(error, KafkaConnectionError):
-        return f"the broker at {servers} refuses: {error or repr(error)}"
+        return words(
+            "the broker at {servers} refuses: {error}",
+            "{servers} 的 Kafka 拒绝了请求：{error}",
+            servers=servers,
+            error=str(error) or repr(error),
+        )
     trouble = await find_trouble(settings)  # aiokafka's text names the same address, and no cause
     if trouble is not None and trouble.final:
-        return f"the broker at {servers} refuses the connection: {trouble.text}"
-    why = f" ({trouble.text})" if trouble else ""
-    return f"no broker answers at {servers}: start it, or set AGG_BROKER{why}"
+        return refused(servers, trouble.text)
+    why = words(" ({why})", "（{why}）", why=trouble.text) if trouble else ""
+    return words(
+        "no broker answers at {servers}: start it, or set AGG_BROKER{why}",
+        "{servers} 没有 Kafka 应答：请启动它，或设置 AGG_BROKER{why}",
+        servers=servers,
+        why=why,
+    )
+
+
+_LANGUAGE: Final = "app.language"  # in the `meta` of click's contexts, which a command's is under
+
+
+def speak(context: click.Context, language: Language) -> None:
+    """Have what is told while a command runs, or reads its options, be in a language."""
+    context.meta[_LANGUAGE] = language
+
+
+def language() -> Language:
+    """Return the language of the command that runs; English where none does."""
+    context = click.get_current_context(silent=True)
+    return Language.EN if context is None else context.meta.get(_LANGUAGE, Language.EN)
 
 
 def complain(text: str) -> None:
     """Say what is wrong, on standard error; nothing ends because nobody reads that."""
     try:
-        click.echo(text, err=True)
+        click.echo(told(text, language()), err=True)
     except BrokenPipeError:
         stop_writing(sys.stderr)
 
@@ -116,7 +151,7 @@ def complain(text: str) -> None:
 def say(text: str) -> None:
     """Say something that is no reason to stop when nobody listens: what has been sent stays sent."""
     try:
-        click.echo(text)
+        click.echo(told(text, language()))
     except BrokenPipeError:
         stop_writing(sys.stdout)
 
@@ -144,13 +179,18 @@ class ParsedOption(click.ParamType):
         try:
             return self._parse(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(told(error, language()), param, ctx)
 
 
-def moment_option(settings: Settings, name: str, purpose: str) -> Any:
+def option(settings: Settings, *names: str, help: Words, **more: Any) -> Any:  # noqa: A002 - as click has it
+    """Make an option, as Faust does; its help is in the language of the settings."""
+    return faust_base.option(*names, help=told(help, settings.log_language), **more)
+
+
+def moment_option(settings: Settings, name: str, purpose: Words) -> Any:
     """Make an option that takes a time, or a duration before now; its value is in Unix seconds."""
     moment = ParsedOption(lambda text: parse_moment(text, settings.timezone, time.time()))
-    return option(name, type=moment, metavar="TIME", help=purpose)
+    return option(settings, name, type=moment, metavar="TIME", help=purpose)
 
 
 def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:
@@ -164,17 +204,16 @@ def parse_moment(text: str, timezone: ZoneInfo, now: float) -> float:
         return now - duration
     moment = parse_time(text, timezone)
     if moment is None:
-        message = f"{text!r} is neither a time such as 2025-11-14T10:00:00 nor a duration such as 2h, 30m or 1d12h"
+        message = words(
+            "{text!r} is neither a time such as 2025-11-14T10:00:00 nor a duration such as 2h, 30m or 1d12h",
+            "{text!r} 既不是 2025-11-14T10:00:00 这样的时间，也不是 2h、30m、1d12h 这样的时长",
+            text=text,
+        )
         raise ValueError(message)
     return moment
 
 
 # -- printing --------------------------------------------------------------------------------------------------------
-
-
-def counted(number: int, what: str) -> str:
-    """`1 letter`, `2 letters`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def shown_time(seconds: float, timezone: ZoneInfo) -> str:

@@ -14,7 +14,7 @@ import aiohttp
 import click
 import orjson
 from aiokafka.errors import KafkaError
-from faust.cli.base import argument, option
+from faust.cli.base import argument
 from yarl import URL
 
 from app.cli.base import (
@@ -24,6 +24,8 @@ from app.cli.base import (
     broker_problem,
     command,
     complain,
+    option,
+    say,
     shown_time,
     table_lines,
     terminal_width,
@@ -32,6 +34,7 @@ from app.kafka.members import worker_urls
 from app.observability.log_lines import printable
 from app.settings import Settings
 from app.web.access import http_url
+from app.words import Words, words
 from tables.model.enums import Action
 
 if TYPE_CHECKING:
@@ -71,12 +74,60 @@ def register_batches(app: AggregatorApp) -> None:
         app,
         argument("action", type=click.Choice(actions), default=LIST),
         argument("batch_id", required=False),
-        option("--seconds", type=float, help="How far `extend` moves the deadline."),
-        option("--status", type=click.Choice(["open", "closed"]), help="`list` only these."),
-        option("--limit", type=click.IntRange(min=1), help="`list` so many, the newest; default 100."),
-        option("--json", "as_json", is_flag=True, help="JSON: an object a line for `list`, else the answer."),
-        option("--url", help="A worker's web; default: AGG_WEB_ADVERTISED_URL, or what the broker says of the group."),
-        option("--operator", help="Who acts; default: the user's name on this machine."),
+        option(
+            settings,
+            "--seconds",
+            type=float,
+            help=words("How far `extend` moves the deadline.", "`extend` 把截止时间推迟多少秒。"),
+        ),
+        option(
+            settings,
+            "--status",
+            type=click.Choice(["open", "closed"]),
+            help=words("`list` only these.", "`list` 只列出这些。"),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=1),
+            help=words("`list` so many, the newest; default 100.", "`list` 最新的多少个；默认 100。"),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words(
+                "JSON: an object a line for `list`, else the answer.", "JSON：`list` 每行一个对象，其他为应答。"
+            ),
+        ),
+        option(
+            settings,
+            "--url",
+            help=words(
+                "A worker's web; default: AGG_WEB_ADVERTISED_URL, or what the broker says of the group.",
+                "某个 worker 的网页；默认为 AGG_WEB_ADVERTISED_URL，或由 Kafka 给出。",
+            ),
+        ),
+        option(
+            settings,
+            "--operator",
+            help=words("Who acts; default: the user's name on this machine.", "操作员姓名；默认为本机用户名。"),
+        ),
+        zh="""列出批次，显示其中一个，或完成、丢弃、延长它。
+
+        \b
+        faust -A app batches [list] [--status open]
+        faust -A app batches show BATCH_ID
+        faust -A app batches complete BATCH_ID
+        faust -A app batches discard BATCH_ID
+        faust -A app batches extend BATCH_ID --seconds 10
+
+        经 HTTP 询问任一 worker，由它代表全部作答；AGG_APP_ID 的 worker 在哪里由 Kafka 给出。
+        worker 设有令牌时取自 AGG_WEB_TOKEN（操作需要它）或 AGG_WEB_READ_TOKEN。
+
+        退出码：结果完整或操作已受理为 0，否则为 1，选项有误为 2。
+        """,
     )
     def batches(self: PlainCommand, *, url: str | None, **given: Any) -> int:  # noqa: ARG001
         """List batches, show one, or complete, discard or extend it.
@@ -99,13 +150,22 @@ def register_batches(app: AggregatorApp) -> None:
 
 
 def _check(request: Request) -> None:
-    action, message = request.action, None
+    action = request.action
+    message: Words | None = None
     if (action == LIST) != (request.batch_id is None):
-        message = "a batch id is for all but list" if action == LIST else f"{action} needs a batch id"
+        message = (
+            words("a batch id is for all but list", "list 不需要批次 id")
+            if action == LIST
+            else words("{action} needs a batch id", "{action} 需要批次 id", action=action)
+        )
     elif (action == Action.EXTEND) != (request.seconds is not None):
-        message = "extend needs --seconds" if request.seconds is None else "--seconds is for extend"
+        message = (
+            words("extend needs --seconds", "extend 需要 --seconds")
+            if request.seconds is None
+            else words("--seconds is for extend", "--seconds 只用于 extend")
+        )
     elif action != LIST and (request.status is not None or request.limit is not None):
-        message = "--status and --limit are for list"
+        message = words("--status and --limit are for list", "--status 和 --limit 只用于 list")
     if message is not None:
         raise click.UsageError(message)
 
@@ -131,12 +191,28 @@ async def _address(settings: Settings, given: str | None) -> str:
             urls = await worker_urls(settings)
     except (KafkaError, OSError) as error:
         url = _url(settings, None)
-        silent = f"the broker at {servers} has not said where workers are"
+        silent = words(
+            "the broker at {servers} has not said where workers are",
+            "{servers} 的 Kafka 没有给出 worker 的地址",
+            servers=servers,
+        )
         problem = silent if isinstance(error, TimeoutError) else await broker_problem(settings, error)
-        complain(f"{problem}. Asking {url}, made of AGG_WEB_HOST and AGG_WEB_PORT")
+        complain(
+            words(
+                "{problem}. Asking {url}, made of AGG_WEB_HOST and AGG_WEB_PORT",
+                "{problem}。改为询问 {url}（由 AGG_WEB_HOST 和 AGG_WEB_PORT 组成）",
+                problem=problem,
+                url=url,
+            )
+        )
         return url
     if not urls:
-        message = f"no worker of AGG_APP_ID={settings.app_id} is in its group at {servers}: start one, or give --url"
+        message = words(
+            "no worker of AGG_APP_ID={app_id} is in its group at {servers}: start one, or give --url",
+            "{servers} 上没有 AGG_APP_ID={app_id} 的 worker：请启动一个，或给出 --url",
+            app_id=settings.app_id,
+            servers=servers,
+        )
         raise CommandError(message)
     own = _own_url(settings)
     urls.sort(key=lambda url: url != own)
@@ -144,9 +220,12 @@ async def _address(settings: Settings, given: str | None) -> str:
         for url in urls:
             if await _answers(session, url):
                 return url
-    message = (
-        f"no worker's web answers at {', '.join(map(printable, urls))}, where the workers of AGG_APP_ID="
-        f"{settings.app_id} are; give --url, by which this machine reaches one"
+    message = words(
+        "no worker's web answers at {urls}, where the workers of AGG_APP_ID={app_id} are; give --url, by which this "
+        "machine reaches one",
+        "AGG_APP_ID={app_id} 的 worker 在 {urls}，但其网页没有应答；请用 --url 给出本机可访问的地址",
+        urls=", ".join(map(printable, urls)),
+        app_id=settings.app_id,
     )
     raise CommandError(message)
 
@@ -162,13 +241,19 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 def _url(settings: Settings, given: str | None) -> str:
     if given is not None:
         if URL(given).scheme not in {"http", "https"}:
-            message = "--url must be http://host:port or https://host:port"
+            message = words(
+                "--url must be http://host:port or https://host:port",
+                "--url 必须为 http://host:port 或 https://host:port",
+            )
             raise click.UsageError(message)
         return given.rstrip("/")
     if settings.web_advertised_url is not None:
         return settings.web_advertised_url
     if settings.web_port == 0:
-        message = "give --url: with AGG_WEB_PORT=0 each worker takes a port of its own, which its log names"
+        message = words(
+            "give --url: with AGG_WEB_PORT=0 each worker takes a port of its own, which its log names",
+            "请给出 --url：AGG_WEB_PORT=0 时每个 worker 使用各自的端口，见其日志",
+        )
         raise click.UsageError(message)
     return _own_url(settings)
 
@@ -197,7 +282,16 @@ async def _run(settings: Settings, url: str, request: Request) -> int:
         else:
             deadline = shown_time(accepted["deadline"], settings.timezone)
             by = printable(accepted["by"])
-            click.echo(f"{action} of {printable(accepted['batch_id'])} by {by} is accepted; deadline {deadline}")
+            say(
+                words(
+                    "{action} of {batch_id} by {by} is accepted; deadline {deadline}",
+                    "{by} 对 {batch_id} 的 {action} 已受理；截止时间 {deadline}",
+                    action=action,
+                    batch_id=printable(accepted["batch_id"]),
+                    by=by,
+                    deadline=deadline,
+                )
+            )
         return 0
 
 
@@ -219,11 +313,23 @@ async def _list(web: _WorkerWeb, timezone: ZoneInfo, request: Request) -> int:
         cells = [row_cells(row, timezone, time.time()) for row in rows]
         click.echo("\n".join(table_lines(HEADINGS, cells, terminal_width())))
     else:
-        click.echo("no batches")
+        say(words("no batches", "没有批次"))
     if cursor is not None:
-        click.echo(f"only the newest {len(rows)} are listed; --limit takes more", err=True)
+        complain(
+            words(
+                "only the newest {n:batch} listed; --limit takes more",
+                "只列出最新的 {n} 个；--limit 可取更多",
+                n=len(rows),
+            )
+        )
     for url in sorted(incomplete):
-        click.echo(f"not complete: the worker at {printable(url)} did not answer", err=True)
+        complain(
+            words(
+                "not complete: the worker at {url} did not answer",
+                "结果不完整：{url} 的 worker 没有应答",
+                url=printable(url),
+            )
+        )
     return FAILED if incomplete else 0
 
 
@@ -250,7 +356,12 @@ class _WorkerWeb:
             ) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            message = f"no worker's web answers at {self._url}: {error or repr(error)}; name one with --url"
+            message = words(
+                "no worker's web answers at {url}: {error}; name one with --url",
+                "{url} 没有 worker 的网页应答：{error}；请用 --url 指定",
+                url=self._url,
+                error=str(error) or repr(error),
+            )
             raise CommandError(message) from error
         try:
             answered: Row = orjson.loads(content)
@@ -258,7 +369,12 @@ class _WorkerWeb:
                 return answered
             raise CommandError(printable(answered["error"]["message"]))
         except (ValueError, LookupError, TypeError) as error:
-            message = f"what answers at {self._url} with status {answer.status} is no worker's web"
+            message = words(
+                "what answers at {url} with status {status} is no worker's web",
+                "{url} 以状态码 {status} 应答的不是 worker 的网页",
+                url=self._url,
+                status=answer.status,
+            )
             raise CommandError(message) from error
 
 

@@ -14,13 +14,15 @@ from aiokafka.errors import KafkaError
 from mode.utils.imports import cwd_in_path
 
 from app.callbacks.loading import NO_CALLBACK, FunctionError, load_function
-from app.cli.base import FAILED, broker_problem, command, counted
+from app.cli.base import FAILED, broker_problem, command, language, say
 from app.kafka.client import administering
 from app.kafka.permissions import lacking, operations_text, principal
 from app.kafka.topics import LARGEST, RETENTION, TopicSpec, largest_messages, topic_numbers, topic_specs
 from app.messages.output import RECORD_OVERHEAD
 from app.settings import Settings
+from app.settings.enums import Language
 from app.settings.model import PREFIX
+from app.words import Words, both_of, joined, told, words
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
@@ -66,7 +68,14 @@ def register_check(app: AggregatorApp) -> None:
     """Make `check` a command of `faust -A app`."""
     settings = app.settings
 
-    @command(app)
+    @command(
+        app,
+        zh="""检查设置、函数、Kafka 和主题。
+
+        只查看，不创建任何东西。worker 可以工作时退出码为 0，否则与 worker 结束时的退出码相同：
+        设置有误为 2，Kafka 或主题有误为 1。
+        """,
+    )
     def check() -> int:
         """Verify settings, functions, broker and topics.
 
@@ -75,16 +84,25 @@ def register_check(app: AggregatorApp) -> None:
         """
         functions = check_functions(settings, app.given)
         findings = [
-            Finding(Mark.OK, "settings", f"app id {settings.app_id}, module {settings.module}"),
+            Finding(
+                Mark.OK,
+                "settings",
+                words(
+                    "app id {app_id}, module {module}",
+                    "app id {app_id}，模块 {module}",
+                    app_id=settings.app_id,
+                    module=settings.module,
+                ),
+            ),
             *functions,
             *asyncio.run(_check_cluster(settings)),
         ]
         width = max(len(finding.what) for finding in findings)
         for finding in findings:
             mark = click.style(f"{finding.mark:5}", fg=_STYLES[finding.mark])
-            click.echo(f"{mark}  {finding.what:{width}}  {finding.text}")
+            click.echo(f"{mark}  {finding.what:{width}}  {told(finding.text, language())}")
         wrong = sum(finding.mark is Mark.WRONG for finding in findings)
-        click.echo(f"{wrong} wrong" if wrong else "All is well.")
+        say(words("{n} wrong", "{n} 项有误", n=wrong) if wrong else words("All is well.", "一切正常。"))
         if any(finding.mark is Mark.WRONG for finding in functions):
             return EXIT_SETTINGS
         return FAILED if wrong else 0
@@ -94,7 +112,7 @@ def check_functions(settings: Settings, given: Collection[str] = ()) -> list[Fin
     """Import the user's functions as a worker does; those of these settings have been given by the program itself."""
     findings = []
     if settings.callback is None and settings.batch_callback is None:
-        findings.append(Finding(Mark.WRONG, "AGG_CALLBACK", NO_CALLBACK.removeprefix("AGG_CALLBACK is ")))
+        findings.append(Finding(Mark.WRONG, "AGG_CALLBACK", _without(NO_CALLBACK, "AGG_CALLBACK is ", "AGG_CALLBACK ")))
     for key, spec in (
         ("AGG_CALLBACK", settings.callback),
         ("AGG_BATCH_CALLBACK", settings.batch_callback),
@@ -108,10 +126,15 @@ def check_functions(settings: Settings, given: Collection[str] = ()) -> list[Fin
                 with cwd_in_path():
                     load_function(spec, key)
         except FunctionError as error:
-            findings.append(Finding(Mark.WRONG, key, str(error).removeprefix(f"{key}={spec}: ")))
+            findings.append(Finding(Mark.WRONG, key, _without(both_of(error), f"{key}={spec}: ", f"{key}={spec}：")))
         else:
             findings.append(Finding(Mark.OK, key, spec))
     return findings
+
+
+def _without(text: str, en: str, zh: str) -> Words:
+    """Leave out the beginning of a text, which stands beside it."""
+    return Words(text.removeprefix(en), told(text, Language.ZH).removeprefix(zh))
 
 
 async def _check_cluster(settings: Settings) -> list[Finding]:
@@ -125,9 +148,20 @@ async def _check_cluster(settings: Settings) -> list[Finding]:
     except (KafkaError, OSError) as error:
         return [Finding(Mark.WRONG, "broker", await broker_problem(settings, error))]
     servers = ", ".join(settings.bootstrap_servers)
-    found = Finding(Mark.OK, "broker", f"{servers}: {counted(brokers, 'broker')}")
+    found = Finding(
+        Mark.OK, "broker", words("{servers}: {n:broker}", "{servers}：{n} 个 broker", servers=servers, n=brokers)
+    )
     denied = [
-        Finding(Mark.WRONG, resource, f"{principal(settings)} lacks {operations_text(operations)} (ACLs)")
+        Finding(
+            Mark.WRONG,
+            resource,
+            words(
+                "{who} lacks {what} (ACLs)",
+                "{who} 缺少 {what} 权限（ACL）",
+                who=principal(settings),
+                what=operations_text(operations),
+            ),
+        )
         for resource, operations in lacks.items()
     ]
     hidden = {f"topic {name}" for name in settings.foreign_topics if name not in topics} & lacks.keys()
@@ -144,47 +178,90 @@ def check_topics(settings: Settings, topics: Mapping[str, Topic], *, brokers: in
     findings = [*sources, *(_own(spec, topics.get(spec.name), settings) for spec in specs)]
     missing = any(spec.name not in topics for spec in specs)
     if missing and settings.replication_factor > brokers:
-        text = f"is {settings.replication_factor}, more than there are brokers ({brokers}): no topic can be created"
+        text = words(
+            "is {wanted}, more than there are brokers ({brokers}): no topic can be created",
+            "为 {wanted}，多于 broker 数（{brokers}）：无法创建主题",
+            wanted=settings.replication_factor,
+            brokers=brokers,
+        )
         findings.append(Finding(Mark.WRONG, "AGG_REPLICATION_FACTOR", text))
     return findings
 
 
 def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
-    kind = "source topic"
+    kind = words("source topic", "源主题")
     if name in settings.passthrough_topics:
-        kind = "pass-through topic"
-    elif name in settings.context_topics:
-        kind = "context topic"
+        kind = words("pass-through topic", "直通主题")
+    elif name in settings.context_names:
+        kind = words("context topic", "上下文主题")
     if topic is None:
-        text = f"{kind}: not there; whoever sends creates it, or `faust -A app send --create`"
+        text = words(
+            "{kind}: not there; whoever sends creates it, or `faust -A app send --create`",
+            "{kind}：不存在；由发送方创建，或用 `faust -A app send --create`",
+            kind=kind,
+        )
         return Finding(Mark.WRONG, name, text)
-    return Finding(Mark.OK, name, f"{kind}: {counted(topic.partitions, 'partition')}")
+    return Finding(Mark.OK, name, words("{kind}: {n:partition}", "{kind}：{n} 个分区", kind=kind, n=topic.partitions))
 
 
 def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
     is_output = spec.name == settings.output_topic
-    kind = "output topic: " if is_output else ""
+    kind = words("output topic: ", "输出主题：") if is_output else words("", "")
     if topic is None:
-        wanted = counted(spec.partitions, "partition")
-        return Finding(Mark.NOTE, spec.name, f"{kind}not there yet; a worker creates it with {wanted}")
+        text = words(
+            "{kind}not there yet; a worker creates it with {n:partition}",
+            "{kind}尚不存在；worker 会创建它，{n} 个分区",
+            kind=kind,
+            n=spec.partitions,
+        )
+        return Finding(Mark.NOTE, spec.name, text)
     problems = []
     if spec.exact and topic.partitions != spec.partitions:
         problems.append(
-            f"{counted(topic.partitions, 'partition')}, but AGG_PARTITIONS is {spec.partitions}; set that to what the "
-            "topics have, or take another AGG_APP_ID"
+            words(
+                "{n:partition}, but AGG_PARTITIONS is {wanted}; set that to what the topics have, or take another "
+                "AGG_APP_ID",
+                "{n} 个分区，而 AGG_PARTITIONS 为 {wanted}；请设为主题的分区数，或改用其他 AGG_APP_ID",
+                n=topic.partitions,
+                wanted=spec.partitions,
+            )
         )
     needed = settings.max_message_bytes + RECORD_OVERHEAD if is_output else int(spec.config[LARGEST])
     if topic.largest is not None and topic.largest < needed:
-        reason = "AGG_MAX_MESSAGE_BYTES needs" if is_output else "a worker needs"
-        remedy = ", or lower the setting" if is_output else ""
-        problems.append(f"{LARGEST} is {topic.largest}, but {reason} {needed}; raise the topic's{remedy}")
+        problems.append(_too_low(topic.largest, needed, is_output=is_output))
     if problems:
-        return Finding(Mark.WRONG, spec.name, kind + "; ".join(problems))
+        wrong = words("{kind}{problems}", "{kind}{problems}", kind=kind, problems=joined("; ", problems))
+        return Finding(Mark.WRONG, spec.name, wrong)
     kept = spec.config.get(RETENTION)
     if kept is not None and topic.retention is not None and topic.retention != int(kept):
-        text = f"{RETENTION} is {topic.retention}, and AGG_EVENTS_RETENTION ({kept}) is given to a new topic only"
-        return Finding(Mark.NOTE, spec.name, f"{text}; alter the topic, or the setting")
-    return Finding(Mark.OK, spec.name, f"{kind}{counted(topic.partitions, 'partition')}")
+        text = words(
+            "{key} is {found}, and AGG_EVENTS_RETENTION ({kept}) is given to a new topic only; alter the topic, or the "
+            "setting",
+            "{key} 为 {found}，而 AGG_EVENTS_RETENTION（{kept}）只用于新建的主题；请修改主题或该设置",
+            key=RETENTION,
+            found=topic.retention,
+            kept=kept,
+        )
+        return Finding(Mark.NOTE, spec.name, text)
+    return Finding(Mark.OK, spec.name, words("{kind}{n:partition}", "{kind}{n} 个分区", kind=kind, n=topic.partitions))
+
+
+def _too_low(found: int, needed: int, *, is_output: bool) -> Words:
+    if is_output:
+        return words(
+            "{key} is {found}, but AGG_MAX_MESSAGE_BYTES needs {needed}; raise the topic's, or lower the setting",
+            "{key} 为 {found}，而 AGG_MAX_MESSAGE_BYTES 需要 {needed}；请调高主题的值，或调低该设置",
+            key=LARGEST,
+            found=found,
+            needed=needed,
+        )
+    return words(
+        "{key} is {found}, but a worker needs {needed}; raise the topic's",
+        "{key} 为 {found}，而 worker 需要 {needed}；请调高主题的值",
+        key=LARGEST,
+        found=found,
+        needed=needed,
+    )
 
 
 async def _topics(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Topic]:

@@ -7,6 +7,7 @@ no application is built.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import click
 
 from app.settings import Settings, SettingsError, load_settings
+from app.settings.loading import found_language
+from app.words import Words, told, words
 from app.worker.shutdown import EXIT_SETTINGS
 
 
@@ -33,29 +36,55 @@ class Entry(NamedTuple):
 
     module: str
     register: str
-    line: str
+    line: Words
 
 
 COMMANDS: Final = {
-    "send": Entry("app.cli.send", "register_send", "Send source messages, one a line of FILE."),
-    "check": Entry("app.cli.check", "register_check", "Verify settings, functions, broker and topics."),
-    "outputs": Entry("app.cli.outputs", "register_outputs", "Tell what came out: a line a batch."),
+    "send": Entry(
+        "app.cli.send",
+        "register_send",
+        words("Send source messages, one a line of FILE.", "发送源消息，FILE 每行一条。"),
+    ),
+    "check": Entry(
+        "app.cli.check",
+        "register_check",
+        words("Verify settings, functions, broker and topics.", "检查设置、函数、Kafka 和主题。"),
+    ),
+    "outputs": Entry(
+        "app.cli.outputs", "register_outputs", words("Tell what came out: a line a batch.", "显示输出：每个批次一行。")
+    ),
     "late": Entry(
-        "app.cli.outputs", "register_outputs", "Tell which results came too late for their batch: a line a result."
+        "app.cli.outputs",
+        "register_outputs",
+        words("Tell which results came too late for their batch: a line a result.", "显示迟到的结果：每个结果一行。"),
     ),
     "dead-letters": Entry(
-        "app.cli.dead_letters.command", "register_dead_letters", "List dead letters, or send them again."
+        "app.cli.dead_letters.command",
+        "register_dead_letters",
+        words("List dead letters, or send them again.", "列出死信，或重新发送。"),
     ),
     "compare": Entry(
         "app.cli.compare",
         "register_compare",
-        "Compare the results in two output topics: one message a station, or one a batch, in either of them.",
+        words(
+            "Compare the results in two output topics: one message a station, or one a batch, in either of them.",
+            "比较两个输出主题中的结果：每个场站一条或每个批次一条均可。",
+        ),
     ),
     "batches": Entry(
-        "app.cli.batches", "register_batches", "List batches, show one, or complete, discard or extend it."
+        "app.cli.batches",
+        "register_batches",
+        words(
+            "List batches, show one, or complete, discard or extend it.",
+            "列出批次，显示其中一个，或完成、丢弃、延长它。",
+        ),
     ),
     "advise": Entry(
-        "app.cli.advise", "register_advise", "Tell what other timeouts would have made of the batches of the past."
+        "app.cli.advise",
+        "register_advise",
+        words(
+            "Tell what other timeouts would have made of the batches of the past.", "说明其他超时会使过去的批次怎样。"
+        ),
     ),
 }
 
@@ -64,7 +93,7 @@ class LazyCommand(click.Command):
     """Stands in the list of commands for one until that is wanted."""
 
     def __init__(self, name: str, entry: Entry, app: Callable[[], HasSettings]) -> None:
-        super().__init__(name, help=entry.line)
+        super().__init__(name, help=told(entry.line, found_language(os.environ)))
         self._name = name
         self._entry = entry
         self._app = app
@@ -74,7 +103,10 @@ class LazyCommand(click.Command):
     ) -> click.Context:
         """Put the command itself in this one's place, and go on with it."""
         register = getattr(importlib.import_module(self._entry.module), self._entry.register)
-        register(self._app())
+        app = self._app()
+        if parent is not None:
+            importlib.import_module("app.cli.base").speak(parent, app.settings.log_language)
+        register(app)
         return _faust().commands[self._name].make_context(info_name, args, parent, **extra)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from faust.cli.base import argument, option
+from faust.cli.base import argument
 
-from app.cli.base import FAILED, CommandError, PlainCommand, command, moment_option
+from app.cli.base import FAILED, CommandError, PlainCommand, command, complain, moment_option, option, say
 from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
@@ -21,6 +21,7 @@ from app.kafka.reading import partitions_of, ranges_of, read_ranges
 from app.kafka.topics import partition_counts
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import Words, joined, words
 from tables.storage import exact_json
 
 if TYPE_CHECKING:
@@ -53,17 +54,46 @@ def register_compare(app: AggregatorApp) -> None:
         app,
         argument("old_topic"),
         argument("new_topic"),
-        moment_option(settings, "--since", "Written from a time on (2025-11-14T10:00:00), or 2h."),
-        moment_option(settings, "--until", "Written up to a time; 1m leaves out what is under way."),
+        moment_option(
+            settings,
+            "--since",
+            words(
+                "Written from a time on (2025-11-14T10:00:00), or 2h.",
+                "从某时刻起写入的（2025-11-14T10:00:00），或 2h。",
+            ),
+        ),
+        moment_option(
+            settings,
+            "--until",
+            words("Written up to a time; 1m leaves out what is under way.", "到某时刻为止写入的；1m 略去正在处理的。"),
+        ),
         option(
+            settings,
             "--within",
             type=click.FloatRange(min=0),
             default=60.0,
             show_default=True,
-            help="Seconds between what belongs together.",
+            help=words("Seconds between what belongs together.", "同属一组的结果最多相隔多少秒。"),
         ),
-        option("--time", "time_field", metavar="FIELD", help="Field of a station's message that has the batch's time."),
-        option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Differences to show."),
+        option(
+            settings,
+            "--time",
+            "time_field",
+            metavar="FIELD",
+            help=words("Field of a station's message that has the batch's time.", "单场站消息中存放批次时间的字段。"),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=0),
+            default=100,
+            show_default=True,
+            help=words("Differences to show.", "最多显示多少处不同。"),
+        ),
+        zh="""比较两个输出主题中的结果：每个场站一条或每个批次一条均可。
+
+        按场站和时间配对，只比较模型返回的内容；批次以其最后一次修订为准。退出码：有结果且两边都有且相同为 0，否则为 1。
+        """,
     )
     def compare(self: PlainCommand, **options: Any) -> int:  # noqa: ARG001
         """Compare the results in two output topics: one message a station, or one a batch, in either of them.
@@ -80,8 +110,10 @@ async def _compare(settings: Settings, request: Request) -> int:
         counts = await partition_counts(admin)
     for topic in topics:
         if topic not in counts:
-            message = f"there is no topic {topic}"
-            raise CommandError(message + hidden_hint(settings))
+            message = words(
+                "there is no topic {topic}{hint}", "没有主题 {topic}{hint}", topic=topic, hint=hidden_hint(settings)
+            )
+            raise CommandError(message)
     async with reading(settings) as consumer:
         old, new = [await _read(settings, request, consumer, partitions_of(topic, counts)) for topic in topics]
     since = -math.inf if request.since is None else request.since
@@ -89,11 +121,13 @@ async def _compare(settings: Settings, request: Request) -> int:
     pairs = [pair for pair in join(old.results(), new.results(), within=request.within) if pair.within(since, until)]
     different = [pair for pair in pairs if not pair.same]
     for line in [line for pair in different[: request.limit] for line in _lines(pair, request, settings.timezone)]:
-        click.echo(line)
+        say(line)
     for place in [*old.unreadable, *new.unreadable][: request.limit]:
-        click.echo(f"{place}: no result of a station can be read in it", err=True)
+        complain(
+            words("{place}: no result of a station can be read in it", "{place}：其中没有可读取的场站结果", place=place)
+        )
     unreadable = len(old.unreadable) + len(new.unreadable)
-    click.echo(_summary(pairs, request, unreadable))
+    say(_summary(pairs, request, unreadable))
     return FAILED if different or unreadable or not pairs else 0
 
 
@@ -112,26 +146,38 @@ def _lines(pair: Pair, request: Request, timezone: ZoneInfo) -> list[str]:
     about = f"{format_time(math.floor(result.at), timezone)}  {printable(result.station_id, len(result.station_id))}"
     if pair.old is None or pair.new is None:
         topic = request.old_topic if pair.new is None else request.new_topic
-        return [f"{about}  only in {topic}: {_shown(result)}"]
-    return [f"{about}  differs", f"    {_shown(pair.old)}", f"    {_shown(pair.new)}"]
+        return [
+            words(
+                "{about}  only in {topic}: {shown}",
+                "{about}  只在 {topic} 中：{shown}",
+                about=about,
+                topic=topic,
+                shown=_shown(result),
+            )
+        ]
+    return [
+        words("{about}  differs", "{about}  不同", about=about),
+        f"    {_shown(pair.old)}",
+        f"    {_shown(pair.new)}",
+    ]
 
 
 def _shown(result: StationResult) -> str:
     return f"{result.place}  {printable(exact_json.dumps(result.value).decode(), RESULT_SHOWN)}"
 
 
-def _summary(pairs: list[Pair], request: Request, unreadable: int) -> str:
+def _summary(pairs: list[Pair], request: Request, unreadable: int) -> Words:
     if not pairs:
-        return "there are no results to compare"
+        return words("there are no results to compare", "没有可比较的结果")
     only_old = sum(pair.new is None for pair in pairs)
     only_new = sum(pair.old is None for pair in pairs)
     same = sum(pair.same for pair in pairs)
     parts = [
-        f"{same} the same",
-        f"{len(pairs) - same - only_old - only_new} different",
-        f"{only_old} only in {request.old_topic}",
-        f"{only_new} only in {request.new_topic}",
+        words("{n} the same", "{n} 个相同", n=same),
+        words("{n} different", "{n} 个不同", n=len(pairs) - same - only_old - only_new),
+        words("{n} only in {topic}", "{n} 个只在 {topic} 中", n=only_old, topic=request.old_topic),
+        words("{n} only in {topic}", "{n} 个只在 {topic} 中", n=only_new, topic=request.new_topic),
     ]
     if unreadable:
-        parts.append(f"{unreadable} unreadable")
-    return ", ".join(parts)
+        parts.append(words("{n} unreadable", "{n} 个无法读取", n=unreadable))
+    return joined(", ", parts)

@@ -11,6 +11,7 @@ from typing import BinaryIO
 import orjson
 
 from app.cli.base import CommandError
+from app.words import Words, words
 
 Line = tuple[int, bytes]
 """A line's number, from 1, and its bytes without the line break."""
@@ -33,7 +34,12 @@ def read_lines(file: BinaryIO, longest: int) -> Iterator[Line]:
             return
         value = line.rstrip(b"\r\n")
         if len(value) > longest:
-            message = f"line {number}: more than {longest} bytes, the largest message that can be sent; stopped there"
+            message = words(
+                "line {number}: more than {longest} bytes, the largest message that can be sent; stopped there",
+                "第 {number} 行：超过 {longest} 字节，即可发送的最大消息；就此停止",
+                number=number,
+                longest=longest,
+            )
             raise CommandError(message)
         if value.strip():
             yield number, value
@@ -59,12 +65,20 @@ def one_a_line(lines: Iterator[Line]) -> Iterator[Line]:
     while held.lines and not held.may_go_on(at_end=True):
         yield held.pop()
     if len(held.lines) > 1:
-        message = f"lines {held.span} are the beginning of a JSON document that does not end; {_WANTED}"
+        message = words(
+            "lines {span} are the beginning of a JSON document that does not end; {wanted}",
+            "第 {span} 行是一个没有结束的 JSON 文档的开头；{wanted}",
+            span=held.span,
+            wanted=_WANTED,
+        )
         raise CommandError(message)
     yield from held.lines
 
 
-_WANTED = "a message has to be one line: `python -m json.tool --compact FILE` makes it one"
+_WANTED = words(
+    "a message has to be one line: `python -m json.tool --compact FILE` makes it one",
+    "一条消息必须在一行内：可用 `python -m json.tool --compact FILE` 转换",
+)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
@@ -85,9 +99,9 @@ class _Held:
         self._tested = 0  # lines that were, when they were parsed last
 
     @property
-    def span(self) -> str:
+    def span(self) -> Words:
         """The numbers of the first line and the last."""
-        return f"{self.lines[0][0]} to {self.lines[-1][0]}"
+        return words("{first} to {last}", "{first} 至 {last}", first=self.lines[0][0], last=self.lines[-1][0])
 
     def add(self, line: Line) -> None:
         self.lines.append(line)
@@ -114,5 +128,10 @@ class _Held:
             return error.pos == len(text.decode(errors="replace")) and len(text) <= HELD_BYTES
         if len(self.lines) == 1:
             return False
-        message = f"lines {self.span} are one JSON document; {_WANTED}"
+        message = words(
+            "lines {span} are one JSON document; {wanted}",
+            "第 {span} 行是同一个 JSON 文档；{wanted}",
+            span=self.span,
+            wanted=_WANTED,
+        )
         raise CommandError(message)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from faust.cli.base import option
 
 from app.cli.base import (
     FAILED,
@@ -19,6 +18,7 @@ from app.cli.base import (
     command,
     complain,
     moment_option,
+    option,
     shown_time,
     table_lines,
     terminal_width,
@@ -38,11 +38,12 @@ from app.cli.published import (
     output_pieces,
 )
 from app.kafka.client import administering, reading
-from app.kafka.reading import WAIT_MS, in_message, partitions_of, ranges_of, read_ranges
+from app.kafka.reading import WAIT_MS, in_message, partitions_of, ranges_of, read_in_time
 from app.kafka.topics import not_created, partition_counts
 from app.messages.message import InMessage
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import words
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -72,15 +73,70 @@ def register_outputs(app: AggregatorApp) -> None:
     """Make `outputs` and `late` commands of `faust -A app`."""
     settings = app.settings
     options = (
-        option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C."),
-        option("--batch", multiple=True, metavar="ID", help="Of this batch; may be repeated."),
-        option("--station", multiple=True, metavar="ID", help="Of this station; may be repeated."),
-        moment_option(settings, "--since", "Written from a time on (2025-11-14T10:00:00), or 10m, 2h, 1d."),
-        option("--limit", type=click.IntRange(min=1), help=f"The newest so many; default {NEWEST}, with --json all."),
-        option("--json", "as_json", is_flag=True, help="A JSON object a line: the message, its place under `kafka`."),
+        option(
+            settings,
+            "--follow",
+            is_flag=True,
+            help=words("Go on with what comes, until Ctrl-C.", "持续显示新的消息，直到 Ctrl-C。"),
+        ),
+        option(
+            settings,
+            "--batch",
+            multiple=True,
+            metavar="ID",
+            help=words("Of this batch; may be repeated.", "只显示该批次；可重复。"),
+        ),
+        option(
+            settings,
+            "--station",
+            multiple=True,
+            metavar="ID",
+            help=words("Of this station; may be repeated.", "只显示该场站；可重复。"),
+        ),
+        moment_option(
+            settings,
+            "--since",
+            words(
+                "Written from a time on (2025-11-14T10:00:00), or 10m, 2h, 1d.",
+                "从某时刻起写入的（2025-11-14T10:00:00），或 10m、2h、1d。",
+            ),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=1),
+            help=words(
+                "The newest so many; default {n}, with --json all.",
+                "最新的多少条；默认 {n}，--json 时为全部。",
+                n=NEWEST,
+            ),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words(
+                "A JSON object a line: the message, its place under `kafka`.",
+                "每行一个 JSON 对象：消息本身，其位置在 `kafka` 之下。",
+            ),
+        ),
     )
 
-    @command(app, *options)
+    @command(
+        app,
+        *options,
+        zh="""显示输出：每个批次一行。
+
+        \b
+        faust -A app outputs --since 10m
+        faust -A app outputs --batch BATCH_ID         该批次的各场站及其结果
+        faust -A app outputs --station STATION_ID     各批次中该场站的结果
+        faust -A app outputs --follow --json | jq .station_count
+
+        退出码：指定的批次不存在为 1，选项有误为 2，否则为 0。
+        """,
+    )
     def outputs(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
         """Tell what came out: a line a batch.
 
@@ -94,7 +150,18 @@ def register_outputs(app: AggregatorApp) -> None:
         """  # noqa: D301 - `\b` is click's
         return asyncio.run(tell_outputs(settings, Request(**given)))
 
-    @command(app, *options)
+    @command(
+        app,
+        *options,
+        zh="""显示迟到的结果：每个结果一行。
+
+        \b
+        faust -A app late --since 10m
+        faust -A app late --batch BATCH_ID --station STATION_ID
+
+        退出码：指定的批次不存在为 1，选项有误为 2，否则为 0。
+        """,
+    )
     def late(self: PlainCommand, **given: Any) -> int:  # noqa: ARG001
         """Tell which results came too late for their batch: a line a result.
 
@@ -133,17 +200,26 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
     shown = _Shown(tell, request)
     async with reading(settings) as consumer:
         ranges = await ranges_of(consumer, partitions_of(topic, counts), since=request.since)
-        async for message in read_ranges(consumer, ranges):
+        async for message in read_in_time(consumer, ranges):
             shown.take(message)
         shown.print_held()
         if request.follow:
             async for message in _follow(consumer, {tp: held.end for tp, held in ranges.items()}):
                 shown.take(message)
     if shown.left_out:
-        complain(f"only the newest {shown.limit} are told; --limit takes more")
+        complain(
+            words(
+                "only the newest {n:message} told; --limit takes more",
+                "只显示最新的 {n} 条；--limit 可取更多",
+                n=shown.limit,
+            )
+        )
     if shown.count or request.follow:
         return 0
-    complain(f"nothing{' like that' if request.batch or request.station or request.since else ''} in {topic}")
+    if request.batch or request.station or request.since:
+        complain(words("nothing like that in {topic}", "{topic} 中没有符合条件的消息", topic=topic))
+    else:
+        complain(words("nothing in {topic}", "{topic} 中没有消息", topic=topic))
     return FAILED if request.batch else 0
 
 
@@ -161,7 +237,7 @@ async def _follow(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -
 class _Shown:
     """Prints what is asked for: the newest in the order of time, then what comes as it comes.
 
-    JSON without a limit is printed as it is read, each partition in its order: nothing of it is held.
+    JSON without a limit is printed as it is read, in the order of time as well: nothing of it is held.
     """
 
     def __init__(self, tell: Tell, request: Request) -> None:

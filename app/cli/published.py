@@ -117,10 +117,11 @@ def output_pieces(output: Output) -> list[Piece]:
     """One merged batch, without its time."""
     arrived = output.results if output.arrived is None else output.arrived
     count = "" if arrived is None else f"{arrived}/{output.expected}" if output.expected is not None else f"{arrived}"
+    stations = "station" if count.rpartition("/")[2] == "1" else "stations"
     pieces: list[Piece] = [
         (f"{printable(output.batch_id, BATCH_SHOWN)}  ", ""),
         (f"{printable(output.outcome):8}", _STYLES.get(output.outcome, "cyan")),
-        (f"  {count} stations" if count else "  a custom payload", ""),
+        (f"  {count} {stations}" if count else "  a custom payload", ""),
     ]
     if output.parts > 1:
         pieces.append((f"  part {output.part} of {output.parts}", ""))

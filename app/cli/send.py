@@ -13,7 +13,7 @@ import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from faust.cli.base import argument, option
+from faust.cli.base import argument
 
 from app.cli.base import (
     FAILED,
@@ -22,8 +22,8 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
-    counted,
     exit_code_of,
+    option,
     say,
 )
 from app.cli.lines import Line, one_a_line, read_lines
@@ -35,6 +35,7 @@ from app.kafka.producer import producing
 from app.kafka.topics import CREATE_SECONDS, create_and_wait, message_bytes, partition_counts, source_spec
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import words
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -52,18 +53,41 @@ def register_send(app: AggregatorApp) -> None:
     @command(
         app,
         argument("file", type=click.File("rb")),
-        option("--topic", default=settings.source_topics[0], help="Where to."),
-        option("--key", help="Key of each message.", default=None),
+        option(settings, "--topic", default=settings.source_topics[0], help=words("Where to.", "目标主题。")),
+        option(settings, "--key", help=words("Key of each message.", "每条消息的键。"), default=None),
         option(
+            settings,
             "--header",
             "headers",
             multiple=True,
             metavar="NAME=VALUE",
             type=ParsedOption(_parse_header),
-            help="Header; may be repeated.",
+            help=words("Header; may be repeated.", "消息头；可重复。"),
         ),
-        option("--create", is_flag=True, help="Create the topic if it is missing, with AGG_PARTITIONS partitions."),
-        option("--unchecked", is_flag=True, help="Send also lines that are no source message."),
+        option(
+            settings,
+            "--create",
+            is_flag=True,
+            help=words(
+                "Create the topic if it is missing, with AGG_PARTITIONS partitions.",
+                "主题不存在时创建，分区数为 AGG_PARTITIONS。",
+            ),
+        ),
+        option(
+            settings,
+            "--unchecked",
+            is_flag=True,
+            help=words("Send also lines that are no source message.", "不是源消息的行也发送。"),
+        ),
+        zh="""发送源消息，FILE 每行一条。
+
+        FILE 为 - 时读标准输入。一行是一条 JSON 源消息：含记录列表的对象、这样的列表，或一条记录。空行跳过。
+        不符合的行不发送但会指出，其余继续；连续十行不符合，或一个 JSON 文档跨多行时停止。
+
+        源消息可带的消息头：batch-timeout（秒）和 batch-id。
+
+        退出码：每条消息都得到 Kafka 确认为 0，否则为 1。
+        """,
     )
     def send(
         self: PlainCommand,  # noqa: ARG001
@@ -94,16 +118,16 @@ def register_send(app: AggregatorApp) -> None:
 
         # In a frame of its own: the counts are said whatever has ended it.
         code = exit_code_of(settings, work)
-        say(f"{counted(sender.confirmed, 'message')} sent to {topic}")
+        say(words("{n:message} sent to {topic}", "已向 {topic} 发送 {n} 条消息", n=sender.confirmed, topic=topic))
         if sender.failed:
-            complain(f"{counted(sender.failed, 'line')} not sent")
+            complain(words("{n:line} not sent", "{n} 行未发送", n=sender.failed))
         return code
 
 
 def _parse_header(text: str) -> tuple[str, bytes]:
     name, equals, value = text.partition("=")
     if not name or not equals:
-        message = f"{text!r} is not of the form NAME=VALUE"
+        message = words("{text!r} is not of the form NAME=VALUE", "{text!r} 不是 NAME=VALUE 的形式", text=text)
         raise ValueError(message)
     return name, value.encode()
 
@@ -184,9 +208,13 @@ class LineSender:
                 continue
             bad += 1
             if bad == BAD_IN_A_ROW:
-                message = (
-                    f"stopped at line {number}: {bad} lines in a row are no message; a file for `send` has one message"
-                    " in JSON a line (--unchecked sends any line)"
+                message = words(
+                    "stopped at line {number}: {bad} lines in a row are no message; a file for `send` has one message"
+                    " in JSON a line (--unchecked sends any line)",
+                    "在第 {number} 行停止：连续 {bad} 行都不是消息；`send` 的文件每行是一条 JSON 消息"
+                    "（--unchecked 可发送任意行）",
+                    number=number,
+                    bad=bad,
                 )
                 raise CommandError(message)
 
@@ -195,7 +223,7 @@ class LineSender:
         keys, timezone = settings.envelope_keys, settings.timezone
         id_keys = CONTEXT_ID_KEYS if topic in settings.passthrough_topics else STATION_ID_KEYS
         try:
-            if topic in settings.context_topics:
+            if topic in settings.context_names:
                 parse_context(value, topic=topic, envelope_keys=keys, timezone=timezone)
             else:
                 parse_message(value, topic=topic, envelope_keys=keys, timezone=timezone, id_keys=id_keys)
@@ -224,16 +252,35 @@ class LineSender:
 
     def _fail(self, number: int, error: Exception) -> None:
         self.failed += 1
-        complain(f"line {number}: not sent: {printable(str(error), ERROR_SHOWN)}")
+        complain(
+            words(
+                "line {number}: not sent: {error}",
+                "第 {number} 行：未发送：{error}",
+                number=number,
+                error=printable(str(error), ERROR_SHOWN),
+            )
+        )
 
     async def _ensure_topic(self, *, create: bool) -> None:
         async with administering(self.settings) as admin:
             if self.topic not in await admin.list_topics():
                 if not create:
-                    message = f"there is no topic {self.topic}; --create creates it, --topic names another"
-                    raise CommandError(message + hidden_hint(self.settings))
+                    message = words(
+                        "there is no topic {topic}; --create creates it, --topic names another{hint}",
+                        "没有主题 {topic}；可用 --create 创建，或用 --topic 指定其他主题{hint}",
+                        topic=self.topic,
+                        hint=hidden_hint(self.settings),
+                    )
+                    raise CommandError(message)
                 count = await create_source_topic(admin, self.settings, self.topic)
-                say(f"topic {self.topic} created with {counted(count, 'partition')}")
+                say(
+                    words(
+                        "topic {topic} created with {n:partition}",
+                        "已创建主题 {topic}，{n} 个分区",
+                        topic=self.topic,
+                        n=count,
+                    )
+                )
             elif create:
                 self._note_partitions((await partition_counts(admin)).get(self.topic))
 
@@ -242,8 +289,14 @@ class LineSender:
         wanted = self.settings.partitions
         if count is not None and count < wanted:
             complain(
-                f"topic {self.topic} is there already, with {counted(count, 'partition')} and not AGG_PARTITIONS="
-                f"{wanted}: no more than {counted(count, 'worker')} can read it side by side"
+                words(
+                    "topic {topic} is there already, with {n:partition} and not AGG_PARTITIONS={wanted}: no more than "
+                    "{n:worker} can read it side by side",
+                    "主题 {topic} 已存在，有 {n} 个分区，而不是 AGG_PARTITIONS={wanted}：最多 {n} 个 worker 可同时读取",
+                    topic=self.topic,
+                    n=count,
+                    wanted=wanted,
+                )
             )
 
 

@@ -38,7 +38,7 @@ except ModuleNotFoundError:
 
 from app.demo.outputs import Tally, summary
 from app.demo.replay import OUTPUT_PATIENCE, create_source_topics, live_pace, open_playback
-from app.demo.sample import BROKEN_STATION, PUSHES, SLOW_STATION, WINDOW
+from app.demo.sample import BROKEN_STATION, PUSHES, SHARES, SLOW_STATION, WINDOW
 from app.devbroker import DevBroker, DevBrokerError
 from app.devbroker.config import HOST, free_port, port_is_free
 from app.devbroker.install import cache_folder
@@ -279,10 +279,14 @@ def _introduce(settings: Settings, console: Console, worker: WorkerProcess, give
         )
     console.print(f"Kinross, each with its last {WINDOW} hours. What comes out on {settings.output_topic}:")
     if settings.callback == CALLBACK:
-        for line in (
+        lines = [
             f"(Three stations had closed before: empty. {BROKEN_STATION} has a broken meter now and then: failed.",
-            f"{SLOW_STATION} takes over {settings.batch_timeout:g} s (AGG_BATCH_TIMEOUT) at times: missing, late.)",
-        ):
+            f"{SLOW_STATION} takes over {settings.batch_timeout:g} s (AGG_BATCH_TIMEOUT) at times: missing, late.",
+        ]
+        if not once:
+            most = settings.batch_timeout * max(SHARES)
+            lines.append(f"Six stations of each batch take up to {most:g} s on purpose, so that some are in flight.")
+        for line in (*lines[:-1], f"{lines[-1]})"):
             console.print(line)
     found = {} if given.broker is None else {"AGG_BROKER": given.broker.url}
     if given.token is not None:

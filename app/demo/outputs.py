@@ -12,6 +12,7 @@ from rich.text import Text
 from app.cli.published import BATCH_SHOWN, Output, Piece, late_pieces, output_pieces
 from app.messages.dead_letters import last_line
 from app.observability.log_lines import printable
+from app.words import counted_word
 
 ERROR_SHOWN = 80
 
@@ -108,7 +109,9 @@ def summary(tally: Tally, overdue: Sequence[str], *, late_topic: str, dead_lette
     statuses = tally.settled + Counter(output.outcome for output in tally.outputs)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     under_way = len(tally.awaited) - len(overdue)
-    said = f"{tally.number} batches sent, {statuses.total()} came out" + (f": {counts}" if counts else "")
+    said = f"{counted_word(tally.number, 'batch')} sent, {statuses.total()} came out" + (
+        f": {counts}" if counts else ""
+    )
     lines = [
         Text(
             f"{said}; {under_way} under way." if under_way else f"{said}.",

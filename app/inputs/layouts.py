@@ -7,7 +7,7 @@ general way (`app.inputs.alignment`), which takes two to four times as long and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from types import NoneType
@@ -113,19 +113,37 @@ class Layout:
         None when they are not faultless, have other fields than the first, or other guns.
         """
         fields = _by_field(self.fields, self._values_of, records)
-        if fields is None or len(timeline.points) * len(self.fields) > MAX_CELLS:
+        if fields is None:
+            return None
+        guns = None
+        if self.gun_fields is not None:
+            every = fields["gunPower"]
+            alike = {*map(type, every)} == {dict}
+            guns = _by_field(self.gun_fields, self._cells_of, every) if alike else None
+            if guns is None:
+                return None
+        return self.by_field(fields, guns, timeline)
+
+    def by_field(
+        self, fields: Mapping[str, Sequence[Any]], guns: Mapping[str, Sequence[Any]] | None, timeline: Timeline
+    ) -> Columns | None:
+        """Align records of this layout, each at a point of its own, whose values are given by field.
+
+        `guns` are those of `gunPower`, None where there is none. None when they are not faultless, or of other guns.
+        """
+        if len(timeline.points) * len(self.fields) > MAX_CELLS:
             return None
         if self._id_field is not None and not all(map(is_id, fields[self._id_field])):
             return None
         columns: Columns = {"sendTime": [*timeline.points]}
-        if self.gun_fields is None:
+        if guns is None:
             if "gunPower" in fields and {*map(type, fields["gunPower"])} != {NoneType}:
                 return None
         else:
-            guns = self._guns(fields["gunPower"], fields.get("hostCode", (None,)), timeline)
-            if guns is None:
+            of_guns = self._guns(guns, fields.get("hostCode", (None,)), timeline)
+            if of_guns is None:
                 return None
-            columns.update(guns)
+            columns.update(of_guns)
         for name in self._names:
             values = fields[name]
             kinds = {*map(type, values)}
@@ -137,12 +155,10 @@ class Layout:
             columns[name] = own_all(fill_series(timeline.spread(values), timeline))
         return columns
 
-    def _guns(self, every: Sequence[Any], hosts: Sequence[Any], timeline: Timeline) -> Columns | None:
-        """Align the `gunPower` of records that have the same guns in the same order."""
+    def _guns(self, fields: Mapping[str, Sequence[Any]], hosts: Sequence[Any], timeline: Timeline) -> Columns | None:
+        """Return the columns of the same guns in all records; None when they are not the same, or not faultless."""
         host = hosts[0]
-        alike = type(host) in _HOSTS and hosts.count(host) == len(hosts) and {*map(type, every)} == {dict}
-        fields = _by_field(self.gun_fields or (), self._cells_of, every) if alike else None
-        if fields is None:
+        if type(host) not in _HOSTS or hosts.count(host) != len(hosts):
             return None
         gun_nos = fields["gunNo"]
         if not (gun_nos[0] == self._gun_nos or self._are_guns(gun_nos[0])) or gun_nos.count(gun_nos[0]) != len(gun_nos):
@@ -211,11 +227,13 @@ class Memory:
     Attributes:
         moment: the time of a single record, a text, as it came, and the moment that it is.
         points: the times of several records, and where these stand.
+        texts: the times of a window, in Unix seconds, and their texts.
     """
 
-    __slots__ = ("_last", "_layouts", "moment", "points")
+    __slots__ = ("_last", "_layouts", "moment", "points", "texts")
 
     def __init__(self) -> None:
+        self.texts: tuple[list[int], list[str]] | None = None
         self.moment: tuple[str, Moment] | None = None
         self.points: Points | None = None
         self._layouts: dict[tuple[Any, ...], Layout] = {}
@@ -230,6 +248,10 @@ class Memory:
             gun_fields = [*gun_power]
         else:
             return None
+        return self.layout_of(fields, gun_fields, id_keys)
+
+    def layout_of(self, fields: list[str], gun_fields: list[str] | None, id_keys: Sequence[str]) -> Layout | None:
+        """Return the layout of records with these fields, and these of their `gunPower`; None as above."""
         last = self._last
         if last.fields != fields or last.gun_fields != gun_fields or last.id_keys is not id_keys:
             names = fields if gun_fields is None else fields + gun_fields

@@ -96,7 +96,7 @@ def batch_id(topic: str, timestamp: int) -> str:
 
 @fast_dataclass(frozen=True, slots=True)
 class Newest:
-    """The records of a station at the latest time that a message has of it.
+    """The records of a station at one time, the latest that a message has of it where no window is wanted.
 
     `time` is in whole Unix seconds. Several records are those of several hosts. Where no record has a time, `time` is
     None and the last record is the only one.
@@ -108,9 +108,12 @@ class Newest:
 
 @fast_dataclass(frozen=True, slots=True)
 class ContextMessage:
-    """The content of a context message. `stations` may have records of `EVERYONE`."""
+    """The content of a context message. `stations` may have records of `EVERYONE`.
 
-    stations: Mapping[str, Newest]
+    Of a station there is the newest point, or, where a window is wanted, each point in time, ascending.
+    """
+
+    stations: Mapping[str, Sequence[Newest]]
     rejects: Sequence[Reject]
     exact: bool = False
     """See `SourceBatch`, for the next as well."""
@@ -125,6 +128,7 @@ def parse_context(
     timezone: ZoneInfo,
     latest: float = math.inf,
     limits: Limits = UNLIMITED,
+    window: bool = False,
 ) -> ContextMessage:
     """Divide a context message by station.
 
@@ -136,6 +140,7 @@ def parse_context(
         timezone: The zone of times that name none.
         latest: As in `parse_message`.
         limits: As in `parse_message`.
+        window: Return every point of a station, not the newest alone.
 
     Raises:
         BadMessage: Not JSON, neither an object nor a list, nested too deeply, or too many stations.
@@ -150,8 +155,10 @@ def parse_context(
         latest=latest,
         limits=limits,
     )
-    newest = {station_id: _newest(records, timezone, latest) for station_id, records in batch.stations.items()}
-    return ContextMessage(newest, batch.rejects, batch.exact, batch.unusable)
+    points = {station_id: _points(records, timezone, latest) for station_id, records in batch.stations.items()}
+    if not window:
+        points = {station_id: of_station[-1:] for station_id, of_station in points.items()}
+    return ContextMessage(points, batch.rejects, batch.exact, batch.unusable)
 
 
 def _context_records(loaded: Any, envelope_keys: Sequence[str], timezone: ZoneInfo, latest: float) -> list[Any]:
@@ -181,14 +188,17 @@ def _results(output: Record, timezone: ZoneInfo, latest: float) -> list[Any]:
     ]
 
 
-def _newest(records: Sequence[Record], timezone: ZoneInfo, latest: float) -> Newest:
+def _points(records: Sequence[Record], timezone: ZoneInfo, latest: float) -> list[Newest]:
+    """Return the records of a station by their time in whole seconds, ascending."""
     moments = [record_moment(record, timezone, latest) for record in records]
     times = [math.floor(moment.seconds) for moment in moments if moment is not None]
     if not times:
-        return Newest(None, records[-1:])
-    newest = max(times)
+        return [Newest(None, records[-1:])]
     # All have a time if one has: `divide` has seen to that.
-    return Newest(newest, [record for record, time in zip(records, times, strict=True) if time == newest])
+    by_time: dict[int, list[Record]] = {}
+    for record, time in zip(records, times, strict=True):
+        by_time.setdefault(time, []).append(record)
+    return [Newest(time, by_time[time]) for time in sorted(by_time)]
 
 
 # -- the headers of a source message -----------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from faust.types.auth import CredentialsT
 
 from app.callbacks.tasks import is_from_outside
 from app.settings import Settings, SettingsError
+from app.words import told, words
 
 T = TypeVar("T")
 
 CONNECT_GRACE: Final = 3.0  # seconds; a broker that takes longer costs a connection that is left open
-UNEXPECTED = "it answers what no broker answers"
+UNEXPECTED = words("it answers what no broker answers", "其应答不是 Kafka 的应答")
 
 
 class Application(Protocol):
@@ -62,19 +63,42 @@ def ssl_context(settings: Settings) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=str(settings.ssl_cafile) if settings.ssl_cafile else None)
     except (OSError, ValueError) as error:
-        raise SettingsError([f"AGG_SSL_CAFILE={settings.ssl_cafile}: no usable certificates: {error}"]) from error
+        raise SettingsError(
+            [
+                words(
+                    "AGG_SSL_CAFILE={file}: no usable certificates: {error}",
+                    "AGG_SSL_CAFILE={file}：没有可用的证书：{error}",
+                    file=settings.ssl_cafile,
+                    error=error,
+                )
+            ],
+            settings.log_language,
+        ) from error
     if settings.ssl_certfile:
         try:
             context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password=_no_passphrase)
         except (OSError, ValueError) as error:
             files = f"AGG_SSL_CERTFILE={settings.ssl_certfile}, AGG_SSL_KEYFILE={settings.ssl_keyfile}"
-            raise SettingsError([f"{files}: no usable certificate with its key: {error}"]) from error
+            raise SettingsError(
+                [
+                    words(
+                        "{files}: no usable certificate with its key: {error}",
+                        "{files}：没有可用的证书及其私钥：{error}",
+                        files=files,
+                        error=told(error, settings.log_language),
+                    )
+                ],
+                settings.log_language,
+            ) from error
     return context
 
 
 def _no_passphrase() -> str:
     """Refuse an encrypted key: OpenSSL would ask for its passphrase at the terminal, and wait."""
-    message = "the key is encrypted, and there is no setting for a passphrase: give one that is not"
+    message = words(
+        "the key is encrypted, and there is no setting for a passphrase: give one that is not",
+        "私钥已加密，而没有口令的设置：请使用未加密的私钥",
+    )
     raise ValueError(message)
 
 

@@ -34,6 +34,7 @@ Every override replaces a method of Faust. Without it:
     what is done with a closed flow in fetching.py)
     _settings_extra           a batch that is sent again after a broker's fault is appended twice
     create_topic              Faust creates topics with its own partition counts
+    send                      a topic that is not there is asked for without end, with an ERROR ten times a second
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ from app.kafka.positions import (
     first_partitions_text,
     lost_before,
 )
+from app.kafka.producer_topics import ProducerTopics
 from app.kafka.reading import in_message
 from app.kafka.topics import changelog_topic, topic_specs
 from app.kafka.users_topics import UsersTopics
@@ -575,6 +577,19 @@ class AggregatorProducer(driver.Producer):
         """Create a topic of the user's, as the changelog of a table; `ensure_topics` has created and verified ours."""
         if topic not in self._ours:
             await super().create_topic(topic, *args, **options)
+
+    async def send(self, topic: str, *args: Any, **options: Any) -> Any:
+        """Send a message of the user's, as Faust does.
+
+        Raises:
+            UnknownTopicError: there is no such topic, for five seconds.
+        """
+        await self._topics.choose_from(topic)
+        return await super().send(topic, *args, **options)
+
+    @cached_property
+    def _topics(self) -> ProducerTopics:
+        return ProducerTopics(cast(Application, self.app).settings, self._ensure_producer)
 
     @cached_property
     def _ours(self) -> frozenset[str]:

@@ -21,15 +21,19 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from app.kafka.client import UNEXPECTED, client_options
 from app.settings import Settings
+from app.words import joined, words
 
 ANSWER_SECONDS = 5.0
-_UNTRUSTED: Final = "AGG_SSL_CAFILE names the certificates that are"
+_UNTRUSTED: Final = words("AGG_SSL_CAFILE names the certificates that are", "受信任的证书由 AGG_SSL_CAFILE 指定")
 # What to do about a certificate that is not accepted, by OpenSSL's X509_V_ERR codes.
 _REMEDIES: Final = {
-    9: "this machine's clock is behind, or the certificate is for later",
-    10: "the broker needs a new one, or this machine's clock is ahead",
-    62: "AGG_BROKER has to call the broker by a name that is in it",
-    64: "AGG_BROKER has to call the broker by a name or an address that is in it",
+    9: words("this machine's clock is behind, or the certificate is for later", "本机时钟偏慢，或证书尚未生效"),
+    10: words("the broker needs a new one, or this machine's clock is ahead", "Kafka 需要更换证书，或本机时钟偏快"),
+    62: words("AGG_BROKER has to call the broker by a name that is in it", "AGG_BROKER 必须使用证书中的名称"),
+    64: words(
+        "AGG_BROKER has to call the broker by a name or an address that is in it",
+        "AGG_BROKER 必须使用证书中的名称或地址",
+    ),
 }
 
 
@@ -47,7 +51,7 @@ async def find_trouble(settings: Settings) -> Trouble | None:
     if len(troubles) < len(set(settings.bootstrap_servers)):
         return None
     final = [trouble for trouble in troubles if trouble.final]
-    return Trouble("; ".join(dict.fromkeys(trouble.text for trouble in final or troubles)), bool(final))
+    return Trouble(joined("; ", dict.fromkeys(trouble.text for trouble in final or troubles)), bool(final))
 
 
 async def find_troubles(settings: Settings) -> dict[str, Trouble]:
@@ -64,7 +68,7 @@ async def _trouble_at(settings: Settings, server: str) -> Trouble | None:
     try:
         return await _trouble_with(settings, name.strip("[]"), int(number), options)
     except Exception as error:  # noqa: BLE001 - aiokafka takes an answer apart as if a broker had given it
-        return Trouble(f"{UNEXPECTED} ({error!r})")
+        return Trouble(words("{what} ({error!r})", "{what}（{error!r}）", what=UNEXPECTED, error=error))
 
 
 async def _trouble_with(settings: Settings, host: str, port: int, options: dict[str, Any]) -> Trouble | None:
@@ -88,10 +92,19 @@ async def _trouble_asking(settings: Settings, connection: AIOKafkaConnection) ->
     except (KafkaError, OSError, TimeoutError) as error:
         if alert := _alert(settings, error):
             return alert
-        text = f"it takes the connection and then does not answer ({error!r})"
+        text = words(
+            "it takes the connection and then does not answer ({error!r})",
+            "它接受连接但没有应答（{error!r}）",
+            error=error,
+        )
         if not settings.security_protocol.authenticated:
             secure = settings.security_protocol.value.replace("PLAINTEXT", "SASL_PLAINTEXT").replace("SSL", "SASL_SSL")
-            text += f"; the port may be one that authenticates, for AGG_SECURITY_PROTOCOL={secure}"
+            text = words(
+                "{text}; the port may be one that authenticates, for AGG_SECURITY_PROTOCOL={secure}",
+                "{text}；该端口可能需要认证，应设置 AGG_SECURITY_PROTOCOL={secure}",
+                text=text,
+                secure=secure,
+            )
         return Trouble(text)
     finally:
         connection.close()
@@ -105,20 +118,35 @@ def _alert(settings: Settings, error: BaseException) -> Trouble | None:
     if "ALERT" not in reason:
         return None
     if settings.ssl_certfile is None:
-        text = f"TLS failed: the broker asks for a certificate of ours ({reason}): set AGG_SSL_CERTFILE"
+        text = words(
+            "TLS failed: the broker asks for a certificate of ours ({reason}): set AGG_SSL_CERTFILE",
+            "TLS 失败：Kafka 要求客户端证书（{reason}）：请设置 AGG_SSL_CERTFILE",
+            reason=reason,
+        )
     else:
-        text = (
-            f"TLS failed: the broker does not accept our certificate ({reason}): AGG_SSL_CERTFILE has to be one of an "
-            "authority that it trusts, and not expired"
+        text = words(
+            "TLS failed: the broker does not accept our certificate ({reason}): AGG_SSL_CERTFILE has to be one of an "
+            "authority that it trusts, and not expired",
+            "TLS 失败：Kafka 不接受客户端证书（{reason}）：AGG_SSL_CERTFILE 须由其信任的机构签发且未过期",
+            reason=reason,
         )
     return Trouble(text, final=True)
 
 
 def _tls_trouble(error: ssl.SSLError) -> Trouble:
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"TLS failed: the broker's certificate is not accepted: {error.verify_message.rstrip('.')}"
-        return Trouble(f"{text}; {_REMEDIES.get(error.verify_code, _UNTRUSTED)}", final=True)
-    text = f"TLS failed: {error}; see AGG_SECURITY_PROTOCOL and AGG_SSL_CERTFILE"
+        text = words(
+            "TLS failed: the broker's certificate is not accepted: {why}; {remedy}",
+            "TLS 失败：未接受 Kafka 的证书：{why}；{remedy}",
+            why=error.verify_message.rstrip("."),
+            remedy=_REMEDIES.get(error.verify_code, _UNTRUSTED),
+        )
+        return Trouble(text, final=True)
+    text = words(
+        "TLS failed: {error}; see AGG_SECURITY_PROTOCOL and AGG_SSL_CERTFILE",
+        "TLS 失败：{error}；请检查 AGG_SECURITY_PROTOCOL 和 AGG_SSL_CERTFILE",
+        error=error,
+    )
     return Trouble(text, final=True)
 
 
@@ -132,21 +160,45 @@ async def _unanswered(settings: Settings, host: str, port: int, error: Exception
         return await _tls_unanswered(host, port, error)
     if await _speaks_tls(host, port):
         secure = protocol.value.replace("PLAINTEXT", "SSL")
-        return Trouble(f"the port speaks TLS: set AGG_SECURITY_PROTOCOL={secure}", final=True)
-    return Trouble(f"it takes the connection and closes it without an answer ({error!r})")
+        text = words(
+            "the port speaks TLS: set AGG_SECURITY_PROTOCOL={secure}",
+            "该端口使用 TLS：请设置 AGG_SECURITY_PROTOCOL={secure}",
+            secure=secure,
+        )
+        return Trouble(text, final=True)
+    return Trouble(
+        words(
+            "it takes the connection and closes it without an answer ({error!r})",
+            "它接受连接后未应答即关闭（{error!r}）",
+            error=error,
+        )
+    )
 
 
 async def _tls_unanswered(host: str, port: int, error: Exception) -> Trouble:
     """Find out about a broker that has closed the connection before or after the handshake."""
     if await _speaks_plain(host, port):
-        text = "TLS failed: the port is a plain one, for AGG_SECURITY_PROTOCOL=PLAINTEXT or SASL_PLAINTEXT"
+        text = words(
+            "TLS failed: the port is a plain one, for AGG_SECURITY_PROTOCOL=PLAINTEXT or SASL_PLAINTEXT",
+            "TLS 失败：该端口不加密，应设置 AGG_SECURITY_PROTOCOL=PLAINTEXT 或 SASL_PLAINTEXT",
+        )
         return Trouble(text, final=True)
     if await _speaks_tls(host, port):
         return Trouble(
-            f"TLS works, but the broker closes the connection ({error!r}): it may ask for a certificate of ours "
-            "(AGG_SSL_CERTFILE, AGG_SSL_KEYFILE)"
+            words(
+                "TLS works, but the broker closes the connection ({error!r}): it may ask for a certificate of ours "
+                "(AGG_SSL_CERTFILE, AGG_SSL_KEYFILE)",
+                "TLS 正常，但 Kafka 关闭了连接（{error!r}）：可能要求客户端证书（AGG_SSL_CERTFILE、AGG_SSL_KEYFILE）",
+                error=error,
+            )
         )
-    return Trouble(f"TLS failed ({error!r}): the port may be a plain one (AGG_SECURITY_PROTOCOL)")
+    return Trouble(
+        words(
+            "TLS failed ({error!r}): the port may be a plain one (AGG_SECURITY_PROTOCOL)",
+            "TLS 失败（{error!r}）：该端口可能不加密（AGG_SECURITY_PROTOCOL）",
+            error=error,
+        )
+    )
 
 
 async def _unreachable(host: str, port: int) -> str | None:
@@ -155,12 +207,15 @@ async def _unreachable(host: str, port: int) -> str | None:
         async with asyncio.timeout(ANSWER_SECONDS):
             _, writer = await asyncio.open_connection(host, port)
     except socket.gaierror as error:
-        return f"there is no host {host}: {error.strerror}"
+        return words("there is no host {host}: {why}", "没有主机 {host}：{why}", host=host, why=error.strerror)
     except TimeoutError:
-        return f"{host} does not answer at port {port}"
+        return words("{host} does not answer at port {port}", "{host} 的端口 {port} 没有应答", host=host, port=port)
     except OSError as error:
-        refused = isinstance(error, ConnectionRefusedError)
-        return f"nothing listens at port {port} of {host}" if refused else f"{error.strerror or error}"
+        if isinstance(error, ConnectionRefusedError):
+            return words(
+                "nothing listens at port {port} of {host}", "{host} 的端口 {port} 无人监听", host=host, port=port
+            )
+        return f"{error.strerror or error}"
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
@@ -197,12 +252,24 @@ async def _speaks_plain(host: str, port: int) -> bool:
 def _refusal(settings: Settings, error: KafkaError) -> str:
     match error:
         case SaslAuthenticationFailed():
-            return f"{error!r}: see AGG_SASL_USERNAME and AGG_SASL_PASSWORD"
+            return words(
+                "{error!r}: see AGG_SASL_USERNAME and AGG_SASL_PASSWORD",
+                "{error!r}：请检查 AGG_SASL_USERNAME 和 AGG_SASL_PASSWORD",
+                error=error,
+            )
         case UnsupportedSaslMechanismError():
             mechanism = settings.sasl_mechanism.value
-            return f"it does not take AGG_SASL_MECHANISM={mechanism} (UnsupportedSaslMechanismError)"
+            return words(
+                "it does not take AGG_SASL_MECHANISM={mechanism} (UnsupportedSaslMechanismError)",
+                "它不支持 AGG_SASL_MECHANISM={mechanism}（UnsupportedSaslMechanismError）",
+                mechanism=mechanism,
+            )
         case IllegalSaslStateError():
             plain = settings.security_protocol.value.replace("SASL_", "")
-            return f"the port does not authenticate: set AGG_SECURITY_PROTOCOL={plain} (IllegalSaslStateError)"
+            return words(
+                "the port does not authenticate: set AGG_SECURITY_PROTOCOL={plain} (IllegalSaslStateError)",
+                "该端口不做认证：请设置 AGG_SECURITY_PROTOCOL={plain}（IllegalSaslStateError）",
+                plain=plain,
+            )
         case _:
             return repr(error)

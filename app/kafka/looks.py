@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from app.kafka.reading import CLOCK_SLACK, OffsetRange, in_message, partitions_of, read_batches
 from app.messages.message import InMessage
 from app.messages.output import output_id
+from app.words import counted_word
 from tables.model.events import Source
 
 MOST_BYTES: Final = 64 * 1024 * 1024  # that are read in one look
@@ -121,7 +122,7 @@ class _Outputs:
             if found is not None:
                 self.found.setdefault(found[1:], message)
         if self.size > MOST_BYTES or self.records > MOST_RECORDS:
-            text = f"{self.records} messages of {self.size} bytes were read"
+            text = f"{counted_word(self.records, 'message')} of {counted_word(self.size, 'byte')} read"
             raise TooMuchError(text)
 
     def has(self, revision: int) -> bool:

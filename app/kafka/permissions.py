@@ -25,13 +25,19 @@ from aiokafka.protocol.api import Request
 from app.kafka.topic_ids import ask_topics
 from app.settings import Settings
 from app.settings.enums import SecurityProtocol
+from app.words import Words, joined, words
 
 AUTHORIZATION_ERRORS: Final = (
     TopicAuthorizationFailedError,
     GroupAuthorizationFailedError,
     ClusterAuthorizationFailedError,
 )
-_WHERE: Final = "grant it (ACLs; README, Your own Kafka)"
+_WHERE: Final = words(
+    "grant it (ACLs; docs/operations.md, Your own Kafka)", "请授予权限（ACL，见 docs/operations.zh-CN.md）"
+)
+
+
+_CERTIFIED: Final = words("the principal of AGG_SSL_CERTFILE", "AGG_SSL_CERTFILE 的主体")
 
 
 class Operation(IntEnum):
@@ -58,7 +64,7 @@ def principal(settings: Settings) -> str:
     """Return who we are to the broker, as ACLs name it, as far as we know it."""
     if settings.security_protocol.authenticated:
         return f"User:{settings.sasl_username}"
-    return "the principal of AGG_SSL_CERTFILE" if settings.ssl_certfile else "User:ANONYMOUS"
+    return _CERTIFIED if settings.ssl_certfile else "User:ANONYMOUS"
 
 
 async def lacking(admin: AIOKafkaAdminClient, settings: Settings, own_topics: Iterable[str]) -> Lacks:
@@ -77,13 +83,22 @@ async def lacking(admin: AIOKafkaAdminClient, settings: Settings, own_topics: It
     return found
 
 
-def lacks_text(settings: Settings, lacks: Lacks) -> str:
+def lacks_text(settings: Settings, lacks: Lacks) -> Words:
     """Say what is not allowed, and what to do."""
     resources: dict[str, list[str]] = {}
     for resource, operations in lacks.items():
         resources.setdefault(operations_text(operations), []).append(resource)
-    which = "; ".join(f"{what} on {', '.join(names)}" for what, names in resources.items())
-    return f"Kafka does not let {principal(settings)} do what a worker does: it lacks {which}; {_WHERE}"
+    which = [
+        words("{what} on {names}", "对 {names} 的 {what}", what=what, names=", ".join(names))
+        for what, names in resources.items()
+    ]
+    return words(
+        "Kafka does not let {who} do what a worker does: it lacks {which}; {where}",
+        "Kafka 不允许 {who} 执行 worker 的操作：缺少{which}；{where}",
+        who=principal(settings),
+        which=joined("; ", which),
+        where=_WHERE,
+    )
 
 
 def operations_text(operations: Collection[Operation]) -> str:
@@ -91,11 +106,17 @@ def operations_text(operations: Collection[Operation]) -> str:
     return " and ".join(operation.name.capitalize() for operation in operations)
 
 
-def denial_text(settings: Settings, error: KafkaError) -> str:
+def denial_text(settings: Settings, error: KafkaError) -> Words:
     """Say of one of `AUTHORIZATION_ERRORS` what is not allowed, and what to do."""
     kind = type(error).__name__.removesuffix("AuthorizationFailedError").lower()
-    which = ", ".join(map(str, error.args)) or "what was asked for"
-    return f"Kafka does not let {principal(settings)} do this: it lacks an operation on {kind} {which}; {_WHERE}"
+    return words(
+        "Kafka does not let {who} do this: it lacks an operation on {kind} {which}; {where}",
+        "Kafka 不允许 {who} 执行此操作：缺少对 {kind} {which} 的权限；{where}",
+        who=principal(settings),
+        kind=kind,
+        which=", ".join(map(str, error.args)) or words("what was asked for", "所请求资源"),
+        where=_WHERE,
+    )
 
 
 async def _lacking_topics(
@@ -155,4 +176,8 @@ def hidden_hint(settings: Settings) -> str:
     """Say that a topic which seems not to be there may be hidden, where the broker knows who we are."""
     if settings.security_protocol is SecurityProtocol.PLAINTEXT:
         return ""
-    return f"; or {principal(settings)} may not see it (the operation Describe, which Read and Write have in them)"
+    return words(
+        "; or {who} may not see it (the operation Describe, which Read and Write have in them)",
+        "；或 {who} 看不到它（需要 Describe 权限，Read 和 Write 已包含）",
+        who=principal(settings),
+    )

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition, cluster
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
@@ -20,6 +21,7 @@ from app.kafka.topics import topic_specs
 from app.messages.message import PlaceGoneError, SendError, UnknownTopicError
 from app.observability.log_lines import Line, tell
 from app.settings import Settings
+from app.words import counted_word, words
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class ProducerTopics:
             raise UnknownTopicError(text, topic, 0)
         found = await self._wait_for(topic, partition)
         if partition not in found:
-            text = f"there is no partition {partition} of {topic}: it has {len(found)} partitions now"
+            text = f"there is no partition {partition} of {topic}: it has {counted_word(len(found), 'partition')} now"
             raise PlaceGoneError(text, topic, len(found))
 
     def problem(self, topic: str, partition: int | None) -> str | None:
@@ -100,7 +102,7 @@ class ProducerTopics:
         if not found:
             return f"there is no topic {topic}" + ("; a start of the worker creates it" if topic in self._own else "")
         if partition is not None and partition not in found:
-            return f"{topic} has {len(found)} partitions now"
+            return f"{topic} has {counted_word(len(found), 'partition')} now"
         return None
 
     async def withdraw(self, topic: str, partition: int, error: Exception) -> None:
@@ -145,7 +147,8 @@ class ProducerTopics:
         try:
             while not found:
                 client.add_topic(topic)
-                answered = await client.force_metadata_update()
+                with _quiet_about(topic):
+                    answered = await client.force_metadata_update()
                 found = client.cluster.partitions_for_topic(topic)
                 if not found and answered:
                     if absent_since is None:
@@ -170,7 +173,11 @@ class ProducerTopics:
             )
             raise SendError(text)
         if topic not in self._own and absent > UNKNOWN_SECONDS:
-            text = f"there is no topic {topic}, and the broker does not create it: create it, or name another"
+            text = words(
+                "there is no topic {topic}, and the broker does not create it: create it, or name another",
+                "没有主题 {topic}，Kafka 也不自动创建：请创建它，或改用其他主题",
+                topic=topic,
+            )
             raise UnknownTopicError(text, topic, 0)
         if absent > self._patience:
             text = f"{self.problem(topic, None)} (waited {absent:.0f} s, AGG_BROKER_PATIENCE)"
@@ -178,3 +185,18 @@ class ProducerTopics:
 
     def _say(self, level: int, line: Line, place: str, **fields: object) -> None:
         tell(logger, level, self._language, line, place=place, **fields)
+
+
+@contextmanager
+def _quiet_about(topic: str) -> Iterator[None]:
+    """Leave out that aiokafka's client complains of a topic that is not there: who asks for it says so, once."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return not (isinstance(record.args, tuple) and topic in record.args)
+
+    complaints = logging.getLogger(cluster.__name__)
+    complaints.addFilter(is_other)
+    try:
+        yield
+    finally:
+        complaints.removeFilter(is_other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -92,6 +93,57 @@ async def read_ranges(
                 yield in_message(record)
 
 
+async def read_in_time(
+    consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, OffsetRange], *, stalled_after: float = STALLED_SECONDS
+) -> AsyncIterator[InMessage]:
+    """The messages of these ranges in the order of their times; of no partition more is held than one fetch brings.
+
+    A partition's own order is kept: where a message's time is before that of the one in front of it, it comes later.
+
+    Raises:
+        KafkaError: the broker refuses, or does not answer any more.
+    """
+    left = {tp: offsets.end for tp, offsets in ranges.items() if offsets.start < offsets.end}
+    _stand_at(consumer, {tp: ranges[tp].start for tp in left})
+    held: dict[TopicPartition, deque[ConsumerRecord]] = {tp: deque() for tp in left}
+    loop = asyncio.get_running_loop()
+    moved_at = loop.time()
+    while True:
+        if empty := [tp for tp in left if not held[tp]]:
+            fetched = await consumer.getmany(*empty, timeout_ms=WAIT_MS)
+            for tp, records in fetched.items():
+                held[tp].extend(record for record in records if record.offset < left[tp])
+            done = await _read_to(consumer, {tp: left[tp] for tp in empty}, stalled_after)
+            for tp in done:
+                del left[tp]
+            if fetched or done:
+                moved_at = loop.time()
+            elif loop.time() > moved_at + stalled_after:
+                raise _stalled(stalled_after)
+            consumer.pause(*done)
+            continue
+        first = min((tp for tp, records in held.items() if records), key=lambda tp: _when(held[tp][0]), default=None)
+        if first is None:
+            return
+        yield in_message(held[first].popleft())
+
+
+def _when(record: ConsumerRecord) -> tuple[int, int, int]:
+    return record.timestamp, record.partition, record.offset
+
+
+def _stand_at(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> None:
+    """Have the next fetch begin at these offsets, and at no other partition."""
+    consumer.assign(list(offsets))
+    for tp, offset in offsets.items():
+        consumer.seek(tp, offset)
+
+
+def _stalled(seconds: float) -> Stalled:
+    message = f"nothing has come for {seconds:g} s"
+    return Stalled(message)
+
+
 async def read_batches(
     consumer: AIOKafkaConsumer, ranges: Mapping[TopicPartition, OffsetRange], *, stalled_after: float | None
 ) -> AsyncGenerator[tuple[TopicPartition, Sequence[ConsumerRecord]], None]:
@@ -106,9 +158,7 @@ async def read_batches(
     left = {tp: offsets.end for tp, offsets in ranges.items() if offsets.start < offsets.end}
     if not left:
         return
-    consumer.assign(list(left))
-    for tp in left:
-        consumer.seek(tp, ranges[tp].start)
+    _stand_at(consumer, {tp: ranges[tp].start for tp in left})
     loop = asyncio.get_running_loop()
     moved_at = loop.time()
     while left:
@@ -122,8 +172,7 @@ async def read_batches(
         if fetched or done:
             moved_at = loop.time()
         elif stalled_after is not None and loop.time() > moved_at + stalled_after:
-            message = f"nothing has come for {stalled_after:g} s"
-            raise Stalled(message)
+            raise _stalled(stalled_after)
         # A partition that has been read to its end is not fetched any further.
         consumer.pause(*done)
 

@@ -27,7 +27,11 @@ from app.messages.output import RECORD_OVERHEAD, cut_results, output_headers
 from app.messages.replays import Fate, Replay, ReplayLog
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import both_of, words
 from tables.model.enums import CompletedBy, Status
+
+_REPLAYED = words("it has been replayed", "已重发过")
+_UNKNOWN = words("there is no such letter", "没有这封死信")
 
 
 class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
@@ -64,19 +68,25 @@ class ReplayRules:
             case Reason.HANDLER_FAILED:
                 return self._handled(letter)
             case Reason.TOO_LARGE:
-                message = f"only its first {letter.size} bytes have been kept"
+                message = words("only its first {n} bytes have been kept", "只保留了其前 {n} 字节", n=letter.size)
             case _:
-                message = f"nothing is known of letters with the reason {letter.reason!r}"
+                message = words(
+                    "nothing is known of letters with the reason {reason!r}",
+                    "未知的死信原因 {reason!r}",
+                    reason=letter.reason,
+                )
         raise CannotReplay(message)
 
     def _to_source(self, letter: Letter) -> list[OutMessage]:
         """The letter as a source message: of its old batch, where that is known."""
         if letter.key is None and letter.value is None:
-            message = "it has neither a key nor a value: there is nothing to send"
+            message = words(
+                "it has neither a key nor a value: there is nothing to send", "它没有键也没有值：没有可发送的内容"
+            )
             raise CannotReplay(message)
         source = letter.source
         if source is None:
-            message = "it does not say which source message it is about"
+            message = words("it does not say which source message it is about", "其中没有说明对应哪条源消息")
             raise CannotReplay(message)
         headers = [("replayed", letter.place.encode()), *letter.trace]
         if letter.batch_id is not None:
@@ -93,14 +103,19 @@ class ReplayRules:
         try:
             outputs = self._outputs(json.loads(letter.value or b""))
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
-            message = f"its value is not the payload of a batch: {error!r}"
+            message = words(
+                "its value is not the payload of a batch: {error!r}", "其值不是批次的输出：{error!r}", error=error
+            )
             raise CannotReplay(message) from error
         return [replace(output, headers=[*output.headers, *letter.trace]) for output in outputs]
 
     def _handled(self, letter: Letter) -> list[OutMessage]:
         """The default payload, when that is asked for: consumers may expect what the handler makes."""
         if not self.handler_failed:
-            message = "its payload is the default one, which --reason handler-failed publishes"
+            message = words(
+                "its payload is the default one, which --reason handler-failed publishes",
+                "其内容是默认输出，可用 --reason handler-failed 发布",
+            )
             raise CannotReplay(message)
         if letter.batch_id is None and letter.station_id is not None:  # a station that passed through
             return [OutMessage(self.settings.output_topic, letter.value, key=letter.key, headers=letter.trace)]
@@ -179,7 +194,7 @@ class Replayer:
         places = {letter.place for letter in letters}
         for letter in found:
             if letter.place not in places:
-                self._fail(letter, "it is gone")
+                self._fail(letter, words("it is gone", "它已不存在"))
         sendings = [(letter, await self._send(letter)) for letter in letters]
         confirmed = [letter for letter, sending in sendings if sending and await self._is_confirmed(letter, sending)]
         now = self.clock()
@@ -201,14 +216,21 @@ class Replayer:
             messages = self.rules.messages(letter)
         except CannotReplay as error:
             self.skipped += 1
-            self._tell(letter, Fate.IMPOSSIBLE, why=str(error))
+            self._tell(letter, Fate.IMPOSSIBLE, why=both_of(error))
             return []
         topic, partition = messages[0].topic, messages[0].partition
         if topic not in self.counts:
-            self._fail(letter, f"there is no topic {topic}")
+            self._fail(letter, words("there is no topic {topic}", "没有主题 {topic}", topic=topic))
             return []
         if partition is not None and partition >= self.counts[topic]:
-            self._fail(letter, f"there is no partition {partition} of {topic}: it has {self.counts[topic]} now")
+            gone = words(
+                "there is no partition {partition} of {topic}: it has {count} now",
+                "{topic} 没有分区 {partition}：现有 {count} 个",
+                partition=partition,
+                topic=topic,
+                count=self.counts[topic],
+            )
+            self._fail(letter, gone)
             return []
         if self.producer is None:
             self.sent += 1
@@ -237,7 +259,7 @@ class Replayer:
 
     def _fail(self, letter: Letter, error: object) -> None:
         self.failed += 1
-        self._tell(letter, Fate.FAILED, why=str(error or repr(error)))
+        self._tell(letter, Fate.FAILED, why=both_of(error) or repr(error))
 
     def _tell(self, letter: Letter, fate: Fate, to: str | None = None, why: str = "") -> None:
         self.tell(Replay(letter.place, fate, to, why, name_of(letter)))
@@ -281,9 +303,9 @@ async def replay_letters(
             if again or store.log.replayed_at(letter) is None:
                 await replayer.replay([letter], [letter])
             else:
-                told[letter.place] = Replay(letter.place, Fate.SENT_BEFORE, why="it has been replayed")
+                told[letter.place] = Replay(letter.place, Fate.SENT_BEFORE, why=_REPLAYED)
         await replayer.remember(store.log.tombstones(store.first_offsets))
-    unknown = (Replay(place_of(*place), Fate.UNKNOWN, why="there is no such letter") for place in places)
+    unknown = (Replay(place_of(*place), Fate.UNKNOWN, why=_UNKNOWN) for place in places)
     return [told.get(one.place, one) for one in unknown]
 
 

@@ -7,8 +7,10 @@ come meanwhile, and the bookkeeping.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from time import perf_counter
 from typing import cast
 
 from aiokafka import TopicPartition
@@ -24,8 +26,10 @@ from app.kafka.reading import OffsetRange, read_batches
 from app.messages.message import OutMessage
 from tables.faust_tables import BatchTable, PartitionRecords
 from tables.storage.records import Table, Write
+from tables.windows import Windows
 
 RECORDS_AT_ONCE = 5_000
+TURN_SECONDS = 0.02  # of the event loop
 FETCH_BYTES = 8 * 1024 * 1024
 
 
@@ -41,6 +45,14 @@ class TableState:
     def records(self, partition: int) -> PartitionRecords:
         """The records of one partition."""
         return PartitionRecords(self._tables, partition)
+
+    def windows(self, partition: int) -> Windows:
+        """The windows of context of one partition."""
+        windows = self._tables[Table.CONTEXT].store.partition(partition).windows
+        if windows is None:
+            message = "the table of context has been made without windows"
+            raise RuntimeError(message)
+        return windows
 
     def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
         """Change the records in memory; the messages are what `save` has to be given."""
@@ -96,10 +108,14 @@ class BulkRecovery(Recovery):
             async for topic_partition, records in read_batches(consumer, ranges, stalled_after=None):
                 tp = TP(*topic_partition)
                 store = cast(BatchTable, self.tp_to_table[tp]).store
+                turn_ends = perf_counter() + TURN_SECONDS
                 for record in records:
                     store.write(tp.partition, record.key, record.value)
-                store.loaded(tp.partition, records[-1].offset)
-                offsets[tp] = records[-1].offset
+                    if perf_counter() > turn_ends or record is records[-1]:
+                        store.loaded(tp.partition, record.offset)
+                        offsets[tp] = record.offset
+                        await asyncio.sleep(0)  # heartbeats, the web: segments of windows take a while
+                        turn_ends = perf_counter() + TURN_SECONDS
         for tp, end in ends.items():
             offsets[tp] = max(offsets[tp], end)
             # What the owner before, a zombie by now, has written meanwhile is read too. Faust ends a worker for that.

@@ -28,6 +28,7 @@ from app.kafka.permissions import hidden_hint, lacking, lacks_text
 from app.messages.output import OUTPUT_HEADROOM
 from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
+from app.words import Words, joined, told, words
 from tables.storage.records import Table
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,25 @@ class TopicError(RuntimeError):
 
 def not_created(settings: Settings, topic: str) -> TopicError:
     """Make the error that a topic which workers create is not there."""
-    text = f"there is no topic {topic}: a worker of AGG_APP_ID={settings.app_id} creates it when it starts"
-    return TopicError(text + hidden_hint(settings))
+    return TopicError(
+        words(
+            "there is no topic {topic}: a worker of AGG_APP_ID={app_id} creates it when it starts{hint}",
+            "没有主题 {topic}：AGG_APP_ID={app_id} 的 worker 启动时会创建它{hint}",
+            topic=topic,
+            app_id=settings.app_id,
+            hint=hidden_hint(settings),
+        )
+    )
+
+
+def refused(servers: str, why: str) -> Words:
+    """Say that a broker refuses the connection."""
+    return words(
+        "the broker at {servers} refuses the connection: {why}",
+        "{servers} 的 Kafka 拒绝连接：{why}",
+        servers=servers,
+        why=why,
+    )
 
 
 class BrokerError(RuntimeError):
@@ -176,21 +194,30 @@ async def _connected(settings: Settings, patience: float) -> AsyncIterator[AIOKa
             except KafkaConnectionError as error:
                 trouble = await find_trouble(settings) or Trouble(str(error))
                 if trouble.final:
-                    message = f"the broker at {servers} refuses the connection: {trouble.text}"
+                    message = refused(servers, trouble.text)
                     raise BrokerError(message) from error
                 if loop.time() >= started + patience:
-                    message = (
-                        f"no broker answers at {servers} ({trouble.text}); start it, or set AGG_BROKER "
-                        f"(waited {patience:g} s, AGG_BROKER_PATIENCE)"
+                    message = words(
+                        "no broker answers at {servers} ({why}); start it, or set AGG_BROKER "
+                        "(waited {patience:g} s, AGG_BROKER_PATIENCE)",
+                        "{servers} 没有 Kafka 应答（{why}）；请启动它，或设置 AGG_BROKER"
+                        "（已等待 {patience:g} 秒，AGG_BROKER_PATIENCE）",
+                        servers=servers,
+                        why=trouble.text,
+                        patience=patience,
                     )
                     raise BrokerError(message) from error
                 if not away:
                     away = True
-                    about = {"broker": servers, "patience": patience, "error": trouble.text}
+                    about = {
+                        "broker": servers,
+                        "patience": patience,
+                        "error": told(trouble.text, settings.log_language),
+                    }
                     tell(logger, logging.WARNING, settings.log_language, Line.BROKER_AWAY, **about)
                 await asyncio.sleep(CONNECT_PAUSE)
             except KafkaError as error:
-                message = f"the broker at {servers} refuses the connection: {error!r}"
+                message = refused(servers, repr(error))
                 raise BrokerError(message) from error
         if away:
             waited = loop.time() - started
@@ -216,17 +243,24 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) 
     response = await admin.create_topics(
         [NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.config) for spec in specs]
     )
-    refused = [name for name, code, *_ in response.topic_errors if code == TopicAuthorizationFailedError.errno]
-    if refused:
-        text = (
-            f"topics can't be created, for want of the operation Create on them, or on the cluster (ACLs; README, Your "
-            f"own Kafka): {', '.join(refused)}"
+    denied = [name for name, code, *_ in response.topic_errors if code == TopicAuthorizationFailedError.errno]
+    if denied:
+        text = words(
+            "topics can't be created, for want of the operation Create on them, or on the cluster (ACLs; "
+            "docs/operations.md, Your own Kafka): {names}",
+            "无法创建主题，缺少对它们或集群的 Create 权限（ACL，见 docs/operations.zh-CN.md）：{names}",
+            names=", ".join(denied),
         )
         raise TopicError(text)
     for name, code, *message in response.topic_errors:
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
-            text = f"topic {name} can't be created: {error.__name__} {' '.join(filter(None, message))}".strip()
+            text = words(
+                "topic {name} can't be created: {error}",
+                "无法创建主题 {name}：{error}",
+                name=name,
+                error=" ".join([error.__name__, *filter(None, message)]),
+            )
             raise TopicError(text)
 
 
@@ -245,20 +279,33 @@ async def create_and_wait(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]
         if not missing:
             return counts
         if loop.time() >= give_up_at:
-            text = f"topics that were created have not come up: {', '.join(missing)}"
+            text = words(
+                "topics that were created have not come up: {names}",
+                "已创建的主题没有就绪：{names}",
+                names=", ".join(missing),
+            )
             raise TopicError(text)
         await asyncio.sleep(0.05)
 
 
 def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
     wrong = [
-        f"topic {spec.name} has {counts[spec.name]} partitions, but AGG_PARTITIONS is {spec.partitions}"
+        words(
+            "topic {name} has {found:partition}, but AGG_PARTITIONS is {wanted}",
+            "主题 {name} 有 {found} 个分区，而 AGG_PARTITIONS 为 {wanted}",
+            name=spec.name,
+            found=counts[spec.name],
+            wanted=spec.partitions,
+        )
         for spec in specs
         if spec.exact and spec.name in counts and counts[spec.name] != spec.partitions
     ]
     if wrong:
-        remedy = "set AGG_PARTITIONS to what they have, or take another AGG_APP_ID"
-        message = f"{'; '.join(wrong)}; {remedy}"
+        message = words(
+            "{wrong}; set AGG_PARTITIONS to what they have, or take another AGG_APP_ID",
+            "{wrong}；请把 AGG_PARTITIONS 设为其分区数，或改用其他 AGG_APP_ID",
+            wrong=joined("; ", wrong),
+        )
         raise TopicError(message)
 
 

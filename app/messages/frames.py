@@ -32,6 +32,7 @@ import orjson
 
 from app.messages.message import OutMessage
 from app.messages.trace_context import is_trace
+from app.words import counted_word
 from tables.context import ContextEvent, ContextUpdate, Place, Record, Tombstone
 from tables.model.enums import Action, Code
 from tables.model.events import Arrived, BatchEvent, Command, Expire, FailureLetter, Forget, Open, Revise, Source
@@ -91,7 +92,7 @@ class PackedStations:
             except _OTHER_SHAPE as error:
                 raise _not_ours(error) from error
             if len(stations) != self.count:
-                message = f"a group has {len(stations)} stations, and its frame says {self.count}"
+                message = f"a group has {counted_word(len(stations), 'station')}, and its frame says {self.count}"
                 raise FrameError(message)
             self._stations, self._body = stations, b""
         return self._stations

@@ -11,6 +11,7 @@ import orjson
 
 from app.messages.dead_letters import Letter
 from app.messages.message import InMessage, OutMessage
+from app.words import words
 
 CLOCK_SLACK = 24 * 3600.0  # seconds by which a plant's clock, which `failed-at` may come from, may be fast
 LOG_FORMAT = 1  # version of the records of what has been replayed
@@ -53,7 +54,11 @@ def parse_place(text: str) -> tuple[int, int]:
     """
     found = _PLACE.fullmatch(text)
     if found is None:
-        message = f"{text!r} is not of the form PARTITION@OFFSET, such as 3@17"
+        message = words(
+            "{text!r} is not of the form PARTITION@OFFSET, such as 3@17",
+            "{text!r} 不是 PARTITION@OFFSET 的形式，例如 3@17",
+            text=text,
+        )
         raise ValueError(message)
     return int(found[1]), int(found[2])
 

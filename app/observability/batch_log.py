@@ -146,6 +146,10 @@ class BatchLog:
         more = f", … +{len(times) - len(shown)}" if len(times) > len(shown) else ""
         self._source(Line.TIMES_AHEAD, source, times=Shown(", ".join(shown) + more), limit=limit)
 
+    def silent(self, topic: str, seconds: float, limit: float) -> None:
+        """A context topic has had nothing for longer than it may."""
+        self._write(logging.WARNING, Line.CONTEXT_SILENT, {"topic": topic}, topic=topic, seconds=seconds, limit=limit)
+
     def empty_message(self, source: Source) -> None:
         """A source message holds no record."""
         self._source(Line.EMPTY_MESSAGE, source)

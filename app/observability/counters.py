@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil, log
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from app.messages.message import Clock
 from app.observability.station_times import StationTimes
@@ -133,6 +133,7 @@ class Metrics:
     def __init__(self) -> None:
         self.source_messages = 0
         self.context_messages = 0
+        self.context_too_old: Counter[str] = Counter()  # topic -> records that were older than their window
         self.empty_messages = 0
         self.stations_split = 0
         self.passthrough_stations = 0  # of these
@@ -155,6 +156,25 @@ class Metrics:
         """Count messages, and their bytes, that were read from topics of a kind, or written to them."""
         self.frames[kind, direction] += messages
         self.bytes[kind, direction] += size
+
+
+class ContextSize(NamedTuple):
+    """What a worker knows of a context topic.
+
+    Attributes:
+        records: of all of its stations.
+        bytes: that these take in memory, about.
+        newest: the latest of their times, Unix seconds; None where none has one.
+    """
+
+    records: int = 0
+    bytes: int = 0
+    newest: int | None = None
+
+    def plus(self, records: int, size: int, newest: int | None) -> ContextSize:
+        """Return it with more."""
+        latest = max([time for time in (self.newest, newest) if time is not None], default=None)
+        return ContextSize(self.records + records, self.bytes + size, latest)
 
 
 @dataclass(slots=True, eq=False)
@@ -201,6 +221,7 @@ class Statistics:
         self.callback_seconds = 0.0
         self.loop_lag_seconds = 0.0
         self.last_loop_lag = 0.0
+        self.context_heard: dict[str, float] = {}  # topic -> when the last of it came, Unix seconds
         self.times = StationTimes()
         self.stations_left_out = 0  # times a station was not counted, because MAX_STATIONS others have counters
         self._clock = clock
@@ -208,6 +229,10 @@ class Statistics:
         self._stations: dict[str, StationCounters] = {}
         self._short: Counter[str] = Counter()  # station -> its durations under SHORT that are in no counters of its own
         self._short_durations = Histogram()  # those of all stations
+
+    def now(self) -> float:
+        """Return the time by the worker's clock, Unix seconds."""
+        return self._clock()
 
     def stations(self) -> Mapping[str, StationCounters]:
         """Return the counters by station id, at most MAX_STATIONS."""

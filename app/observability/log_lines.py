@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from app.settings.enums import Language
+from app.words import countable
 
 NAMES_SHOWN: Final = 13
 NAME_SHOWN: Final = 200  # characters of an id
@@ -24,7 +25,7 @@ class Line(StrEnum):
     """The catalogue of log lines: for each its name, which is the field `event` of JSON logs, and its texts.
 
     Attributes:
-        texts: The text in each language, with the names of its fields in braces.
+        texts: The text in each language, with the names of its fields in braces; `{n:station}` is `1 station`.
     """
 
     texts: Mapping[Language, str]
@@ -53,7 +54,7 @@ class Line(StrEnum):
     )
     PUBLISHED = (
         "batch-published",
-        "Batch {batch_id} published with {count} stations",
+        "Batch {batch_id} published with {count:station}",
         "批次 {batch_id} 结果已上传，包含 {count} 个场站",
     )
     TIMED_OUT = (
@@ -73,7 +74,7 @@ class Line(StrEnum):
     )
     ALL_FAILED = (
         "batch-all-failed",
-        "Batch {batch_id}: all of its {count} stations have failed, {times} of them with {error}",
+        "Batch {batch_id}: all stations have failed, {times} of {count} with {error}",
         "批次 {batch_id} 的 {count} 个场站全部失败，其中 {times} 个的错误为 {error}",
     )
     COMMAND = (
@@ -104,7 +105,7 @@ class Line(StrEnum):
     )
     TIMEOUT = (
         "adaptive-timeout",
-        "Timeout of batches of about {stations} stations is {timeout:.2f} s now, as recent ones have needed",
+        "Timeout of batches of about {stations:station} is {timeout:.2f} s now, as recent ones have needed",
         "约 {stations} 个场站的批次超时现为 {timeout:.2f} 秒，依据近期批次耗时",
     )
     LATE = (
@@ -146,6 +147,13 @@ class Line(StrEnum):
         "times-ahead",
         "{place}: times later than the message by more than {limit:g} s are not usable (AGG_MAX_AHEAD): {times}",
         "{place}: 晚于消息超过 {limit:g} 秒的时间不可用 (AGG_MAX_AHEAD): {times}",
+    )
+    CONTEXT_SILENT = (
+        "context-silent",
+        "Context topic {topic}: nothing has come to this worker for {seconds:.0f} s, more than {limit:g} "
+        "(AGG_CONTEXT_STALE); callbacks go on with what is known",
+        "上下文主题 {topic}: 本 worker 已 {seconds:.0f} 秒没有收到任何内容，超过 {limit:g} 秒 (AGG_CONTEXT_STALE)；"
+        "回调继续使用已知内容",
     )
     HANDLER_AGAIN = (
         "handler-again",
@@ -211,7 +219,7 @@ class Line(StrEnum):
     )
     READING_WAITS = (
         "reading-waits",
-        "Reading waits until batches close: {count} are open (AGG_MAX_OPEN_BATCHES)",
+        "Reading waits until batches close: {count:batch} open (AGG_MAX_OPEN_BATCHES)",
         "暂停读取，等待批次关闭: 已有 {count} 个未关闭批次 (AGG_MAX_OPEN_BATCHES)",
     )
     LOOP_BLOCKED = (
@@ -391,7 +399,7 @@ def say(language: Language, line: Line, **fields: object) -> str:
         KeyError: A field that the line needs is not given.
     """
     shown = {
-        name: printable(value) if isinstance(value, str) and not isinstance(value, Shown) else value
+        name: printable(value) if isinstance(value, str) and not isinstance(value, Shown) else countable(value)
         for name, value in fields.items()
     }
     return line.texts[language].format_map(shown)

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from app.messages.dead_letters import Reason
-from app.observability.counters import OUTCOMES, Histogram, Metrics, StationCounters, Statistics
+from app.observability.counters import OUTCOMES, ContextSize, Histogram, Metrics, StationCounters, Statistics
 from tables.model.enums import CompletedBy
 
 Gauges = Mapping[str, Callable[[], float]]  # values at the moment, by names of `GAUGES`
@@ -59,6 +59,7 @@ def metrics_registry(
     *,
     most_stations: int,
     build: Mapping[str, str],
+    context: Callable[[], Mapping[str, ContextSize]] = dict,
 ) -> CollectorRegistry:
     """Return a registry of a worker's metrics, and of what its process uses, all with our prefix.
 
@@ -68,9 +69,10 @@ def metrics_registry(
         group_lag: gives the messages that are not done yet, by topic.
         most_stations: stations with series of their own, at most (`AGG_METRICS_STATIONS`).
         build: labels of the series that says which program this is, beside its version.
+        context: gives what is known of each context topic.
     """
     registry = CollectorRegistry()
-    registry.register(_StatisticsCollector(statistics, group_lag, most_stations))
+    registry.register(_StatisticsCollector(statistics, group_lag, most_stations, context))
     for name, value in gauges.items():
         Gauge(name, GAUGES[name], namespace=_NAMESPACE, registry=registry).set_function(value)
     labels = {"version": program_version(), **build}
@@ -100,14 +102,22 @@ def expose(registry: CollectorRegistry, accept: str | None) -> tuple[bytes, str]
 class _StatisticsCollector(Collector):
     """Makes metric families of a worker's statistics, anew for each scrape."""
 
-    def __init__(self, statistics: Statistics, group_lag: Callable[[], Mapping[str, int]], most_stations: int) -> None:
+    def __init__(
+        self,
+        statistics: Statistics,
+        group_lag: Callable[[], Mapping[str, int]],
+        most_stations: int,
+        context: Callable[[], Mapping[str, ContextSize]],
+    ) -> None:
         self._statistics = statistics
+        self._context = context
         self._group_lag = group_lag
         self._most_stations = most_stations
 
     def collect(self) -> Iterator[Metric]:
         yield from _counters(self._statistics)
         yield _lag(self._group_lag())
+        yield from _context(self._context(), self._statistics)
         yield from _histograms(self._statistics)
         yield from _stations(self._statistics, self._most_stations)
 
@@ -186,6 +196,22 @@ def _lag(messages: Mapping[str, int]) -> Metric:
     for topic, count in messages.items():
         family.add_metric([topic], count)
     return family
+
+
+def _context(sizes: Mapping[str, ContextSize], statistics: Statistics) -> Iterator[Metric]:
+    """Make the gauges of what is known on each context topic, and the counter of what came too late for it."""
+    records = _gauge("context_records", "Records of a context topic that are kept for this worker's stations", "topic")
+    size = _gauge("context_bytes", "Bytes that they take in memory, about", "topic")
+    age = _gauge("context_newest_age_seconds", "Age of the newest of them by its own time", "topic")
+    for topic, known in sizes.items():
+        records.add_metric([topic], known.records)
+        size.add_metric([topic], known.bytes)
+        if known.newest is not None:
+            age.add_metric([topic], statistics.now() - known.newest)
+    too_old = _counter("context_too_old", "Records of a context topic that were older than their window", "topic")
+    for topic in dict.fromkeys((*sizes, *statistics.metrics.context_too_old)):
+        too_old.add_metric([topic], statistics.metrics.context_too_old[topic])
+    yield from (records, size, age, too_old)
 
 
 def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -22,6 +22,7 @@ from app.pipeline.aggregation.publisher import Publisher
 from app.pipeline.dead_letters import LetterSender
 from app.pipeline.ports import SETTLE_SECONDS, Backend, Telemetry
 from app.pipeline.splitting.flow_control import FlowControl, OpenBatches
+from app.pipeline.splitting.silence import SilentTopics
 from app.pipeline.splitting.splitter import Splitter
 from app.pipeline.stations.agent import StationAgent
 from app.pipeline.stations.context import ContextSplitter
@@ -40,6 +41,7 @@ class Pipeline:
     splitter: Splitter
     open_batches: OpenBatches
     context_splitter: ContextSplitter
+    silence: SilentTopics
     stations: StationAgent
     aggregator: Aggregator
     handlers: Sequence[ResultHandler | StationResultHandler]  # those that the user has given
@@ -126,6 +128,7 @@ def build_pipeline(
         ),
         open_batches=open_batches,
         context_splitter=ContextSplitter(settings, **parts),
+        silence=SilentTopics(settings, log, telemetry.statistics, clock),
         stations=stations,
         aggregator=Aggregator(
             settings,
@@ -243,8 +246,8 @@ def agents_of(settings: Settings) -> list[Agent]:
         Agent(
             "context",
             TopicKind.CONTEXT,
-            settings.context_topics,
-            "The newest records of stations",
+            settings.context_names,
+            "The newest records of stations, and windows",
             lambda pipeline: pipeline.context_splitter.handle,
         ),
         Agent(

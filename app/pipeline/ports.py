@@ -18,6 +18,7 @@ from app.settings import Settings
 from tables.model.events import Source
 from tables.storage.records import Write
 from tables.storage.recovery import Records
+from tables.windows import Windows
 
 SETTLE_SECONDS = 3.0  # that work in progress gets for being stored when partitions are taken away
 
@@ -33,6 +34,9 @@ class StateStore(Protocol):
 
     def records(self, partition: int) -> Records:
         """Return the records of one partition."""
+
+    def windows(self, partition: int) -> Windows:
+        """Return the windows of context of one partition."""
 
     def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
         """Change the records in memory; the messages are what `save` has to be given."""

@@ -10,35 +10,63 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from pydantic import SecretStr, ValidationError
 
+from app.settings.enums import Language
 from app.settings.model import PREFIX, Settings
 from app.settings.shown import CREDENTIALS, HIDDEN
+from app.words import Words, both_of, told, words
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _SHOWN: Final = 200
 _CLEARER: Final = {
-    "bool_parsing": "must be true or false",
-    "zoneinfo_str": "must be an IANA time zone, such as Asia/Shanghai",
+    "bool_parsing": words("must be true or false", "必须为 true 或 false"),
+    "zoneinfo_str": words("must be an IANA time zone, such as Asia/Shanghai", "必须是 IANA 时区，例如 Asia/Shanghai"),
 }
 _NAMES: Final = {PREFIX + name.upper(): name for name in Settings.model_fields}
+_LANGUAGE: Final = f"{PREFIX}LOG_LANGUAGE"
+# What pydantic says of a value, by the type of the error; what is not here is told in English.
+_PYDANTIC: Final = {
+    "enum": "必须为 {expected}",
+    "float_parsing": "必须是有效的数字，无法解析该文本",
+    "float_type": "必须是有效的数字",
+    "finite_number": "必须是有限的数字",
+    "int_parsing": "必须是有效的整数，无法解析该文本",
+    "int_type": "必须是有效的整数",
+    "int_from_float": "必须是有效的整数，而该数字带有小数部分",
+    "int_parsing_size": "无法解析为整数：超出允许的最大长度",
+    "greater_than": "必须大于 {gt}",
+    "greater_than_equal": "必须大于或等于 {ge}",
+    "less_than": "必须小于 {lt}",
+    "less_than_equal": "必须小于或等于 {le}",
+    "string_type": "必须是文本",
+    "bool_type": "必须为 true 或 false",
+    "tuple_type": "必须是列表",
+    "path_type": "不是有效的路径",
+}
 CALLBACKS: Final = ("callback", "batch_callback")  # each takes the other's place
 _NOTHING_GIVEN: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. The text has one line for each problem: key, value found, what is allowed."""
+    """The settings cannot be used. The text has one line for each problem: key, value found, what is allowed.
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    Attributes:
+        problems: the lines, which may be in both languages.
+        language: the one in which the text is, as far as the settings say.
+    """
+
+    def __init__(self, problems: Iterable[str], language: Language = Language.EN) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        self.language = language
+        super().__init__("\n".join(told(problem, language) for problem in self.problems))
 
 
 class Given(NamedTuple):
@@ -78,8 +106,19 @@ def load_settings(
         bad = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
         problems += [_bad_value(detail, found, given) for detail in bad]
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(problems, language_of(texts.get("log_language", given.get("log_language"))))
     return settings
+
+
+def language_of(value: object) -> Language:
+    """Return the language that a setting asks for which nobody has checked yet; English where that says nothing."""
+    return Language.ZH if value == Language.ZH else Language.EN
+
+
+def found_language(environ: Mapping[str, str], env_file: Path | None = Path(".env")) -> Language:
+    """Return the language for what is to be told before there are settings."""
+    found, _ = find_keys(environ, env_file)
+    return language_of(found[_LANGUAGE].text if _LANGUAGE in found else None)
 
 
 def find_keys(environ: Mapping[str, str], env_file: Path | None) -> tuple[dict[str, Given], list[str]]:
@@ -101,12 +140,24 @@ def _read_env_file(path: Path) -> tuple[dict[str, Given], list[str]]:
         with path.open(encoding="utf-8-sig") as stream:
             bindings = list(parse_stream(stream))
     except UnicodeDecodeError:
-        return {}, [f"{path}: must be UTF-8 text"]
+        return {}, [words("{path}: must be UTF-8 text", "{path}：必须是 UTF-8 文本", path=path)]
     except OSError as error:
-        return {}, [f"{path}: must be readable: {error.strerror}"]
-    found = {line.key: Given(line.value, f" (in {path})") for line in bindings if line.key and line.value}
+        return {}, [words("{path}: must be readable: {why}", "{path}：必须可读：{why}", path=path, why=error.strerror)]
+    found = {
+        line.key: Given(line.value, words(" (in {path})", "（在 {path} 中）", path=path))
+        for line in bindings
+        if line.key and line.value
+    }
     bad = [line.original.line for line in bindings if line.error or (line.key is not None and line.value is None)]
-    return found, [f"{path}, line {number}: must be KEY=value, a comment or empty" for number in bad]
+    return found, [
+        words(
+            "{path}, line {number}: must be KEY=value, a comment or empty",
+            "{path} 第 {number} 行：必须是 KEY=value、注释或空行",
+            path=path,
+            number=number,
+        )
+        for number in bad
+    ]
 
 
 def _unknown_key(key: str, given: Given) -> str:
@@ -114,17 +165,24 @@ def _unknown_key(key: str, given: Given) -> str:
     bare = [name.upper() for name in Settings.model_fields]  # the prefix would make all keys look alike
     close = difflib.get_close_matches(key.upper().removeprefix(PREFIX), bare, n=3)
     if close:
-        hint = f"did you mean {' or '.join(PREFIX + name for name in close)}?"
+        hint = _meant([PREFIX + name for name in close])
     else:
-        hint = f"the keys are {', '.join(_NAMES)}"
-    return f"{key}{given.where}: unknown key; {hint}"
+        hint = words("the keys are {names}", "可用的键：{names}", names=", ".join(_NAMES))
+    return words(
+        "{key}{where}: unknown key; {hint}", "{key}{where}：未知的键；{hint}", key=key, where=given.where, hint=hint
+    )
 
 
 def _unknown_keyword(name: str) -> str:
     """Name the close ones of the known keywords, or all."""
     close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), Settings.model_fields, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"the keywords are {', '.join(Settings.model_fields)}"
-    return f"{name}: unknown keyword; {hint}"
+    every = ", ".join(Settings.model_fields)
+    hint = _meant(close) if close else words("the keywords are {every}", "可用的关键字参数：{every}", every=every)
+    return words("{name}: unknown keyword; {hint}", "{name}：未知的关键字参数；{hint}", name=name, hint=hint)
+
+
+def _meant(close: Sequence[str]) -> Words:
+    return words("did you mean {en}?", "是否想写 {zh}？", en=" or ".join(close), zh=" 或 ".join(close))
 
 
 def _bad_value(detail: ErrorDetails, found: Mapping[str, Given], given: Mapping[str, object]) -> str:
@@ -133,16 +191,38 @@ def _bad_value(detail: ErrorDetails, found: Mapping[str, Given], given: Mapping[
     key = PREFIX + name.upper()
     value: object
     cause = detail.get("ctx", {}).get("error")
-    allowed = cause or _CLEARER.get(detail["type"]) or detail["msg"].replace("Input should", "must", 1)
+    allowed = both_of(cause) if isinstance(cause, ValueError) else _CLEARER.get(detail["type"]) or _allowed(detail)
     if key in found:
         place, where, value = key, found[key].where, found[key].text
     elif name in given:
         place, where, value = name, "", given[name]
     else:
         default = detail["input"]
-        return f"{key} ({'not set' if default is None else f'default {default!r}'}): {allowed}"
+        state = words("not set", "未设置") if default is None else words("default {it!r}", "默认值 {it!r}", it=default)
+        return words("{key} ({state}): {allowed}", "{key}（{state}）：{allowed}", key=key, state=state, allowed=allowed)
     is_secret = SecretStr in get_args(Settings.model_fields[name].annotation)
-    return f"{place}={'(hidden)' if is_secret else _shown(value)}{where}: {allowed}"
+    return words(
+        "{place}={value}{where}: {allowed}",
+        "{place}={value}{where}：{allowed}",
+        place=place,
+        value=words("(hidden)", "（已隐藏）") if is_secret else _shown(value),
+        where=where,
+        allowed=allowed,
+    )
+
+
+def _allowed(detail: ErrorDetails) -> str:
+    """Say what pydantic allows where it has found something else."""
+    en = detail["msg"].replace("Input should", "must", 1)
+    zh = _PYDANTIC.get(detail["type"])
+    return en if zh is None else Words(en, zh.format_map(_zh_context(detail)))
+
+
+def _zh_context(detail: ErrorDetails) -> dict[str, object]:
+    context = dict(detail.get("ctx", {}))
+    if isinstance(expected := context.get("expected"), str):
+        context["expected"] = expected.replace(" or ", " 或 ")
+    return context
 
 
 def _shown(value: object) -> str:

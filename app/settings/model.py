@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 
 from app.settings import enums, types
 from app.settings.types import is_loopback, is_placeholder, require
+from app.words import words
 from tables.model.enums import LatePolicy
+from tables.storage.window import Span
 
 PREFIX: Final = "AGG_"
 
@@ -26,7 +28,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 def _setting(default: object, en: str, zh: str, *, shared: bool) -> Any:
-    """Return a field with its default and its line in both READMEs.
+    """Return a field with its default and its line in both tables of the docs.
 
     A callable default computes it from the fields before it.
     """
@@ -71,10 +73,29 @@ class Settings(BaseModel):
         "Topics whose stations are answered one by one, without batches, comma-separated",
         "逐个场站直接处理、不组成批次的主题，逗号分隔",
     )
-    context_topics: types.OptionalTopicNames = _shared(
+    context_topics: types.ContextTopics = _shared(
         (),
-        "Topics whose newest record of each station is a further entry of `module_input`, comma-separated",
-        "上下文主题：每个场站的最新记录作为 `module_input` 的附加项，逗号分隔",
+        "Topics that are further entries of `module_input`, comma-separated: `TOPIC` the newest record of each "
+        "station, `TOPIC:2016` its last points in time, `TOPIC:2h` those of a duration before the batch's time",
+        "上下文主题，作为 `module_input` 的附加项，逗号分隔：`TOPIC` 为每个场站的最新记录，`TOPIC:2016` 为最近的若干"
+        "时间点，`TOPIC:2h` 为批次时间之前一段时长内的时间点",
+    )
+    context_step: types.ContextSteps = _shared(
+        (),
+        "Step of the windows of context topics, where missing time points are to be inserted: seconds for all, or "
+        "`TOPIC:300`, comma-separated",
+        "上下文窗口的步长，用于补上缺失的时间点：统一的秒数，或按主题 `TOPIC:300`，逗号分隔",
+    )
+    context_max_bytes: types.RecordBytes = _shared(
+        8 * 2**20,
+        "What is kept of one station on one context topic, at most; what would make it more goes to the dead-letter "
+        "topic",
+        "一个场站在一个上下文主题上最多保留的字节数；超出的内容进入死信主题",
+    )
+    context_stale: types.Seconds | None = _own(
+        None,
+        "A WARNING tells of a context topic that has had nothing for longer; not set: none does",
+        "上下文主题超过该时长没有任何内容时给出 WARNING；不设置则不提示",
     )
     max_ahead: types.SecondsOrZero = _shared(
         86_400.0,
@@ -114,16 +135,65 @@ class Settings(BaseModel):
     @classmethod
     def _context_is_nothing_else(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for key in _SOURCE_KEYS:
-            both = set(topics).intersection(info.data.get(key, ()))
-            require(not both, f"must not name a topic that AGG_{key.upper()} names: {min(both, default='')}")
+            both = {types.parse_context(spec)[0] for spec in topics}.intersection(info.data.get(key, ()))
+            require(
+                not both,
+                words(
+                    "must not name a topic that AGG_{key} names: {topic}",
+                    "不得包含 AGG_{key} 中已有的主题：{topic}",
+                    key=key.upper(),
+                    topic=min(both, default=""),
+                ),
+            )
         return topics
+
+    @field_validator("context_step")
+    @classmethod
+    def _steps_are_of_windows(cls, steps: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        windows = {name for name, span in map(types.parse_context, info.data.get("context_topics", ())) if span}
+        given = "context_topics" not in info.data
+        for topic in [topic for topic, _ in map(types.parse_step, steps) if topic is not None]:
+            require(
+                given or topic in windows,
+                words(
+                    "must not name a topic without a window in AGG_CONTEXT_TOPICS: {topic}",
+                    "不得包含在 AGG_CONTEXT_TOPICS 中没有窗口的主题：{topic}",
+                    topic=topic,
+                ),
+            )
+        require(
+            given or windows or not steps,
+            words(
+                "must not be given without a window in AGG_CONTEXT_TOPICS",
+                "AGG_CONTEXT_TOPICS 中没有窗口时不得设置",
+            ),
+        )
+        return steps
 
     @field_validator("window_size")
     @classmethod
     def _window_has_a_step(cls, size: int | None, info: ValidationInfo) -> int | None:
         has_step = info.data.get("window_step", ...) is not None
-        require(size is None or has_step, "must not be given without AGG_WINDOW_STEP")
+        require(
+            size is None or has_step,
+            words("must not be given without AGG_WINDOW_STEP", "未设置 AGG_WINDOW_STEP 时不得设置"),
+        )
         return size
+
+    @property
+    def context_names(self) -> list[str]:
+        """Context topics, in the order in which they are set."""
+        return [types.parse_context(spec)[0] for spec in self.context_topics]
+
+    @property
+    def context_windows(self) -> dict[str, Span]:
+        """Of context topics with a window, what that has."""
+        return {name: span for name, span in map(types.parse_context, self.context_topics) if span is not None}
+
+    def context_step_of(self, topic: str) -> int | None:
+        """Return the seconds between the points of a context topic's window; None: nothing is inserted."""
+        steps = dict(map(types.parse_step, self.context_step))
+        return steps.get(topic, steps.get(None))
 
     @property
     def batch_topics(self) -> list[str]:
@@ -133,12 +203,12 @@ class Settings(BaseModel):
     @property
     def foreign_topics(self) -> list[str]:
         """All topics that are read and belong to others. A worker never creates them, and they may have gaps."""
-        return list(dict.fromkeys((*self.batch_topics, *self.passthrough_topics, *self.context_topics)))
+        return list(dict.fromkeys((*self.batch_topics, *self.passthrough_topics, *self.context_names)))
 
     @property
     def started_topics(self) -> list[str]:
         """Topics whose reading begins at `AGG_START`; context topics are read from their beginning."""
-        return [topic for topic in self.foreign_topics if topic not in self.context_topics]
+        return [topic for topic in self.foreign_topics if topic not in self.context_names]
 
     # -- the user's functions, and how they are run --------------------------------------------------------------------
 
@@ -207,7 +277,12 @@ class Settings(BaseModel):
     @classmethod
     def _there_is_one_callback(cls, path: str | None, info: ValidationInfo) -> str | None:
         both = path is not None and info.data.get("callback") is not None
-        require(not both, "must not be given with AGG_CALLBACK: it takes its place")
+        require(
+            not both,
+            words(
+                "must not be given with AGG_CALLBACK: it takes its place", "不得与 AGG_CALLBACK 同时设置：二者只取其一"
+            ),
+        )
         return path
 
     # -- the output topic and its messages -----------------------------------------------------------------------------
@@ -232,7 +307,14 @@ class Settings(BaseModel):
     def _output_is_no_source(cls, topic: str, info: ValidationInfo) -> str:
         for key in _SOURCE_KEYS:
             is_source = topic in info.data.get(key, ())
-            require(not is_source, f"must not be one of AGG_{key.upper()}: the application would read its own output")
+            require(
+                not is_source,
+                words(
+                    "must not be one of AGG_{key}: the application would read its own output",
+                    "不得是 AGG_{key} 之一：否则应用会读取自己的输出",
+                    key=key.upper(),
+                ),
+            )
         return topic
 
     # -- deadlines, release, late outcomes, and how long closed batches are remembered ---------------------------------
@@ -297,22 +379,50 @@ class Settings(BaseModel):
     @classmethod
     def _age_covers_the_timeout(cls, age: float, info: ValidationInfo) -> float:
         timeout = info.data.get("batch_timeout", 0.0)
-        require(timeout <= age, f"must be at least AGG_BATCH_TIMEOUT, which is {timeout:g}")
+        require(
+            timeout <= age,
+            words(
+                "must be at least AGG_BATCH_TIMEOUT, which is {least:g}",
+                "不得小于 AGG_BATCH_TIMEOUT，即 {least:g}",
+                least=timeout,
+            ),
+        )
         return age
 
     @field_validator("timeout_min", "timeout_max")
     @classmethod
     def _timeout_is_within_the_age(cls, timeout: float, info: ValidationInfo) -> float:
         longest, shortest = info.data.get("max_batch_age", math.inf), info.data.get("timeout_min", 0.0)
-        require(timeout <= longest, f"must be at most AGG_MAX_BATCH_AGE, which is {longest:g}")
-        require(timeout >= shortest, f"must be at least AGG_TIMEOUT_MIN, which is {shortest:g}")
+        require(
+            timeout <= longest,
+            words(
+                "must be at most AGG_MAX_BATCH_AGE, which is {most:g}",
+                "不得大于 AGG_MAX_BATCH_AGE，即 {most:g}",
+                most=longest,
+            ),
+        )
+        require(
+            timeout >= shortest,
+            words(
+                "must be at least AGG_TIMEOUT_MIN, which is {least:g}",
+                "不得小于 AGG_TIMEOUT_MIN，即 {least:g}",
+                least=shortest,
+            ),
+        )
         return timeout
 
     @field_validator("release_ratio")
     @classmethod
     def _release_is_publishable(cls, share: float | None, info: ValidationInfo) -> float | None:
         least = info.data.get("partial_min_ratio", 0.0)
-        require(share is None or share >= least, f"must be at least AGG_PARTIAL_MIN_RATIO, which is {least:g}")
+        require(
+            share is None or share >= least,
+            words(
+                "must be at least AGG_PARTIAL_MIN_RATIO, which is {least:g}",
+                "不得小于 AGG_PARTIAL_MIN_RATIO，即 {least:g}",
+                least=least,
+            ),
+        )
         return share
 
     # -- the application's own topics, and the broker ------------------------------------------------------------------
@@ -379,9 +489,17 @@ class Settings(BaseModel):
     @field_validator("app_id")
     @classmethod
     def _internal_topics_are_nothing_else(cls, app_id: str, info: ValidationInfo) -> str:
-        given = [topic for key in (*_SOURCE_KEYS, "context_topics") for topic in info.data.get(key, ())]
+        given = [topic for key in _SOURCE_KEYS for topic in info.data.get(key, ())]
+        given += [types.parse_context(spec)[0] for spec in info.data.get("context_topics", ())]
         taken = [topic for topic in (*given, info.data.get("output_topic", "")) if _is_internal(topic, app_id)]
-        require(not taken, f"must not make an internal topic of one that another setting names: {''.join(taken[:1])}")
+        require(
+            not taken,
+            words(
+                "must not make an internal topic of one that another setting names: {topic}",
+                "不得使其他设置中的主题成为内部主题：{topic}",
+                topic="".join(taken[:1]),
+            ),
+        )
         return app_id
 
     @field_validator("sasl_username", "sasl_password")
@@ -390,9 +508,18 @@ class Settings(BaseModel):
         cls, value: str | SecretStr | None, info: ValidationInfo
     ) -> str | SecretStr | None:
         protocol = info.data.get("security_protocol")
-        expected = "be given" if value is None else "not be given"
         fits = protocol is None or protocol.authenticated == (value is not None)
-        require(fits, f"must {expected} with AGG_SECURITY_PROTOCOL={protocol}")
+        wanted = words(
+            "must be given with AGG_SECURITY_PROTOCOL={protocol}",
+            "AGG_SECURITY_PROTOCOL={protocol} 时必须设置",
+            protocol=protocol,
+        )
+        unwanted = words(
+            "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
+            "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
+            protocol=protocol,
+        )
+        require(fits, wanted if value is None else unwanted)
         return value
 
     @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
@@ -401,9 +528,19 @@ class Settings(BaseModel):
         protocol = info.data.get("security_protocol")
         if file is not None:
             is_used = protocol is None or protocol.encrypted
-            require(is_used, f"must not be given with AGG_SECURITY_PROTOCOL={protocol}")
+            require(
+                is_used,
+                words(
+                    "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
+                    "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
+                    protocol=protocol,
+                ),
+            )
             has_certificate = info.field_name != "ssl_keyfile" or info.data.get("ssl_certfile", ...) is not None
-            require(has_certificate, "must not be given without AGG_SSL_CERTFILE")
+            require(
+                has_certificate,
+                words("must not be given without AGG_SSL_CERTFILE", "未设置 AGG_SSL_CERTFILE 时不得设置"),
+            )
         return file
 
     @property
@@ -487,7 +624,13 @@ class Settings(BaseModel):
     @classmethod
     def _tokens_fit_into_a_header(cls, token: SecretStr | None) -> SecretStr | None:
         fits = token is None or _TOKEN.fullmatch(token.get_secret_value())
-        require(fits, "must be printable ASCII without blanks: it travels in an HTTP header")
+        require(
+            fits,
+            words(
+                "must be printable ASCII without blanks: it travels in an HTTP header",
+                "必须是不含空白的可打印 ASCII 字符：它在 HTTP 头中传送",
+            ),
+        )
         return token
 
     @field_validator("web_read_token", "web_token")
@@ -497,8 +640,12 @@ class Settings(BaseModel):
         is_open = host is not None and not is_loopback(host)
         require(
             token is None or not is_open or not is_placeholder(token.get_secret_value()),
-            f"must be a text of your own with AGG_WEB_HOST={host}, not one from an example: openssl rand -hex 16 makes "
-            "one",
+            words(
+                "must be a text of your own with AGG_WEB_HOST={host}, not one from an example: "
+                "openssl rand -hex 16 makes one",
+                "设置 AGG_WEB_HOST={host} 时必须是自己的文本，不能取自示例：可用 openssl rand -hex 16 生成",
+                host=host,
+            ),
         )
         return token
 
@@ -509,11 +656,18 @@ class Settings(BaseModel):
         may_do_without = host is None or is_loopback(host) or read_token is not None
         require(
             token is not None or may_do_without,
-            f"must be given with AGG_WEB_HOST={host}, or AGG_WEB_READ_TOKEN: only loopback may do without",
+            words(
+                "must be given with AGG_WEB_HOST={host}, or AGG_WEB_READ_TOKEN: only loopback may do without",
+                "AGG_WEB_HOST={host} 时必须设置它或 AGG_WEB_READ_TOKEN：只有本机回环地址可以不设",
+                host=host,
+            ),
         )
         require(
             token is None or token != read_token,
-            "must not be the same as AGG_WEB_READ_TOKEN: who has that may look, and not act",
+            words(
+                "must not be the same as AGG_WEB_READ_TOKEN: who has that may look, and not act",
+                "不得与 AGG_WEB_READ_TOKEN 相同：后者只能查看，不能操作",
+            ),
         )
         return token
 
@@ -523,7 +677,11 @@ class Settings(BaseModel):
         packages = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
         require(
             not traces or all(map(_is_installed, _OPENTELEMETRY)),
-            f"must be false unless the extra `traces` is installed: pip install {packages}",
+            words(
+                "must be false unless the extra `traces` is installed: pip install {packages}",
+                "未安装附加依赖 `traces` 时必须为 false：pip install {packages}",
+                packages=packages,
+            ),
         )
         return traces
 

@@ -1,6 +1,6 @@
-"""The settings tables of both READMEs, made from the class.
+"""The settings tables of the docs, made from the class.
 
-`python -m app.settings.table --check README.md README.zh-CN.md`, or with `--write`.
+`python -m app.settings.table --check docs/settings.md docs/settings.zh-CN.md`, or with `--write`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from app.settings.enums import Language
 from app.settings.model import PREFIX, Settings
-from app.settings.types import Unit, require
+from app.settings.types import Unit
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -71,7 +71,9 @@ def _with_table(text: str, language: Language) -> str:
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
-    require(begin and end and BEGIN not in after and END not in after, f"must have one pair of {BEGIN} and {END}")
+    if not (begin and end and BEGIN not in after and END not in after):
+        message = f"must have one pair of {BEGIN} and {END}"
+        raise ValueError(message)
     return f"{before}{BEGIN}\n{settings_table(language)}{END}{after}"
 
 
@@ -91,9 +93,7 @@ def _update(file: Path, *, write: bool) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return 0 when every file has the table of today; else 1, with a line on stderr for each that has not."""
-    parser = argparse.ArgumentParser(
-        prog="python -m app.settings.table", description="The settings tables of the READMEs"
-    )
+    parser = argparse.ArgumentParser(prog="python -m app.settings.table", description="The settings tables of the docs")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--check", action="store_true", help="exit code 1 when a table is stale")
     action.add_argument("--write", action="store_true", help="bring the tables up to date")

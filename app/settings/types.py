@@ -15,11 +15,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.words import Words, words
+from tables.storage.window import Span
+
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
 LARGEST_RECORD: Final = 60 * 2**20  # what the internal topics take, less a frame
 _TOPIC: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
-TOPIC_RULE: Final = "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -"
+TOPIC_RULE: Final = words(
+    "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -",
+    "必须是 Kafka 主题名：1 到 249 个 A-Z a-z 0-9 . _ - 字符",
+)
 # Kafka allows a topic 249 characters; what Faust and we append to the id (`-batches-changelog`) must fit.
 _APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 # Kafka's rule for names of group members.
@@ -37,6 +43,18 @@ _PLACEHOLDER: Final = re.compile(
 _TEMPLATE: Final = re.compile(r"<.*>|\[.*\]|.*(\$\{|\$\(|\{\{|%\().*")
 
 
+CONTEXT_RULE: Final = words(
+    "must be TOPIC (the newest record), TOPIC:2016 (the last points) or TOPIC:2h (a duration in s, m, h or d); a topic "
+    "is 1 to 249 of A-Z a-z 0-9 . _ -",
+    "必须是 TOPIC（最新记录）、TOPIC:2016（最近的点数）或 TOPIC:2h（时长，单位 s、m、h 或 d）；"
+    "主题为 1 到 249 个 A-Z a-z 0-9 . _ -",
+)
+_WINDOW: Final = re.compile(r"([0-9]{1,9})([smhd])?")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
+MOST_POINTS: Final = 100_000
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """The unit of a number, as the settings tables print it."""
@@ -45,8 +63,8 @@ class Unit:
     zh: str
 
 
-def require(holds: object, otherwise: str) -> None:
-    """Raise a ValueError with the text `otherwise` unless a rule holds."""
+def require(holds: object, otherwise: Words) -> None:
+    """Raise a ValueError with the text `otherwise`, which is in both languages, unless a rule holds."""
     if not holds:
         raise ValueError(otherwise)
 
@@ -83,13 +101,87 @@ def _topic(name: str) -> str:
 
 def _topics(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        require(is_topic(name), f"{name!r} {TOPIC_RULE}")
+        require(is_topic(name), words("{name!r} {rule}", "{name!r} {rule}", name=name, rule=TOPIC_RULE))
     return names
 
 
 def _at_least_one(names: tuple[str, ...]) -> tuple[str, ...]:
-    require(names, "must name at least one topic")
+    require(names, words("must name at least one topic", "必须至少有一个主题"))
     return names
+
+
+def parse_context(spec: str) -> tuple[str, Span | None]:
+    """Return the topic of a `TOPIC`, `TOPIC:2016` or `TOPIC:2h`, and the span of its window; None: the newest record.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    name, colon, window = spec.partition(":")
+    found = _WINDOW.fullmatch(window.strip()) if colon else None
+    count, unit = (int(found[1]), found[2]) if found else (0, None)
+    seconds = count * _UNITS.get(unit or "", 0)
+    require(
+        is_topic(name) and (found or not colon),
+        words("{spec!r} {rule}", "{spec!r} {rule}", spec=spec, rule=CONTEXT_RULE),
+    )
+    if not found:
+        return name, None
+    if unit is None:
+        require(
+            1 <= count <= MOST_POINTS,
+            words(
+                "{spec!r} must have 1 to {most} points", "{spec!r} 必须有 1 到 {most} 个点", spec=spec, most=MOST_POINTS
+            ),
+        )
+        return name, Span(points=count)
+    require(
+        1 <= seconds <= _YEAR,
+        words("{spec!r} must be a window of 1 s to 366 d", "{spec!r} 必须是 1 s 到 366 d 的窗口", spec=spec),
+    )
+    return name, Span(seconds=seconds)
+
+
+def _context(specs: tuple[str, ...]) -> tuple[str, ...]:
+    names = [parse_context(spec)[0] for spec in specs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(
+        not twice,
+        words("must name a topic once: {topic}", "每个主题只能出现一次：{topic}", topic="".join(twice[:1])),
+    )
+    return specs
+
+
+def parse_step(spec: str) -> tuple[str | None, int]:
+    """Return the topic and the seconds of a `300` or `TOPIC:300`; None: of all other topics.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    name, colon, seconds = spec.rpartition(":")
+    good = (is_topic(name) or not colon) and _DIGITS.fullmatch(seconds) and 1 <= int(seconds) <= _YEAR
+    require(
+        good,
+        words(
+            "{spec!r} must be whole seconds, such as 300, or those of a topic, such as TOPIC:300",
+            "{spec!r} 必须是整数秒（如 300），或某个主题的（如 TOPIC:300）",
+            spec=spec,
+        ),
+    )
+    return name or None, int(seconds)
+
+
+def _steps(specs: tuple[str, ...]) -> tuple[str, ...]:
+    names = [parse_step(spec)[0] for spec in specs]
+    require(
+        len({*names}) == len(names),
+        words("must give one step for each topic, and one for all others", "每个主题只能有一个步长，其余主题共用一个"),
+    )
+    return specs
+
+
+def _split_numbers(value: object) -> object:
+    """Split as `_split`; a single whole number, as a program gives it, is one of its own."""
+    return (str(value),) if type(value) is int else _split(value)
 
 
 def _split(value: object) -> object:
@@ -100,18 +192,36 @@ def _split(value: object) -> object:
 
 
 def _app_id(name: str) -> str:
-    require(_APP_ID.fullmatch(name), "must be 1 to 200 of A-Z a-z 0-9 . _ - (it begins the names of topics)")
+    require(
+        _APP_ID.fullmatch(name),
+        words(
+            "must be 1 to 200 of A-Z a-z 0-9 . _ - (it begins the names of topics)",
+            "必须是 1 到 200 个 A-Z a-z 0-9 . _ - 字符（它是主题名的开头）",
+        ),
+    )
     return name
 
 
 def _instance_id(name: str) -> str:
     name = name.replace("{hostname}", socket.gethostname())
-    require(_INSTANCE_ID.fullmatch(name), "must be 1 to 249 of A-Z a-z 0-9 . _ - ({hostname} may be part of it)")
+    require(
+        _INSTANCE_ID.fullmatch(name),
+        words(
+            "must be 1 to 249 of A-Z a-z 0-9 . _ - ({{hostname}} may be part of it)",
+            "必须是 1 到 249 个 A-Z a-z 0-9 . _ - 字符（可包含 {{hostname}}）",
+        ),
+    )
     return name
 
 
 def _module(name: str) -> str:
-    require(_MODULE.fullmatch(name), "must be 1 to 180 of A-Z a-z 0-9 _ . - (it ends the names of topics)")
+    require(
+        _MODULE.fullmatch(name),
+        words(
+            "must be 1 to 180 of A-Z a-z 0-9 _ . - (it ends the names of topics)",
+            "必须是 1 到 180 个 A-Z a-z 0-9 _ . - 字符（它是主题名的结尾）",
+        ),
+    )
     return name
 
 
@@ -125,7 +235,7 @@ def is_function_path(text: str) -> bool:
     return all(map(str.isidentifier, names)) and not module.endswith(".py")
 
 
-def spelling_hint(spec: str) -> str:
+def spelling_hint(spec: str) -> Words:
     """Say what to write in place of a path of a file, a dot for the colon, or another slip."""
     given = spec.strip().strip("\"'").replace("：", ":").replace("\\", "/")
     place, colon, function = given.removesuffix("()").rpartition(":")
@@ -138,20 +248,40 @@ def spelling_hint(spec: str) -> str:
     module = ".".join(names[-1:] if is_elsewhere else names)
     guess = f"{module}:{function.strip() or 'callback'}"
     if guess.count(":") > 1 or not all(name.isidentifier() for name in re.split("[.:]", guess)):
-        return "write the module, a colon and the function's name, such as models.load:callback"
-    hint = f"write {guess}" if function else f"write {guess}, with your function's name behind the colon"
-    return f"{hint}, and put {place.rpartition('/')[0] or '/'} on PYTHONPATH" if is_elsewhere else hint
+        return words(
+            "write the module, a colon and the function's name, such as models.load:callback",
+            "请写模块名、冒号和函数名，例如 models.load:callback",
+        )
+    if function:
+        hint = words("write {guess}", "请写 {guess}", guess=guess)
+    else:
+        hint = words(
+            "write {guess}, with your function's name behind the colon", "请写 {guess}，冒号后为函数名", guess=guess
+        )
+    if not is_elsewhere:
+        return hint
+    folder = place.rpartition("/")[0] or "/"
+    return words(
+        "{hint}, and put {folder} on PYTHONPATH", "{hint}，并把 {folder} 加入 PYTHONPATH", hint=hint, folder=folder
+    )
 
 
 def _function_path(path: str) -> str:
     if not is_function_path(path):
-        message = f"must be package.module:function; {spelling_hint(path)}"
+        message = words(
+            "must be package.module:function; {hint}",
+            "必须为 package.module:function；{hint}",
+            hint=spelling_hint(path),
+        )
         raise ValueError(message)
     return path
 
 
 def _host(host: str) -> str:
-    require(is_address(host) or _HOST.fullmatch(host), "must be an IP address or the name of a host")
+    require(
+        is_address(host) or _HOST.fullmatch(host),
+        words("must be an IP address or the name of a host", "必须是 IP 地址或主机名"),
+    )
     return host
 
 
@@ -160,9 +290,11 @@ def _file(path: Path) -> Path:
         is_file = path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         reason = error.strerror or repr(error)
-        message = f"must be the path of a file that exists: {reason}"
+        message = words(
+            "must be the path of a file that exists: {reason}", "必须是现有文件的路径：{reason}", reason=reason
+        )
         raise ValueError(message) from error
-    require(is_file, "must be the path of a file that exists")
+    require(is_file, words("must be the path of a file that exists", "必须是现有文件的路径"))
     return path
 
 
@@ -173,7 +305,9 @@ def _base_url(text: str) -> str:
         good = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and _is_bare(url)
     except ValueError:
         good = False
-    require(good, "must be http://host:port or https://host:port")
+    require(
+        good, words("must be http://host:port or https://host:port", "必须为 http://host:port 或 https://host:port")
+    )
     return text.rstrip("/")
 
 
@@ -187,7 +321,13 @@ def _kafka_urls(text: str) -> str:
         urls = [_kafka_url(part.strip()) for part in text.split(";") if part.strip()]
     except ValueError:
         urls = []
-    require(urls, "must be kafka://host:port, several separated by ; (a name and a password go into AGG_SASL_*)")
+    require(
+        urls,
+        words(
+            "must be kafka://host:port, several separated by ; (a name and a password go into AGG_SASL_*)",
+            "必须为 kafka://host:port，多个用 ; 分隔（用户名和密码写在 AGG_SASL_* 中）",
+        ),
+    )
     return ";".join(dict.fromkeys(urls))
 
 
@@ -222,6 +362,8 @@ TopicName = Annotated[str, AfterValidator(_topic)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 OptionalTopicNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_topics)]
 TopicNames = Annotated[OptionalTopicNames, AfterValidator(_at_least_one)]
+ContextTopics = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_context)]
+ContextSteps = Annotated[tuple[str, ...], BeforeValidator(_split_numbers), AfterValidator(_steps), Unit("s", "秒")]
 FunctionPath = Annotated[str, AfterValidator(_function_path)]
 KafkaUrls = Annotated[str, AfterValidator(_kafka_urls)]
 Host = Annotated[str, AfterValidator(_host)]

@@ -9,8 +9,11 @@ from app.messages.message import Clock, InMessage, OutMessage, PlaceGoneError, S
 from app.messages.output import OutputId, output_id
 from app.messages.partitioner import partition_of
 from app.settings import Settings
+from app.words import counted_word
 from tables.model.events import Source
 from tables.storage.records import Table, Write
+from tables.window_segments import PREFIX
+from tables.windows import Windows
 
 
 class _MemoryTopic:
@@ -63,7 +66,8 @@ class MemoryBroker:
             count = len(topic.partitions)
             number = len(topic.log) % count if message.key is None else partition_of(message.key, count)
         if number >= len(topic.partitions):
-            text = f"there is no partition {number} of {topic.name}: it has {len(topic.partitions)} partitions now"
+            has = counted_word(len(topic.partitions), "partition")
+            text = f"there is no partition {number} of {topic.name}: it has {has} now"
             raise PlaceGoneError(text, topic.name, len(topic.partitions))
         partition = topic.partitions[number]
         at = self._clock() if message.timestamp is None else message.timestamp
@@ -145,8 +149,9 @@ class MemoryBroker:
 class PartitionRecords:
     """The records of one partition of all tables."""
 
-    def __init__(self) -> None:
+    def __init__(self, windows: Windows) -> None:
         self.tables: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
+        self.windows = windows
 
     def items(self, table: Table) -> Iterable[tuple[bytes, bytes]]:
         """All records of a table."""
@@ -158,7 +163,9 @@ class PartitionRecords:
 
     def write(self, write: Write) -> None:
         """Set a record, or delete it."""
-        if write.value is None:
+        if write.table is Table.CONTEXT and write.key[:1] == PREFIX:
+            self.windows.write(write.key, write.value)
+        elif write.value is None:
             self.tables[write.table].pop(write.key, None)
         else:
             self.tables[write.table][write.key] = write.value
@@ -167,9 +174,10 @@ class PartitionRecords:
 class MemoryTables:
     """The tables as dicts, recovered from their changelogs."""
 
-    def __init__(self, app_id: str, broker: MemoryBroker, sender: Sender) -> None:
+    def __init__(self, settings: Settings, broker: MemoryBroker, sender: Sender) -> None:
+        self._settings = settings
         self._sender = sender
-        self._topics = {table: changelog_topic(app_id, table) for table in Table}
+        self._topics = {table: changelog_topic(settings.app_id, table) for table in Table}
         self._partitions: dict[int, PartitionRecords] = {}
         for table, topic in self._topics.items():
             for message in broker.messages(topic):
@@ -179,8 +187,13 @@ class MemoryTables:
         """The records of one partition."""
         records = self._partitions.get(partition)
         if records is None:
-            records = self._partitions[partition] = PartitionRecords()
+            windows = Windows(self._settings.context_windows, self._settings.context_max_bytes)
+            records = self._partitions[partition] = PartitionRecords(windows)
         return records
+
+    def windows(self, partition: int) -> Windows:
+        """The windows of context of one partition."""
+        return self.records(partition).windows
 
     def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
         """Change the records in memory; the messages are what `save` has to be given."""

@@ -210,6 +210,28 @@ class TopologyTestDriver:
         self._settle()
         return sent.partition, sent.offset
 
+    def context(self, topic: str, records: object, key: str | bytes | None = None) -> tuple[int, int]:
+        """Send records of a context topic: a list of them, one, or whatever form its messages may have.
+
+        When this returns, callbacks that begin from now on know them. Records of a time long past are what such a test
+        mostly wants; their message has the clock's.
+
+        Args:
+            topic: one of `AGG_CONTEXT_TOPICS`.
+            records: as in a message; None as one without a value, which deletes what is known of the station `key`.
+            key: of the message.
+
+        Returns:
+            The message's partition and offset.
+
+        Raises:
+            ValueError: it is no context topic.
+        """
+        if topic not in self.settings.context_names:
+            text = f"{topic} is no context topic; those are {', '.join(self.settings.context_names) or 'none'}"
+            raise ValueError(text)
+        return self.send(records, topic, key)
+
     def advance(self, seconds: float) -> None:
         """Move the clock. Everything that becomes due on the way happens, in order, each at its own time."""
         self._check_open()
@@ -277,6 +299,20 @@ class TopologyTestDriver:
         """The messages of the dead-letter topic."""
         return self.messages(self.settings.dead_letter_topic)
 
+    def window(self, station: str, topic: str) -> dict[str, list[Any]]:
+        """The columns of a context topic as the station's callback would get them now; `{}` where nothing is known.
+
+        A window of a duration ends with the clock's time, `now`.
+
+        Raises:
+            ValueError: it is no context topic.
+            AlignmentError: the records can't be aligned; the station's callback gets none either.
+        """
+        if topic not in self.settings.context_names:
+            text = f"{topic} is no context topic; those are {', '.join(self.settings.context_names) or 'none'}"
+            raise ValueError(text)
+        return self._alive().pipeline.stations.context_of(station)[topic]
+
     def messages(self, topic: str) -> list[Message]:
         """The messages of any topic, in the order in which they came there."""
         if topic not in self._broker.topics:
@@ -313,10 +349,13 @@ class TopologyTestDriver:
     @property
     def metrics(self) -> Metrics:
         """The worker's counters since its start."""
+        return self._alive().pipeline.metrics
+
+    def _alive(self) -> MemoryWorker:
         if self._worker is None:
             text = "the worker is dead"
             raise RuntimeError(text)
-        return self._worker.pipeline.metrics
+        return self._worker
 
     def _working_sets(self) -> Iterable[Any]:
         return () if self._worker is None else self._worker.pipeline.aggregator.sets.values()

@@ -80,7 +80,7 @@ class MemoryWorker:
             functions,
             Backend(
                 self,
-                MemoryTables(settings.app_id, broker, self),
+                MemoryTables(settings, broker, self),
                 self._notes,
                 find_outputs=broker.find_outputs,
                 find_sources=broker.find_sources,
@@ -204,6 +204,7 @@ class MemoryWorker:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            self.pipeline.silence.tell(self._settings.context_names)
             await self.pipeline.aggregator.tick()
 
 

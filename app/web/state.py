@@ -85,7 +85,7 @@ class WorkerState(Protocol):
         """Return how many stations' callbacks run, and how many wait for theirs."""
 
     def context_of(self, station_id: str) -> Mapping[str, Any] | None:
-        """Return the columns of a station's context by topic, None where this worker does not keep that station's."""
+        """Return a station's context by topic (`shown_context`), None where this worker does not keep it."""
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""

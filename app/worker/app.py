@@ -34,6 +34,7 @@ from app.pipeline.ports import Backend
 from app.settings import Settings, SettingsError
 from app.web.server import WebAddressError, WebServer
 from app.web.users_pages import PageError
+from app.words import told, words
 from app.worker.faust_command import OwnWebOnly
 from app.worker.loop_watchdog import LoopWatch
 from app.worker.shutdown import EXIT_BROKER, EXIT_BUG, EXIT_SETTINGS, leave_within, stop_at_once
@@ -44,6 +45,7 @@ from app.worker.watchdog import Watchdog
 from tables.faust_tables import make_tables
 from tables.storage.checks import NewerFormatError
 from tables.storage.records import UnreadableRecordError
+from tables.windows import Windows
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +70,12 @@ class AggregatorApp(UsersParts):
         self.settings = settings
         self.given = given
         self.url = ""
-        self.state_tables = make_tables(self, partitions=settings.partitions, max_message_bytes=message_bytes(settings))
+        self.state_tables = make_tables(
+            self,
+            partitions=settings.partitions,
+            max_message_bytes=message_bytes(settings),
+            make_windows=partial(Windows, settings.context_windows, settings.context_max_bytes),
+        )
         self.statistics = Statistics(Metrics(), time.time)
         self.status = WorkerStatus(self)
         self.intakes = [
@@ -91,7 +98,7 @@ class AggregatorApp(UsersParts):
             self._functions = find_functions(self.settings, self.given)
             self._traces = make_traces(self.settings, time.time)
         except (FunctionError, SettingsError) as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{told(error, self.settings.log_language)}\n")
             raise SystemExit(EXIT_SETTINGS) from error
         return self._functions
 
@@ -107,9 +114,9 @@ class AggregatorApp(UsersParts):
         try:
             await self._start_parts(functions)
         except (BrokerError, TopicError, WebAddressError) as error:
-            stop_at_once(EXIT_BROKER, str(error))
+            stop_at_once(EXIT_BROKER, told(error, self.settings.log_language))
         except (FunctionError, PageError) as error:
-            stop_at_once(EXIT_SETTINGS, str(error))
+            stop_at_once(EXIT_SETTINGS, told(error, self.settings.log_language))
         tune_collector()
         self.add_future(self._watchdog.run())
         self.add_future(self.status.watch_peers())
@@ -187,6 +194,7 @@ class AggregatorApp(UsersParts):
         if not self.ready():
             return
         try:
+            self.pipeline.silence.tell({tp.topic for tp in self.consumer.assignment()})
             await self.pipeline.aggregator.tick()
         except Exception as error:  # noqa: BLE001 - a timer that raises would end the worker with a success
             self.fail(error)
@@ -209,7 +217,7 @@ class AggregatorApp(UsersParts):
 
     def denied(self, error: KafkaError) -> None:
         """End the process at once: the broker does not allow what it does."""
-        stop_at_once(EXIT_BROKER, denial_text(self.settings, error))
+        stop_at_once(EXIT_BROKER, told(denial_text(self.settings, error), self.settings.log_language))
 
     # -- ownership ---------------------------------------------------------------------------------------------------
 
@@ -320,5 +328,10 @@ class AggregatorApp(UsersParts):
         if isinstance(error, ForgottenError):
             return  # nothing of it was acknowledged, and all work is given up right now
         if isinstance(error, (SendError, KafkaError, NewerFormatError, UnreadableRecordError)):
-            stop_at_once(EXIT_BROKER, str(error))
-        stop_at_once(EXIT_BUG, f"this is a bug, nothing of it was acknowledged: {error!r}", error)
+            stop_at_once(EXIT_BROKER, told(error, self.settings.log_language))
+        bug = words(
+            "this is a bug, nothing of it was acknowledged: {error!r}",
+            "程序缺陷，相关内容均未确认：{error!r}",
+            error=error,
+        )
+        stop_at_once(EXIT_BUG, told(bug, self.settings.log_language), error)

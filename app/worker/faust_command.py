@@ -14,6 +14,7 @@ from faust.cli import worker as cli
 from app.callbacks.executors import part_forks
 from app.callbacks.loading import UserFunctions
 from app.settings.enums import LogFormat
+from app.words import Words, told, words
 from app.worker.printing import printed_to_log
 from app.worker.shutdown import EXIT_SETTINGS
 
@@ -32,7 +33,8 @@ class AggregatorWorker(faust.Worker):
     """The service that `faust worker` starts: it finds out what is missing before it says anything."""
 
     def __init__(self, app: Any, *services: Any, **options: Any) -> None:
-        problems = list(_unused_options())
+        language = app.settings.log_language
+        problems = [told(problem, language) for problem in _unused_options()]
         if problems:
             sys.stderr.write("\n".join(problems) + "\n")
             raise SystemExit(EXIT_SETTINGS)
@@ -60,17 +62,29 @@ class AggregatorWorker(faust.Worker):
         """Say nothing where mode would print a row of `-INT-` on Ctrl-C; that a signal came is a line of the log."""
 
 
-def _unused_options() -> Iterator[str]:
+def _unused_options() -> Iterator[Words]:
     """Options of `faust worker` that are for Faust's own web server: what would not be obeyed is refused."""
     context = click.get_current_context(silent=True)
     given = context.params if context else {}
     for option, key in (("web_port", "AGG_WEB_PORT"), ("web_host", "AGG_WEB_HOST"), ("web_bind", "AGG_WEB_HOST")):
         if given.get(option) is not None:
-            yield f"--{option.replace('_', '-')} is not used here: set {key}={given[option]}"
+            yield words(
+                "--{option} is not used here: set {key}={value}",
+                "此处不使用 --{option}：请设置 {key}={value}",
+                option=option.replace("_", "-"),
+                key=key,
+                value=given[option],
+            )
     if given.get("web_transport") is not None:
-        yield "--web-transport is not used here: a worker's web listens on AGG_WEB_HOST and AGG_WEB_PORT"
+        yield words(
+            "--web-transport is not used here: a worker's web listens on AGG_WEB_HOST and AGG_WEB_PORT",
+            "此处不使用 --web-transport：worker 的网页监听 AGG_WEB_HOST 和 AGG_WEB_PORT",
+        )
     if not given.get("with_web", True):
-        yield "--without-web is not used here: health is part of a worker; AGG_WEB_PORT=0 takes a free port"
+        yield words(
+            "--without-web is not used here: health is part of a worker; AGG_WEB_PORT=0 takes a free port",
+            "此处不使用 --without-web：健康检查是 worker 的一部分；AGG_WEB_PORT=0 使用空闲端口",
+        )
 
 
 def _banner_rows(command: Any, worker: Any) -> list[tuple[str, str]]:

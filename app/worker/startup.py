@@ -19,6 +19,7 @@ from app.web.access import access_of, advertised_url
 from app.web.app import create_web
 from app.web.server import WebServer
 from app.web.users_pages import Page
+from app.words import told
 from app.worker.status import WorkerStatus
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ async def tell_troubles(settings: Settings) -> None:
     if not others:
         return
     for server, trouble in (await find_troubles(settings)).items():
-        about = {"broker": Shown(server), "error": trouble.text}
+        about = {"broker": Shown(server), "error": told(trouble.text, settings.log_language)}
         tell(logger, logging.WARNING, settings.log_language, Line.BROKER_UNUSABLE, **about)
 
 

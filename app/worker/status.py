@@ -25,13 +25,14 @@ from app.messages.frames import event_frames
 from app.messages.message import InMessage, SendError
 from app.messages.partitioner import partition_of
 from app.messages.replays import Replay
-from app.observability.counters import Statistics, oldest_open_age, open_batches
+from app.observability.counters import ContextSize, Statistics, oldest_open_age, open_batches
 from app.observability.log_lines import Throttle
 from app.observability.open_times import OpenTime
 from app.observability.peers import Peers
 from app.observability.prometheus import Gauges, expose, metrics_registry
 from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
+from app.web.shown_context import shown_context
 from app.web.state import NotConfirmed, Standing
 from app.web.topics import NotReadable, OpenTopic, Window
 from app.worker.topics import WorkerTopics
@@ -40,6 +41,7 @@ from tables.storage.records import Table
 from tables.working_set import WorkingSet
 
 PEERS_SECONDS: Final = 1.0  # between two looks at who has joined
+SIZES_SECONDS: Final = 10.0  # between two counts of what is known of the context topics
 OPENS_SECONDS: Final = 0.1  # between two looks at the times of an `open` event
 
 
@@ -109,6 +111,7 @@ class WorkerStatus:
         self.peers = Peers(settings)
         self.topics = WorkerTopics(settings)
         self._opens = Throttle(OPENS_SECONDS)
+        self._sizes: tuple[float, Mapping[str, ContextSize]] | None = None
         self.live, self.ready = worker.live, worker.ready
         self._kinds = {
             settings.station_events_topic: TopicKind.STATION_EVENTS,
@@ -158,13 +161,14 @@ class WorkerStatus:
         return (runner.running, max(0, runner.pending - runner.running)) if runner else (0, 0)
 
     def context_of(self, station_id: str) -> Mapping[str, Any] | None:
-        """Return the columns of a station's context by topic, None where this worker does not keep that station's."""
+        """Return a station's context by topic, None where this worker does not keep that station's."""
         if self._pipeline is None or self.partition_of(station_id) not in self.working_sets():
             return None
         try:
-            return self._pipeline.stations.context_of(station_id)
+            columns = self._pipeline.stations.context_of(station_id)
         except AlignmentError:  # the station's callback gets none either: its batches say why
             return None
+        return shown_context(columns, self.settings.timezone, time.time())
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""
@@ -254,7 +258,16 @@ class WorkerStatus:
             self._group_lag,
             most_stations=self.settings.metrics_stations,
             build={"app_id": self.settings.app_id, "module": self.settings.module},
+            context=self._context_sizes,
         )
+
+    def _context_sizes(self) -> Mapping[str, ContextSize]:
+        """Return what is known of each context topic; counted at most each few seconds, as it takes a while."""
+        now = time.time()
+        if self._sizes is None or not 0.0 <= now - self._sizes[0] < SIZES_SECONDS:
+            sizes = self._pipeline.stations.context_sizes(self.working_sets()) if self._pipeline else {}
+            self._sizes = now, sizes
+        return self._sizes[1]
 
     def _gauges(self) -> Gauges:
         worker, settings, sets = self._worker, self.settings, self.working_sets

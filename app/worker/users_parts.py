@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, NoReturn, cast
 
 import click
 import faust
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from faust.cli.base import AppCommand
 from faust.types import TP, ChannelT
 from faust.types.topics import TopicT
 from mode.supervisors import OneForOneSupervisor
 from mode.types import ServiceT
 
 from app.kafka.consumer import FetchedSchema
+from app.messages.message import SendError
 from app.settings import Settings, SettingsError
 from app.web.users_pages import Page
-from app.worker.shutdown import EXIT_SETTINGS
+from app.words import Words, told, words
+from app.worker.shutdown import EXIT_BROKER, EXIT_SETTINGS
 
 RESTARTS_A_SECOND: Final = 10.0  # of an agent that raises
 
@@ -62,6 +66,50 @@ class PatientSupervisor(OneForOneSupervisor):
             self.loop.call_later(1 / RESTARTS_A_SECOND, self.wakeup)
 
 
+class UsersCommand(AppCommand):
+    """A command of the user's, as Faust runs it; what Kafka did not take is told in a line, not by a traceback."""
+
+    abstract: ClassVar[bool] = True
+    _problem: SendError | KafkaError | None = None
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it, in the service that Faust makes of it."""
+        try:
+            return await super().execute(*args, **kwargs)
+        except (SendError, KafkaError) as error:
+            self._problem = error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run it and exit with its code."""
+        try:
+            super().__call__(*args, **kwargs)
+        except SystemExit:
+            if self._problem is None:
+                raise
+        settings = cast(UsersParts, self.app).settings
+        click.echo(told(_said(self._problem, settings), settings.log_language), err=True)
+        raise SystemExit(EXIT_BROKER)
+
+
+def _said(problem: SendError | KafkaError, settings: Settings) -> SendError | Words:
+    """Return what to say of a problem of a user's command with Kafka."""
+    if isinstance(problem, SendError):
+        return problem
+    servers = ", ".join(settings.bootstrap_servers)
+    if isinstance(problem, KafkaConnectionError):
+        return words(
+            "no broker answers at {servers}: start it, or set AGG_BROKER",
+            "{servers} 没有 Kafka 应答：请启动它，或设置 AGG_BROKER",
+            servers=servers,
+        )
+    return words(
+        "the broker at {servers} refuses: {problem}",
+        "{servers} 的 Kafka 拒绝了请求：{problem}",
+        servers=servers,
+        problem=str(problem) or repr(problem),
+    )
+
+
 class UsersParts(faust.App):
     """A Faust application to which users add what is not the pipeline's.
 
@@ -82,9 +130,19 @@ class UsersParts(faust.App):
             RefusedError: another agent has the name, or the pipeline reads one of the topics.
         """
         if name is not None and name in self.agents:
-            raise RefusedError([f"@app.agent(name={name!r}): there is an agent of this name; take another"])
+            raise self._refused(
+                words(
+                    "@app.agent(name={name!r}): there is an agent of this name; take another",
+                    "@app.agent(name={name!r})：已有同名的 agent，请换一个名称",
+                    name=name,
+                )
+            )
         self._refuse_taken(channel)
         return super().agent(channel, name=name, **options)
+
+    def command(self, *options: Any, base: type[AppCommand] | None = None, **more: Any) -> Callable[[Any], Any]:
+        """Make a function a command, as Faust does."""
+        return super().command(*options, base=base or UsersCommand, **more)
 
     def stream(self, channel: Any, *args: Any, **options: Any) -> Any:
         """Make a stream of a channel, as Faust does.
@@ -121,8 +179,15 @@ class UsersParts(faust.App):
         Raises:
             RefusedError: always.
         """
-        text = "@app.table_route needs Faust's own web server, which does not run here: serve the table by @app.page"
-        raise RefusedError([text])
+        raise self._refused(
+            words(
+                "@app.table_route needs Faust's own web server, which does not run here: serve the table by @app.page",
+                "@app.table_route 需要 Faust 自带的 web 服务器，此处不运行：请用 @app.page 提供该表",
+            )
+        )
+
+    def _refused(self, problem: Words) -> RefusedError:
+        return RefusedError([problem], self.settings.log_language)
 
     def _refuse_taken(self, channel: object) -> None:
         """Refuse to give a topic that the pipeline reads to anybody else: its messages come as pieces of partitions."""
@@ -134,11 +199,16 @@ class UsersParts(faust.App):
             return
         for topic in topics:
             if topic in self.settings.pipeline_topics:
-                text = (
-                    f"topic {topic}: the pipeline of this application reads it, so no other agent or stream of it can; "
-                    "take what you need in the callback or the result handler, or read it in an application of its own"
+                raise self._refused(
+                    words(
+                        "topic {topic}: the pipeline of this application reads it, so no other agent or stream of it "
+                        "can; take what you need in the callback or the result handler, or read it in an application "
+                        "of its own",
+                        "主题 {topic}：本应用的流水线正在读取，其他 agent 或流不能再读；请在回调或结果处理函数中取用，"
+                        "或在单独的应用中读取",
+                        topic=topic,
+                    )
                 )
-                raise RefusedError([text])
 
     def users_topics(self) -> list[str]:
         """Return the topics that agents of the user's read and that others create."""

@@ -20,6 +20,7 @@ from app.callbacks.handlers import FIRST_BACKOFF
 from app.observability.log_lines import Line, Shown, tell
 from app.pipeline.build import Pipeline
 from app.settings import Settings
+from app.words import told, words
 from app.worker.shutdown import EXIT_BROKER, stop_at_once
 from app.worker.status import Worker
 
@@ -34,6 +35,7 @@ QUIET_SECONDS = 5.0  # without a heartbeat's answer, before the broker is asked
 # heartbeats, waits for the session of a dead member at most.
 TROUBLED_AFTER = 3.5
 LOST_AFTER = 12.0  # a member that is alive and blocked holds up a rebalance for Faust's 60 s
+_NO_ANSWER = words("no answer", "没有应答")
 
 
 class Watched(Worker, Protocol):
@@ -136,12 +138,22 @@ class Watchdog:
             self._away_since = None
         elif self._away_since is None:
             self._away_since = asked
-            about = {"broker": servers, "patience": settings.broker_patience, "error": "no answer"}
+            about = {
+                "broker": servers,
+                "patience": settings.broker_patience,
+                "error": told(_NO_ANSWER, settings.log_language),
+            }
             tell(logger, logging.WARNING, settings.log_language, Line.BROKER_AWAY, **about)
         elif time.monotonic() - self._away_since > settings.broker_patience:
             away = time.monotonic() - self._away_since
-            limit = f"AGG_BROKER_PATIENCE ({settings.broker_patience:g} s)"
-            stop_at_once(EXIT_BROKER, f"the broker at {servers} has been away for {away:.0f} s, longer than {limit}")
+            gone = words(
+                "the broker at {servers} has been away for {away:.0f} s, longer than AGG_BROKER_PATIENCE ({limit:g} s)",
+                "{servers} 的 Kafka 已不可用 {away:.0f} 秒，超过 AGG_BROKER_PATIENCE（{limit:g} 秒）",
+                servers=servers,
+                away=away,
+                limit=settings.broker_patience,
+            )
+            stop_at_once(EXIT_BROKER, told(gone, settings.log_language))
 
     def look_at_group(self, now: float) -> None:
         """End a worker whose group does not answer although the broker does. `now` is monotonic, seconds.

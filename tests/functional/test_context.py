@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.messages.partitioner import partition_of
-from app.pipeline.stations.context import CONTEXT_BYTES
+from app.settings import Settings
 from app.testing import TopologyTestDriver
 from tests.functional.plant import START, TIME, TOPIC, ModuleInput, message, record, steps
 
@@ -273,12 +273,15 @@ def test_bad_context_goes_to_the_dead_letter_topic_and_the_rest_goes_on() -> Non
 def test_context_that_is_too_large_is_a_dead_letter_and_what_was_there_stays() -> None:
     seen = Seen()
     with driving(seen) as driver:
-        half = "x" * (CONTEXT_BYTES // 2)
+        most = Settings().context_max_bytes
+        half = "x" * (most // 2)
         driver.send(weather("A", text=2 * half), WEATHER)
         driver.send(weather("A", hostCode="h1", text=half), WEATHER)
         driver.send(weather("A", hostCode="h2", text=half), WEATHER)
         assert steps(driver.dead_letters) == [("too-large", "A"), ("too-large", "A")]
-        assert f"more than the {CONTEXT_BYTES} that are kept" in driver.dead_letters[0].headers["error"]
+        error = driver.dead_letters[0].headers["error"]
+        assert "the context of station A on WEATHER would have" in error
+        assert f"more than the {most} that are kept; raise AGG_CONTEXT_MAX_BYTES" in error
         (context,) = seen.of(driver, "A")
         assert context[WEATHER]["hostCode"] == ["h1"]
 

@@ -10,6 +10,7 @@ import sysconfig
 import venv
 import zipfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ def test_the_command_lists_the_commands_of_the_application(site: Path, folder: P
     assert done.stdout.startswith("Usage: batch-aggregator ")
     for command in ("worker", "send", "outputs", "late", "batches", "dead-letters", "check", "compare"):
         assert f"  {command} " in done.stdout
+
+
+def test_the_command_tells_its_own_version_and_fausts(site: Path, folder: Path) -> None:
+    said = _run([command_in(site), "--version"], folder).stdout
+    assert said == f"batch-aggregator {version('station-batch-aggregator')} (Faust {version('faust-streaming')})\n"
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "there is no module mymodel"), ("zh", "没有模块 mymodel")])
+def test_a_program_that_is_not_there_is_told_in_a_line(language: str, words: str, site: Path, folder: Path) -> None:
+    done = _run([command_in(site), "-A", "mymodel", "worker"], folder, AGG_LOG_LANGUAGE=language)
+    (line,) = done.stderr.splitlines()
+    assert words in line
+    assert done.returncode == SETTINGS
 
 
 @pytest.mark.parametrize(

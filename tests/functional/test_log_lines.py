@@ -51,11 +51,11 @@ def test_a_batch_is_told_in_english_by_default(caplog: pytest.LogCaptureFixture)
         ("INFO", f"Batch {BATCH} opened, expected stations: {{'A', 'B'}}"),
         ("INFO", f"Batch {BATCH} progress: 1/2, pending: {{'B'}}"),
         ("WARNING", f"Batch {BATCH} timed out with 1/2, missing stations: {{'B'}}"),
-        ("INFO", f"Batch {BATCH} published with 1 stations"),
+        ("INFO", f"Batch {BATCH} published with 1 station"),
         ("WARNING", f"Batch {BATCH} late result of station B, status: result, reason: batch-closed"),
         ("INFO", f"Batch {BATCH[:-1]}1 opened, expected stations: {{'A'}}"),
         ("INFO", f"Batch {BATCH[:-1]}1 complete, stations: {{'A'}}"),
-        ("INFO", f"Batch {BATCH[:-1]}1 published with 1 stations"),
+        ("INFO", f"Batch {BATCH[:-1]}1 published with 1 station"),
     ]
 
 
@@ -114,7 +114,7 @@ def test_an_empty_message_is_told_in_the_language_of_the_log_whatever_topic_it_i
 @pytest.mark.parametrize(
     ("language", "line"),
     [
-        ("en", f"Batch {BATCH}: all of its 3 stations have failed, 2 of them with KeyError: 'soc'"),
+        ("en", f"Batch {BATCH}: all stations have failed, 2 of 3 with KeyError: 'soc'"),
         ("zh", f"批次 {BATCH} 的 3 个场站全部失败，其中 2 个的错误为 KeyError: 'soc'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The Python of both READMEs, run as a reader would: files in a folder, and pytest."""
+"""The Python of both READMEs and of docs/callbacks.md, run as a reader would: files in a folder, and pytest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.testing import TopologyTestDriver
 from tests.functional.documents import ROOT, assert_tests_pass, code_of, load
 
 READMES = ("README.md", "README.zh-CN.md")
+CALLBACKS = ("docs/callbacks.md", "docs/callbacks.zh-CN.md")
 
 
 def source_message(readme: str) -> str:
@@ -42,9 +43,9 @@ def test_the_callback_makes_of_the_message_what_the_readme_says(readme: str, top
     assert [failed["station_id"] for failed in output.value["meta"]["failed"]] == ["C"]
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_the_handlers_make_the_payload_of_what_they_get(readme: str, tmp_path: Path) -> None:
-    handlers = load(tmp_path, readme, "handlers.py")
+@pytest.mark.parametrize("page", CALLBACKS)
+def test_the_handlers_make_the_payload_of_what_they_get(page: str, tmp_path: Path) -> None:
+    handlers = load(tmp_path, page, "handlers.py")
 
     async def model(station_id: str, module_input: dict[str, Any]) -> dict[str, Any]:
         if station_id == "slow":
@@ -67,5 +68,8 @@ def test_the_handlers_make_the_payload_of_what_they_get(readme: str, tmp_path: P
 def test_both_languages_show_the_same_code_but_for_its_comments() -> None:
     english, chinese = map(code_of, READMES)
     assert english == chinese
-    assert sorted(english) == ["handlers.py", "load.py", "test_load.py"]
+    assert sorted(english) == ["load.py", "test_load.py"]
+    english, chinese = map(code_of, CALLBACKS)
+    assert english == chinese
+    assert sorted(english) == ["handlers.py"]
     assert json.loads(source_message(READMES[0])) == json.loads(source_message(READMES[1]))

@@ -17,6 +17,7 @@ from app.testing import TopologyTestDriver
 from tables.storage import exact_json
 from tables.storage.checks import NewerFormatError
 from tables.storage.records import RecordKind, Table, UnreadableRecordError, kind_of
+from tables.window_segments import PREFIX
 from tests.functional.plant import BATCH, answering, message
 from tests.integration.support.next_version import added_to
 from tests.recorded.recording import FOLDER, Recording, gone_on, read, record
@@ -52,6 +53,12 @@ def test_a_worker_goes_on_with_what_a_version_has_left_that_adds_to_frames_and_r
     assert gone_on_again(SCENARIO_OF[file.stem], replace(recording, messages=messages)) == recording.expected
 
 
+def test_a_topic_that_was_recorded_without_a_window_begins_one_with_what_was_kept() -> None:
+    recording = read(FOLDER / "0.1.0" / "topic.jsonl")
+    scenario = replace(SCENARIO_OF["topic"], settings={"context_topics": (f"{WEATHER}:5",), "closed_ttl": 20.0})
+    assert gone_on_again(scenario, recording) == recording.expected
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_the_recording_of_this_version_is_what_it_writes(scenario: Scenario) -> None:
     """Who changes what is written keeps the recording of the version before, and makes one of the new one."""
@@ -70,7 +77,7 @@ def test_each_kind_of_event_and_record_is_in_the_recordings() -> None:
     events: set[str] = set()
     records: set[RecordKind] = set()
     states: set[str] = set()
-    letters = context = singles = stored_context = wide = False
+    letters = context = singles = stored_context = wide = segments = False
     for recording in map(read, FILES):
         for value in recording.values(EVENTS):
             for event in decode_events(value):
@@ -83,6 +90,7 @@ def test_each_kind_of_event_and_record_is_in_the_recordings() -> None:
             wide |= value.startswith(exact_json.MARK)
         for one in recording.messages:
             stored_context |= one.topic == changelog_topic("recorded", Table.CONTEXT)
+            segments |= (one.key or b"").startswith(PREFIX)
             if one.topic == changelog_topic("recorded", Table.BATCHES):
                 assert one.key is not None
                 kind = kind_of(one.key)
@@ -95,6 +103,7 @@ def test_each_kind_of_event_and_record_is_in_the_recordings() -> None:
     assert letters
     assert context
     assert stored_context
+    assert segments
     assert singles
     assert wide
 

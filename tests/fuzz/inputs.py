@@ -108,7 +108,8 @@ def check_context(data: bytes) -> None:
     place = Place(1, 7, 1_763_085_600.5)
     updates = [
         ContextUpdate("WEATHER", place, b"\xff", station_id, newest.time, list(newest.records))
-        for station_id, newest in message.stations.items()
+        for station_id, points in message.stations.items()
+        for newest in points
     ]
     packer = StationPacker(TOPIC, encode_context)
     head = encode_context_head("WEATHER", place, b"\xff", exact=message.exact)

@@ -21,7 +21,7 @@ def test_reading_waits_for_batches_to_close_also_over_a_stop_and_a_rebalance(clu
     cluster.send(*(cluster.batch(number, stations) for number in range(40)))
     wait_for(lambda: scraped(first, "reading_waits") == 1, lambda: f"reading waits\n{first.tail()}")
     assert scraped(first, "batches_opened_total") == scraped(first, "unclosed_batches") == 3
-    assert first.log.count("Reading waits until batches close: 3 are open (AGG_MAX_OPEN_BATCHES)") == 1
+    assert first.log.count("Reading waits until batches close: 3 batches open (AGG_MAX_OPEN_BATCHES)") == 1
 
     second = cluster.start(settings, {GATE: str(gate)}).wait_ready()  # both read three more of their share at most
     wait_for(lambda: first.ready and scraped(second, "reading_waits") == 1, lambda: f"both wait\n{second.tail()}")

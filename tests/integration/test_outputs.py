@@ -60,7 +60,7 @@ def test_what_came_out_is_told_by_batch_by_station_and_as_json(cluster: Cluster,
     assert f"  {partial.batch_id}  partial   3/4 stations  " in second
     assert second.endswith("missing: W-1  failed: F-1  empty: E-1")
     code, said, complaints = ask(tell_outputs, limit=1)
-    assert (said, complaints) == (second + "\n", "only the newest 1 are told; --limit takes more\n")
+    assert (said, complaints) == (second + "\n", "only the newest 1 message told; --limit takes more\n")
     assert ask(tell_outputs, since=4e9)[1] == ""
 
     code, said, _ = ask(tell_outputs, batch=(partial.batch_id,))

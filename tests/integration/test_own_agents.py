@@ -8,9 +8,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
+from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.waiting import PATIENCE, wait_for
@@ -294,3 +296,26 @@ def read_after_sending(cluster: Cluster, worker: WorkerProcess) -> str:
     )
     assert done.returncode == 0, done.stderr
     return worker.read("/prices/A")
+
+
+def test_a_command_that_sends_to_a_topic_that_is_not_there_says_so_in_a_line(
+    strict_broker: DevBroker, tmp_path: Path
+) -> None:
+    code = """
+@app.command()
+async def send_one():
+    await orders.send(value=Order(number=1))
+"""
+    with Cluster(strict_broker, tmp_path) as cluster:
+        write_module(cluster, "NOWHERE", code)
+    done = subprocess.run(
+        [sys.executable, "-m", "faust", "-A", "mymodule", "send-one"],
+        cwd=cluster.folder,
+        env=clean_environment(broker=strict_broker.url, app_id=cluster.app_id, callback="x:y"),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1, done
+    assert done.stderr == "there is no topic NOWHERE, and the broker does not create it: create it, or name another\n"

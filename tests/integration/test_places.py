@@ -199,7 +199,7 @@ def test_a_partition_that_is_gone_is_an_error_at_once_and_what_was_not_bound_to_
             bound = await own.sending(caplog, OutMessage("OUT", b"v", partition=3))
             free = asyncio.create_task(own.sender.send(keyed))
             await create(own.admin, OUT=1)
-            with pytest.raises(PlaceGoneError, match="there is no partition 3 of OUT: it has 1 partitions now") as gone:
+            with pytest.raises(PlaceGoneError, match="there is no partition 3 of OUT: it has 1 partition now") as gone:
                 await bound
             assert (gone.value.topic, gone.value.partitions) == ("OUT", 1)
             assert sorted(await free) == list(range(8))

@@ -16,6 +16,7 @@ from tables.model.events import Command
 PLANT: Final = "PLANT"
 DIRECT: Final = "DIRECT"
 WEATHER: Final = "WEATHER"
+METER: Final = "METER"
 OUTPUT: Final = "OUTPUT"
 SECONDS: Final = 40.0  # after which all that was left is out
 
@@ -32,7 +33,7 @@ Handler = Callable[..., Any]
 
 
 async def model(station_id: str, module_input: dict[str, Any]) -> dict[str, Any] | None:
-    """E has no result, F fails, S comes seven seconds late; the others know the weather."""
+    """E has no result, F fails, S comes seven seconds late; the others know the weather, and their meter."""
     if station_id.startswith("S"):
         await asyncio.sleep(7.0)
     if station_id.startswith("F"):
@@ -40,12 +41,15 @@ async def model(station_id: str, module_input: dict[str, Any]) -> dict[str, Any]
         raise ValueError(text)
     if station_id.startswith("E"):
         return None
-    return {"of": station_id, "weather": module_input.get(WEATHER, {}).get("temp"), "power": power_in(module_input)}
+    meter = {"meter": module_input[METER].get("kwh")} if METER in module_input else {}
+    known = {"weather": module_input.get(WEATHER, {}).get("temp"), "power": power_in(module_input)}
+    return {"of": station_id, **known, **meter}
 
 
 def power_in(module_input: dict[str, Any]) -> Any:
     """The newest power of a station."""
-    columns: dict[str, Any] = next((columns for topic, columns in module_input.items() if topic != WEATHER), {})
+    context = (WEATHER, METER)
+    columns: dict[str, Any] = next((columns for topic, columns in module_input.items() if topic not in context), {})
     return columns.get("outputPowerPerStationAvg", [None])[-1]
 
 
@@ -65,7 +69,7 @@ class Scenario:
 
     def driver(self) -> TopologyTestDriver:
         """A worker for it, with empty topics."""
-        return TopologyTestDriver(model, self.handler, **COMMON, **self.settings)
+        return TopologyTestDriver(model, self.handler, **(COMMON | self.settings))
 
 
 def batch(driver: TopologyTestDriver, second: int, *stations: str, **headers: str) -> str:
@@ -131,7 +135,27 @@ def play_revise(driver: TopologyTestDriver) -> None:
     batch(driver, 21, "D", "F3")
 
 
+def play_windows(driver: TopologyTestDriver) -> None:
+    """Windows of context: segments small and packed, of several stations, a deletion, what is everyone's."""
+    for point in range(70):
+        time = f"2025-11-14 {point // 60:02}:{point % 60:02}:00"
+        driver.send(
+            [{"stationId": one, "sendTime": time, "kwh": point + 0.5, "id": 2**70} for one in "ABC"], METER, f"{point}"
+        )
+    driver.send({"sendTime": "2025-11-14 09:00:00", "kwh": 7}, METER, "everyone")
+    driver.send(None, METER, "B")
+    driver.send({"stationId": "C", "sendTime": "2025-11-14 00:30:00", "kwh": [1], "hostCode": "h"}, METER, "C")
+    driver.send({"stationId": "C", "sendTime": "2025-11-14 01:30:00", "kwh": 3}, METER, "C")
+    batch(driver, 0, "A", "B", "C", "D")
+    driver.crash_before(goes_to(OUTPUT))
+    batch(driver, 1, "A", "B", "C", "D")
+    driver.restart()
+    driver.crash_before(goes_to(f"{driver.settings.app_id}-context-changelog"))
+    driver.send({"stationId": "A", "sendTime": "2025-11-14 02:00:00", "kwh": 100}, METER, "A")  # split, not stored
+
+
 SCENARIOS: Final = (
+    Scenario("windows", play_windows, {"context_topics": (WEATHER, f"{METER}:50")}),
     Scenario("topic", play_topic, {"closed_ttl": 20.0}),
     Scenario("revise", play_revise, {"late_policy": LatePolicy.REVISE}, payload_of),
 )

@@ -79,7 +79,7 @@ def test_a_list_goes_through_pages_and_says_that_there_are_more(
     shown = capsys.readouterr()
     ids = [orjson.loads(line)["batch_id"] for line in shown.out.splitlines()]
     assert ids == [f"T_{number}" for number in (7, 6, 5, 4, 3, 2, 1)] + [f"T_{number}" for number in reversed(range(8))]
-    assert shown.err == "only the newest 7 are listed; --limit takes more\n"
+    assert shown.err == "only the newest 7 batches listed; --limit takes more\n"
 
 
 def test_a_list_that_is_not_complete_is_a_failure_and_names_who_did_not_answer(

@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 
 import click
 import orjson
-from faust.cli.base import option
 
 from app.cli.base import (
     FAILED,
@@ -23,8 +22,8 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
-    counted,
     moment_option,
+    option,
     say,
     shown_time,
     table_lines,
@@ -36,6 +35,7 @@ from app.messages.dead_letters import Letter, Reason, last_line, place_of
 from app.messages.replays import Fate, Filters, Replay, parse_place
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.words import Words, counted_word, joined, words
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -66,16 +66,77 @@ def register_dead_letters(app: AggregatorApp) -> None:
 
     @command(
         app,
-        option("--reason", multiple=True, type=reasons, help="Letters with this reason; may be repeated."),
-        option("--batch", multiple=True, metavar="ID", help="Letters of this batch; may be repeated."),
-        option("--station", multiple=True, metavar="ID", help="Letters of this station; may be repeated."),
-        moment_option(settings, "--since", "A time (2025-11-14T10:00:00), or 2h, 30m, 1d."),
-        option("--limit", type=click.IntRange(min=1), help="At most so many, the newest."),
-        option("--json", "as_json", is_flag=True, help="A JSON object a line, with the whole error and the value."),
-        option("--show", "place", type=place, metavar="PARTITION@OFFSET", help="One letter in full."),
-        option("--replay", is_flag=True, help="Send these letters again."),
-        option("--again", is_flag=True, help="With --replay: also those that have been replayed."),
-        option("--dry-run", is_flag=True, help="With --replay: only say what would be sent."),
+        option(
+            settings,
+            "--reason",
+            multiple=True,
+            type=reasons,
+            help=words("Letters with this reason; may be repeated.", "该原因的死信；可重复。"),
+        ),
+        option(
+            settings,
+            "--batch",
+            multiple=True,
+            metavar="ID",
+            help=words("Letters of this batch; may be repeated.", "该批次的死信；可重复。"),
+        ),
+        option(
+            settings,
+            "--station",
+            multiple=True,
+            metavar="ID",
+            help=words("Letters of this station; may be repeated.", "该场站的死信；可重复。"),
+        ),
+        moment_option(
+            settings,
+            "--since",
+            words("A time (2025-11-14T10:00:00), or 2h, 30m, 1d.", "时刻（2025-11-14T10:00:00），或 2h、30m、1d。"),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=1),
+            help=words("At most so many, the newest.", "最多多少封，最新的。"),
+        ),
+        option(
+            settings,
+            "--json",
+            "as_json",
+            is_flag=True,
+            help=words(
+                "A JSON object a line, with the whole error and the value.", "每行一个 JSON 对象，含完整的错误和值。"
+            ),
+        ),
+        option(
+            settings,
+            "--show",
+            "place",
+            type=place,
+            metavar="PARTITION@OFFSET",
+            help=words("One letter in full.", "完整显示一封死信。"),
+        ),
+        option(settings, "--replay", is_flag=True, help=words("Send these letters again.", "重新发送这些死信。")),
+        option(
+            settings,
+            "--again",
+            is_flag=True,
+            help=words("With --replay: also those that have been replayed.", "与 --replay 同用：已重发过的也发送。"),
+        ),
+        option(
+            settings,
+            "--dry-run",
+            is_flag=True,
+            help=words("With --replay: only say what would be sent.", "与 --replay 同用：只说明将发送什么。"),
+        ),
+        zh="""列出死信，或重新发送。
+
+        不带选项时：以表格按时间列出现有的全部死信。
+
+        --replay 把坏消息、坏记录和失败场站的死信重新发到其源主题，并入原来的批次：
+        批次未关闭时算按时，已关闭时算迟到，但不会建立批次。        丢弃的批次则发布其内容。已重发的会被记住。
+
+        退出码：有读不出或发不出的为 1，选项有误为 2，否则为 0。
+        """,
     )
     def dead_letters(
         self: PlainCommand,  # noqa: ARG001
@@ -105,13 +166,16 @@ def register_dead_letters(app: AggregatorApp) -> None:
 def _check(request: Request) -> None:
     for given, name in ((request.again, "--again"), (request.dry_run, "--dry-run")):
         if given and not request.replay:
-            message = f"{name} is for --replay"
+            message = words("{name} is for --replay", "{name} 只用于 --replay", name=name)
             raise click.UsageError(message)
     if request.place is not None and (request.replay or request.limit is not None or request.filters != Filters()):
-        message = "--show is for one letter, without a filter and without --replay"
+        message = words(
+            "--show is for one letter, without a filter and without --replay",
+            "--show 只显示一封死信，不能与过滤条件或 --replay 同用",
+        )
         raise click.UsageError(message)
     if request.replay and request.as_json:
-        message = "--json is for looking, not for --replay"
+        message = words("--json is for looking, not for --replay", "--json 只用于查看，不能与 --replay 同用")
         raise click.UsageError(message)
 
 
@@ -130,14 +194,26 @@ async def _run(settings: Settings, request: Request) -> int:
         elif letters:
             click.echo("\n".join(table(letters, store.log.replayed_at, settings.timezone, terminal_width())))
         else:
-            click.echo("no dead letters" if request.filters == Filters() else "no dead letters like that")
+            every = request.filters == Filters()
+            say(
+                words("no dead letters", "没有死信")
+                if every
+                else words("no dead letters like that", "没有符合条件的死信")
+            )
         return 0
 
 
 async def _show(settings: Settings, store: LetterStore, place: tuple[int, int], *, as_json: bool) -> int:
     letters = await store.read([place])
     if not letters:
-        complain(f"there is no letter {place_of(*place)} in {settings.dead_letter_topic}")
+        complain(
+            words(
+                "there is no letter {place} in {topic}",
+                "{topic} 中没有死信 {place}",
+                place=place_of(*place),
+                topic=settings.dead_letter_topic,
+            )
+        )
         return FAILED
     letter = letters[0]
     replayed_at = store.log.replayed_at(letter)
@@ -181,22 +257,29 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
 def _tell(one: Replay) -> None:
     match one.fate:
         case Fate.SENT:
-            say(f"{one.name}: sent to {one.to}")
+            say(words("{name}: sent to {to}", "{name}：已发送到 {to}", name=one.name, to=one.to))
         case Fate.WOULD_SEND:
-            say(f"{one.name}: would be sent to {one.to}")
+            say(words("{name}: would be sent to {to}", "{name}：将发送到 {to}", name=one.name, to=one.to))
         case _:
-            complain(f"{one.name}: not sent: {one.why}")
+            complain(words("{name}: not sent: {why}", "{name}：未发送：{why}", name=one.name, why=one.why))
 
 
-def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> str:
-    parts = [f"{counted(replayer.sent, 'letter')} {'would be replayed' if dry_run else 'replayed'}"]
+def _summary(replayer: Replayer, earlier: int, *, dry_run: bool) -> Words:
+    would = words("{n:letter} would be replayed", "将重发 {n} 封", n=replayer.sent)
+    parts = [would if dry_run else words("{n:letter} replayed", "已重发 {n} 封", n=replayer.sent)]
     if earlier:
-        parts.append(f"{earlier} replayed earlier (--again sends them once more)")
+        parts.append(
+            words(
+                "{n} replayed earlier (--again sends them once more)",
+                "{n} 封以前已重发（--again 可再次发送）",
+                n=earlier,
+            )
+        )
     if replayer.skipped:
-        parts.append(f"{replayer.skipped} skipped")
+        parts.append(words("{n} skipped", "{n} 封跳过", n=replayer.skipped))
     if replayer.failed:
-        parts.append(f"{replayer.failed} failed")
-    return ", ".join(parts)
+        parts.append(words("{n} failed", "{n} 封失败", n=replayer.failed))
+    return joined(", ", parts)
 
 
 # -- showing ---------------------------------------------------------------------------------------------------------
@@ -251,7 +334,11 @@ def full(letter: Letter, replayed_at: float | None, timezone: ZoneInfo) -> list[
     lines = [f"{name}:".ljust(10) + (printable(value, len(value)) or "-") for name, value in known.items()]
     lines += ["error:", *(f"    {printable(line, len(line))}" for line in letter.error.rstrip().split("\n"))]
     value = "(none)" if letter.value is None else letter.value.decode(errors="backslashreplace")
-    return [*lines, f"value ({letter.size} bytes):", *(printable(line, len(line)) for line in value.split("\n"))]
+    return [
+        *lines,
+        f"value ({counted_word(letter.size, 'byte')}):",
+        *(printable(line, len(line)) for line in value.split("\n")),
+    ]
 
 
 def _row(letter: Letter, replayed_at: float | None, timezone: ZoneInfo) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -18,12 +18,14 @@ from app.callbacks.scheduler import Call
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.inputs.layouts import Columns
+from app.inputs.timestamps import record_moment
 from app.inputs.topic_columns import TopicColumns
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery, newer
 from app.messages.partitioner import Partitioner
 from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
+from app.observability.counters import ContextSize
 from app.pipeline.dead_letters import DeadLetters, failure_letter
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.pipeline.splitting.flow_control import FramesInFlight, Load, Pace
@@ -142,7 +144,14 @@ class StationAgent:
         self._refused = ConfirmingSender(backend.sender.send, on_error)
         self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
         self._on_error = on_error
-        self._context = StationContext(settings, backend, partitioner=partitioner, on_error=on_error)
+        self._context = StationContext(
+            settings,
+            backend,
+            partitioner=partitioner,
+            statistics=telemetry.statistics,
+            clock=clock,
+            on_error=on_error,
+        )
         self._has_context = bool(settings.context_topics)
         self._alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
         self._passthrough_topics = frozenset(settings.passthrough_topics)
@@ -312,6 +321,10 @@ class StationAgent:
         """
         return self._context.columns(self._context.known(station_id)) if self._has_context else {}
 
+    def context_sizes(self, partitions: Iterable[int]) -> Mapping[str, ContextSize]:
+        """Return what is known of each context topic in these partitions."""
+        return self._context.sizes(partitions)
+
     def queued(self, station_id: str) -> int:
         """Return how many calls a station has that have no outcome yet."""
         return self.runner.queued(station_id)
@@ -324,7 +337,7 @@ class StationAgent:
         job = call.context
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
-        known = self._context.known(call.station_id) if self._has_context else ()
+        known = self._known(job.group, call.station_id, job.records) if self._has_context else ()
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
             job.module_input = partial(self._columns, job.group, job.records, known)
         return self._columns(job.group, job.records, known)
@@ -338,6 +351,24 @@ class StationAgent:
             module_input |= self._context.columns(known)
         return module_input
 
+    def _known(self, group: StationGroup, station_id: str, records: Sequence[Record]) -> Sequence[KnownContext]:
+        """Return what is known of a station, up to the time of its batch where a window ends with that."""
+        until = self._time_of(group, records) if self._context.wants_time else None
+        return self._context.known(station_id, until)
+
+    def _time_of(self, group: StationGroup, records: Sequence[Record]) -> int:
+        """Return the own time of a batch (Unix seconds): that in its id.
+
+        Where an id has none it is the station's latest time, and without that the time of the splitting.
+        """
+        name, _, seconds = (group.batch_id or "").rpartition("_")
+        if name == group.source.topic and seconds.isdecimal():
+            return int(seconds)
+        _, alignment, _, latest = self._about(group)
+        moments = [record_moment(record, alignment.timezone, latest) for record in records]
+        times = [moment.seconds for moment in moments if moment is not None]
+        return math.floor(max(times, default=group.opened_at))
+
     def _about(self, group: StationGroup) -> tuple[str, Alignment, Sequence[str], float]:
         """Return the topic of a group, and what its records are aligned with."""
         topic = group.source.topic
@@ -348,7 +379,7 @@ class StationAgent:
         """Return what makes the inputs of callbacks of stations of the group."""
         topic, settings, id_keys, latest = self._about(group)
         if self._has_context:
-            return lambda station_id, records: self._columns(group, records, self._context.known(station_id))
+            return lambda station_id, records: self._columns(group, records, self._known(group, station_id, records))
 
         def columns(_: str, records: Sequence[Record]) -> ModuleInput:
             module_input = TopicColumns()

@@ -75,7 +75,9 @@ class StationAnswer(StationRow):
         "one; null when Kafka has that message no more, or does not answer in time"
     )
     context: dict[str, JsonValue] | None = Field(
-        description="By context topic, as its callback would get it now; null while the worker that keeps it is away"
+        description="By context topic: `points` how many its callback would get now, `newest` the time of the latest "
+        "(Unix seconds) and its `age` (seconds), null where none has a time, `columns` the latest 12 points; null "
+        "while the worker that keeps it is away"
     )
     incomplete: list[str] = Field(
         description="URLs of workers that did not answer, or have not looked into all of their batches in time"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -23,7 +25,9 @@ __all__ = [
     "mendable",
     "sending_handler",
     "station_handler",
+    "window_digest",
     "with_context",
+    "with_windows",
 ]
 
 GATE = "MODEL_GATE"  # a file: there when the gate is open
@@ -94,6 +98,19 @@ async def with_context(station_id: str, module_input: dict[str, Any]) -> dict[st
     _, *entries = module_input.values()
     known = [columns.get("n") or columns.get("power") or [None] for columns in entries]
     return result and result | {"context": [values[-1] for values in known]}
+
+
+async def with_windows(station_id: str, module_input: dict[str, Any]) -> dict[str, Any] | None:
+    """The same as `callback`, and of each context topic how many points its window has, and what these are."""
+    result = await callback(station_id, module_input)
+    _, *entries = module_input.values()
+    return result and result | {"windows": [window_digest(columns) for columns in entries]}
+
+
+def window_digest(columns: dict[str, list[Any]]) -> list[Any]:
+    """How many points a window has, and a digest of its times and powers."""
+    points = [columns.get("sendTime", []), columns.get("power", [])]
+    return [len(points[0]), hashlib.sha256(json.dumps(points).encode()).hexdigest()]
 
 
 def station_handler(station_id: str, module_input: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A Kafka that asks who one is and allows what its ACLs say, and the ACLs that the README names."""
+"""A Kafka that asks who one is and allows what its ACLs say, and the ACLs that docs/operations.md names."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.integration.support.worker import REPOSITORY
 from tests.ports import own_port
 
 __all__ = [
+    "ACL_TABLE",
     "CLIENT",
     "OTHERS",
     "PASSWORD",
-    "README_ACLS",
     "SENDING",
     "WORKER",
     "Acl",
@@ -39,7 +39,7 @@ PASSWORD = "Correct-Horse-8153-Battery"  # noqa: S105 - of a broker that lives a
 CLIENT = "client"  # the name in the certificate
 OTHERS = tuple(f"other-{number}" for number in range(24))  # who may log in with PLAIN, and may do nothing
 
-README_ACLS = "| resource | operations |"
+ACL_TABLE = "| resource | operations |"
 SENDING = "source topics, with `send` and `dead-letters --replay`"
 
 _TOPIC, _GROUP = 2, 3  # Kafka's codes of resources, patterns, operations and permissions
@@ -57,9 +57,9 @@ class Acl:
 
 
 def readme_acls() -> list[Acl]:
-    """What the README says that a worker needs, but for what is not the worker's own."""
-    text = (REPOSITORY / "README.md").read_text()
-    table = text[text.index(README_ACLS) :].split("\n\n", 1)[0]
+    """What docs/operations.md says that a worker needs, but for what is not the worker's own."""
+    text = (REPOSITORY / "docs" / "operations.md").read_text()
+    table = text[text.index(ACL_TABLE) :].split("\n\n", 1)[0]
     rows = [re.findall(r"[^|]+", line) for line in table.splitlines()[2:]]
     return [Acl(row.strip(), operation) for row, cell in rows for operation in re.findall(r"[A-Z]\w+", cell)]
 

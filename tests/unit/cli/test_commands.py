@@ -99,3 +99,37 @@ def test_faust_s_own_commands_have_the_application(app: str, tmp_path: Path) -> 
     assert (code, complaints) == (0, "")
     assert "splitter" in said
     assert "Callbacks" in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_in_the_language_that_is_set(name: str, tmp_path: Path) -> None:
+    listed = faust(tmp_path, "--help", log_language="zh")[1]
+    assert COMMANDS[name].line.zh[:8] in listed
+    own = faust(tmp_path, name, "--help", log_language="zh")[1]
+    assert " ".join(own.split()).startswith(f"Usage: -c {name} [OPTIONS]")
+    assert COMMANDS[name].line.zh in own
+    options = [line for line in own.splitlines() if line.startswith("  --") and not line.startswith("  --help")]
+    assert [line for line in options if line.isascii() and len(line.split()) > 3] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "code", "said"),
+    [
+        (["outputs"], {"bach_timeout": "5"}, 2, "AGG_BACH_TIMEOUT：未知的键；是否想写 AGG_BATCH_TIMEOUT"),
+        (
+            ["outputs"],
+            {"broker": "kafka://127.0.0.1:9"},
+            1,
+            "127.0.0.1:9 没有 Kafka 应答：请启动它，或设置 AGG_BROKER（",
+        ),
+        (["outputs", "--since", "x"], {}, 2, "'x' 既不是 2025-11-14T10:00:00 这样的时间"),
+        (["batches", "show"], {}, 2, "show 需要批次 id"),
+        (["worker", "--web-port", "1"], {"callback": "x:y"}, 2, "此处不使用 --web-port：请设置 AGG_WEB_PORT=1"),
+        (["worker"], {"callback": "nowhere:y"}, 2, "AGG_CALLBACK=nowhere:y：没有模块 nowhere；"),
+    ],
+)
+def test_errors_of_commands_are_in_the_language_that_is_set(
+    arguments: list[str], settings: dict[str, str], code: int, said: str, tmp_path: Path
+) -> None:
+    found, _, complaints, _ = faust(tmp_path, *arguments, log_language="zh", **settings)
+    assert (found, said in complaints) == (code, True), complaints

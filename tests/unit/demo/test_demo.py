@@ -437,7 +437,7 @@ def test_summary_of_a_good_run_is_one_line_and_where_the_rest_went() -> None:
     tally.take(output())
     lines = summary(tally, (), late_topic="late", dead_letter_topic="dead")
     assert [line.plain for line in lines] == [
-        "1 batches sent, 1 came out: 1 complete.",
+        "1 batch sent, 1 came out: 1 complete.",
         "Dead letters: 2, in dead",
         "Late results: 1, in late",
     ]

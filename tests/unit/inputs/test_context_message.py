@@ -32,7 +32,7 @@ def read(value: object, *envelope_keys: str) -> dict[str, Any]:
         timezone=ZoneInfo("Asia/Shanghai"),
     )
     assert message.rejects == ()
-    return {station_id: (newest.time, list(newest.records)) for station_id, newest in message.stations.items()}
+    return {station_id: (newest.time, list(newest.records)) for station_id, (newest,) in message.stations.items()}
 
 
 A = {"stationId": "A", "sendTime": TIME, "temp": 1}
@@ -54,6 +54,22 @@ def test_of_a_window_the_newest_point_counts_with_all_of_its_hosts() -> None:
         {"stationId": "A", "sendTime": SECONDS + part, "hostCode": host} for host, part in (("h1", 0), ("h2", 0.9))
     ]
     assert read([older, *hosts, older]) == {"A": (SECONDS, hosts)}
+
+
+def test_where_a_window_is_wanted_each_point_counts_in_the_order_of_time() -> None:
+    records = [{"stationId": "A", "sendTime": SECONDS + second, "n": second} for second in (2, 0, 1, 0)]
+    message = parse_context(
+        orjson.dumps([*records, {"stationId": "B"}]),
+        topic="WEATHER",
+        envelope_keys=(),
+        timezone=ZoneInfo("Asia/Shanghai"),
+        window=True,
+    )
+    points = [Newest(SECONDS, [records[1], records[3]]), Newest(SECONDS + 1, [records[2]])]
+    assert message.stations == {
+        "A": [*points, Newest(SECONDS + 2, [records[0]])],
+        "B": [Newest(None, [{"stationId": "B"}])],
+    }
 
 
 def test_without_any_time_the_last_record_is_the_newest() -> None:
@@ -92,7 +108,7 @@ def test_a_record_whose_station_id_is_unusable_is_rejected_and_the_rest_goes_on(
         envelope_keys=(),
         timezone=ZoneInfo("Asia/Shanghai"),
     )
-    assert message.stations == {"A": Newest(SECONDS, [A])}
+    assert message.stations == {"A": [Newest(SECONDS, [A])]}
     assert [reject.record for reject in message.rejects] == [
         b'{"stationId":"","temp":1}',
         b"5",

@@ -34,9 +34,9 @@ class Store:
         self.loaded_to = offset
 
 
-def test_what_a_zombie_writes_during_the_recovery_is_read_and_does_not_end_the_worker(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def loading(monkeypatch: pytest.MonkeyPatch, store: Store) -> tuple[Any, Counter[TP]]:
+    """A recovery of 40 records into a store, and the offsets that it keeps."""
+
     @asynccontextmanager
     async def reading(*_: object, **__: object) -> AsyncIterator[None]:
         yield None
@@ -46,14 +46,40 @@ def test_what_a_zombie_writes_during_the_recovery_is_read_and_does_not_end_the_w
 
     monkeypatch.setattr(state_store, "reading", reading)
     monkeypatch.setattr(state_store, "read_batches", read_batches)
-    store = Store()
     recovery: Any = BulkRecovery.__new__(BulkRecovery)
     recovery.app = SimpleNamespace(settings=None)
     recovery.tp_to_table = {CHANGELOG: BatchTable.__new__(BatchTable)}
     recovery.tp_to_table[CHANGELOG]._data = store
     recovery.active_highwaters = Counter({CHANGELOG: 37})
-    offsets = Counter({CHANGELOG: -1})
+    return recovery, Counter({CHANGELOG: -1})
+
+
+def test_what_a_zombie_writes_during_the_recovery_is_read_and_does_not_end_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store()
+    recovery, offsets = loading(monkeypatch, store)
     asyncio.run(recovery._load({CHANGELOG}, offsets))
     assert (len(store.records), store.loaded_to, offsets[CHANGELOG]) == (40, 39, 39)
     # Faust's check: an offset above the highwater raises ConsistencyError.
     assert recovery.active_highwaters[CHANGELOG] == 39
+
+
+def test_the_event_loop_has_its_turn_while_large_records_are_read_and_a_cancelled_recovery_knows_where_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store()
+    recovery, offsets = loading(monkeypatch, store)
+    monkeypatch.setattr(state_store, "perf_counter", lambda: 0.5 * state_store.TURN_SECONDS * len(store.records))
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(recovery._load({CHANGELOG}, offsets))
+        while len(store.records) < 10:  # noqa: ASYNC110 - turns of the loop are what is asked about
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(cancelled())
+    assert 10 <= len(store.records) < 20
+    assert offsets[CHANGELOG] == store.loaded_to == len(store.records) - 1

@@ -101,10 +101,10 @@ def test_all_that_is_missing_is_said_in_one_line_with_who_lacks_it() -> None:
     text = lacks_text(login, {"topic S": (Operation.READ,), "topic OUT": BOTH, "group app": (Operation.READ,)})
     assert text == (
         "Kafka does not let User:plant do what a worker does: it lacks Read on topic S, group app; "
-        "Read and Write on topic OUT; grant it (ACLs; README, Your own Kafka)"
+        "Read and Write on topic OUT; grant it (ACLs; docs/operations.md, Your own Kafka)"
     )
     assert denial_text(login, TopicAuthorizationFailedError("S")) == (
         "Kafka does not let User:plant do this: it lacks an operation on topic S; "
-        "grant it (ACLs; README, Your own Kafka)"
+        "grant it (ACLs; docs/operations.md, Your own Kafka)"
     )
     assert principal(Settings()) == "User:ANONYMOUS"

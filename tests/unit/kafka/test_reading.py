@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
-from app.kafka.reading import OffsetRange, find_sources, in_message, ranges_of, read_batches, read_ranges
+from app.kafka.reading import OffsetRange, find_sources, in_message, ranges_of, read_batches, read_in_time, read_ranges
 from app.messages.message import InMessage
 from app.settings import Settings
 from tables.model.events import Source
@@ -26,8 +26,15 @@ ONE, TWO = TopicPartition("t", 0), TopicPartition("t", 1)
 class FakeConsumer:
     """Partitions with records at some offsets, one read at a time; what is not there is a hole, stepped over."""
 
-    def __init__(self, offsets: Mapping[TopicPartition, Sequence[int]], *, answers: float = math.inf) -> None:
+    def __init__(
+        self,
+        offsets: Mapping[TopicPartition, Sequence[int]],
+        *,
+        answers: float = math.inf,
+        times: Mapping[tuple[TopicPartition, int], int] | None = None,
+    ) -> None:
         self.offsets = offsets
+        self.times = times or {}  # in milliseconds
         self.answers = answers  # how many fetches are answered before the broker goes
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
@@ -46,13 +53,13 @@ class FakeConsumer:
             await asyncio.Event().wait()
         return self.positions[tp]
 
-    async def getmany(self, *, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+    async def getmany(self, *tps: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
         if not self.answers:
             await asyncio.sleep(timeout_ms / 1000)
             return {}
         self.answers -= 1
         found: dict[TopicPartition, list[Any]] = {}
-        for tp in self.positions.keys() - self.paused:
+        for tp in set(tps or self.positions) - self.paused:
             at = self.positions[tp]
             if at in self.offsets[tp]:
                 found[tp] = [
@@ -60,7 +67,7 @@ class FakeConsumer:
                         topic=tp.topic,
                         partition=tp.partition,
                         offset=at,
-                        timestamp=1500,
+                        timestamp=self.times.get((tp, at), 1500),
                         key=b"k",
                         value=b"v",
                         headers=(),
@@ -118,6 +125,26 @@ def test_batches_are_read_to_the_end() -> None:
     assert run_in_virtual_time(run()) == [(ONE, [1]), (ONE, [2])]
 
 
+def test_messages_of_several_partitions_come_in_the_order_of_their_times() -> None:
+    times = {(ONE, 0): 10, (ONE, 1): 40, (ONE, 5): 50, (TWO, 0): 20, (TWO, 1): 30, (TWO, 2): 60}
+    consumer = FakeConsumer({ONE: [0, 1, 5], TWO: range(9)}, times=times)
+    ranges = {ONE: OffsetRange(0, 8), TWO: OffsetRange(0, 3), TopicPartition("t", 2): OffsetRange(4, 4)}
+
+    async def run() -> list[tuple[int, int]]:
+        return [(one.partition, one.offset) async for one in read_in_time(consumer, ranges)]
+
+    assert run_in_virtual_time(run()) == [(0, 0), (1, 0), (1, 1), (0, 1), (0, 5), (1, 2)]
+
+
+def test_a_broker_that_goes_ends_reading_in_the_order_of_time() -> None:
+    async def run() -> None:
+        async for _ in read_in_time(FakeConsumer({ONE: range(9)}, answers=3), {ONE: OffsetRange(0, 9)}):
+            pass
+
+    with pytest.raises(KafkaConnectionError):
+        run_in_virtual_time(run())
+
+
 @pytest.mark.parametrize("answers", [0, 3])
 def test_a_broker_that_goes_is_not_waited_for_without_end(answers: int) -> None:
     with pytest.raises(KafkaConnectionError):
@@ -128,7 +155,7 @@ def test_a_source_message_that_was_compacted_away_with_nothing_behind_it_is_not_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Compacted(FakeConsumer):
-        async def getmany(self, *, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        async def getmany(self, *_: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
             await asyncio.sleep(timeout_ms / 1000)
             return {}
 

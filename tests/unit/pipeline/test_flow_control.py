@@ -149,7 +149,7 @@ def test_waiting_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None
             assert len(batches) == 1, number
 
     run_in_virtual_time(main())
-    assert caplog.text.count("Reading waits until batches close: 1 are open (AGG_MAX_OPEN_BATCHES)") == 2
+    assert caplog.text.count("Reading waits until batches close: 1 batch open (AGG_MAX_OPEN_BATCHES)") == 2
 
 
 # -- the pace of callbacks

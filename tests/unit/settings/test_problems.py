@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from app.settings import SettingsError, load_settings
 from tests.settings_loading import load, problem_of, problems_of
 
 
@@ -161,3 +163,32 @@ def test_the_bounds_of_the_adaptive_timeout_stay_within_a_short_age() -> None:
 )
 def test_no_topic_has_two_uses(environ: dict[str, str], problem: str) -> None:
     assert problems_of(environ) == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"AGG_PARTITIONS": "x"}, "AGG_PARTITIONS='x'：必须是有效的整数，无法解析该文本"),
+        ({"AGG_PARTITIONS": "0"}, "AGG_PARTITIONS='0'：必须大于 0"),
+        ({"AGG_FILL": "nothing"}, "AGG_FILL='nothing'：必须为 'zero', 'missing', 'forward' 或 'linear'"),
+        ({"AGG_TIMEZONE": "Nowhere"}, "AGG_TIMEZONE='Nowhere'：必须是 IANA 时区，例如 Asia/Shanghai"),
+        ({"AGG_BACH_TIMEOUT": "5"}, "AGG_BACH_TIMEOUT：未知的键；是否想写 AGG_BATCH_TIMEOUT"),
+        (
+            {"AGG_CALLBACK": "load.py"},
+            "AGG_CALLBACK='load.py'：必须为 package.module:function；请写 load:callback，冒号后为函数名",
+        ),
+        ({"AGG_BATCH_TIMEOUT": "90"}, "AGG_MAX_BATCH_AGE（默认值 60.0）：不得小于 AGG_BATCH_TIMEOUT，即 90"),
+    ],
+)
+def test_problems_are_told_in_the_language_that_is_set(found: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({**found, "AGG_LOG_LANGUAGE": "zh"}, env_file=None)
+    assert str(refused.value).startswith(told)
+    with pytest.raises(SettingsError) as refused:
+        load_settings(found, env_file=None)
+    assert not re.search(r"[\u4e00-\u9fff]", str(refused.value))
+
+
+def test_a_language_that_is_wrong_itself_is_told_in_english() -> None:
+    with pytest.raises(SettingsError, match=r"^AGG_LOG_LANGUAGE='fr': must be 'en' or 'zh'$"):
+        load_settings({"AGG_LOG_LANGUAGE": "fr"}, env_file=None)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from app.settings import Settings, SettingsError
 from app.settings.enums import Executor, Fill, Language, LogFormat, SaslMechanism, SecurityProtocol, Start, TimeoutMode
 from tables.model.enums import LatePolicy
+from tables.storage.window import Span
 from tests.settings_loading import load
 
 # Written out from CONTRACT, not derived from the class.
@@ -28,6 +29,9 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "window_size": None,
     "passthrough_topics": (),
     "context_topics": (),
+    "context_step": (),
+    "context_max_bytes": 8 * 1024 * 1024,
+    "context_stale": None,
     "callback": None,
     "batch_callback": None,
     "batch_callback_size": 32,
@@ -152,6 +156,56 @@ def test_context_is_read_from_topics_of_others_and_may_be_ones_own_output() -> N
     assert settings.context_topics == ("WEATHER", "OUT")
     assert settings.batch_topics == ["SCHEDULE-STATION-REALTIME-DATA"]
     assert settings.foreign_topics == [*settings.batch_topics, "WEATHER", "OUT"]
+
+
+def test_context_topics_may_have_windows_of_points_or_of_a_duration() -> None:
+    settings = load(context_topics="WEATHER, METER:2016,GUN:2h ,X:90s,Y:15m,Z:7d")
+    assert settings.context_names == ["WEATHER", "METER", "GUN", "X", "Y", "Z"]
+    assert settings.context_windows == {
+        "METER": Span(points=2016),
+        "GUN": Span(seconds=7200),
+        "X": Span(seconds=90),
+        "Y": Span(seconds=900),
+        "Z": Span(seconds=7 * 86_400),
+    }
+    assert settings.foreign_topics == [*settings.batch_topics, *settings.context_names]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["W:", "W:0", "W:-1", "W:1.5h", "W:2w", "W:h", "W:2016:1", ":5", "W:100001", "W:367d", "W:0s", "W:1h30m", "a b"],
+)
+def test_a_context_topic_with_a_window_that_is_none_is_refused(spec: str) -> None:
+    with pytest.raises(SettingsError, match=r"^AGG_CONTEXT_TOPICS=.*must "):
+        load(context_topics=f"OK,{spec}")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"context_topics": "W,W:5"}, "AGG_CONTEXT_TOPICS=.*must name a topic once: W"),
+        ({"context_topics": "S:5", "source_topics": "S"}, "must not name a topic that AGG_SOURCE_TOPICS names: S"),
+        ({"context_topics": "a-late:5", "app_id": "a"}, "AGG_APP_ID.*must not make an internal topic"),
+        ({"context_step": "300"}, "AGG_CONTEXT_STEP=.*must not be given without a window in AGG_CONTEXT_TOPICS"),
+        (
+            {"context_topics": "W:5", "context_step": "V:300"},
+            "AGG_CONTEXT_STEP=.*must not name a topic without a window",
+        ),
+        ({"context_topics": "W:5", "context_step": "0"}, "AGG_CONTEXT_STEP=.*must be whole seconds"),
+        ({"context_topics": "W:5", "context_step": "300,60"}, "AGG_CONTEXT_STEP=.*must give one step for each topic"),
+        ({"context_max_bytes": "5"}, "AGG_CONTEXT_MAX_BYTES"),
+        ({"context_stale": "0"}, "AGG_CONTEXT_STALE"),
+    ],
+)
+def test_what_does_not_fit_context_is_refused(given: dict[str, str], problem: str) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        load(**given)
+
+
+def test_a_step_is_of_all_windows_or_of_one() -> None:
+    settings = load(context_topics="METER:5,TARIFF:12,X", context_step="300, TARIFF:900")
+    assert [settings.context_step_of(topic) for topic in ("METER", "TARIFF")] == [300, 900]
+    assert Settings(context_topics=("METER:5",), context_step=300).context_step_of("METER") == 300
 
 
 def test_an_instance_id_may_have_the_machines_name_in_it() -> None:

@@ -1,4 +1,4 @@
-"""The settings tables of the READMEs."""
+"""The settings tables of the docs."""
 
 from __future__ import annotations
 

@@ -32,7 +32,10 @@ class Owner:
         self.tables = SimpleNamespace(recovery=SimpleNamespace(_generation_id=recovering))
         self.consumer = SimpleNamespace(assignment=lambda: {TP(EVENTS, 4), TP(EVENTS, 1), TP("plant", 2)})
         self.reader = SimpleNamespace(has_bases=lambda _: self.has_bases)
-        self.pipeline = SimpleNamespace(aggregator=SimpleNamespace(tick=self._tick, recover=self._recover))
+        self.pipeline = SimpleNamespace(
+            aggregator=SimpleNamespace(tick=self._tick, recover=self._recover),
+            silence=SimpleNamespace(tell=lambda _: None),
+        )
         self._owner_since = since
         self.forgotten = False
         self.error: Exception | None = None

@@ -212,7 +212,7 @@ def test_settings_that_differ_are_marked(desk: Desk) -> None:
         worker.peers.joined([Peer(other_url, "host", fingerprint(other.settings)), like_ours])
         page = desk.open(f"{url}/#/workers", token=TOKEN)
         rows(page, ".workers")(2)
-        expect(page.get_by_text("2 settings differ between the workers.")).to_be_visible()
+        expect(page.get_by_text("2 settings with other values on some workers.")).to_be_visible()
         page.get_by_role("button", name="Different: 2").click()
         rows(page, ".settings")(2)
         wrong = page.locator(".settings tr", has_text="AGG_BATCH_TIMEOUT")

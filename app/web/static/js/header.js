@@ -114,8 +114,8 @@ export function Health({ state }) {
   return html`<section class="health" aria-label=${t("health.label")} data-level=${level}>
     <span class="lamp" aria-hidden="true"></span>
     ${known > 0 &&
-    html`<span>${known === 1 ? t("health.worker") : t("health.workers", { n: known })}</span>
-      <span>${partitions === 1 ? t("health.partition") : t("health.partitions", { n: partitions })}</span>
+    html`<span>${t("health.workers", { n: known })}</span>
+      <span>${t("health.partitions", { n: partitions })}</span>
       ${!state.lost && silent === 0 && unready === 0 && html`<span>${t("health.ready")}</span>`}`}
     ${state.lost && html`<strong>${t("health.lost")}</strong>`}
     ${unready > 0 && html`<strong>${t("health.recovering", { n: unready })}</strong>`}

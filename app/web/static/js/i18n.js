@@ -13,12 +13,15 @@ const texts = {};
 export const languages = { en: "English", zh: "中文" };
 
 /**
- * A text in the language that is shown, with its `{names}` filled in.
+ * A text in the language that is shown, with its `{names}` filled in; `{n:worker}` is `1 worker`, or `2 workers`.
  * @param {string} key
  * @param {Record<string, string | number>} [values]
  */
 export function t(key, values = {}) {
-  return texts[get().language][key].replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+  return texts[get().language][key].replace(/\{(\w+)(?::(\w+))?\}/g, (whole, name, noun) => {
+    const value = String(values[name] ?? whole);
+    return noun === undefined ? value : `${value} ${noun}${value === "1" ? "" : "s"}`;
+  });
 }
 
 /** Whether there is such a text; for codes that a newer worker may send. @param {string} key */

@@ -17,9 +17,7 @@ export default {
 
   "health.label": "集群状态",
   "health.workers": "{n} 个 worker",
-  "health.worker": "1 个 worker",
   "health.partitions": "{n} 个分区",
-  "health.partition": "1 个分区",
   "health.ready": "全部就绪",
   "health.recovering": "{n} 个未就绪",
   "health.silent": "{n} 个无响应",
