@@ -19,7 +19,6 @@ _AXE = Package(
     "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
 )
 _TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-_GRAVE = {"serious", "critical"}
 
 
 @cache
@@ -30,13 +29,12 @@ def _source() -> str:
 
 
 def findings(page: Page, within: str = "html") -> list[str]:
-    """The serious and critical ones in an element, each with the element that it is about."""
+    """Those of every level in an element, each with the element that it is about."""
     page.evaluate(_source())
     run = "([within, tags]) => axe.run(within, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
     result: dict[str, Any] = page.evaluate(run, [within, _TAGS])
     return [
         f"{violation['id']} ({violation['impact']}): {node['html']} - {node['failureSummary']}"
         for violation in result["violations"]
-        if violation["impact"] in _GRAVE
         for node in violation["nodes"]
     ]

@@ -13,7 +13,8 @@ from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import SentBatch
 from tests.integration.support.reading import Received
 from tests.integration.support.waiting import wait_for
-from tests.integration.support.web import ask, two_workers
+from tests.integration.support.web import TOKEN, ask, two_workers
+from tests.integration.support.worker import PATIENT, Program, WorkerProcess
 from tests.web.browser.plant_model import GATES, Mood
 
 __all__ = ["STATIONS", "TOPIC", "Plant"]
@@ -27,15 +28,19 @@ HOUR = 3600
 class Plant:
     """Sends batches and sees what comes out."""
 
-    def __init__(self, cluster: Cluster, **settings: str) -> None:
+    def __init__(self, cluster: Cluster, *, program: Program = PATIENT, **settings: str) -> None:
         self._cluster = cluster
         self._gates = cluster.folder / "gates"
         self._gates.mkdir()
         self._pushes = 0
         self._waiting: set[str] = set()
-        self.first, self.second = two_workers(
-            cluster, {GATES: str(self._gates)}, callback="tests.web.browser.plant_model:callback", **settings
-        )
+        self._environment = {GATES: str(self._gates)}
+        self._settings = {"callback": "tests.web.browser.plant_model:callback"} | settings
+        self.first, self.second = two_workers(cluster, self._environment, program=program, **self._settings)
+
+    def another(self, **settings: str) -> WorkerProcess:
+        """Start one more worker, with settings of its own."""
+        return self._cluster.start({"web_token": TOKEN} | self._settings | settings, self._environment).wait_ready()
 
     def push(
         self,

@@ -128,7 +128,6 @@ def test_filters_make_an_address_that_another_reader_sees_the_same_at(busy: str,
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 def test_the_search_is_for_everybody_and_for_a_phone(path: str, language: str, busy: str, desk: Desk) -> None:
     page = desk.open(busy + path, token=TOKEN, language=language, phone=True)
-    page.set_viewport_size({"width": 360, "height": 780})
     expect(page.locator(".found").locator("table, .hit")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert findings(page) == []

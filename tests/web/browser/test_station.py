@@ -100,7 +100,6 @@ def test_a_station_of_no_batch_is_said_to_be_unknown(busy: str, desk: Desk) -> N
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 def test_the_page_is_for_everybody_and_for_a_phone(station: str, language: str, busy: str, desk: Desk) -> None:
     page = desk.open(busy + page_of(station), token=TOKEN, language=language, phone=True)
-    page.set_viewport_size({"width": 360, "height": 780})
     expect(strip(page)).to_have_count(24)
     expect(page.locator(".fleet tbody tr")).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth") == 360

@@ -8,6 +8,7 @@ import { Alerts, Header } from "./header.js";
 import { HeatmapPanel } from "./heatmap.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { t } from "./i18n.js";
+import { watch } from "./marks.js";
 import { Plots } from "./plots.js";
 import { Recent } from "./recent.js";
 import { Stations } from "./stations.js";
@@ -55,6 +56,7 @@ export function App() {
   const first = useRef(true);
   const View = useView(state.wall ? "wall" : state.view, state.lost);
   useTab(state);
+  watch(state.data.cluster);
   useEffect(() => {
     if (!first.current) (main.current?.querySelector("h2[tabindex]") ?? main.current)?.focus();
     first.current = first.current && View === Loading;
@@ -98,7 +100,7 @@ function Overview({ state }) {
         <${Recent} closed=${data.closed} error=${errors.closed} limit=${state.closedLimit} language=${language} />
       </div>
       <div class="column">
-        <${Plots} history=${data.history} range=${range} error=${errors.history} language=${language} theme=${theme} />
+        <${Plots} history=${data.history} cluster=${data.cluster} operated=${data.operated} range=${range} error=${errors.history} language=${language} theme=${theme} />
         <${Stations} list=${data.stations} error=${errors.stations} query=${state.query} language=${language} />
       </div>
       <${HeatmapPanel} heatmap=${data.heatmap} error=${errors.heatmap} language=${language} />

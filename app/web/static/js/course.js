@@ -1,6 +1,7 @@
 // The course of a batch: what happened when, a bar for each station's callback, and what was published.
 
 import { ApiError, request } from "./api.js";
+import { Export } from "./export.js";
 import { count, duration } from "./format.js";
 import { html, memo, useEffect, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
@@ -19,7 +20,10 @@ function BatchCourse({ batch }) {
   const open = batch.status === "open";
   const [timeline, error] = useAnswer(`${batchPath(batch.batch_id)}/timeline`, batch.revision, open);
   return html`<section class="course" aria-labelledby="course">
-    <h3 id="course">${t("course.heading")}</h3>
+    <div class="title">
+      <h3 id="course">${t("course.heading")}</h3>
+      ${timeline && html`<${Export} name="course" heading=${t("course.heading")} rows=${timeline.events} />`}
+    </div>
     ${!timeline && html`<p class="quiet">${error ? explain(error) : t("loading")}</p>`}
     ${timeline && html`<${Sources} sources=${timeline.sources} /><${Steps} timeline=${timeline} batch=${batch} />`}
     ${timeline && html`<${Bars} timeline=${timeline} batch=${batch} />`}

@@ -1,6 +1,7 @@
 // A station beside the others.
 
 import { ApiError, request } from "./api.js";
+import { Export } from "./export.js";
 import { count, duration, share } from "./format.js";
 import { html, memo, useEffect, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
@@ -40,7 +41,10 @@ function Compared({ station }) {
   const { stations, whole, failure } = useStations();
   const others = stations.filter(({ station_id: id }) => id !== station.station_id);
   return html`<section aria-labelledby="fleet">
-    <h3 id="fleet">${t("fleet.heading")}</h3>
+    <div class="title">
+      <h3 id="fleet">${t("fleet.heading")}</h3>
+      <${Export} name="comparison" heading=${t("fleet.heading")} rows=${MEASURES.map((measure) => rowOf(measure, station, others))} />
+    </div>
     <p class="quiet">
       ${failure || (stations.length === 0 ? t("loading") : t(whole ? "fleet.what" : "fleet.part", { n: count(others.length) }))}
     </p>
@@ -62,17 +66,23 @@ function Compared({ station }) {
   </section>`;
 }
 
-/** @param {{measure: typeof MEASURES[number], station: Station, others: Station[]}} props */
-function Row({ measure, station, others }) {
+/** @param {typeof MEASURES[number]} measure @param {Station} station @param {Station[]} others */
+function rowOf(measure, station, others) {
   const own = measure.of(station);
   const values = others.flatMap((one) => measure.of(one) ?? []);
   const { median, worse } = standing(own ?? 0, values);
-  const known = own !== null && values.length > 0;
+  const some = values.length > 0;
+  return { measure: measure.name, own, median: some ? median : null, worse: own !== null && some ? worse : null };
+}
+
+/** @param {{measure: typeof MEASURES[number], station: Station, others: Station[]}} props */
+function Row({ measure, station, others }) {
+  const { own, median, worse } = rowOf(measure, station, others);
   return html`<tr>
     <th scope="row">${t(`fleet.${measure.name}`)}</th>
     <td class="number">${own === null ? t("none") : measure.text(own)}</td>
-    <td class="number">${values.length > 0 ? measure.text(median) : t("none")}</td>
-    <td class=${known && worse >= WORSE ? "number is-many" : "number"}>${known ? share(worse, 1) : t("none")}</td>
+    <td class="number">${median === null ? t("none") : measure.text(median)}</td>
+    <td class=${worse !== null && worse >= WORSE ? "number is-many" : "number"}>${worse === null ? t("none") : share(worse, 1)}</td>
   </tr>`;
 }
 

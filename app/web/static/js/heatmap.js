@@ -1,5 +1,6 @@
 // What became of each station in each of the recent batches: by colour, and by letter for whom colours say nothing.
 
+import { Export } from "./export.js";
 import { clock } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
@@ -24,12 +25,22 @@ function sign(kind) {
 function StationsByBatch({ heatmap, error }) {
   const [shown, setShown] = useState(FIRST);
   return html`<section class="panel heatmap" aria-labelledby="heatmap">
-    <div class="title"><h2 id="heatmap">${t("heatmap.heading")}</h2><${Legend} /></div>
+    <div class="title"><h2 id="heatmap">${t("heatmap.heading")}</h2><${Legend} />
+      ${heatmap && html`<${Export} name="outcomes" heading=${t("heatmap.heading")} rows=${rowsOf(heatmap)} />`}
+    </div>
     ${!heatmap && html`<${Absent} error=${error} path="/heatmap" />`}
     ${heatmap && heatmap.batches.length === 0 && html`<p class="quiet">${t("heatmap.none")}</p>`}
     ${heatmap && heatmap.batches.length > 0 && html`<${Grid} heatmap=${heatmap} shown=${shown} />`}
     <${More} hidden=${(heatmap?.stations.length ?? 0) - shown} step=${STEP} onMore=${() => setShown(shown + STEP)} />
   </section>`;
+}
+
+/** A row for each station, a column for each batch. @param {HeatmapAnswer} heatmap */
+function rowsOf({ stations, batches }) {
+  return stations.map(({ station_id, cells }) => ({
+    station_id,
+    ...Object.fromEntries(batches.map(({ batch_id: id }, place) => [id, KINDS[cells[place]] ?? "absent"])),
+  }));
 }
 
 function Legend() {

@@ -1,5 +1,6 @@
 // The page of the results that came too late for their batch.
 
+import { Export } from "./export.js";
 import { fieldsWith, Filters, Older, useOlder } from "./filters.js";
 import { duration, moment } from "./format.js";
 import { html } from "./html.js";
@@ -21,8 +22,11 @@ export function LatePage({ state }) {
     keyOf: (late) => JSON.stringify(late),
     timeOf: (late) => late.timestamp,
   });
-  return html`<section class="panel lates" aria-labelledby="late">
-    <h2 id="late" tabindex="-1">${t("late.heading")}</h2>
+  return html`<section class="panel lates">
+    <div class="title">
+      <h2 id="late" tabindex="-1">${t("late.heading")}</h2>
+      <${Export} name="late-results" heading=${t("late.heading")} list=${{ path: `late${state.query ? `?${state.query}` : ""}`, of: "late" }} />
+    </div>
     <p class="quiet">${t("late.what")}</p>
     <${Filters}
       view="late"

@@ -2,6 +2,7 @@
 
 import { isReader, NameField, refusalOf, whyNot } from "./actions.js";
 import { request } from "./api.js";
+import { Export } from "./export.js";
 import { fieldsWith, Filters, Older, useOlder } from "./filters.js";
 import { count, moment } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
@@ -42,8 +43,11 @@ export function LettersPage({ state }) {
   }
   const fresh = older.rows.filter((letter) => letter.replayed_at === null).slice(0, MOST);
 
-  return html`<section class="panel letters" aria-labelledby="letters">
-    <h2 id="letters" tabindex="-1">${t("letters.heading")}</h2>
+  return html`<section class="panel letters">
+    <div class="title">
+      <h2 id="letters" tabindex="-1">${t("letters.heading")}</h2>
+      <${Export} name="dead-letters" heading=${t("letters.heading")} list=${{ path: `dead-letters${state.query ? `?${state.query}` : ""}`, of: "letters" }} />
+    </div>
     <p class="quiet">${t("letters.what")}</p>
     <${Filters}
       view="dead-letters"

@@ -37,6 +37,7 @@ const RESOURCES = [
   { name: "stations", path: on("overview", (state) => `stations?limit=1000&order=${orderOf(state)}&since=${rangeOf(state.query)}`), every: every(10) },
   { name: "heatmap", path: onOverview("heatmap?batches=30&stations=100"), every: every(5) },
   { name: "history", path: onOverview("history"), every: every(10) },
+  { name: "operated", path: onOverview("batches?completed_by=operator&since=1h&limit=100"), every: every(10) },
   { name: "sources", path: onOverview("sources"), every: every(5) },
   { name: "found", path: on("batches", filtered("batches")), every: found },
   {

@@ -2,6 +2,7 @@
 
 import { choose, chosen } from "./choices.js";
 import * as clock from "./clock.js";
+import { Export } from "./export.js";
 import { count, duration } from "./format.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
@@ -15,10 +16,11 @@ export function PartitionsPage({ state }) {
   const shown = chosen(state.query, "show", "every");
   const choices = ["every", "behind"].map((value) => ({ value, text: t(`partitions.${value}`) }));
   const rows = (answer?.partitions ?? []).filter((/** @type {Partition} */ row) => shown === "every" || row.recovering || (row.lag ?? 0) > 0);
-  return html`<section class="panel partitions" aria-labelledby="partitions">
+  return html`<section class="panel partitions">
     <div class="title">
       <h2 id="partitions" tabindex="-1">${t("partitions.heading")}</h2>
       <${Choice} label=${t("partitions.show")} choices=${choices} value=${shown} onChoose=${(/** @type {string} */ value) => choose("show", value === "every" ? "" : value)} />
+      ${answer && html`<${Export} name="partitions" heading=${t("partitions.heading")} rows=${rows} />`}
     </div>
     <p class="quiet">${t("partitions.what")}</p>
     ${answer ? html`<${Table} rows=${rows} />` : html`<${Absent} error=${state.errors.partitions} path="/partitions" />`}

@@ -1,5 +1,6 @@
 // The batches that were closed last, and how.
 
+import { Export } from "./export.js";
 import { clock, count, duration, moment } from "./format.js";
 import { html, memo } from "./html.js";
 import { t } from "./i18n.js";
@@ -12,7 +13,10 @@ const MOST = 1000; // rows of one answer
 /** @param {{closed?: import("./types.js").BatchList, error: any, limit: number, language: string}} props */
 function RecentBatches({ closed, error, limit }) {
   return html`<section class="panel recent">
-    <h2 id="recent">${t("recent.heading")}</h2>
+    <div class="title">
+      <h2 id="recent">${t("recent.heading")}</h2>
+      <${Export} name="batches" heading=${t("recent.heading")} list=${{ path: "batches?status=closed", of: "batches" }} />
+    </div>
     ${closed ? html`<${BatchTable} batches=${closed.batches} heading="recent" none=${t("recent.none")} />` : html`<${Absent} error=${error} path="/batches" />`}
     <${More}
       hidden=${closed?.next && limit < MOST ? Infinity : 0}

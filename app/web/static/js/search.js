@@ -1,6 +1,7 @@
 // Finding batches and stations: the box in the page's head, and the page of what it finds.
 
 import { ApiError, request } from "./api.js";
+import { Export } from "./export.js";
 import { Filters, Older, placeholder, useOlder } from "./filters.js";
 import { count } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
@@ -35,7 +36,10 @@ export function SearchPage({ state }) {
   });
   const q = (new URLSearchParams(state.query).get("q") ?? "").trim();
   return html`<section class="panel recent found">
-    <h2 id="found" tabindex="-1">${t("search.heading")}</h2>
+    <div class="title">
+      <h2 id="found" tabindex="-1">${t("search.heading")}</h2>
+      <${Export} name="batches" heading=${t("search.heading")} list=${{ path: `batches${state.query ? `?${state.query}` : ""}`, of: "batches" }} />
+    </div>
     <p class="quiet">${t("search.what")}</p>
     <${Filters} view="batches" query=${state.query} fields=${FIELDS} />
     ${q && html`<${StationHit} key=${q} id=${q} />`}

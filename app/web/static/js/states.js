@@ -1,6 +1,7 @@
 // Each station of a batch with its state: filtered, searched, and no more at a time than a browser renders gladly.
 
 import { choose, chosen } from "./choices.js";
+import { Export } from "./export.js";
 import { count } from "./format.js";
 import { html, memo, useMemo, useState } from "./html.js";
 import { t } from "./i18n.js";
@@ -50,7 +51,14 @@ function States({ batch, query }) {
     ...kinds.map((kind) => ({ value: kind, text: `${SIGNS[kind]} ${t(`state.${kind}`)} ${count(counts[kind] ?? 0)}` })),
   ];
   return html`<section class="states" aria-labelledby="states">
-    <h3 id="states">${t("batch.stations")}</h3>
+    <div class="title">
+      <h3 id="states">${t("batch.stations")}</h3>
+      <${Export}
+        name="stations"
+        heading=${t("batch.stations")}
+        rows=${found.map(({ station, state, error }) => ({ batch_id: batch.batch_id, station_id: station, state, error }))}
+      />
+    </div>
     <div class="tools">
       <${Choice} label=${t("batch.filter")} choices=${choices} value=${filter} onChoose=${(/** @type {string} */ kind) => choose("show", kind === "every" ? "" : kind)} />
       <label class="search"><span class="spoken">${t("batch.search")}</span>

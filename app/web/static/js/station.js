@@ -1,6 +1,7 @@
 // The page of one station: what became of it lately, how that compares, and what it sent last.
 
 import { CopyButton } from "./copy.js";
+import { Export } from "./export.js";
 import { Fleet } from "./fleet.js";
 import { count, duration, moment } from "./format.js";
 import { html, memo, useLayoutEffect, useRef, useState } from "./html.js";
@@ -50,6 +51,7 @@ function AllOutcomes({ station, query }) {
     <div class="title">
       <h3 id="outcomes">${t("station.outcomes", { n: count(outcomes.length) })}</h3>
       <${Choice} label=${t("station.many")} choices=${choices} value=${String(outcomesAsked(query))} onChoose=${choose} />
+      <${Export} name="outcomes" heading=${t("station.outcomes", { n: count(outcomes.length) })} rows=${outcomes} />
     </div>
     <p class=${BAD.has(outcomes[0]?.status) ? "lately is-bad" : "lately"}>${lately(outcomes)}</p>
     ${outcomes.length > 0 && html`<${Strip} outcomes=${outcomes} marked=${marked} />`}
@@ -117,7 +119,10 @@ function BadOutcomes({ outcomes }) {
   const bad = outcomes.filter(({ status }) => BAD.has(status));
   if (bad.length === 0) return null;
   return html`<section>
-    <h3 id="misses">${t("station.misses")}</h3>
+    <div class="title">
+      <h3 id="misses">${t("station.misses")}</h3>
+      <${Export} name="misses" heading=${t("station.misses")} rows=${bad} />
+    </div>
     <div class="scroll" role="region" tabindex="0" aria-labelledby="misses">
       <table class="cards">
         <thead>

@@ -1,6 +1,7 @@
 // Which stations are missing most, and which are slow.
 
 import { choose, chosen, rangeOf } from "./choices.js";
+import { Export } from "./export.js";
 import { count, duration } from "./format.js";
 import { html, memo, useState } from "./html.js";
 import { t } from "./i18n.js";
@@ -21,6 +22,7 @@ function StationRanks({ list, error, query }) {
     <div class="title">
       <h2 id="stations">${t("stations.heading")}</h2>
       <${Choice} label=${t("stations.order")} choices=${choices} value=${order} onChoose=${rank} />
+      <${Export} name="stations" heading=${t("stations.heading")} list=${{ path: `stations?order=${order}&since=${range}`, of: "stations" }} />
     </div>
     ${list
       ? html`<${Table} stations=${list.stations.slice(0, shown)} order=${order} />`

@@ -1,6 +1,7 @@
 // The page of the workers: how each stands, and with which settings they run.
 
 import { choose, chosen } from "./choices.js";
+import { Export } from "./export.js";
 import { count, duration, moment, signed } from "./format.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
@@ -12,11 +13,14 @@ import { Absent, Choice } from "./parts.js";
 /** @param {{state: State}} props */
 export function WorkersPage({ state }) {
   const { cluster, settings } = state.data;
-  return html`<section class="panel workers" aria-labelledby="workers">
-      <h2 id="workers" tabindex="-1">${t("workers.heading")}</h2>
+  return html`<section class="panel workers">
+      <div class="title">
+        <h2 id="workers" tabindex="-1">${t("workers.heading")}</h2>
+        ${cluster && html`<${Export} name="workers" heading=${t("workers.heading")} rows=${cluster.workers} />`}
+      </div>
       ${cluster ? html`<${Table} cluster=${cluster} />` : html`<${Absent} error=${state.errors.cluster} path="/cluster" />`}
     </section>
-    <section class="panel settings" aria-labelledby="settings">
+    <section class="panel settings">
       ${settings
         ? html`<${Settings} answer=${settings} cluster=${cluster} query=${state.query} />`
         : html`<h2 id="settings">${t("settings.heading")}</h2>
@@ -87,6 +91,7 @@ function Settings({ answer, cluster, query }) {
   return html`<div class="title">
       <h2 id="settings">${t("settings.heading")}</h2>
       <${Choice} label=${t("settings.show")} choices=${choices} value=${shown} onChoose=${(/** @type {string} */ value) => choose("show", value === "every" ? "" : value)} />
+      <${Export} name="settings" heading=${t("settings.heading")} rows=${keys.map((key) => ({ key, value: settings[key], differences: differences[key] ?? null }))} />
     </div>
     <p class="quiet">${different.length === 0 ? t("settings.same") : t("settings.differ", { n: different.length })}</p>
     ${keys.length > 0 &&
