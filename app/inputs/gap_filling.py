@@ -50,7 +50,10 @@ class Timeline:
     @cached_property
     def is_whole(self) -> bool:
         """Whether the records are the points, one by one."""
-        return len(self.points) == len(self.rows) and all(map(eq, self.rows, count()))
+        rows = self.rows
+        if type(rows) is range:  # a window's, whose comparison costs nothing
+            return rows == range(len(self.points))
+        return len(self.points) == len(rows) and all(map(eq, rows, count()))
 
     def spread(self, values: Sequence[Any]) -> list[Any]:
         """Put one value of each record, all of which have points of their own, in its row; None where no record is."""

@@ -133,7 +133,7 @@ class Layout:
         """
         if len(timeline.points) * len(self.fields) > MAX_CELLS:
             return None
-        if self._id_field is not None and not all(map(is_id, fields[self._id_field])):
+        if self._id_field is not None and not _are_ids(fields[self._id_field]):
             return None
         columns: Columns = {"sendTime": [*timeline.points]}
         if guns is None:
@@ -181,6 +181,14 @@ class Layout:
         if sum(map(len, gun_nos)) <= _MOST_CHARACTERS:
             self._gun_nos = gun_nos.copy()
         return True
+
+
+def _are_ids(values: Sequence[Any]) -> bool:
+    """Return whether all values, at least one, are ids; of one station they mostly are the same text."""
+    first = values[0]
+    if type(first) is str and values.count(first) == len(values):  # only texts equal texts
+        return is_id(first)
+    return all(map(is_id, values))
 
 
 def _matrix(name: str, rows: Sequence[Any], count: int, timeline: Timeline) -> list[list[Any]] | None:

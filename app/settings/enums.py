@@ -14,6 +14,13 @@ class Fill(StrEnum):
     LINEAR = "linear"
 
 
+class InputForm(StrEnum):
+    """The form of the columns that a callback gets (`AGG_INPUT`)."""
+
+    LISTS = "lists"
+    NUMPY = "numpy"
+
+
 class Executor(StrEnum):
     """The place where callbacks run (`AGG_EXECUTOR`)."""
 

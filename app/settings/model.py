@@ -24,6 +24,7 @@ _SOURCE_KEYS: Final = ("source_topics", "passthrough_topics")
 # The properties `…_topic` of Settings add these to the app id.
 _INTERNAL_TOPICS: Final = ("station-events", "batch-events", "late", "dead-letter", "replayed")
 _OPENTELEMETRY: Final = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+_NUMPY: Final = "numpy"
 _TOKEN: Final = re.compile(r"[!-~]+")
 
 
@@ -131,6 +132,12 @@ class Settings(BaseModel):
         "窗口的时间点数（正好这么多），从最新的往前数；需要 `AGG_WINDOW_STEP`",
     )
 
+    input: enums.InputForm = _shared(
+        enums.InputForm.LISTS,
+        "Columns of `module_input`: `lists`, or `numpy` arrays, which needs the extra `numpy`",
+        "`module_input` 中各列的形式：`lists` 为列表；`numpy` 为 numpy 数组，需要附加依赖 `numpy`",
+    )
+
     @field_validator("context_topics")
     @classmethod
     def _context_is_nothing_else(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -179,6 +186,19 @@ class Settings(BaseModel):
             words("must not be given without AGG_WINDOW_STEP", "未设置 AGG_WINDOW_STEP 时不得设置"),
         )
         return size
+
+    @field_validator("input")
+    @classmethod
+    def _arrays_have_numpy(cls, form: enums.InputForm) -> enums.InputForm:
+        require(
+            form is not enums.InputForm.NUMPY or _is_installed(_NUMPY),
+            words(
+                "must be lists unless the extra `numpy` is installed: pip install {package}",
+                "未安装附加依赖 `numpy` 时必须为 lists：pip install {package}",
+                package="numpy",
+            ),
+        )
+        return form
 
     @property
     def context_names(self) -> list[str]:

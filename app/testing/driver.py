@@ -299,7 +299,7 @@ class TopologyTestDriver:
         """The messages of the dead-letter topic."""
         return self.messages(self.settings.dead_letter_topic)
 
-    def window(self, station: str, topic: str) -> dict[str, list[Any]]:
+    def window(self, station: str, topic: str) -> dict[str, Any]:
         """The columns of a context topic as the station's callback would get them now; `{}` where nothing is known.
 
         A window of a duration ends with the clock's time, `now`.
@@ -311,7 +311,8 @@ class TopologyTestDriver:
         if topic not in self.settings.context_names:
             text = f"{topic} is no context topic; those are {', '.join(self.settings.context_names) or 'none'}"
             raise ValueError(text)
-        return self._alive().pipeline.stations.context_of(station)[topic]
+        stations = self._alive().pipeline.stations
+        return stations.context_of(station, stations.aligner)[topic]
 
     def messages(self, topic: str) -> list[Message]:
         """The messages of any topic, in the order in which they came there."""

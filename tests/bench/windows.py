@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from app.inputs.alignment import Alignment
+from app.inputs.arrays import ArrayMaker
 from app.inputs.window_alignment import align_window
 from tables.context import ContextUpdate, Place
 from tables.storage.records import Write
@@ -46,6 +47,7 @@ class Cost:
     load: float
     read: float
     align: float
+    arrays: float
 
 
 def frames(stations: int, points: int, fields: int) -> Iterator[list[ContextUpdate]]:
@@ -105,13 +107,16 @@ def measured(stations: int, points: int, fields: int) -> Cost:
         start = time.process_time()
         contents.append(window.content(spans[TOPIC]))
         reads.append(time.process_time() - start)
-    aligned = []
+    aligned, made = [], []
     numbers = 0.0
-    alignment = Alignment(ZoneInfo("Asia/Shanghai"))
+    alignment, maker = Alignment(ZoneInfo("Asia/Shanghai")), ArrayMaker()
     for content in contents:
         start = time.process_time()
         columns = align_window(content, alignment)
         aligned.append(time.process_time() - start)
+        start = time.process_time()
+        maker.align_window(content, alignment)
+        made.append(time.process_time() - start)
         numbers += sum(len(orjson.dumps(columns[name])) for name in NAMES[:fields])
     return Cost(
         numbers=int(numbers / len(contents) * stations),
@@ -121,6 +126,7 @@ def measured(stations: int, points: int, fields: int) -> Cost:
         load=load,
         read=median(reads),
         align=median(aligned),
+        arrays=median(made),
     )
 
 
@@ -144,6 +150,7 @@ def main() -> None:
         "read back all, s of CPU",
         "read a window, ms",
         "with columns, ms",
+        "with arrays, ms",
     ):
         table.add_column(head, justify="right")
     for fields in (1, len(NAMES)):
@@ -158,6 +165,7 @@ def main() -> None:
             f"{cost.load * options.partitions:.1f}",
             f"{cost.read * 1e3:.2f}",
             f"{(cost.read + cost.align) * 1e3:.2f}",
+            f"{(cost.read + cost.arrays) * 1e3:.2f}",
         )
     Console(width=160).print(table)
 

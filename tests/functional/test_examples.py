@@ -159,6 +159,15 @@ def test_a_batch_without_a_required_station_is_discarded(example: Example) -> No
         assert [letter.headers["reason"] for letter in driver.dead_letters] == ["discarded"]
 
 
+def test_columns_are_arrays(example: Example) -> None:
+    guns = {"gunNo": ["1", "2"], "outputPowerPerGunAvg": [1.0, 7.5]}
+    sent = records("A", time="2025-11-14 09:00:00", kw=10.0) + records("A", kw=30.0)
+    with TopologyTestDriver.of(example("with_arrays").app) as driver:
+        driver.send([record | {"gunPower": guns} for record in sent])
+        (result,) = results(driver.outputs[0])
+    assert result == {"station_id": "A", "busiest": "2", "kw": 7.5, "by_hour": {"9": 10.0, "10": 30.0}}
+
+
 def test_gaps_are_filled(example: Example) -> None:
     with TopologyTestDriver.of(example("filled_gaps").app) as driver:
         driver.send(records("A", time="2025-11-14 08:00:00", kw=10.0) + records("A", kw=30.0))

@@ -15,7 +15,8 @@ from app.callbacks.loading import UserFunctions
 from app.callbacks.outcome import EMPTY, Outcome, failed
 from app.callbacks.runner import CallbackRunner, ModuleInput, Reports, make_executor
 from app.callbacks.scheduler import Call
-from app.inputs.alignment import Alignment, align
+from app.inputs.aligner import LISTS, Aligner, aligner_of
+from app.inputs.alignment import Alignment
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.inputs.layouts import Columns
 from app.inputs.timestamps import record_moment
@@ -90,6 +91,7 @@ class StationAgent:
         in_flight: frames on their way here from this worker's splitter.
         settled: outcomes since the start: what moves while a frame is not done yet.
         stored_singles: stored outcomes of stations that pass through, since the start.
+        aligner: makes the columns of callbacks' inputs.
         times: when the callbacks of the latest batches ran here.
     """
 
@@ -152,6 +154,7 @@ class StationAgent:
             clock=clock,
             on_error=on_error,
         )
+        self.aligner = aligner_of(settings.input)
         self._has_context = bool(settings.context_topics)
         self._alignment = Alignment(settings.timezone, settings.fill, settings.window_step, settings.window_size)
         self._passthrough_topics = frozenset(settings.passthrough_topics)
@@ -313,13 +316,13 @@ class StationAgent:
         ahead = placed + runner.ready + arriving
         return Load(pending, ahead, arriving, runner.places, self._pace.rate, self._pace.duration, lag)
 
-    def context_of(self, station_id: str) -> dict[str, Columns]:
-        """Return what is known of a station on the context topics, as its callback would get it.
+    def context_of(self, station_id: str, aligner: Aligner = LISTS) -> dict[str, Columns]:
+        """Return what is known of a station on the context topics, as its callback would get it, by default as lists.
 
         Raises:
             AlignmentError: a record can't be aligned; the text names its topic.
         """
-        return self._context.columns(self._context.known(station_id)) if self._has_context else {}
+        return self._context.columns(self._context.known(station_id), aligner) if self._has_context else {}
 
     def context_sizes(self, partitions: Iterable[int]) -> Mapping[str, ContextSize]:
         """Return what is known of each context topic in these partitions."""
@@ -346,9 +349,9 @@ class StationAgent:
         """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
         topic, settings, id_keys, latest = self._about(group)
         module_input = TopicColumns()
-        module_input[topic] = align(records, settings, id_keys=id_keys, latest=latest)
+        module_input[topic] = self.aligner.records(records, settings, id_keys=id_keys, latest=latest)
         if self._has_context:
-            module_input |= self._context.columns(known)
+            module_input |= self._context.columns(known, self.aligner)
         return module_input
 
     def _known(self, group: StationGroup, station_id: str, records: Sequence[Record]) -> Sequence[KnownContext]:
@@ -378,6 +381,7 @@ class StationAgent:
     def inputs_of(self, group: StationGroup) -> Callable[[str, Sequence[Record]], ModuleInput]:
         """Return what makes the inputs of callbacks of stations of the group."""
         topic, settings, id_keys, latest = self._about(group)
+        align = self.aligner.records
         if self._has_context:
             return lambda station_id, records: self._columns(group, records, self._known(group, station_id, records))
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from app.inputs.alignment import Alignment, align
+from app.inputs.aligner import Aligner
+from app.inputs.alignment import Alignment
 from app.inputs.grouping import CONTEXT_ID_KEYS, BadMessage, Limits, Reject
 from app.inputs.guns import AlignmentError
 from app.inputs.layouts import Columns
 from app.inputs.source_message import parse_context
-from app.inputs.window_alignment import align_window
 from app.messages.dead_letters import Reason, Subject
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
@@ -46,7 +46,8 @@ from tables.storage.records import Table, UnreadableRecordError, Write
 from tables.storage.window import Content
 from tables.windows import Windows
 
-KnownContext = tuple[str, Callable[[], Columns]]
+Making = Callable[[Aligner], Columns]
+KnownContext = tuple[str, Making]
 """A context topic, and what makes its columns, anew each time."""
 NO_TIME = "no usable time, and its message has none: it has no place in the window of AGG_CONTEXT_TOPICS"
 NO_KEY = ", and no key that says what it deletes"
@@ -295,7 +296,7 @@ class StationContext:
                     break
         return known
 
-    def _of(self, topic: str, owner: str, partition: int, until: int | None, get: Get) -> Callable[[], Columns] | None:
+    def _of(self, topic: str, owner: str, partition: int, until: int | None, get: Get) -> Making | None:
         """Return what makes the columns of one station, or of everyone; None where nothing is known."""
         span = self._spans.get(topic)
         window = self._windows(partition).window(topic, owner) if span is not None else None
@@ -306,7 +307,7 @@ class StationContext:
         value = get(key)
         return None if value is None else partial(self._align, topic, key, value)
 
-    def columns(self, known: Sequence[KnownContext]) -> dict[str, Columns]:
+    def columns(self, known: Sequence[KnownContext], aligner: Aligner) -> dict[str, Columns]:
         """Make the entries of `module_input`, anew each time: one for each context topic, empty where nothing is known.
 
         Raises:
@@ -314,24 +315,24 @@ class StationContext:
         """
         found: dict[str, Columns] = {topic: {} for topic in self._topics}
         for topic, columns in known:
-            found[topic] = columns()
+            found[topic] = columns(aligner)
         return found
 
-    def _align(self, topic: str, key: bytes, value: bytes) -> Columns:
+    def _align(self, topic: str, key: bytes, value: bytes, aligner: Aligner) -> Columns:
         try:
             entry = decode_entry(key, value)
             # No time of the records is usable if the entry has none; what is later than its second is none.
             latest = -math.inf if entry.time is None else entry.time + 1
-            return align(entry.records, self._alignment, id_keys=CONTEXT_ID_KEYS, latest=latest)
+            return aligner.records(entry.records, self._alignment, id_keys=CONTEXT_ID_KEYS, latest=latest)
         except UnreadableRecordError as error:
             self._on_error(error)  # it is no fault of the station's: nothing may come of it
             raise
         except AlignmentError as error:
             raise _of_topic(topic, error) from error
 
-    def _align_window(self, topic: str, content: Content) -> Columns:
+    def _align_window(self, topic: str, content: Content, aligner: Aligner) -> Columns:
         try:
-            return align_window(content, self._alignments[topic])
+            return aligner.window(content, self._alignments[topic])
         except AlignmentError as error:
             raise _of_topic(topic, error) from error
 

@@ -67,6 +67,7 @@ def test_no_secret_is_shared() -> None:
         ({"batch_timeout": "5.0", "timezone": "Asia/Shanghai"}, []),
         ({"context_topics": "WEATHER"}, ["AGG_CONTEXT_TOPICS"]),
         ({"context_topics": "WEATHER:12"}, ["AGG_CONTEXT_TOPICS"]),
+        ({"input": "numpy"}, ["AGG_INPUT"]),
         ({"callback": "m:f", "fill": "linear"}, ["AGG_FILL", "AGG_CALLBACK"]),
         ({"web_token": "t", "log_language": "zh", "concurrency": 1, "instance_id": "x"}, []),
     ],

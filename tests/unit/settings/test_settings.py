@@ -27,6 +27,7 @@ CONTRACT_DEFAULTS: dict[str, object] = {
     "fill": Fill.ZERO,
     "window_step": None,
     "window_size": None,
+    "input": "lists",
     "passthrough_topics": (),
     "context_topics": (),
     "context_step": (),
