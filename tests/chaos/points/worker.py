@@ -32,6 +32,7 @@ from app.worker import app as of_worker
 from tables.model.enums import State
 from tables.storage.records import RecordKind, Write, kind_of
 from tables.storage.recovery import Records
+from tables.windows import Windows
 from tests.chaos.points.trap import TRAP, Trap
 
 FLUSHED: Final = 3  # turns of the loop after which what was written is in the kernel
@@ -76,6 +77,10 @@ class WatchedStore:
     def records(self, partition: int) -> Records:
         """Return the records of one partition."""
         return self._store.records(partition)
+
+    def windows(self, partition: int) -> Windows:
+        """Return the windows of context of one partition."""
+        return self._store.windows(partition)
 
     def apply(self, partition: int, writes: Iterable[Write]) -> list[OutMessage]:
         """Change the records in memory."""

@@ -180,8 +180,9 @@ def test_an_id_of_today_stands_behind_its_second(desk: Desk) -> None:
 @pytest.mark.parametrize("station", NASTY)
 def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: Desk) -> None:
     worker = FakeWorker()
-    worker.open("b1", [station, "A"])
-    worker.arrive("b1", {station: ("f", MARKUP), "A": ("r", "{}")})
+    now = time.time()
+    worker.open("b1", [station, "A"], at=now - 1)
+    worker.arrive("b1", {station: ("f", MARKUP), "A": ("r", "{}")}, at=now)
     with served(worker, Access(TOKEN)) as url:
         page = desk.open(url, token=TOKEN)
         page.locator(".stations tbody tr").first.get_by_role("link").click()

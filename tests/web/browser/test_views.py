@@ -340,7 +340,9 @@ def test_tiles_are_of_a_range_and_lead_to_what_they_count(busy: str, desk: Desk)
     ]
     with page.expect_response("**/stats?since=15m") as answer:
         page.get_by_role("group", name="Range of time").get_by_text("last 15 min").click()
-    assert answer.value.json()["completed_by"]["timeout"] == int(before)  # all closed within the last ten minutes
+    within = answer.value.json()["completed_by"]["timeout"]
+    assert within <= int(before)  # all closed ten minutes before this module began, so some may be too old by now
+    expect(tile.locator("b")).to_have_text(str(within))
     expect(page.get_by_role("heading", name="The last 15 minutes")).to_be_visible()
     expect(page.locator(".figure[data-name=letters]")).to_contain_text("last 15 min")
     expect(page.locator(".stations .note")).to_contain_text("last 15 min")
