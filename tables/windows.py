@@ -224,8 +224,13 @@ class Windows:
         if window.size + size > self._most:
             self._release(window.trim(span, exactly=True))
         if window.size + size > self._most:
-            changes.refused.append(Refused(updates, window.size + size))
-            return
+            earliest = window.limit(span, times, max(window.stamp, place.timestamp))
+            after = _size_after(window, rows, earliest, size)
+            if after > self._most:
+                changes.refused.append(Refused(updates, after))
+                return
+            if earliest is not None:
+                self._release(window.drop_before(earliest))
         self._windows[owner] = window
         self._put(owner, window, rows)
         _mark(window, [place], updates[-1].key if owner[1] == EVERYONE else None)
@@ -421,6 +426,19 @@ def _fresh(
         if known:
             kept = [row for time, group in groupby(kept, _row_time) for row in _news([*group], known.get(time, ()))]
     return kept, too_old
+
+
+def _size_after(window: Window, rows: Sequence[Row], earliest: int | None, size: int) -> int:
+    """Return the bytes of a window that lets go of what is before `earliest`, and takes in rows of `size` bytes.
+
+    What they replace goes too. Tried on a copy: what is refused must leave the window as it was.
+    """
+    tried = window.copied()
+    if earliest is not None:
+        tried.drop_before(earliest)
+    added = tried.size + size
+    tried.add(rows)
+    return min(added, tried.size)
 
 
 _row_time = attrgetter("time")

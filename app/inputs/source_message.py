@@ -157,7 +157,7 @@ def parse_context(
     )
     points = {station_id: _points(records, timezone, latest) for station_id, records in batch.stations.items()}
     if not window:
-        points = {station_id: of_station[-1:] for station_id, of_station in points.items()}
+        points = {station_id: [_newest(of_station[-1])] for station_id, of_station in points.items()}
     return ContextMessage(points, batch.rejects, batch.exact, batch.unusable)
 
 
@@ -193,12 +193,17 @@ def _points(records: Sequence[Record], timezone: ZoneInfo, latest: float) -> lis
     moments = [record_moment(record, timezone, latest) for record in records]
     times = [math.floor(moment.seconds) for moment in moments if moment is not None]
     if not times:
-        return [Newest(None, records[-1:])]
+        return [Newest(None, records)]
     # All have a time if one has: `divide` has seen to that.
     by_time: dict[int, list[Record]] = {}
     for record, time in zip(records, times, strict=True):
         by_time.setdefault(time, []).append(record)
     return [Newest(time, by_time[time]) for time in sorted(by_time)]
+
+
+def _newest(point: Newest) -> Newest:
+    """Return the newest point of a station; of records without a time that is the last one."""
+    return point if point.time is not None else Newest(None, point.records[-1:])
 
 
 # -- the headers of a source message -----------------------------------------------------------------------------------

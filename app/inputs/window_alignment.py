@@ -15,7 +15,7 @@ from app.inputs.alignment import MAX_POINTS, Alignment, align
 from app.inputs.gap_filling import Timeline
 from app.inputs.grouping import CONTEXT_ID_KEYS
 from app.inputs.layouts import Columns, Memory
-from app.inputs.timestamps import TIME_KEYS, format_times
+from app.inputs.timestamps import EARLIEST, TIME_KEYS, format_times
 from tables.storage.packing import Columnar
 from tables.storage.window import Content
 
@@ -68,13 +68,13 @@ def _by_field(times: list[int], records: Columnar, alignment: Alignment) -> Colu
 
 
 def _with_inserted(times: list[int], alignment: Alignment) -> list[int] | None:
-    """Return the points of a window, ascending; None where they would be too many."""
+    """Return the points of a window, ascending; None where they would be too many, or before the first year."""
     step, size = alignment.window_step, alignment.window_size
     if step is None:
         return times
     latest = times[-1]
     count = (latest - times[0]) // step + 1 if size is None else size
-    if count > MAX_POINTS:
+    if count > MAX_POINTS or latest - step * count < EARLIEST:
         return None
     points = {*times, *range(latest, latest - step * count, -step)}
     return sorted(points) if size is None else sorted(points)[-size:]

@@ -175,6 +175,20 @@ class Settings(BaseModel):
                 "AGG_CONTEXT_TOPICS 中没有窗口时不得设置",
             ),
         )
+        by_topic = dict(map(types.parse_step, steps))
+        for topic, span in map(types.parse_context, info.data.get("context_topics", ())):
+            step = by_topic.get(topic, by_topic.get(None))
+            seconds = span.seconds if span is not None else None
+            require(
+                step is None or seconds is None or seconds // step < types.MOST_POINTS,
+                words(
+                    "must not make more than {most} points of a window: {topic} would have {n}",
+                    "窗口的点数不得超过 {most}：{topic} 会有 {n} 个",
+                    most=types.MOST_POINTS,
+                    topic=topic,
+                    n=(seconds or 0) // (step or 1),
+                ),
+            )
         return steps
 
     @field_validator("window_size")

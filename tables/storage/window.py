@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left
 from collections.abc import Container, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat
 from operator import itemgetter
@@ -271,6 +272,12 @@ class Window:
             return len(times) - span.points, len(times)
         return bisect_left(times, sorted(set(times))[-span.points]), len(times)
 
+    def copied(self) -> Window:
+        """Return a window of the same records, which can be changed by itself."""
+        other = copy(self)
+        other._blocks, other._tail = [*self._blocks], [*self._tail]
+        return other
+
     # -- changes -------------------------------------------------------------------------------------------------------
 
     def add(self, rows: Sequence[Row]) -> list[int]:
@@ -386,13 +393,13 @@ class Window:
         if span.points is not None:
             if self.points <= span.points or (not exactly and self.points <= span.points + 1 + _slack(span)):
                 return []
-            return self._drop(self._time_from_the_end(span.points))
+            return self.drop_before(self._time_from_the_end(span.points))
         slack = 0 if exactly else 1 + _slack(span)
         if span.seconds is None or self._last is None:
             return []
         first = self._blocks[0].first if self._blocks else self._tail[0][0]
         after = _kept_from(self._last, self.stamp, span.seconds)
-        return self._drop(after) if first + slack < after else []
+        return self.drop_before(after) if first + slack < after else []
 
     def _time_from_the_end(self, points: int) -> int:
         """Return the time of so many points from the end on; there are more."""
@@ -403,8 +410,8 @@ class Window:
             drop -= block.points
         return sorted({time for time, _, _ in self._tail})[drop]
 
-    def _drop(self, before: int) -> list[int]:
-        """Let go of what is before a time."""
+    def drop_before(self, before: int) -> list[int]:
+        """Let go of what is before a time (Unix seconds); return the numbers of its segments."""
         gone: list[int] = []
         while self._blocks and self._blocks[0].first < before:
             block = self._blocks[0]

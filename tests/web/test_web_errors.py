@@ -34,6 +34,7 @@ SERVED = [
     "/dead-letters/replay",
     "/late",
     "/settings",
+    "/sources",
     "/partitions",
 ]
 

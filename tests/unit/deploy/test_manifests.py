@@ -123,7 +123,7 @@ def test_promtool_finds_nothing_wrong(command: list[str]) -> None:
 def test_the_dashboard_has_a_range_that_its_tiles_are_of_as_the_workers_page_has() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     (window,) = [variable for variable in dashboard["templating"]["list"] if variable["name"] == "window"]
-    page = (DEPLOY.parent / "app" / "web" / "static" / "js" / "figures.js").read_text()
+    page = (DEPLOY.parent / "app" / "web" / "static" / "js" / "choices.js").read_text()
     ranges = json.loads(re.findall(r"const RANGES = (\[.*\]);", page)[0])
     assert set(ranges) <= set(window["query"].split(","))
     assert window["current"]["value"] in ranges

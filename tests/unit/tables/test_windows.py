@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -225,6 +226,30 @@ def test_a_window_is_bounded_and_lets_go_of_what_has_left_it_before_it_refuses()
     assert len(log.refused) == 1
     assert log.refused[0] > 700
     assert log.numbers() == [*range(35, 40)]
+
+
+def test_what_new_points_push_out_or_replace_makes_room_for_them() -> None:
+    text = "x" * 90
+    points = Log(Span(points=4), most=700)
+    for first in (0, 4, 8):
+        points.apply(*[update(first + n, first + n, {"n": first + n, "t": text}) for n in range(4)])
+    assert (points.refused, points.numbers()) == ([], [8, 9, 10, 11])
+    corrected = Log(Span(points=4), most=700)
+    for offset in range(5):
+        corrected.apply(update(offset, 7, {"n": offset, "t": 5 * text}))
+    assert (corrected.refused, corrected.numbers()) == ([], [4])
+
+
+def test_a_full_window_of_a_duration_takes_what_comes_after_it() -> None:
+    log = Log(Span(seconds=100), most=700)
+    for offset in range(40):
+        log.apply(update(offset, offset, {"n": offset, "t": sha256(str(offset).encode()).hexdigest()}))
+    assert log.refused
+    kept = log.numbers()
+    log.apply(update(40, 5_000, {"n": 99, "t": "x" * 90}))
+    assert kept
+    assert log.numbers() == [99]
+    assert log.recovered().numbers() == [99]
 
 
 def test_two_owners_never_write_segments_of_one_key() -> None:

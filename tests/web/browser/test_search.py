@@ -201,8 +201,9 @@ def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: 
 
 def test_an_id_that_no_address_has_room_for_is_told(desk: Desk) -> None:
     worker, station = FakeWorker(), "場" * 1000  # 9,000 bytes in an address
-    worker.open("b1", [station])
-    worker.arrive("b1", {station: ("r", "{}")})
+    now = time.time()
+    worker.open("b1", [station], at=now - 1)
+    worker.arrive("b1", {station: ("r", "{}")}, at=now)
     with served(worker, Access(TOKEN)) as url:
         page = desk.open(url, token=TOKEN)
         page.locator(".stations tbody a").first.click()
