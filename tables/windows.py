@@ -222,8 +222,6 @@ class Windows:
         packed = pack(records)
         size = len(dumps(packed))
         if window.size + size > self._most:
-            self._release(window.trim(span, exactly=True))
-        if window.size + size > self._most:
             earliest = window.limit(span, times, max(window.stamp, place.timestamp))
             after = _size_after(window, rows, earliest, size)
             if after > self._most:

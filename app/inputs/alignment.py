@@ -16,9 +16,7 @@ from app.inputs.layouts import NO_SCALARS, Columns, Memory, Points
 from app.inputs.timestamps import EARLIEST, Moment, format_time, read_moment, record_moment
 from app.settings.enums import Fill
 from tables.context import Record
-
-MAX_POINTS = 100_000
-"""The most points of a window without a size: one wrong time among the records must not fill memory."""
+from tables.storage.window import MAX_POINTS
 
 _MOST_TIMES = 10_000  # remembered, of the records of a station
 

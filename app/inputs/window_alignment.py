@@ -11,13 +11,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from app.inputs.alignment import MAX_POINTS, Alignment, align
+from app.inputs.alignment import Alignment, align
 from app.inputs.gap_filling import Timeline
 from app.inputs.grouping import CONTEXT_ID_KEYS
 from app.inputs.layouts import Columns, Memory
 from app.inputs.timestamps import EARLIEST, TIME_KEYS, format_times
 from tables.storage.packing import Columnar
-from tables.storage.window import Content
+from tables.storage.window import MAX_POINTS, Content
 
 
 def align_window(content: Content, alignment: Alignment) -> Columns:

@@ -16,7 +16,7 @@ from app.settings import enums, types
 from app.settings.types import is_loopback, is_placeholder, require
 from app.words import words
 from tables.model.enums import LatePolicy
-from tables.storage.window import Span
+from tables.storage.window import MAX_POINTS, Span
 
 PREFIX: Final = "AGG_"
 
@@ -180,11 +180,11 @@ class Settings(BaseModel):
             step = by_topic.get(topic, by_topic.get(None))
             seconds = span.seconds if span is not None else None
             require(
-                step is None or seconds is None or seconds // step < types.MOST_POINTS,
+                step is None or seconds is None or seconds // step < MAX_POINTS,
                 words(
                     "must not make more than {most} points of a window: {topic} would have {n}",
                     "窗口的点数不得超过 {most}：{topic} 会有 {n} 个",
-                    most=types.MOST_POINTS,
+                    most=MAX_POINTS,
                     topic=topic,
                     n=(seconds or 0) // (step or 1),
                 ),

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.words import Words, words
-from tables.storage.window import Span
+from tables.storage.window import MAX_POINTS, Span
 
 _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
@@ -52,7 +52,6 @@ CONTEXT_RULE: Final = words(
 _WINDOW: Final = re.compile(r"([0-9]{1,9})([smhd])?")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
-MOST_POINTS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +127,9 @@ def parse_context(spec: str) -> tuple[str, Span | None]:
         return name, None
     if unit is None:
         require(
-            1 <= count <= MOST_POINTS,
+            1 <= count <= MAX_POINTS,
             words(
-                "{spec!r} must have 1 to {most} points", "{spec!r} 必须有 1 到 {most} 个点", spec=spec, most=MOST_POINTS
+                "{spec!r} must have 1 to {most} points", "{spec!r} 必须有 1 到 {most} 个点", spec=spec, most=MAX_POINTS
             ),
         )
         return name, Span(points=count)

@@ -35,6 +35,8 @@ SMALL_BLOCK: Final = 64  # records of a block that others are added to, about
 BLOCK: Final = 512  # records of one that small ones are put together to, about
 _ZLIB: Final = b"x"  # begins what zlib has made, and no JSON
 _SLACK: Final = 64  # points that have left a window and are let go of together, at most
+MAX_POINTS: Final = 100_000
+"""The most points of a window, also with what is inserted: one wrong time must not fill memory."""
 _time = itemgetter(0)
 
 
@@ -385,21 +387,20 @@ class Window:
         else:
             self._replace(end, end, [_Block(*new)])
 
-    def trim(self, span: Span, *, exactly: bool = False) -> list[int]:
+    def trim(self, span: Span) -> list[int]:
         """Let go of records that have left the window; return the numbers of their segments.
 
-        They are let go of some at a time, unless `exactly`: to take one out of a block is to write the block anew.
+        They are let go of some at a time: to take one out of a block is to write the block anew.
         """
         if span.points is not None:
-            if self.points <= span.points or (not exactly and self.points <= span.points + 1 + _slack(span)):
+            if self.points <= span.points + 1 + _slack(span):
                 return []
             return self.drop_before(self._time_from_the_end(span.points))
-        slack = 0 if exactly else 1 + _slack(span)
         if span.seconds is None or self._last is None:
             return []
         first = self._blocks[0].first if self._blocks else self._tail[0][0]
         after = _kept_from(self._last, self.stamp, span.seconds)
-        return self.drop_before(after) if first + slack < after else []
+        return self.drop_before(after) if first + 1 + _slack(span) < after else []
 
     def _time_from_the_end(self, points: int) -> int:
         """Return the time of so many points from the end on; there are more."""

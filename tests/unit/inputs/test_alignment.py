@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.inputs.alignment import MAX_POINTS, Alignment, align
+from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import CONTEXT_ID_KEYS
 from app.inputs.guns import AlignmentError
 from app.settings.enums import Fill
+from tables.storage.window import MAX_POINTS
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 ZERO = Alignment(SHANGHAI)
