@@ -37,6 +37,7 @@ _FLOODING: Final = (
 )
 ODD_ANSWER: Final = "Unexpected exception in AIOKafkaConnection"
 """What aiokafka logs, with a traceback, of an answer that it can't take apart: what it comes to is told elsewhere."""
+_STDERR: Final = "ext://sys.stderr"
 _REPEAT_SECONDS: Final = 10.0
 # What aiokafka says of a broker that is away: a line for each part of it that notices. `Line.BROKER_AWAY` says it once.
 _LOST_BROKER: Final = {
@@ -181,8 +182,6 @@ def logging_config(log_format: LogFormat) -> dict[str, Any]:
         config["filters"][name] = {"()": ExpectedFilter, "messages": messages}
         loggers.setdefault(name, {}).setdefault("filters", []).insert(0, name)
     # Faust takes `default` for a file (`-f`), and `colored` for stderr.
-    default, colored = {"()": TextFormatter}, {"()": TextFormatter, "stream": "ext://sys.stderr"}
-    as_json = {"()": JsonFormatter}
-    is_json = log_format is LogFormat.JSON
-    config["formatters"] = {"default": as_json if is_json else default, "colored": as_json if is_json else colored}
+    formatter, terminal = (JsonFormatter, {}) if log_format is LogFormat.JSON else (TextFormatter, {"stream": _STDERR})
+    config["formatters"] = {"default": {"()": formatter}, "colored": {"()": formatter, **terminal}}
     return config

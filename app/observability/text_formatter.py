@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Final, TextIO
+from typing import TextIO
 
 from colorlog.escape_codes import parse_colors
-from mode.utils.logging import ExtensionFormatter
-
-COLORS: Final = {"DEBUG": "blue", "INFO": "white", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold_red"}
-"""Faust's own."""
-_FORMAT: Final = "[%(asctime)s] [%(process)s] [%(levelname)s] %(log_color)s%(message)s %(extra)s"
+from mode.utils.logging import DEFAULT_COLOR_FORMAT, DEFAULT_COLORS, ExtensionFormatter
 
 
 class TextFormatter(ExtensionFormatter):
@@ -22,9 +18,9 @@ class TextFormatter(ExtensionFormatter):
 
     def __init__(self, *, stream: TextIO | None = None) -> None:
         """Make one for a stream, in colours if that is a terminal; None: a file."""
-        super().__init__(fmt=_FORMAT, log_colors=COLORS, stream=stream, no_color=stream is None)
+        super().__init__(fmt=DEFAULT_COLOR_FORMAT, log_colors=DEFAULT_COLORS, stream=stream, no_color=stream is None)
         colored: bool = self._colorize()  # type: ignore[no-untyped-call]
-        self._codes = {level: parse_colors(color) if colored else "" for level, color in COLORS.items()}
+        self._codes = {level: parse_colors(color) if colored else "" for level, color in DEFAULT_COLORS.items()}
         self._reset = parse_colors("reset") if colored else ""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
