@@ -18,6 +18,7 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
+    json_option,
     language,
     moment_option,
     option,
@@ -94,12 +95,9 @@ def register_advise(app: AggregatorApp) -> None:
             default=STATIONS,
             help=words("How many stations are named.", "列出多少个场站。"),
         ),
-        option(
+        json_option(
             settings,
-            "--json",
-            "as_json",
-            is_flag=True,
-            help=words("One JSON object, with all stations.", "一个 JSON 对象，含全部场站。"),
+            words("One JSON object, with all stations.", "一个 JSON 对象，含全部场站。"),
         ),
         zh="""说明其他超时会使过去的批次怎样。
 

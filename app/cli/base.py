@@ -187,6 +187,11 @@ def option(settings: Settings, *names: str, help: Words, **more: Any) -> Any:  #
     return faust_base.option(*names, help=told(help, settings.log_language), **more)
 
 
+def json_option(settings: Settings, purpose: Words) -> Any:
+    """Make the option `--json`, whose value is `as_json`."""
+    return option(settings, "--json", "as_json", is_flag=True, help=purpose)
+
+
 def moment_option(settings: Settings, name: str, purpose: Words) -> Any:
     """Make an option that takes a time, or a duration before now; its value is in Unix seconds."""
     moment = ParsedOption(lambda text: parse_moment(text, settings.timezone, time.time()))

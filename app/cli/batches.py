@@ -24,6 +24,7 @@ from app.cli.base import (
     broker_problem,
     command,
     complain,
+    json_option,
     option,
     say,
     shown_time,
@@ -92,14 +93,9 @@ def register_batches(app: AggregatorApp) -> None:
             type=click.IntRange(min=1),
             help=words("`list` so many, the newest; default 100.", "`list` 最新的多少个；默认 100。"),
         ),
-        option(
+        json_option(
             settings,
-            "--json",
-            "as_json",
-            is_flag=True,
-            help=words(
-                "JSON: an object a line for `list`, else the answer.", "JSON：`list` 每行一个对象，其他为应答。"
-            ),
+            words("JSON: an object a line for `list`, else the answer.", "JSON：`list` 每行一个对象，其他为应答。"),
         ),
         option(
             settings,

@@ -17,6 +17,7 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
+    json_option,
     moment_option,
     option,
     shown_time,
@@ -111,12 +112,9 @@ def register_outputs(app: AggregatorApp) -> None:
                 n=NEWEST,
             ),
         ),
-        option(
+        json_option(
             settings,
-            "--json",
-            "as_json",
-            is_flag=True,
-            help=words(
+            words(
                 "A JSON object a line: the message, its place under `kafka`.",
                 "每行一个 JSON 对象：消息本身，其位置在 `kafka` 之下。",
             ),

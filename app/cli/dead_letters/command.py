@@ -22,6 +22,7 @@ from app.cli.base import (
     PlainCommand,
     command,
     complain,
+    json_option,
     moment_option,
     option,
     say,
@@ -98,12 +99,9 @@ def register_dead_letters(app: AggregatorApp) -> None:
             type=click.IntRange(min=1),
             help=words("At most so many, the newest.", "最多多少封，最新的。"),
         ),
-        option(
+        json_option(
             settings,
-            "--json",
-            "as_json",
-            is_flag=True,
-            help=words(
+            words(
                 "A JSON object a line, with the whole error and the value.", "每行一个 JSON 对象，含完整的错误和值。"
             ),
         ),
