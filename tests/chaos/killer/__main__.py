@@ -12,9 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +25,7 @@ from tests.chaos.killer.faults import FAULTS
 from tests.chaos.killer.report import Measured, rows_of, summary_of, with_table
 from tests.chaos.killer.site import Means
 from tests.chaos.killer.world import Disk
+from tests.chaos.logs_folder import logs_folder
 
 __all__ = ["main"]
 
@@ -127,13 +126,6 @@ def plans_of(options: argparse.Namespace) -> list[Plan]:
     ]
 
 
-@contextmanager
-def _folder(chosen: Path | None) -> Iterator[Path]:
-    """Yield a folder; what was chosen is kept."""
-    with tempfile.TemporaryDirectory(prefix="killer-", ignore_cleanup_errors=True) as temporary:
-        yield chosen or Path(temporary)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run, print, and write into the pages."""
     parser = argparse.ArgumentParser(prog="make chaos MINUTES=10 SEED=7 ARGS=...", description=__doc__)
@@ -155,8 +147,7 @@ def main(arguments: Sequence[str]) -> int:
         _isolate(arguments)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the brokers are away now and then
     console = Console(width=max(120, Console().width))
-    with _folder(options.logs) as folder:
-        folder.mkdir(parents=True, exist_ok=True)
+    with logs_folder(options.logs, "killer") as folder:
         means = means_of(folder, sorted(kinds), options.minutes, console)
         measured = run(plans, means, folder, console)
     show(measured, console)

@@ -10,11 +10,9 @@ import argparse
 import logging
 import math
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.devbroker import DevBroker
+from tests.chaos.logs_folder import logs_folder
 from tests.chaos.points.group import Group
 from tests.chaos.points.points import KINDS, POINTS, Kind, points_of
 from tests.chaos.points.report import Measured, rows_of, summary_of, with_table
@@ -96,15 +95,6 @@ def show(measured: Measured, console: Console) -> None:
     console.print("all is well" if measured.good else "NOT as promised", style="green" if measured.good else "red")
 
 
-@contextmanager
-def _folder(chosen: Path | None) -> Iterator[Path]:
-    """Yield a folder; what was chosen is kept."""
-    with tempfile.TemporaryDirectory(prefix="points-", ignore_cleanup_errors=True) as temporary:
-        folder = chosen or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run, print, and write into the pages."""
     parser = argparse.ArgumentParser(prog="make chaos POINTS=30 ARGS=...", description=__doc__)
@@ -121,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console(width=max(140, Console().width))
     plan = Plan(options.kills, options.points, options.rate, options.seed, options.minutes)
-    with _folder(options.logs) as folder, DevBroker() as broker:
+    with logs_folder(options.logs, "points") as folder, DevBroker() as broker:
         tell = partial(console.print, markup=False, highlight=False)
         measured = run(broker.bootstrap, folder, plan, tell)
     show(measured, console)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count, cycle, islice
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from rich.table import Table
 
 from tests.chaos.killer.check import Verdict
 from tests.chaos.killer.site import Means, Site, Size
+from tests.chaos.logs_folder import logs_folder
 from tests.chaos.soak.samples import Sample, csv_of, percentile, rows_of, svg_of
 from tests.marked_pages import markdown, with_section
 
@@ -119,14 +118,6 @@ def run(
     return watch.samples, found.verdict, list(found.faulty)
 
 
-@contextmanager
-def _folder(chosen: Path | None) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as temporary:
-        folder = chosen or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run, print, and write files and pages."""
     parser = argparse.ArgumentParser(prog="make soak MINUTES=60 ARGS=...", description=__doc__)
@@ -141,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console(width=max(120, Console().width))
-    with _folder(options.logs) as folder:
+    with logs_folder(options.logs, "soak") as folder:
         samples, verdict, faulty = run(options, folder, lambda text: console.print(text, markup=False))
     heads, *rows = rows_of(samples)
     table = Table(*heads)
