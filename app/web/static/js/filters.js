@@ -4,6 +4,7 @@ import { request } from "./api.js";
 import { moment } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
+import { Absent } from "./parts.js";
 
 const MOMENTS = ["since", "until"];
 
@@ -114,12 +115,18 @@ export function useOlder({ path, query, page, rowsOf, keyOf, timeOf, changes = f
   }
 
   const rows = [...seen.values()].sort((one, other) => timeOf(other) - timeOf(one));
-  return { rows, next, more, busy, failure: own.failure };
+  return { rows, next, more, busy, failure: own.failure, path, filtered: `${path}${query ? `?${query}` : ""}` };
 }
 
-/** The button for older rows, and what came of it. @param {{older: ReturnType<typeof useOlder>}} props */
-export function Older({ older }) {
-  return html`<p class="error" role="alert">${older.failure}</p>
+/**
+ * A list, or why there is none; and the button for its older rows, with what came of it.
+ * @param {{older: ReturnType<typeof useOlder>, page: any, error: any, children: any}} props `children`: the table
+ */
+export function Found({ older, page, error, children }) {
+  const absent = html`<${Absent} error=${error} path=${`/${older.path}`} />`;
+  return html`${page || older.rows.length > 0 ? children : absent}
+    ${page && error && absent}
+    <p class="error" role="alert">${older.failure}</p>
     ${older.next &&
     html`<p class="more"><button type="button" disabled=${older.busy} onClick=${older.more}>${t("filter.older")}</button></p>`}`;
 }

@@ -1,11 +1,11 @@
 // The page of the results that came too late for their batch.
 
 import { Export } from "./export.js";
-import { fieldsWith, Filters, Older, useOlder } from "./filters.js";
+import { fieldsWith, Filters, Found, useOlder } from "./filters.js";
 import { duration, moment } from "./format.js";
 import { html } from "./html.js";
 import { has, t } from "./i18n.js";
-import { Absent, BatchId, StationId } from "./parts.js";
+import { BatchId, StationId } from "./parts.js";
 
 /** @typedef {import("./types.js").Late} Late */
 
@@ -25,7 +25,7 @@ export function LatePage({ state }) {
   return html`<section class="panel lates">
     <div class="title">
       <h2 id="late" tabindex="-1">${t("late.heading")}</h2>
-      <${Export} name="late-results" heading=${t("late.heading")} list=${{ path: `late${state.query ? `?${state.query}` : ""}`, of: "late" }} />
+      <${Export} name="late-results" heading=${t("late.heading")} list=${{ path: older.filtered, of: "late" }} />
     </div>
     <p class="quiet">${t("late.what")}</p>
     <${Filters}
@@ -33,11 +33,9 @@ export function LatePage({ state }) {
       query=${state.query}
       fields=${fieldsWith(REASONS)}
     />
-    ${page || older.rows.length > 0
-      ? html`<${Table} rows=${older.rows} />`
-      : html`<${Absent} error=${state.errors.late} path="/late" />`}
-    ${page && state.errors.late && html`<${Absent} error=${state.errors.late} path="/late" />`}
-    <${Older} older=${older} />
+    <${Found} older=${older} page=${page} error=${state.errors.late}>
+      <${Table} rows=${older.rows} />
+    <//>
   </section>`;
 }
 

@@ -3,12 +3,12 @@
 import { isReader, NameField, refusalOf, whyNot } from "./actions.js";
 import { request } from "./api.js";
 import { Export } from "./export.js";
-import { fieldsWith, Filters, Older, useOlder } from "./filters.js";
+import { fieldsWith, Filters, Found, useOlder } from "./filters.js";
 import { count, moment } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { explain, has, t } from "./i18n.js";
 import { remember, remembered } from "./memory.js";
-import { Absent, BatchId, StationId } from "./parts.js";
+import { BatchId, StationId } from "./parts.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -46,7 +46,7 @@ export function LettersPage({ state }) {
   return html`<section class="panel letters">
     <div class="title">
       <h2 id="letters" tabindex="-1">${t("letters.heading")}</h2>
-      <${Export} name="dead-letters" heading=${t("letters.heading")} list=${{ path: `dead-letters${state.query ? `?${state.query}` : ""}`, of: "letters" }} />
+      <${Export} name="dead-letters" heading=${t("letters.heading")} list=${{ path: older.filtered, of: "letters" }} />
     </div>
     <p class="quiet">${t("letters.what")}</p>
     <${Filters}
@@ -70,11 +70,9 @@ export function LettersPage({ state }) {
       </button>
     </div>`}
     ${reason && html`<p class="quiet">${reason}</p>`}
-    ${page || older.rows.length > 0
-      ? html`<${Table} letters=${older.rows} chosen=${chosen} turn=${reader ? null : turn} />`
-      : html`<${Absent} error=${state.errors.letters} path="/dead-letters" />`}
-    ${page && state.errors.letters && html`<${Absent} error=${state.errors.letters} path="/dead-letters" />`}
-    <${Older} older=${older} />
+    <${Found} older=${older} page=${page} error=${state.errors.letters}>
+      <${Table} letters=${older.rows} chosen=${chosen} turn=${reader ? null : turn} />
+    <//>
     <${ReplayDialog} state=${state} />
   </section>`;
 }

@@ -2,11 +2,11 @@
 
 import { ApiError, request } from "./api.js";
 import { Export } from "./export.js";
-import { Filters, Older, placeholder, useOlder } from "./filters.js";
+import { Filters, Found, placeholder, useOlder } from "./filters.js";
 import { count } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { t } from "./i18n.js";
-import { Absent, StationId, closingText } from "./parts.js";
+import { StationId, closingText } from "./parts.js";
 import { listPage, stationPath } from "./places.js";
 import { BatchTable } from "./recent.js";
 
@@ -38,16 +38,14 @@ export function SearchPage({ state }) {
   return html`<section class="panel recent found">
     <div class="title">
       <h2 id="found" tabindex="-1">${t("search.heading")}</h2>
-      <${Export} name="batches" heading=${t("search.heading")} list=${{ path: `batches${state.query ? `?${state.query}` : ""}`, of: "batches" }} />
+      <${Export} name="batches" heading=${t("search.heading")} list=${{ path: older.filtered, of: "batches" }} />
     </div>
     <p class="quiet">${t("search.what")}</p>
     <${Filters} view="batches" query=${state.query} fields=${FIELDS} />
     ${q && html`<${StationHit} key=${q} id=${q} />`}
-    ${page || older.rows.length > 0
-      ? html`<${BatchTable} batches=${older.rows} heading="found" none=${t(older.next ? "search.not.yet" : "search.none")} days=${true} />`
-      : html`<${Absent} error=${state.errors.found} path="/batches" />`}
-    ${page && state.errors.found && html`<${Absent} error=${state.errors.found} path="/batches" />`}
-    <${Older} older=${older} />
+    <${Found} older=${older} page=${page} error=${state.errors.found}>
+      <${BatchTable} batches=${older.rows} heading="found" none=${t(older.next ? "search.not.yet" : "search.none")} days=${true} />
+    <//>
   </section>`;
 }
 
