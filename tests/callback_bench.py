@@ -19,6 +19,9 @@ from app.settings import Settings
 from tables.model.enums import Code
 from tests.virtual_time import EPOCH, unix_now
 
+ROUNDING = 1e-6
+"""By how much (s) the difference of two clock readings may be less than what has passed: they are floats."""
+
 
 class Bench:
     """A runner and what has come out of it; one for many stations in a call if it is given their `size`.

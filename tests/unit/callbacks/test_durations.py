@@ -9,7 +9,7 @@ import pytest
 
 from app.callbacks.runner import ModuleInput
 from tables.model.enums import Code
-from tests.callback_bench import Bench, hang
+from tests.callback_bench import ROUNDING, Bench, hang
 from tests.virtual_time import run_in_virtual_time
 
 
@@ -56,11 +56,11 @@ def test_a_callback_that_never_waits_is_timed_by_the_processors_clock() -> None:
             pass
 
     async def main() -> None:
-        times, began = Times(), time.monotonic()
+        times, began = Times(), time.perf_counter()
         async with Bench(callback, observe=times) as bench:
             bench.submit("A", "B")
             await bench.until(2)
-        assert all(0.02 <= seconds <= time.monotonic() - began for seconds in times.of.values())
+        assert all(0.02 - ROUNDING <= seconds <= time.perf_counter() - began for seconds in times.of.values())
         assert len(times.of) == 2
 
     asyncio.run(main())
@@ -71,10 +71,11 @@ def test_a_def_in_a_thread_is_timed() -> None:
         time.sleep(0.02)
 
     async def main() -> None:
-        times, began = Times(), time.monotonic()
+        loop = asyncio.get_running_loop()
+        times, began = Times(), loop.time()
         async with Bench(callback, observe=times) as bench:
             bench.submit("A")
             await bench.until(1)
-        assert 0.02 <= times.of["A"] <= time.monotonic() - began
+        assert 0.02 - ROUNDING <= times.of["A"] <= loop.time() - began
 
     asyncio.run(main())
