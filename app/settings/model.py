@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import re
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from app.settings import enums, types
-from app.settings.types import is_loopback, is_placeholder, require
-from app.words import words
+from app.settings import checks, enums, types
 from tables.model.enums import LatePolicy
-from tables.storage.window import MAX_POINTS, Span
+from tables.storage.window import Span
 
 PREFIX: Final = "AGG_"
-
-_SOURCE_KEYS: Final = ("source_topics", "passthrough_topics")
-# The properties `…_topic` of Settings add these to the app id.
-_INTERNAL_TOPICS: Final = ("station-events", "batch-events", "late", "dead-letter", "replayed")
-_OPENTELEMETRY: Final = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
-_NUMPY: Final = "numpy"
-_TOKEN: Final = re.compile(r"[!-~]+")
 
 
 def _setting(default: object, en: str, zh: str, *, shared: bool) -> Any:
@@ -47,8 +34,8 @@ _own = partial(_setting, shared=False)  # how one worker runs, or how it reaches
 class Settings(BaseModel):
     """Every setting. A field `name` is the key `AGG_NAME`; times are seconds.
 
-    A check across fields stands on the last of them, and looks at those before it. Pydantic checks the model as a whole
-    only when every field is good, but all problems are to be reported at once.
+    A check across fields (`app.settings.checks`) stands on the last of them, and looks at those before it. Pydantic
+    checks the model as a whole only when every field is good, but all problems are to be reported at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
@@ -138,81 +125,10 @@ class Settings(BaseModel):
         "`module_input` 中各列的形式：`lists` 为列表；`numpy` 为 numpy 数组，需要附加依赖 `numpy`",
     )
 
-    @field_validator("context_topics")
-    @classmethod
-    def _context_is_nothing_else(cls, topics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        for key in _SOURCE_KEYS:
-            both = {types.parse_context(spec)[0] for spec in topics}.intersection(info.data.get(key, ()))
-            require(
-                not both,
-                words(
-                    "must not name a topic that AGG_{key} names: {topic}",
-                    "不得包含 AGG_{key} 中已有的主题：{topic}",
-                    key=key.upper(),
-                    topic=min(both, default=""),
-                ),
-            )
-        return topics
-
-    @field_validator("context_step")
-    @classmethod
-    def _steps_are_of_windows(cls, steps: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        windows = {name for name, span in map(types.parse_context, info.data.get("context_topics", ())) if span}
-        given = "context_topics" not in info.data
-        for topic in [topic for topic, _ in map(types.parse_step, steps) if topic is not None]:
-            require(
-                given or topic in windows,
-                words(
-                    "must not name a topic without a window in AGG_CONTEXT_TOPICS: {topic}",
-                    "不得包含在 AGG_CONTEXT_TOPICS 中没有窗口的主题：{topic}",
-                    topic=topic,
-                ),
-            )
-        require(
-            given or windows or not steps,
-            words(
-                "must not be given without a window in AGG_CONTEXT_TOPICS",
-                "AGG_CONTEXT_TOPICS 中没有窗口时不得设置",
-            ),
-        )
-        by_topic = dict(map(types.parse_step, steps))
-        for topic, span in map(types.parse_context, info.data.get("context_topics", ())):
-            step = by_topic.get(topic, by_topic.get(None))
-            seconds = span.seconds if span is not None else None
-            require(
-                step is None or seconds is None or seconds // step < MAX_POINTS,
-                words(
-                    "must not make more than {most} points of a window: {topic} would have {n}",
-                    "窗口的点数不得超过 {most}：{topic} 会有 {n} 个",
-                    most=MAX_POINTS,
-                    topic=topic,
-                    n=(seconds or 0) // (step or 1),
-                ),
-            )
-        return steps
-
-    @field_validator("window_size")
-    @classmethod
-    def _window_has_a_step(cls, size: int | None, info: ValidationInfo) -> int | None:
-        has_step = info.data.get("window_step", ...) is not None
-        require(
-            size is None or has_step,
-            words("must not be given without AGG_WINDOW_STEP", "未设置 AGG_WINDOW_STEP 时不得设置"),
-        )
-        return size
-
-    @field_validator("input")
-    @classmethod
-    def _arrays_have_numpy(cls, form: enums.InputForm) -> enums.InputForm:
-        require(
-            form is not enums.InputForm.NUMPY or _is_installed(_NUMPY),
-            words(
-                "must be lists unless the extra `numpy` is installed: pip install {package}",
-                "未安装附加依赖 `numpy` 时必须为 lists：pip install {package}",
-                package="numpy",
-            ),
-        )
-        return form
+    _context_is_nothing_else = field_validator("context_topics")(checks.context_is_nothing_else)
+    _steps_are_of_windows = field_validator("context_step")(checks.steps_are_of_windows)
+    _window_has_a_step = field_validator("window_size")(checks.window_has_a_step)
+    _arrays_have_numpy = field_validator("input")(checks.arrays_have_numpy)
 
     @property
     def context_names(self) -> list[str]:
@@ -307,17 +223,7 @@ class Settings(BaseModel):
         3, "Further calls of a result handler that failed", "结果处理函数失败后的重试次数"
     )
 
-    @field_validator("batch_callback")
-    @classmethod
-    def _there_is_one_callback(cls, path: str | None, info: ValidationInfo) -> str | None:
-        both = path is not None and info.data.get("callback") is not None
-        require(
-            not both,
-            words(
-                "must not be given with AGG_CALLBACK: it takes its place", "不得与 AGG_CALLBACK 同时设置：二者只取其一"
-            ),
-        )
-        return path
+    _there_is_one_callback = field_validator("batch_callback")(checks.there_is_one_callback)
 
     # -- the output topic and its messages -----------------------------------------------------------------------------
 
@@ -336,20 +242,7 @@ class Settings(BaseModel):
         16 * 2**20, "Largest message; a larger output goes out in parts", "单条消息的最大字节数；更大的输出会分段发送"
     )
 
-    @field_validator("output_topic")
-    @classmethod
-    def _output_is_no_source(cls, topic: str, info: ValidationInfo) -> str:
-        for key in _SOURCE_KEYS:
-            is_source = topic in info.data.get(key, ())
-            require(
-                not is_source,
-                words(
-                    "must not be one of AGG_{key}: the application would read its own output",
-                    "不得是 AGG_{key} 之一：否则应用会读取自己的输出",
-                    key=key.upper(),
-                ),
-            )
-        return topic
+    _output_is_no_source = field_validator("output_topic")(checks.output_is_no_source)
 
     # -- deadlines, release, late outcomes, and how long closed batches are remembered ---------------------------------
 
@@ -409,55 +302,9 @@ class Settings(BaseModel):
         100_000, "Closed batches that a worker remembers at most", "一个 worker 最多保留的已关闭批次数"
     )
 
-    @field_validator("max_batch_age")
-    @classmethod
-    def _age_covers_the_timeout(cls, age: float, info: ValidationInfo) -> float:
-        timeout = info.data.get("batch_timeout", 0.0)
-        require(
-            timeout <= age,
-            words(
-                "must be at least AGG_BATCH_TIMEOUT, which is {least:g}",
-                "不得小于 AGG_BATCH_TIMEOUT，即 {least:g}",
-                least=timeout,
-            ),
-        )
-        return age
-
-    @field_validator("timeout_min", "timeout_max")
-    @classmethod
-    def _timeout_is_within_the_age(cls, timeout: float, info: ValidationInfo) -> float:
-        longest, shortest = info.data.get("max_batch_age", math.inf), info.data.get("timeout_min", 0.0)
-        require(
-            timeout <= longest,
-            words(
-                "must be at most AGG_MAX_BATCH_AGE, which is {most:g}",
-                "不得大于 AGG_MAX_BATCH_AGE，即 {most:g}",
-                most=longest,
-            ),
-        )
-        require(
-            timeout >= shortest,
-            words(
-                "must be at least AGG_TIMEOUT_MIN, which is {least:g}",
-                "不得小于 AGG_TIMEOUT_MIN，即 {least:g}",
-                least=shortest,
-            ),
-        )
-        return timeout
-
-    @field_validator("release_ratio")
-    @classmethod
-    def _release_is_publishable(cls, share: float | None, info: ValidationInfo) -> float | None:
-        least = info.data.get("partial_min_ratio", 0.0)
-        require(
-            share is None or share >= least,
-            words(
-                "must be at least AGG_PARTIAL_MIN_RATIO, which is {least:g}",
-                "不得小于 AGG_PARTIAL_MIN_RATIO，即 {least:g}",
-                least=least,
-            ),
-        )
-        return share
+    _age_covers_the_timeout = field_validator("max_batch_age")(checks.age_covers_the_timeout)
+    _timeout_is_within_the_age = field_validator("timeout_min", "timeout_max")(checks.timeout_is_within_the_age)
+    _release_is_publishable = field_validator("release_ratio")(checks.release_is_publishable)
 
     # -- the application's own topics, and the broker ------------------------------------------------------------------
 
@@ -520,62 +367,11 @@ class Settings(BaseModel):
         "客户端私钥文件，私钥不在 `AGG_SSL_CERTFILE` 中时设置",
     )
 
-    @field_validator("app_id")
-    @classmethod
-    def _internal_topics_are_nothing_else(cls, app_id: str, info: ValidationInfo) -> str:
-        given = [topic for key in _SOURCE_KEYS for topic in info.data.get(key, ())]
-        given += [types.parse_context(spec)[0] for spec in info.data.get("context_topics", ())]
-        taken = [topic for topic in (*given, info.data.get("output_topic", "")) if _is_internal(topic, app_id)]
-        require(
-            not taken,
-            words(
-                "must not make an internal topic of one that another setting names: {topic}",
-                "不得使其他设置中的主题成为内部主题：{topic}",
-                topic="".join(taken[:1]),
-            ),
-        )
-        return app_id
-
-    @field_validator("sasl_username", "sasl_password")
-    @classmethod
-    def _login_is_given_where_it_is_used(
-        cls, value: str | SecretStr | None, info: ValidationInfo
-    ) -> str | SecretStr | None:
-        protocol = info.data.get("security_protocol")
-        fits = protocol is None or protocol.authenticated == (value is not None)
-        wanted = words(
-            "must be given with AGG_SECURITY_PROTOCOL={protocol}",
-            "AGG_SECURITY_PROTOCOL={protocol} 时必须设置",
-            protocol=protocol,
-        )
-        unwanted = words(
-            "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
-            "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
-            protocol=protocol,
-        )
-        require(fits, wanted if value is None else unwanted)
-        return value
-
-    @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
-    @classmethod
-    def _files_are_used(cls, file: Path | None, info: ValidationInfo) -> Path | None:
-        protocol = info.data.get("security_protocol")
-        if file is not None:
-            is_used = protocol is None or protocol.encrypted
-            require(
-                is_used,
-                words(
-                    "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
-                    "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
-                    protocol=protocol,
-                ),
-            )
-            has_certificate = info.field_name != "ssl_keyfile" or info.data.get("ssl_certfile", ...) is not None
-            require(
-                has_certificate,
-                words("must not be given without AGG_SSL_CERTFILE", "未设置 AGG_SSL_CERTFILE 时不得设置"),
-            )
-        return file
+    _internal_topics_are_nothing_else = field_validator("app_id")(checks.internal_topics_are_nothing_else)
+    _login_is_given_where_it_is_used = field_validator("sasl_username", "sasl_password")(
+        checks.login_is_given_where_it_is_used
+    )
+    _files_are_used = field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")(checks.files_are_used)
 
     @property
     def station_events_topic(self) -> str:
@@ -654,79 +450,9 @@ class Settings(BaseModel):
         "是否用 OpenTelemetry 跟踪批次（须已安装）；span 发往何处由 `OTEL_*` 决定",
     )
 
-    @field_validator("web_read_token", "web_token")
-    @classmethod
-    def _tokens_fit_into_a_header(cls, token: SecretStr | None) -> SecretStr | None:
-        fits = token is None or _TOKEN.fullmatch(token.get_secret_value())
-        require(
-            fits,
-            words(
-                "must be printable ASCII without blanks: it travels in an HTTP header",
-                "必须是不含空白的可打印 ASCII 字符：它在 HTTP 头中传送",
-            ),
-        )
-        return token
-
-    @field_validator("web_read_token", "web_token")
-    @classmethod
-    def _open_web_has_a_token_of_its_own(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        host = info.data.get("web_host")
-        is_open = host is not None and not is_loopback(host)
-        require(
-            token is None or not is_open or not is_placeholder(token.get_secret_value()),
-            words(
-                "must be a text of your own with AGG_WEB_HOST={host}, not one from an example: "
-                "openssl rand -hex 16 makes one",
-                "设置 AGG_WEB_HOST={host} 时必须是自己的文本，不能取自示例：可用 openssl rand -hex 16 生成",
-                host=host,
-            ),
-        )
-        return token
-
-    @field_validator("web_token")
-    @classmethod
-    def _open_web_has_a_token(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        host, read_token = info.data.get("web_host"), info.data.get("web_read_token", ...)
-        may_do_without = host is None or is_loopback(host) or read_token is not None
-        require(
-            token is not None or may_do_without,
-            words(
-                "must be given with AGG_WEB_HOST={host}, or AGG_WEB_READ_TOKEN: only loopback may do without",
-                "AGG_WEB_HOST={host} 时必须设置它或 AGG_WEB_READ_TOKEN：只有本机回环地址可以不设",
-                host=host,
-            ),
-        )
-        require(
-            token is None or token != read_token,
-            words(
-                "must not be the same as AGG_WEB_READ_TOKEN: who has that may look, and not act",
-                "不得与 AGG_WEB_READ_TOKEN 相同：后者只能查看，不能操作",
-            ),
-        )
-        return token
-
-    @field_validator("traces")
-    @classmethod
-    def _traces_have_opentelemetry(cls, traces: bool) -> bool:
-        packages = "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
-        require(
-            not traces or all(map(_is_installed, _OPENTELEMETRY)),
-            words(
-                "must be false unless the extra `traces` is installed: pip install {packages}",
-                "未安装附加依赖 `traces` 时必须为 false：pip install {packages}",
-                packages=packages,
-            ),
-        )
-        return traces
-
-
-def _is_internal(topic: str, app_id: str) -> bool:
-    is_changelog = topic.startswith(f"{app_id}-") and topic.endswith("-changelog")
-    return is_changelog or topic in [f"{app_id}-{name}" for name in _INTERNAL_TOPICS]
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that the module would be in is not installed either
-        return False
+    _tokens_fit_into_a_header = field_validator("web_read_token", "web_token")(checks.tokens_fit_into_a_header)
+    _open_web_has_a_token_of_its_own = field_validator("web_read_token", "web_token")(
+        checks.open_web_has_a_token_of_its_own
+    )
+    _open_web_has_a_token = field_validator("web_token")(checks.open_web_has_a_token)
+    _traces_have_opentelemetry = field_validator("traces")(checks.traces_have_opentelemetry)
