@@ -12,11 +12,11 @@ from app.callbacks.loading import NOTHING_GIVEN, Functions
 from app.cli.commands import register_commands
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
-from app.kafka.consumer import FetchedSchema
 from app.kafka.delivery import Intake
 from app.kafka.producer import BATCH_BYTES
 from app.kafka.state_store import AggregatorTables
 from app.kafka.topics import message_bytes
+from app.kafka.transport import FetchedSchema
 from app.observability.log_config import logging_config
 from app.pipeline.aggregation.aggregator import TICK_SECONDS
 from app.pipeline.build import Agent

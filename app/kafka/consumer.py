@@ -30,11 +30,8 @@ Every override replaces a method of Faust. Without it:
     wait_empty                a rebalance waits without end for a station that hangs
     on_partitions_revoked     the ledger keeps partitions that are another worker's now
 
-    the producer (the thread's are in consumer_thread.py, the group's in assignor.py,
-    what is done with a closed flow in fetching.py)
-    _settings_extra           a batch that is sent again after a broker's fault is appended twice
-    create_topic              Faust creates topics with its own partition counts
-    send                      a topic that is not there is asked for without end, with an ERROR ten times a second
+The producer's are in transport.py, the thread's in consumer_thread.py, the group's in assignor.py, what is done with a
+closed flow in fetching.py.
 """
 
 from __future__ import annotations
@@ -47,13 +44,11 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, cast
 
-import faust
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.consumer import RecordMap
-from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, AppT, ConsumerMessage, Message
+from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
 from app.kafka.assignor import AggregatorAssignor
@@ -74,9 +69,8 @@ from app.kafka.positions import (
     first_partitions_text,
     lost_before,
 )
-from app.kafka.producer_topics import ProducerTopics
 from app.kafka.reading import in_message
-from app.kafka.topics import changelog_topic, topic_specs
+from app.kafka.topics import changelog_topic
 from app.kafka.users_topics import UsersTopics
 from app.messages.message import Delivery
 from app.settings.enums import Start
@@ -88,18 +82,6 @@ START_COMMIT_SECONDS = 0.1
 MAX_BYTES_IN_FLIGHT = 64 * 1024 * 1024  # of one topic: delivered and not acknowledged
 THROTTLED_SLEEP = 0.01
 _NOTHING = (0, 0)
-
-
-class FetchedSchema(faust.Schema[Any, Any]):
-    """A stream's values are lists of `Fetched`, as the consumer delivers them: they need no decoding."""
-
-    def loads_key(self, app: AppT, message: Message, **_: Any) -> bytes | None:  # noqa: ARG002
-        """The key as it is; nothing looks at it."""
-        return message.key
-
-    def loads_value(self, app: AppT, message: Message, **_: Any) -> list[Fetched]:  # noqa: ARG002
-        """Pieces of partitions."""
-        return cast(list[Fetched], message.value)
 
 
 class AggregatorConsumer(FetchingConsumer):
@@ -565,39 +547,3 @@ class AggregatorConsumer(FetchingConsumer):
         await super().on_partitions_revoked(revoked)
         self._users.clear()
         self.ledger.forget(revoked)
-
-
-class AggregatorProducer(driver.Producer):
-    """Faust's producer, idempotent: a batch that is sent again after a broker's fault is not appended twice."""
-
-    def _settings_extra(self) -> Mapping[str, Any]:
-        return {"enable_idempotence": True}
-
-    async def create_topic(self, topic: str, *args: Any, **options: Any) -> None:
-        """Create a topic of the user's, as the changelog of a table; `ensure_topics` has created and verified ours."""
-        if topic not in self._ours:
-            await super().create_topic(topic, *args, **options)
-
-    async def send(self, topic: str, *args: Any, **options: Any) -> Any:
-        """Send a message of the user's, as Faust does.
-
-        Raises:
-            UnknownTopicError: there is no such topic, for five seconds.
-        """
-        await self._topics.choose_from(topic)
-        return await super().send(topic, *args, **options)
-
-    @cached_property
-    def _topics(self) -> ProducerTopics:
-        return ProducerTopics(cast(Application, self.app).settings, self._ensure_producer)
-
-    @cached_property
-    def _ours(self) -> frozenset[str]:
-        return frozenset(spec.name for spec in topic_specs(cast(Application, self.app).settings))
-
-
-class AggregatorTransport(driver.Transport):
-    """Faust's aiokafka transport with our consumer and producer."""
-
-    Consumer = AggregatorConsumer
-    Producer = AggregatorProducer

@@ -17,7 +17,7 @@ from yarl import URL
 
 from app.callbacks.loading import NOTHING_GIVEN, FunctionError, Functions, UserFunctions, find_functions
 from app.kafka.client import survive_lost_connections
-from app.kafka.consumer import AggregatorConsumer, AggregatorTransport
+from app.kafka.consumer import AggregatorConsumer
 from app.kafka.delivery import Fetched, Intake
 from app.kafka.lookups import Lookups
 from app.kafka.permissions import denial_text
@@ -25,6 +25,7 @@ from app.kafka.producer import BATCH_BYTES, KafkaSender
 from app.kafka.producer_topics import pace_metadata
 from app.kafka.state_store import AggregatorTables, TableState
 from app.kafka.topics import BrokerError, TopicError, message_bytes, topic_specs
+from app.kafka.transport import AggregatorTransport
 from app.messages.message import Delivery, ForgottenError, SendError
 from app.observability.counters import Metrics, Statistics
 from app.observability.log_lines import Line, say, tell

@@ -19,7 +19,7 @@ from faust.types.topics import TopicT
 from mode.supervisors import OneForOneSupervisor
 from mode.types import ServiceT
 
-from app.kafka.consumer import FetchedSchema
+from app.kafka.transport import FetchedSchema
 from app.messages.message import SendError
 from app.settings import Settings, SettingsError
 from app.web.users_pages import Page

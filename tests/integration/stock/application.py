@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import Producer, Transport
 
 from app.kafka.client import Application
-from app.kafka.consumer import AggregatorTransport, FetchedSchema
+from app.kafka.transport import AggregatorTransport, FetchedSchema
 from app.settings import Settings
 from tests.integration.stock import OURS
 

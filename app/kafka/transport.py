@@ -1,0 +1,72 @@
+"""What Faust reaches Kafka by: our consumer, a producer that appends nothing twice, and what streams make of it.
+
+Every override replaces a method of Faust. Without it:
+
+    _settings_extra           a batch that is sent again after a broker's fault is appended twice
+    create_topic              Faust creates topics with its own partition counts
+    send                      a topic that is not there is asked for without end, with an ERROR ten times a second
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, cast
+
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import AppT, Message
+
+from app.kafka.client import Application
+from app.kafka.consumer import AggregatorConsumer
+from app.kafka.delivery import Fetched
+from app.kafka.producer_topics import ProducerTopics
+from app.kafka.topics import topic_specs
+
+
+class FetchedSchema(faust.Schema[Any, Any]):
+    """A stream's values are lists of `Fetched`, as the consumer delivers them: they need no decoding."""
+
+    def loads_key(self, app: AppT, message: Message, **_: Any) -> bytes | None:  # noqa: ARG002
+        """The key as it is; nothing looks at it."""
+        return message.key
+
+    def loads_value(self, app: AppT, message: Message, **_: Any) -> list[Fetched]:  # noqa: ARG002
+        """Pieces of partitions."""
+        return cast(list[Fetched], message.value)
+
+
+class AggregatorProducer(driver.Producer):
+    """Faust's producer, idempotent: a batch that is sent again after a broker's fault is not appended twice."""
+
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"enable_idempotence": True}
+
+    async def create_topic(self, topic: str, *args: Any, **options: Any) -> None:
+        """Create a topic of the user's, as the changelog of a table; `ensure_topics` has created and verified ours."""
+        if topic not in self._ours:
+            await super().create_topic(topic, *args, **options)
+
+    async def send(self, topic: str, *args: Any, **options: Any) -> Any:
+        """Send a message of the user's, as Faust does.
+
+        Raises:
+            UnknownTopicError: there is no such topic, for five seconds.
+        """
+        await self._topics.choose_from(topic)
+        return await super().send(topic, *args, **options)
+
+    @cached_property
+    def _topics(self) -> ProducerTopics:
+        return ProducerTopics(cast(Application, self.app).settings, self._ensure_producer)
+
+    @cached_property
+    def _ours(self) -> frozenset[str]:
+        return frozenset(spec.name for spec in topic_specs(cast(Application, self.app).settings))
+
+
+class AggregatorTransport(driver.Transport):
+    """Faust's aiokafka transport with our consumer and producer."""
+
+    Consumer = AggregatorConsumer
+    Producer = AggregatorProducer
