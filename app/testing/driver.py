@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from app.callbacks.loading import Functions, UserFunctions, find_functions, load_function
+from app.inputs.guns import AlignmentError
 from app.messages.message import Clock, InMessage, OutMessage
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces
@@ -306,13 +307,16 @@ class TopologyTestDriver:
 
         Raises:
             ValueError: it is no context topic.
-            AlignmentError: the records can't be aligned; the station's callback gets none either.
+            AlignmentError: the topic's records can't be aligned; the station's callback gets none of any topic.
         """
         if topic not in self.settings.context_names:
             text = f"{topic} is no context topic; those are {', '.join(self.settings.context_names) or 'none'}"
             raise ValueError(text)
         stations = self._alive().pipeline.stations
-        return stations.context_of(station, stations.aligner)[topic]
+        columns = stations.context_of(station, stations.aligner)[topic]
+        if isinstance(columns, AlignmentError):
+            raise columns
+        return columns
 
     def messages(self, topic: str) -> list[Message]:
         """The messages of any topic, in the order in which they came there."""

@@ -6,21 +6,27 @@ from collections.abc import Mapping
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from app.inputs.guns import AlignmentError
 from app.inputs.timestamps import parse_time
 
 SHOWN: Final = 12  # points of a window
 _OF_GUNS: Final = frozenset({"gunNo", "hostCode"})
 
 
-def shown_context(context: Mapping[str, Mapping[str, list[Any]]], timezone: ZoneInfo, now: float) -> dict[str, Any]:
+def shown_context(
+    context: Mapping[str, Mapping[str, list[Any]] | AlignmentError], timezone: ZoneInfo, now: float
+) -> dict[str, Any]:
     """Return by topic how many points there are, the newest's time and age in seconds, and the latest columns.
 
     Args:
-        context: columns by topic, as a callback gets them.
+        context: columns by topic, as a callback gets them, or why they can't be made.
         timezone: of their `sendTime`.
         now: Unix seconds.
     """
-    return {topic: _shown(columns, timezone, now) for topic, columns in context.items()}
+    return {
+        topic: {"error": str(columns)} if isinstance(columns, AlignmentError) else _shown(columns, timezone, now)
+        for topic, columns in context.items()
+    }
 
 
 def _shown(columns: Mapping[str, list[Any]], timezone: ZoneInfo, now: float) -> dict[str, Any]:

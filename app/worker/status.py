@@ -14,7 +14,6 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
-from app.inputs.guns import AlignmentError
 from app.kafka.browsing import CannotLook, TopicView, looking_into
 from app.kafka.consumer import AggregatorConsumer
 from app.kafka.producer import KafkaSender
@@ -164,11 +163,8 @@ class WorkerStatus:
         """Return a station's context by topic, None where this worker does not keep that station's."""
         if self._pipeline is None or self.partition_of(station_id) not in self.working_sets():
             return None
-        try:
-            columns = self._pipeline.stations.context_of(station_id)
-        except AlignmentError:  # the station's callback gets none either: its batches say why
-            return None
-        return shown_context(columns, self.settings.timezone, time.time())
+        context = self._pipeline.stations.context_of(station_id)
+        return shown_context(context, self.settings.timezone, time.time())
 
     def batch_timeout(self) -> float:
         """Return the seconds that a batch like the one that closed last would be given, if it were opened now."""

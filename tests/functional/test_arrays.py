@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from app import create_app
-from app.settings import SettingsError, model
+from app.settings import SettingsError, checks
 from app.settings.enums import Language
 from app.settings.loading import load_settings
 from app.testing import TopologyTestDriver
@@ -124,7 +124,8 @@ def test_letters_and_the_web_have_what_came_and_handlers_get_arrays() -> None:
         assert json.loads(letter.raw or b"") == {TOPIC: [RECORD]}
         assert driver.window("A", METER)["kwh"].dtype == np.float64
         known = driver._alive().pipeline.stations.context_of("A")
-        assert known[METER]["kwh"] == [0, 1]
+        assert isinstance(columns := known[METER], dict)
+        assert columns["kwh"] == [0, 1]
     assert handled == [(np.float64, {"kw": [5.0]})]
 
 
@@ -136,7 +137,7 @@ def test_an_application_of_a_program_gets_arrays() -> None:
 
 
 def test_without_numpy_the_setting_is_an_error_that_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "_NUMPY", "no_such_package")
+    monkeypatch.setattr(checks, "_NUMPY", "no_such_package")
     with pytest.raises(SettingsError) as caught:
         load_settings({"AGG_INPUT": "numpy"}, env_file=None)
     (problem,) = caught.value.problems

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.inputs.guns import AlignmentError
 from app.messages.partitioner import partition_of
 from app.settings import Settings
 from app.testing import TopologyTestDriver
@@ -249,6 +250,17 @@ def test_context_that_cannot_be_aligned_fails_the_station_and_names_its_topic() 
         assert output.value["meta"]["expected_count"] == output.value["meta"]["arrived_count"] == 2
         (letter,) = driver.dead_letters
         assert letter.value == {TOPIC: [record("A")]}
+        with pytest.raises(AlignmentError, match="context topic WEATHER"):
+            driver.window("A", WEATHER)
+
+
+def test_of_one_topic_that_cannot_be_aligned_the_others_are_shown() -> None:
+    with driving(Seen(), WEATHER, CALENDAR) as driver:
+        driver.send(weather("A", outputPowerPerStationAvg="much"), WEATHER)
+        driver.send(weather("A", holiday=1), CALENDAR)
+        assert driver.window("A", CALENDAR)["holiday"] == [1]
+        bad = driver._alive().pipeline.stations.context_of("A")[WEATHER]
+        assert isinstance(bad, AlignmentError)
 
 
 def test_bad_context_goes_to_the_dead_letter_topic_and_the_rest_goes_on() -> None:

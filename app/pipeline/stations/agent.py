@@ -18,6 +18,7 @@ from app.callbacks.scheduler import Call
 from app.inputs.aligner import LISTS, Aligner, aligner_of
 from app.inputs.alignment import Alignment
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
+from app.inputs.guns import AlignmentError
 from app.inputs.layouts import Columns
 from app.inputs.timestamps import record_moment
 from app.inputs.topic_columns import TopicColumns
@@ -316,13 +317,12 @@ class StationAgent:
         ahead = placed + runner.ready + arriving
         return Load(pending, ahead, arriving, runner.places, self._pace.rate, self._pace.duration, lag)
 
-    def context_of(self, station_id: str, aligner: Aligner = LISTS) -> dict[str, Columns]:
+    def context_of(self, station_id: str, aligner: Aligner = LISTS) -> dict[str, Columns | AlignmentError]:
         """Return what is known of a station on the context topics, as its callback would get it, by default as lists.
 
-        Raises:
-            AlignmentError: a record can't be aligned; the text names its topic.
+        An error stands where a topic's records can't be aligned; the callback gets no context then.
         """
-        return self._context.columns(self._context.known(station_id), aligner) if self._has_context else {}
+        return self._context.each(self._context.known(station_id), aligner) if self._has_context else {}
 
     def context_sizes(self, partitions: Iterable[int]) -> Mapping[str, ContextSize]:
         """Return what is known of each context topic in these partitions."""

@@ -318,6 +318,16 @@ class StationContext:
             found[topic] = columns(aligner)
         return found
 
+    def each(self, known: Sequence[KnownContext], aligner: Aligner) -> dict[str, Columns | AlignmentError]:
+        """Make the same entries, with an error in the place of each that can't be aligned."""
+        found: dict[str, Columns | AlignmentError] = {topic: {} for topic in self._topics}
+        for topic, columns in known:
+            try:
+                found[topic] = columns(aligner)
+            except AlignmentError as error:
+                found[topic] = error
+        return found
+
     def _align(self, topic: str, key: bytes, value: bytes, aligner: Aligner) -> Columns:
         try:
             entry = decode_entry(key, value)

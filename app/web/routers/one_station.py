@@ -76,8 +76,8 @@ class StationAnswer(StationRow):
     )
     context: dict[str, JsonValue] | None = Field(
         description="By context topic: `points` how many its callback would get now, `newest` the time of the latest "
-        "(Unix seconds) and its `age` (seconds), null where none has a time, `columns` the latest 12 points; null "
-        "while the worker that keeps it is away"
+        "(Unix seconds) and its `age` (seconds), null where none has a time, `columns` the latest 12 points; only "
+        "`error` where its records can't be aligned; null while the worker that keeps it is away"
     )
     incomplete: list[str] = Field(
         description="URLs of workers that did not answer, or have not looked into all of their batches in time"

@@ -26,7 +26,7 @@ from app.messages.trace_context import (
 )
 from app.observability.opentelemetry import OpenTelemetryTraces, exporting_traces
 from app.observability.tracing import Traces
-from app.settings import Settings, SettingsError, load_settings, model
+from app.settings import Settings, SettingsError, checks, load_settings
 from app.worker.startup import make_traces
 from tables.model.enums import Code, CompletedBy, Status
 from tables.model.events import Decision
@@ -330,7 +330,7 @@ def test_without_the_extra_turning_traces_on_is_an_error_that_says_what_to_insta
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in ("opentelemetry.sdk.no_such_module", "no_such_package.sdk"):
-        monkeypatch.setattr(model, "_OPENTELEMETRY", (module,))
+        monkeypatch.setattr(checks, "_OPENTELEMETRY", (module,))
         with pytest.raises(SettingsError) as caught:
             load_settings({"AGG_TRACES": "true"}, env_file=None)
         assert caught.value.problems == (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from app.inputs.guns import AlignmentError
 from app.web.shown_context import shown_context
 
 TIMEZONE = ZoneInfo("Asia/Shanghai")
@@ -30,3 +31,9 @@ def test_what_has_no_time_has_no_age_and_of_what_is_not_known_nothing_is_shown()
         "A": {"points": 1, "newest": None, "age": None, "columns": {"sendTime": [None], "day": [1]}},
         "B": {"points": 0, "newest": None, "age": None, "columns": {}},
     }
+
+
+def test_what_cannot_be_aligned_says_why_beside_what_can() -> None:
+    shown = shown_context({"A": AlignmentError("context topic A: bad"), "B": {}}, TIMEZONE, 5.0)
+    assert shown["A"] == {"error": "context topic A: bad"}
+    assert shown["B"]["points"] == 0
