@@ -196,9 +196,10 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
         kind = words("context topic", "上下文主题")
     if topic is None:
         text = words(
-            "{kind}: not there; whoever sends creates it, or `faust -A app send --create`",
-            "{kind}：不存在；由发送方创建，或用 `faust -A app send --create`",
+            "{kind}: not there; whoever sends creates it, or `faust -A app send --create --topic {name} FILE`",
+            "{kind}：不存在；由发送方创建，或用 `faust -A app send --create --topic {name} FILE`",
             kind=kind,
+            name=name,
         )
         return Finding(Mark.WRONG, name, text)
     return Finding(Mark.OK, name, words("{kind}: {n:partition}", "{kind}：{n} 个分区", kind=kind, n=topic.partitions))

@@ -118,7 +118,8 @@ async def _compare(settings: Settings, request: Request) -> int:
         old, new = [await _read(settings, request, consumer, partitions_of(topic, counts)) for topic in topics]
     since = -math.inf if request.since is None else request.since
     until = math.inf if request.until is None else request.until
-    pairs = [pair for pair in join(old.results(), new.results(), within=request.within) if pair.within(since, until)]
+    joined = join(old.results(), new.results(), within=request.within)
+    pairs = [pair for pair in joined if pair.within(since, until)]
     different = [pair for pair in pairs if not pair.same]
     for line in [line for pair in different[: request.limit] for line in _lines(pair, request, settings.timezone)]:
         say(line)
@@ -128,6 +129,14 @@ async def _compare(settings: Settings, request: Request) -> int:
         )
     unreadable = len(old.unreadable) + len(new.unreadable)
     say(_summary(pairs, request, unreadable))
+    if joined and not pairs:
+        complain(
+            words(
+                "{n:result} written outside of --since and --until left out",
+                "略去 {n} 个不在 --since 与 --until 之间写入的结果",
+                n=len(joined),
+            )
+        )
     return FAILED if different or unreadable or not pairs else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE
 from collections import deque
 from collections.abc import Iterator
 from itertools import count
@@ -32,6 +33,8 @@ def read_lines(file: BinaryIO, longest: int) -> Iterator[Line]:
             raise CommandError(str(error)) from error
         if not line:
             return
+        if number == 1:
+            line = _without_mark(line)
         value = line.rstrip(b"\r\n")
         if len(value) > longest:
             message = words(
@@ -43,6 +46,21 @@ def read_lines(file: BinaryIO, longest: int) -> Iterator[Line]:
             raise CommandError(message)
         if value.strip():
             yield number, value
+
+
+def _without_mark(line: bytes) -> bytes:
+    """Return a file's first line without the mark that programs on Windows begin UTF-8 with.
+
+    Raises:
+        CommandError: the mark is that of UTF-16 or UTF-32.
+    """
+    if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE, BOM_UTF32_BE)):  # UTF-32's other mark begins as UTF-16's
+        message = words(
+            "the file is UTF-16 or UTF-32, as PowerShell's `>` writes it: save it as UTF-8",
+            "文件是 UTF-16 或 UTF-32 编码（PowerShell 的 `>` 会这样写）：请存为 UTF-8",
+        )
+        raise CommandError(message)
+    return line.removeprefix(BOM_UTF8)
 
 
 def one_a_line(lines: Iterator[Line]) -> Iterator[Line]:

@@ -30,6 +30,7 @@ from app.cli.published import (
     Output,
     Piece,
     StationOutcome,
+    custom_outcome,
     is_single,
     json_line,
     late_outcome,
@@ -179,7 +180,7 @@ async def tell_outputs(settings: Settings, request: Request) -> int:
         TopicError: there is no such topic.
         KafkaError: there is no broker, or it refuses us.
     """
-    return await _run(settings, settings.output_topic, request, _output_teller(settings.timezone, request))
+    return await _run(settings, settings.output_topic, request, output_teller(settings.timezone, request))
 
 
 async def tell_late(settings: Settings, request: Request) -> int:
@@ -275,13 +276,17 @@ def _print(lines: Iterable[str]) -> None:
 # -- telling -----------------------------------------------------------------------------------------------------------
 
 
-def _output_teller(timezone: ZoneInfo, request: Request) -> Tell:
+def output_teller(timezone: ZoneInfo, request: Request) -> Tell:
+    """Return what tells a message of the output topic as a request asks."""
+
     def tell(message: InMessage) -> Iterable[str] | None:
         single = is_single(message)
         if not _asked(message, request, batch_id=None if single else _key(message)):
             return None
         wanted = request.station or (not request.as_json and (single or request.batch))
         found = list(outcomes_of(message.value)) if wanted else []
+        if single and wanted and not found:
+            found = [custom_outcome(message)]
         if request.station:
             found = [outcome for outcome in found if outcome.station_id in request.station]
             if not found:
@@ -293,7 +298,8 @@ def _output_teller(timezone: ZoneInfo, request: Request) -> Tell:
             return [_line(message, timezone, [(_named(outcome), "")]) for outcome in found]
         pieces = output_pieces(Output.read(message.key, message.value, dict(message.headers)))
         if request.batch:
-            return [_line(message, timezone, pieces), *_table(found)]
+            rest = _table(found) if found else [f"    {printable(custom_outcome(message).text, TEXT_SHOWN)}"]
+            return [_line(message, timezone, pieces), *rest]
         if request.station:
             return [_line(message, timezone, [*pieces[:2], (f"  {_named(outcome)}", "")]) for outcome in found]
         return [_line(message, timezone, pieces)]

@@ -29,7 +29,10 @@ _STYLES: Final = {"complete": "green", "partial": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class StationOutcome:
-    """What is said of a station. `status`: result, failed, empty or missing; `text`: the result, or the error."""
+    """What is said of a station. `text`: the result, or the error.
+
+    `status`: result, failed, empty, missing, or custom, whose text is the payload of a result handler.
+    """
 
     station_id: str
     status: str
@@ -102,6 +105,11 @@ def outcomes_of(value: bytes | None) -> Iterator[StationOutcome]:
     for status in ("empty", "missing"):
         for station_id in _ids(meta.get(status)):
             yield StationOutcome(station_id, status)
+
+
+def custom_outcome(message: InMessage) -> StationOutcome:
+    """Return what a payload of a result handler's own form says: as it stands, of the station that is the key."""
+    return StationOutcome(_text(message.key), "custom", _text(message.value))
 
 
 def late_outcome(value: bytes | None) -> StationOutcome | None:

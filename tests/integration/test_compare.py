@@ -53,7 +53,10 @@ def test_both_ways_have_the_same_results_and_every_difference_is_named(cluster: 
     assert lines[3].startswith(f"{other}  R-9  only in {old}: {old}[")
     assert lines[4] == f"8 the same, 1 different, 1 only in {old}, 0 only in {new}, 1 unreadable"
     assert "no result of a station can be read in it" in done.stderr
-    # All of it was written by now.
+    # All of it was written by now, and nothing an hour ago.
+    done = compare(cluster, *joined[:-2], "--until", "1h")
+    assert (done.returncode, done.stdout) == (1, "there are no results to compare\n")
+    assert "10 results written outside of --since and --until left out" in done.stderr
     assert compare(cluster, old, new, "--since", "2100-01-01").stdout == "there are no results to compare\n"
 
 

@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from app.messages.message import InMessage
+from app.web.models import OutcomeStatus
+from app.web.routers.courses import OwnCourse, stations_in
 from tables.model.enums import Action, LatePolicy
 from tables.model.events import Command, Revise
 from tables.model.policies import Rules
@@ -148,7 +150,7 @@ def test_a_timeline_is_told_in_the_order_of_time() -> None:
         (pytest.approx(100.65), "station", "A", "result", pytest.approx(100.4), None),
         (pytest.approx(100.9), "station", "B", "failed", pytest.approx(100.65), None),
         (102.0, "station", "C", "empty", None, None),
-        (102.0, "station", MARKUP, "skipped", None, None),
+        (105.0, "station", MARKUP, "skipped", None, None),
         (105.0, "closed", None, "partial", None, "timeout"),
         (105.0, "published", None, None, None, None),
         (107.0, "late", "D", "result", 100.5, None),
@@ -164,6 +166,12 @@ def test_a_restart_loses_but_the_times_of_single_stations() -> None:
     worker.restart()
     assert events(worker) == before
     assert [one[1] for one in before] == ["opened", *["station"] * 4, "closed", "published"]
+
+
+def test_where_no_time_is_kept_what_came_stands_at_the_last_arrival_and_what_was_skipped_at_the_closing() -> None:
+    arrivals = [("A", str(OutcomeStatus.RESULT), None), ("B", str(OutcomeStatus.SKIPPED), None)]
+    course = OwnCourse(sources=[], arrivals=arrivals, arrived_at=101.0, others=[], places=[], closed_at=105.0)
+    assert [(one.station_id, one.at) for one in stations_in(course, {})] == [("A", 101.0), ("B", 105.0)]
 
 
 def test_what_operators_and_supplements_do_is_told() -> None:

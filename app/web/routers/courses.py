@@ -22,7 +22,7 @@ from app.messages.message import InMessage
 from app.messages.output import output_id
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.errors import SHOWN_CHARACTERS, Refusal, described
-from app.web.models import STATUS_OF, Answer
+from app.web.models import STATUS_OF, Answer, OutcomeStatus
 from app.web.paging import BatchId, LocalQuery
 from app.web.routers.batches import UNKNOWN_BATCH, Batches
 from app.web.state import WorkerState
@@ -221,7 +221,7 @@ class Courses:
         for share in gathered.shares:
             times |= share
         own_way = self._state.settings.result_handler is not None
-        events = [*course.others, *_stations(course, times)]
+        events = [*course.others, *stations_in(course, times)]
         events += _publications(course, _known(published, None), handled=own_way)
         events = [_with_start(event, times) if event.event is EventKind.LATE else event for event in events]
         events.sort(key=lambda event: (event.at, _ORDER[event.event]))
@@ -329,13 +329,15 @@ def _late(course: Course) -> list[Event]:
     ]
 
 
-def _stations(course: OwnCourse, times: _Times) -> list[Event]:
+def stations_in(course: OwnCourse, times: _Times) -> list[Event]:
     """Return an event for each station that arrived in time; none of them is after the closing."""
     events: list[Event] = []
     latest = course.closed_at
     for station, status, at in course.arrivals:
         started_at, ended_at = times.get(station, (None, None))
-        came = at or ended_at or course.arrived_at or latest or 0.0
+        # What was skipped has not arrived: it was given up at its deadline, and the batch with it.
+        arrived_at = None if status == OutcomeStatus.SKIPPED else course.arrived_at
+        came = at or ended_at or arrived_at or latest or 0.0
         came = came if latest is None else min(came, latest)
         started_at = None if started_at is None else min(started_at, came)
         events.append(Event(at=came, event=EventKind.STATION, station_id=station, status=status, started_at=started_at))

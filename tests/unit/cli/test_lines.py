@@ -41,6 +41,19 @@ def test_lines_come_without_their_breaks_and_blank_ones_are_left_out_but_counted
     assert list(lines) == [(2, b" a "), (4, LINE)]
 
 
+def test_the_mark_before_utf_8_is_no_part_of_a_message() -> None:
+    assert lines_of(b"\xef\xbb\xbf" + LINE + b"\r\n" + LINE + b"\r\n") == [LINE, LINE]
+    assert lines_of(b"\xef\xbb\xbf\r\n" + LINE) == [LINE]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-be", "utf-32-be"])
+def test_another_encoding_is_named(encoding: str) -> None:
+    text = ("" if encoding in {"utf-16", "utf-32"} else "\ufeff") + LINE.decode() + "\n"
+    taken, error = error_of(text.encode(encoding))
+    assert taken == []
+    assert error.endswith("save it as UTF-8")
+
+
 @pytest.mark.parametrize("indent", [None, 0, 1, 4])
 @pytest.mark.parametrize("document", [A, [A], [A, A], MESSAGE, [[]], {"realTimeData": [A] * 40}])
 def test_a_document_over_several_lines_is_named_and_no_part_of_it_let_through(document: Any, indent: int) -> None:

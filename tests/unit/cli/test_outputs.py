@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
 
+from app.cli.outputs import Request, output_teller
 from app.cli.published import (
     Output,
     StationOutcome,
@@ -109,6 +111,27 @@ def test_a_result_that_passed_through_is_of_no_batch() -> None:
     assert is_single(message({"station_id": "A", "module": "m", "result": [1]}, headers=()))
     assert list(outcomes_of(b'{"station_id":"A","module":"m","result":[1]}')) == [StationOutcome("A", "result", "[1]")]
     assert not is_single(message(PAYLOAD))
+
+
+def lines_of(told: InMessage, **asked: Any) -> list[str] | None:
+    """The lines of a message, without the time that they begin with."""
+    lines = output_teller(ZoneInfo("Asia/Shanghai"), Request(**asked))(told)
+    return None if lines is None else [line.removeprefix("2025-11-14 10:00:08  ") for line in lines]
+
+
+@pytest.mark.parametrize("payload", [b'{"station":"A","load":37.02}', b"no JSON", b"[1]", b'{"result": 1}'])
+def test_what_a_handler_makes_of_a_station_that_passed_through_is_told_as_it_stands(payload: bytes) -> None:
+    single = message(payload, headers=(), key=b"A")
+    assert lines_of(single) == lines_of(single, station=("A", "B")) == [f"A  custom  {payload.decode()}"]
+    assert lines_of(single, station=("B",)) is None
+    assert lines_of(single, batch=("A",)) is None
+
+
+def test_a_payload_of_a_handler_is_told_where_its_batch_is_asked_for() -> None:
+    custom = message({"load": [1, 2]})
+    assert lines_of(custom) == [f"{BATCH}  timeout   a custom payload"]
+    assert lines_of(custom, batch=(BATCH,)) == [f"{BATCH}  timeout   a custom payload", '    {"load":[1,2]}']
+    assert len(lines_of(message(PAYLOAD), batch=(BATCH,)) or ()) == 1 + 1 + 4
 
 
 def test_a_late_record_is_told_with_how_late_it_was() -> None:
