@@ -163,7 +163,7 @@ class ClosedBatches:
         for age_rank, line in enumerate(self.in_order()):
             if age_rank >= beyond and line.first_closed_at + ttl > now:
                 break
-            if age_rank >= beyond and line.first_closed_at <= held:
+            if age_rank >= beyond and line.first_closed_at < held:
                 continue
             if line.batch_id not in self.forgetting and not is_busy(line.batch_id):
                 self.forgetting.add(line.batch_id)

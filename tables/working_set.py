@@ -384,7 +384,7 @@ class WorkingSet:
     def forgettable(self, now: float, *, ttl: float, beyond: int = 0, held: float = -math.inf) -> list[Forget]:
         """Return a `forget` event for each batch closed for `ttl` seconds, and for the `beyond` oldest of any age.
 
-        What closed at `held` or before stays for now, however old it is; and so does what is to be revised.
+        What closed before `held` stays for now, however old it is; and so does what is to be revised.
         """
         return self._closed.forgettable(now, ttl=ttl, beyond=beyond, held=held, is_busy=self._is_busy)
 

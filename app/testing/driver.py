@@ -19,7 +19,7 @@ from app.testing.worker import CrashPoint, MemoryWorker
 from tables.storage import exact_json
 
 START_TIME = 1_763_085_600.0  # 2025-11-14 10:00:00 in Asia/Shanghai
-SETTLE_SECONDS = 0.01  # outcomes are gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
+SETTLE_SECONDS = 0.01  # outcomes may be gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
 _UNHEARD = {"task", "future", "asyncgen"}  # in what a loop's exception handler gets: nobody awaits these
 
 
@@ -182,7 +182,7 @@ class TopologyTestDriver:
         """Send a message on a topic that the worker reads, and let happen all that can happen without time passing.
 
         A batch whose callbacks don't wait for anything is in `outputs` when this returns. The clock moves by a few
-        milliseconds at most, those for which the pipeline gathers outcomes.
+        milliseconds at most, those for which the pipeline gathers outcomes while others are to come.
 
         Args:
             message: bytes and text are sent as they are, None as a message without a value, all else as JSON.

@@ -47,7 +47,7 @@ def test_the_deadline_follows_what_batches_have_needed(caplog: pytest.LogCapture
         meta = driver.outputs[2].value["meta"]
         assert meta["deadline"] - meta["opened_at"] == pytest.approx(meta["timeout"])
     assert "Timeout of batches of about 3 stations is 5.00 s now" in caplog.text
-    assert "Timeout of batches of about 3 stations is 1.51 s now" in caplog.text
+    assert "Timeout of batches of about 3 stations is 1.50 s now" in caplog.text
     assert caplog.text.count("Timeout of batches") == 2
 
 

@@ -18,10 +18,10 @@ def test_three_stations_come_out_as_one_message_exactly_as_the_contract_says() -
         (output,) = driver.outputs
         assert output.raw == (
             b'{"batch_id":"SCHEDULE-STATION-REALTIME-DATA_1763085600","module":"load_prediction",'
-            b'"timestamp":1763085600.004,"stations":[{"station_id":"A","result":123},{"station_id":"B","result":456},'
+            b'"timestamp":1763085600.0,"stations":[{"station_id":"A","result":123},{"station_id":"B","result":456},'
             b'{"station_id":"C","result":789}],"station_count":3,"meta":{"status":"complete","completed_by":"all",'
             b'"revision":1,"expected_count":3,"arrived_count":3,"missing":[],"failed":[],"empty":[],'
-            b'"opened_at":1763085600.0,"deadline":1763085605.0,"closed_at":1763085600.004,"part":1,"parts":1}}'
+            b'"opened_at":1763085600.0,"deadline":1763085605.0,"closed_at":1763085600.0,"part":1,"parts":1}}'
         )
         assert output.key == BATCH
         assert output.headers == {"completed-by": "all", "revision": "1", "part": "1", "parts": "1"}
@@ -33,7 +33,7 @@ def test_without_meta_only_the_payload_comes_out() -> None:
         driver.send(message("A", "C"))
         assert driver.outputs[0].raw == (
             b'{"batch_id":"SCHEDULE-STATION-REALTIME-DATA_1763085600","module":"load_prediction",'
-            b'"timestamp":1763085600.004,"stations":[{"station_id":"A","result":123},{"station_id":"C","result":789}],'
+            b'"timestamp":1763085600.0,"stations":[{"station_id":"A","result":123},{"station_id":"C","result":789}],'
             b'"station_count":2}'
         )
 
@@ -59,7 +59,7 @@ def test_a_batch_is_out_as_soon_as_its_last_station_has_arrived() -> None:
         driver.advance(1.9)
         assert driver.outputs == []
         driver.advance(0.2)
-        assert driver.outputs[0].value["meta"]["closed_at"] == pytest.approx(START + 2.004, abs=0.001)
+        assert driver.outputs[0].value["meta"]["closed_at"] == pytest.approx(START + 2.0, abs=0.001)
 
 
 def test_at_the_deadline_what_has_arrived_comes_out_and_the_missing_are_named() -> None:

@@ -137,7 +137,7 @@ def test_a_killed_worker_does_nothing_and_its_successor_does_it_all() -> None:
         driver.restart()
         assert not driver.crashed
         assert [output.key for output in driver.outputs] == [BATCH]
-        assert driver.now == pytest.approx(START + 10.004)
+        assert driver.now == START + 10.0
 
 
 def test_a_restart_throws_callbacks_away_that_run() -> None:
@@ -209,7 +209,7 @@ def test_a_thread_is_waited_for_while_the_clock_stands_still() -> None:
         driver.send(message("A"))
         driver.advance(1.0)
         driver.send(message("A", time="2025-11-14 10:00:01"))
-        assert [output.value["stations"][0]["now"] for output in driver.outputs] == [START, START + 1.004]
+        assert [output.value["stations"][0]["now"] for output in driver.outputs] == [START, START + 1.0]
 
 
 def test_a_hung_thread_hangs_neither_the_driver_nor_its_end() -> None:
@@ -305,7 +305,7 @@ def test_after_its_end_the_driver_can_be_looked_at_and_not_used() -> None:
         driver.send(message("A"))
     driver.close()
     assert len(driver.outputs) == 1
-    assert driver.now == pytest.approx(START + 0.004)
+    assert driver.now == START
     with pytest.raises(RuntimeError, match="closed"):
         driver.advance(1.0)
     with pytest.raises(RuntimeError, match="closed"):

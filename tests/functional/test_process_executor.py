@@ -19,6 +19,7 @@ def test_stations_that_die_or_hang_in_their_process_delay_no_other_and_no_end() 
         assert (meta["completed_by"], [failed["station_id"] for failed in meta["failed"]]) == ("all", ["die"])
         assert "ended with exit code 3" in (driver.dead_letters[0].headers["error"] or "")
 
+        driver.advance(0.01)  # so that the deadline is not in the moment in which the worker looks for deadlines
         driver.send(message("hang", "A"), headers={"batch-id": "two"})
         driver.advance(4)
         driver.send(message("B"), headers={"batch-id": "three"})  # behind the one that hangs, until its deadline

@@ -88,7 +88,7 @@ def test_a_failing_callback_is_named_in_the_output_and_its_records_are_a_dead_le
         assert error.rstrip().endswith("ValueError: no model for A")
         assert letter.headers == {
             "reason": "station-failed",
-            "failed-at": repr(START_TIME + 0.004),
+            "failed-at": repr(START_TIME),
             "source-topic": TOPIC,
             "source-partition": str(partition),
             "source-offset": str(offset),

@@ -275,6 +275,11 @@ class FramesInFlight:
         self._give_up(now)
         return now - min([frames[0][1] for frames in self._sent.values() if frames], default=now)
 
+    def are_expected(self, now: float) -> bool:
+        """Return whether a frame is in flight, be it sent at this moment."""
+        self._give_up(now)
+        return any(self._sent.values())
+
     def stations(self, now: float) -> float:
         """Return about how many stations are in flight."""
         self._give_up(now)

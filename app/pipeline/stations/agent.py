@@ -142,6 +142,7 @@ class StationAgent:
             sender=backend.sender,
             clock=clock,
             busy=self._more_is_coming,
+            idle=self._nothing_is_left,
             on_error=on_error,
         )
         self._refused = ConfirmingSender(backend.sender.send, on_error)
@@ -289,6 +290,10 @@ class StationAgent:
     def _more_is_coming(self) -> bool:
         """Return whether callbacks wait for their turn, or frames are on their way here."""
         return self.runner.upcoming is not None or self.in_flight.age(self._clock()) > 0
+
+    def _nothing_is_left(self) -> bool:
+        """Return whether no call is left, running or waiting, and no frame is on its way here."""
+        return not self.runner.pending and not self.in_flight.are_expected(self._clock())
 
     def _grow(self, stations: int, size: int) -> None:
         self._stations += stations

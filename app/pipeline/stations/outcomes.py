@@ -1,8 +1,9 @@
-"""Gathers outcomes that finish within a few milliseconds of each other into frames for the batches' partitions."""
+"""Gathers outcomes that come within a few milliseconds of each other into frames for the batches' partitions."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 from app.callbacks.outcome import Outcome
@@ -62,7 +63,8 @@ class OutcomeGatherer:
 
     A slow station never delays a fast one: what is there is sent after `GATHER_SECONDS`, or when a frame is full. While
     `busy` returns True it may stay up to `BUSY_GATHER_SECONDS`: callbacks wait for their turn then, the outcomes of a
-    batch come from all partitions of the station events, and each event of the batch's log costs CPU.
+    batch come from all partitions of the station events, and each event of the batch's log costs CPU. Where `idle`
+    returns True, because no call is left and none is on its way, nothing is waited for.
     `on_error` gets whatever goes wrong with a frame; its outcomes then stay unacknowledged, and the worker must end.
     """
 
@@ -73,15 +75,18 @@ class OutcomeGatherer:
         sender: Sender,
         clock: Clock,
         busy: Callable[[], bool],
+        idle: Callable[[], bool],
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._topic = topic
         self._sender = sender
         self._clock = clock
         self._busy = busy
+        self._idle = idle
         self._on_error = on_error
         self._filling: dict[int, _OutcomeFrame] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None  # a look whether there is anything to wait for
         self._sending = TaskSet(on_error)
 
     def add(
@@ -112,7 +117,7 @@ class OutcomeGatherer:
         frame.stored.append((stored, 1))
         frame.count += 1
         frame.size += len(station) + len(outcome.value or "")
-        self._send_if_full(partition, frame)
+        self._send_if_ready(partition, frame)
 
     def add_results(
         self,
@@ -150,7 +155,7 @@ class OutcomeGatherer:
         frame.stored += stored
         frame.count += len(stations)
         frame.size += size
-        self._send_if_full(partition, frame)
+        self._send_if_ready(partition, frame)
         return True
 
     def _frame(self, partition: int) -> _OutcomeFrame:
@@ -162,12 +167,22 @@ class OutcomeGatherer:
             frame = self._filling[partition] = _OutcomeFrame()
         return frame
 
-    def _send_if_full(self, partition: int, frame: _OutcomeFrame) -> None:
-        if frame.count >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
-            try:
+    def _send_if_ready(self, partition: int, frame: _OutcomeFrame) -> None:
+        try:
+            if frame.count >= FRAME_EVENTS or frame.size >= FRAME_BYTES:
                 self._send({partition: self._filling.pop(partition)})
-            except Exception as error:  # noqa: BLE001 - it is no single outcome's fault, and this one has been taken
-                self._on_error(error)
+            elif self._soon is None and self._idle():
+                # Not at once: what was delivered together with this is about to be taken in.
+                self._soon = asyncio.get_running_loop().call_soon(self._look_soon)
+        except Exception as error:  # noqa: BLE001 - it is no single outcome's fault, and this one has been taken
+            self._on_error(error)
+
+    def _look_soon(self) -> None:
+        """Send what there is, if nothing more can come."""
+        self._soon = None
+        if self._idle() and self._timer is not None:
+            self._timer.cancel()
+            self._look(-math.inf)
 
     def _look(self, flush_at: float) -> None:
         """Send what there is, unless more of the same is about to come."""
@@ -192,6 +207,9 @@ class OutcomeGatherer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         self._filling.clear()
         await self._sending.cancel(SETTLE_SECONDS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import time
 
 import pytest
 from mode.utils.logging import DEFAULT_COLOR_FORMAT, DEFAULT_COLORS, ExtensionFormatter
@@ -51,3 +52,14 @@ def test_a_line_is_what_faust_writes(stream: io.StringIO) -> None:
 
 def test_a_log_file_gets_no_colours() -> None:
     assert "\x1b" not in "".join(TextFormatter().format(record) for record in _records())
+
+
+def test_lines_of_any_times_have_fausts() -> None:
+    formatter, fausts = TextFormatter(), ExtensionFormatter(fmt=DEFAULT_COLOR_FORMAT, log_colors=DEFAULT_COLORS)
+    record = _records()[0]
+    for created in (1.5, 1.9994, 2.0, 1.75, 86_400.001, 1_763_085_600.0, -1.0, 2.25):
+        record.created, record.msecs = created, created % 1 * 1000
+        assert formatter.formatTime(record) == fausts.formatTime(record)
+        assert formatter.formatTime(record, "%H %M") == fausts.formatTime(record, "%H %M")
+    formatter.converter = fausts.converter = time.gmtime
+    assert formatter.formatTime(record) == fausts.formatTime(record)

@@ -234,6 +234,12 @@ def test_a_batch_that_aged_out_while_nobody_ran_is_not_forgotten_before_the_grac
     assert [event.batch_id for event in after.forgettable(9999, ttl=60)] == ["b1"]
 
 
+def test_what_closes_in_the_moment_of_a_recovery_is_forgotten_in_its_time(owner: Owner) -> None:
+    close(owner, "b1", at=101)
+    assert owner.set.forgettable(9999, ttl=60, held=101.001) == []
+    assert [event.batch_id for event in owner.set.forgettable(9999, ttl=60, held=101)] == ["b1"]
+
+
 # -- recovery --------------------------------------------------------------------------------------------------------
 
 
