@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Set
 from time import perf_counter
 from typing import Final, NamedTuple
 
-from app.web.figures import Seldom, Span
+from app.web.figures import Seldom, Span, rules_of, sum_of
 from app.web.state import WorkerState
 from app.web.turns import Pace, Turns
 from tables.closed_batches import Block, ClosedBatch
@@ -161,6 +161,9 @@ async def keep_counting(state: WorkerState) -> None:
     while True:
         for working_set in list(state.working_sets().values()):
             for block in list(working_set.closed_blocks):
+                if block.lines and rules_of(block) is None:
+                    sum_of(block)
+                    await asyncio.sleep(_KEEP_PAUSE)
                 if block.is_kept and block.counted_lines < len(block.lines):
                     await _count(working_set, block)
                     drop_large(block)

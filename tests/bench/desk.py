@@ -172,7 +172,7 @@ class Desk:
 
 
 def by_turns(due: Mapping[str, float], now: float) -> list[str]:
-    """Return the paths that are asked for now, as `byTurns` in app/web/static/js/poll.js; 0 is due at once."""
+    """Return the paths that are asked for now, as app/web/static/js/by_turns.js does; 0 is due at once."""
     over = [path for path, at in due.items() if at <= now]
     at_once = [path for path in over if due[path] == 0 or OVERVIEW[path] <= PERIOD]
     waiting = sorted((path for path in over if path not in at_once), key=lambda path: due[path])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Generator
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
@@ -130,7 +130,7 @@ def test_requests_that_come_together_are_let_in_one_after_the_other() -> None:
         let_in.append(loop.now)
 
     loop.run(*(request().__await__() for _ in range(4)))
-    gaps = [later - earlier for earlier, later in zip(let_in, let_in[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(let_in)]
     assert let_in[0] == 100.0
     assert min(gaps) > 0.0
     assert max(gaps) == pytest.approx(min(gaps))

@@ -1,9 +1,7 @@
 // Asking again and again: once a second while the page is seen, less when it fails, and never twice at a time.
-//
-// What is asked for seldom is asked for at once when the page opens, and then by turns: each question looks into many
-// batches, and a worker that has to answer all of them at the same moment keeps its own batches waiting.
 
 import { ApiError, request } from "./api.js";
+import { byTurns } from "./by_turns.js";
 import { get, set } from "./store.js";
 
 const PERIOD = 1000; // milliseconds
@@ -87,7 +85,7 @@ async function turn(resources) {
     if (memory.due <= Date.now()) due.push({ resource, memory });
   }
   if (due.length === 0) return;
-  const outcomes = await Promise.all(byTurns(due).map(({ resource, memory }) => ask(resource, memory)));
+  const outcomes = await Promise.all(byTurns(due, PERIOD).map(({ resource, memory }) => ask(resource, memory)));
   const now = get();
   const data = { ...now.data };
   const errors = { ...now.errors };
@@ -113,18 +111,6 @@ async function turn(resources) {
     updatedAt: lost || refused ? now.updatedAt : Date.now(),
     tokenWanted: Boolean(refused),
   });
-}
-
-/**
- * What to ask for now: all that is asked for each time or is wanted at once (`due` is 0), and of the rest the half that
- * has waited for longest. So what has come together once is asked for one after the other soon.
- * @template {{memory: Memory}} T
- * @param {T[]} due
- */
-function byTurns(due) {
-  const atOnce = due.filter(({ memory }) => memory.due === 0 || memory.every <= PERIOD);
-  const waiting = due.filter((one) => !atOnce.includes(one)).sort((one, other) => one.memory.due - other.memory.due);
-  return [...atOnce, ...waiting.slice(0, Math.ceil(waiting.length / 2))];
 }
 
 /**
