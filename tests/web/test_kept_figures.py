@@ -239,3 +239,22 @@ def test_a_list_passes_over_blocks_in_which_no_batch_can_be_wanted(summed: bool)
     listed = list_batches(worker.sets, shown=Shown.CLOSED, after=None, limit=10, worker="", wanted=Wanted())
     assert asyncio.run(listed).batches == []
     assert looked.whole == (0 if summed else 10 * BLOCK)
+
+
+def test_a_batch_that_comes_to_the_end_of_a_block_that_was_added_up_counts_once() -> None:
+    """The block's count went into the sum as it was: it is not changed behind its back."""
+    worker = many(3 * BLOCK)
+    kept = Tallies(worker, pace())
+
+    async def asked(since: float) -> int:
+        kept._made._made._made.clear()
+        return (await kept.between(("1h", ""), since, None)).tally.expected["A"]
+
+    async def ask() -> None:
+        assert await asked(0.0) == 3 * BLOCK
+        worker.add_closed("between", at=100.0 + BLOCK - 0.5)
+        assert len(worker.sets[0].closed_blocks[0].lines) == BLOCK + 1
+        assert await asked(0.0) == 3 * BLOCK + 1
+        assert await asked(101.0 + BLOCK) == 2 * BLOCK
+
+    asyncio.run(ask())
