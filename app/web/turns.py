@@ -17,7 +17,8 @@ TURN: Final = 0.002  # seconds of work without a rest
 RESTS: Final = 2.0  # seconds of rest for a second of work
 HURRIED: Final = 0.5  # the same for a search, which finds but what it has time for
 LONGEST_REST: Final = 0.02  # seconds, of a turn that a busy machine has made long
-REQUEST: Final = 0.001  # seconds, about, that it takes to read a request and to write its answer
+LONGEST_WAIT: Final = 0.2  # seconds until a request is let in, however many have come: its answer has a deadline
+REQUEST: Final = 0.002  # seconds, about, that it takes to read a request and to write its answer
 
 
 class Pace:
@@ -32,10 +33,10 @@ class Pace:
         self._booked_until = -math.inf  # the end of the last turn that somebody has
 
     async def enter(self) -> None:
-        """Let a request in: at once when nothing is under way, else behind the turns that are booked."""
+        """Let a request in: at once when nothing is under way, else behind the turns that are booked, soon at any rate."""
         now = self.clock()
-        starts_at = max(now, self._booked_until)
-        self._booked_until = starts_at + REQUEST * (1 + RESTS)
+        starts_at = min(max(now, self._booked_until), now + LONGEST_WAIT)
+        self._booked_until = max(self._booked_until, starts_at + REQUEST * (1 + RESTS))
         if starts_at > now:
             await self._sleep(starts_at - now)
 

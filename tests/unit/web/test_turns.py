@@ -8,7 +8,7 @@ from itertools import count, pairwise
 
 import pytest
 
-from app.web.turns import LONGEST_REST, RESTS, TURN, Pace, Turns
+from app.web.turns import LONGEST_REST, LONGEST_WAIT, RESTS, TURN, Pace, Turns
 
 STEP = TURN / 4  # seconds of work between two chances to rest
 
@@ -120,6 +120,18 @@ def test_what_was_worked_is_told_without_the_rests() -> None:
 
     loop.run(looking().__await__())
     assert told == [pytest.approx(50 * STEP)]
+
+
+def test_no_request_of_a_flood_waits_for_long() -> None:
+    loop, let_in = Loop(), list[float]()
+
+    async def request() -> None:
+        await loop.pace.enter()
+        let_in.append(loop.now)
+
+    loop.run(*(request().__await__() for _ in range(500)))
+    assert len(let_in) == 500
+    assert max(let_in) - 100.0 <= LONGEST_WAIT + 1e-9
 
 
 def test_requests_that_come_together_are_let_in_one_after_the_other() -> None:
