@@ -33,7 +33,7 @@ class Pace:
         self._booked_until = -math.inf  # the end of the last turn that somebody has
 
     async def enter(self) -> None:
-        """Let a request in: at once when nothing is under way, else behind the turns that are booked, soon at any rate."""
+        """Let a request in: at once when nothing is under way, else behind the turns that are booked, but soon."""
         now = self.clock()
         starts_at = min(max(now, self._booked_until), now + LONGEST_WAIT)
         self._booked_until = max(self._booked_until, starts_at + REQUEST * (1 + RESTS))
