@@ -30,6 +30,29 @@ class Tally:
     misses: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     empties: Counter[str] = field(default_factory=Counter)
+    is_fixed: bool = False
+
+    def fixed(self) -> Tally:
+        """Return it, to stay as it is: what comes to its block is counted in a copy."""
+        self.is_fixed = True
+        return self
+
+    def copy(self) -> Tally:
+        """Return one with the same counts."""
+        return Tally(self.expected.copy(), self.misses.copy(), self.failures.copy(), self.empties.copy())
+
+    def take_out(self, other: Tally) -> None:
+        """Undo `add`."""
+        for own, others in (
+            (self.expected, other.expected),
+            (self.misses, other.misses),
+            (self.failures, other.failures),
+            (self.empties, other.empties),
+        ):
+            own.subtract(others)
+            for station in others:
+                if not own[station]:
+                    del own[station]
 
     def add(self, other: Tally) -> None:
         """Add another one."""
@@ -89,6 +112,8 @@ def count_line(working_set: WorkingSet, line: ClosedBatch, tally: Tally) -> None
 def count_more(working_set: WorkingSet, block: Block, stations: int) -> bool:
     """Count batches of a block that are not counted yet, of about so many stations; returns whether all are now."""
     tally = tally_of(block)
+    if tally.is_fixed and block.counted_lines < len(block.lines):
+        tally = tally.copy()
     while block.counted_lines < len(block.lines) and stations > 0:
         line = block.lines[block.counted_lines]
         count_line(working_set, line, tally)

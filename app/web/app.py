@@ -34,6 +34,7 @@ from app.web.routers.statistics import statistics_router
 from app.web.routers.workers import ClusterView, health_router, metrics_router
 from app.web.state import WorkerState
 from app.web.tallies import Tallies, keep_counting
+from app.web.turns import Pace
 from app.web.users_pages import Page, add_pages
 
 _FREE: Final = Access()
@@ -73,10 +74,10 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
         redirect_slashes=False,
         responses=ANYWHERE,
     )
-    cluster = Cluster(state, access.tokens)
-    batches = Batches(state, cluster)
+    cluster, pace = Cluster(state, access.tokens), Pace()
+    batches = Batches(state, cluster, pace)
     workers = ClusterView(state, cluster)
-    lags, tallies = Lags(state, cluster), Tallies(state)
+    lags, tallies = Lags(state, cluster), Tallies(state, pace)
     letters = Letters(state)
     enabled = access.token is not None
     web.include_router(_dashboard_router())
@@ -87,11 +88,11 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
         actions_router(state, batches, enabled=enabled),
         letters.router(),
         letters.replay_router(enabled=enabled),
-        Stations(state, cluster, tallies).router(),
-        OneStation(state, cluster, tallies).router(),
-        statistics_router(state, cluster, lags),
+        Stations(state, cluster, tallies, pace).router(),
+        OneStation(state, cluster, tallies, pace).router(),
+        statistics_router(state, cluster, lags, pace),
         lags.router(),
-        Heatmap(state, cluster).router(),
+        Heatmap(state, cluster, pace).router(),
         workers.router(),
         settings_router(state, cluster),
         partitions_router(state, cluster),
@@ -101,7 +102,7 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
         web.include_router(guarded, dependencies=[_BEARER] if access.tokens else [])
     add_pages(web, pages, state.settings, enabled=enabled)
     answer_errors(web)
-    web.add_middleware(Guard, access=access)
+    web.add_middleware(Guard, access=access, pace=pace)
 
     async def heartbeat() -> None:
         await asyncio.gather(workers.keep_asking(), lags.keep(), keep_counting(state))

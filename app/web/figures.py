@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from app.observability.counters import MINUTE, SLOT, Histogram
+from app.observability.counters import MINUTE, Histogram
 from app.web.cluster import DEADLINE
-from app.web.paging import Turns
 from app.web.state import WorkerState
 from app.web.topics import NotReadable
+from app.web.turns import Pace, Turns
 from tables.closed_batches import Block, ClosedBatch, line_of_decision
 from tables.looks import late_kept
 from tables.model.enums import CompletedBy, Status
@@ -31,6 +30,22 @@ V = TypeVar("V")
 SHARE_OF_TIME: Final = 50  # an answer is used again for so many times as long as it took to make
 ASK_AGAIN: Final = 3.0  # seconds for which counts of topics are used again
 _KEPT: Final = 16  # answers of different ranges
+
+
+class Span(NamedTuple):
+    """A range of time (Unix seconds): `since` is in it, `until` is not.
+
+    `asked` is how it was asked for: `15m` is another range the next second.
+    """
+
+    since: float
+    until: float
+    asked: tuple[str, str] = ("", "")
+
+    def has(self, at: float) -> bool:
+        """Say whether a time is in it."""
+        return self.since <= at < self.until
+
 
 _Key = tuple[tuple[str, str], frozenset[tuple[int, int]]]  # how it was asked for; partitions, and their owners' objects
 
@@ -69,7 +84,7 @@ class Figures:
         self.durations.merge(other.durations)
 
 
-def _sum_of(block: Block) -> Figures:
+def sum_of(block: Block) -> Figures:
     """Return the figures of all batches of a block, which is summed up once."""
     if not isinstance(block.summed, Figures):
         block.summed = figures = Figures()
@@ -78,87 +93,39 @@ def _sum_of(block: Block) -> Figures:
     return block.summed
 
 
-async def figures_of(sets: Mapping[int, WorkingSet], since: float, until: float) -> Figures:
-    """Add up the batches of these partitions that closed between `since` and `until` (Unix seconds)."""
-    figures, turns = Figures(), Turns()
+def rules_of(block: Block) -> Set[CompletedBy] | None:
+    """Return the rules that have closed the batches of a block, None where it has not been summed up."""
+    return block.summed.completed_by.keys() if isinstance(block.summed, Figures) else None
+
+
+async def figures_of(sets: Mapping[int, WorkingSet], span: Span, turns: Turns) -> Figures:
+    """Add up the batches of these partitions that closed in a range."""
+    figures = Figures()
     for working_set in list(sets.values()):  # partitions may be taken away meanwhile
         for block in list(working_set.closed_blocks):
-            if block.lines and not isinstance(block.summed, Figures):
-                _sum_of(block)
+            if block.lines:
+                sum_of(block)
             await turns.rest()
-        _add_up(working_set, since, until, figures)
+        _add_up(working_set, span.since, span.until, figures)
         await turns.rest()
         for batch_id in working_set.with_late():
-            figures.late += sum([count for at, count in late_kept(working_set, batch_id) if since <= at < until])
+            figures.late += sum([count for at, count in late_kept(working_set, batch_id) if span.has(at)])
             await turns.rest()
     return figures
 
 
 def _add_up(working_set: WorkingSet, since: float, until: float, figures: Figures) -> None:
     """Add the figures of a partition as of one moment; only at the ends of the range batches are looked at singly."""
-    figures.add(_closing(working_set), since, until)
+    figures.add(closing_of(working_set), since, until)
     for block in working_set.closed_blocks:
         first, last = block.lines[0].first_closed_at, block.lines[-1].first_closed_at
         if since <= first and last < until - MINUTE:
-            figures.merge(_sum_of(block))
+            figures.merge(sum_of(block))
         elif first < until and last >= since:
             figures.add(block.lines, since, until)
 
 
-@dataclass(slots=True)
-class Slot:
-    """What the batches that closed in the SLOT seconds before `at` add up to, and how many were open then.
-
-    `at` is Unix seconds, a multiple of SLOT; the rest is as in `Figures`.
-    """
-
-    at: int
-    open_batches: int
-    arrived: int
-    durations: Histogram
-
-
-async def slots_of(sets: Mapping[int, WorkingSet], since: float, until: float) -> list[Slot]:
-    """Return the slots of a range (Unix seconds, multiples of SLOT), from the first batch on that is known."""
-    by_slot: dict[int, Figures] = {}  # by the number of the slot: of times // SLOT
-    changes: Counter[int] = Counter()  # of the number of open batches in a slot
-    first, turns = int(until) // SLOT, Turns()
-    for working_set in list(sets.values()):  # partitions may be taken away meanwhile
-        openings = [int(batch.opened_at) // SLOT for batch in working_set.open.values()]
-        changes.update(openings)
-        first = min([first, *openings, *(int(block.opened_at) // SLOT for block in working_set.closed_blocks[:1])])
-        for lines in closed_between(working_set, since, math.inf):
-            opened = [int(line.opened_at) // SLOT for line in lines]
-            closed = [int(line.first_closed_at) // SLOT for line in lines]
-            if opened != closed:
-                changes.update(opened)
-                changes.subtract(closed)
-            first = min([first, *opened])
-            for slot in set(closed):
-                some = lines[bisect_left(closed, slot) : bisect_right(closed, slot)]
-                by_slot.setdefault(slot, Figures()).add(some, slot * SLOT, slot * SLOT + SLOT)
-            await turns.rest()
-    first = max(int(since) // SLOT, first)
-    open_batches = sum(change for slot, change in changes.items() if slot < first)
-    found: list[Slot] = []
-    for slot in range(first, int(until) // SLOT):
-        open_batches += changes[slot]
-        figures = by_slot.get(slot, Figures())
-        found.append(Slot(slot * SLOT + SLOT, open_batches, figures.arrived, figures.durations))
-    return found
-
-
-def closed_between(working_set: WorkingSet, since: float, until: float) -> list[Sequence[ClosedBatch]]:
-    """Return, as of now, the batches that closed in a range (Unix seconds), published or not, and some around it."""
-    blocks = [
-        block.lines[:]
-        for block in working_set.closed_blocks
-        if block.lines[0].first_closed_at < until and block.lines[-1].first_closed_at >= since
-    ]
-    return [_closing(working_set), *blocks]
-
-
-def _closing(working_set: WorkingSet) -> list[ClosedBatch]:
+def closing_of(working_set: WorkingSet) -> list[ClosedBatch]:
     """Return lines of the batches whose first output is not out, in the order of closing."""
     decisions = [batch.decision for batch in working_set.closing.values()]
     lines = [line_of_decision(decision, decision.closed_at) for decision in decisions if decision is not None]
@@ -203,7 +170,7 @@ class TopicCounts:
         self._asking = asyncio.Lock()
 
     async def of(self, asked: tuple[str, str], since: float, until: float) -> Written:
-        """Return the counts from `since` to `until` (Unix seconds); see `OwnFigures.of` for `asked`."""
+        """Return the counts from `since` to `until` (Unix seconds); see `Span` for `asked`."""
         try:
             async with asyncio.timeout(DEADLINE), self._asking:
                 written = self._known.get(asked)
@@ -226,26 +193,28 @@ class TopicCounts:
 class Seldom(Generic[V]):
     """Figures of one worker's partitions, made anew so seldom that they take a fiftieth of its time at most.
 
-    A page asks every second, and a worker may remember 100,000 batches.
+    A page asks every second, and a worker may remember 100,000 batches. Rests are not counted.
     """
 
     def __init__(
         self,
-        make: Callable[[Mapping[int, WorkingSet], float, float], Awaitable[V]],
+        make: Callable[[Mapping[int, WorkingSet], Span, Turns], Awaitable[V]],
+        pace: Pace,
         is_whole: Callable[[V], bool] = lambda _: True,
     ) -> None:
-        """`make` makes them of partitions and a range (Unix seconds); what is not whole is made anew each time."""
+        """`make` makes them of partitions and a range, in turns; what is not whole is made anew each time."""
         self._make = make
+        self._pace = pace
         self._is_whole = is_whole
         self._made: Fresh[_Key, V] = Fresh()
 
-    async def of(self, sets: Mapping[int, WorkingSet], asked: tuple[str, str], since: float, until: float) -> V:
-        """Return the figures of a range; `asked` is how it was asked for: `15m` is another range the next second."""
-        key = asked, frozenset((number, id(working_set)) for number, working_set in sets.items())
+    async def of(self, sets: Mapping[int, WorkingSet], span: Span) -> V:
+        """Return the figures of a range."""
+        key = span.asked, frozenset((number, id(working_set)) for number, working_set in sets.items())
         figures = self._made.get(key)
         if figures is None:
-            started = time.monotonic()
-            figures = await self._make(sets, since, until)
+            turns = Turns(self._pace)
+            figures = await self._make(sets, span, turns)
             if self._is_whole(figures):
-                self._made.keep(key, figures, SHARE_OF_TIME * (time.monotonic() - started))
+                self._made.keep(key, figures, SHARE_OF_TIME * turns.worked())
         return figures

@@ -19,8 +19,9 @@ from fastapi import Query
 from pydantic import Field
 
 from app.inputs.timestamps import parse_duration, parse_time
+from app.web.figures import rules_of
 from app.web.paging import MayBeEmpty
-from tables.closed_batches import ClosedBatch
+from tables.closed_batches import Block, ClosedBatch
 from tables.model.batch import Batch
 from tables.model.enums import CompletedBy
 
@@ -140,6 +141,17 @@ class Filter:
         if (self.since is not None and at < self.since) or (self.until is not None and at >= self.until):
             return False
         return self.text is None or self.text in batch.batch_id.lower() or self._is_of(batch)
+
+    def may_match(self, block: Block) -> bool:
+        """Say whether one of a block's batches may meet the conditions: false is sure, and cheap."""
+        if self.since is not None and block.lines[-1].first_closed_at < self.since:
+            return False
+        if self.until is not None and block.lines[0].first_closed_at >= self.until:
+            return False
+        if self.completed_by is None or self.completed_by is CompletedBy.REVISION:
+            return True
+        rules = rules_of(block)
+        return rules is None or self.completed_by in rules
 
     def _is_of(self, batch: Batch | ClosedBatch) -> bool:
         times = self.times

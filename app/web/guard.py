@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.observability.log_lines import printable
 from app.web.access import Access, Role
 from app.web.errors import error_response
+from app.web.turns import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,10 @@ class Guard:
     Without the token every path has the same answer, whether it exists or not, except the few that carry no data.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, app: ASGIApp, access: Access, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._access = access
+        self._pace = pace
         self._clock = clock
         self._requests = Buckets(rate=_RATE, burst=_BURST, clock=clock)
         self._files = Buckets(rate=_FILES_RATE, burst=_FILES_BURST, clock=clock)
@@ -96,8 +98,10 @@ class Guard:
         if is_head:
             scope = {**scope, "method": "GET"}
         try:
-            answering = self._refusal(scope) or self._app
-            await answering(scope, _bounded(receive), send_with_headers)
+            refusal = self._refusal(scope)
+            if refusal is None and _carries_data(path):
+                await self._pace.enter()
+            await (refusal or self._app)(scope, _bounded(receive), send_with_headers)
         except Exception:
             if started:
                 raise
@@ -120,7 +124,7 @@ class Guard:
             return _too_many("requests", counted.seconds_until_one(client))
         if (too_large := _too_large(scope)) is not None:
             return too_large
-        if scope["path"] in _UNGUARDED or scope["path"].startswith(STATIC):
+        if not _carries_data(scope["path"]):
             return None
         return self._without_token(scope, client)
 
@@ -150,6 +154,10 @@ class Guard:
 
     def _is_trusted(self, client: str) -> bool:
         return self._clock() - self._trusted.get(client, -math.inf) <= _TRUSTED_SECONDS
+
+
+def _carries_data(path: str) -> bool:
+    return path not in _UNGUARDED and not path.startswith(STATIC)
 
 
 def role_of(request: Request) -> Role:

@@ -19,7 +19,7 @@ from app.inputs.source_message import parse_message
 from app.inputs.timestamps import latest_usable, record_moment
 from app.messages.message import InMessage
 from app.settings import Settings
-from app.web.paging import Turns
+from app.web.turns import Turns
 
 PARSED: Final = 1024 * 1024  # bytes of the largest message that is parsed as a whole
 _WINDOW: Final = 2 * 1024 * 1024  # bytes that are searched in one turn
@@ -28,11 +28,11 @@ _BRACES: Final = 32  # before the id, at each of which the record may begin
 _OCCURRENCES: Final = 8  # of the id
 
 
-async def last_record(message: InMessage, station: str, settings: Settings) -> Mapping[str, Any] | None:
+async def last_record(message: InMessage, station: str, settings: Settings, turns: Turns) -> Mapping[str, Any] | None:
     """Return the latest record of a station in a source message, of a large one the last; None where there is none."""
     value = message.value or b""
     if len(value) > PARSED:
-        return await _last_named(value, station)
+        return await _last_named(value, station, turns)
     try:
         found = parse_message(
             value, topic=message.topic, envelope_keys=settings.envelope_keys, timezone=settings.timezone
@@ -49,8 +49,7 @@ async def last_record(message: InMessage, station: str, settings: Settings) -> M
     return latest
 
 
-async def _last_named(value: bytes, station: str) -> Mapping[str, Any] | None:
-    turns = Turns()
+async def _last_named(value: bytes, station: str, turns: Turns) -> Mapping[str, Any] | None:
     quoted = orjson.dumps(station)
     for needle in (quoted, quoted[1:-1]) if station.isascii() and station.isdigit() else (quoted,):
         end, left = len(value), _OCCURRENCES

@@ -13,13 +13,13 @@ import asyncio
 import base64
 import heapq
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
 from itertools import chain
 from operator import itemgetter
 from time import perf_counter
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 
 import orjson
 from fastapi import Path, Query
@@ -30,7 +30,8 @@ from pydantic_core import CoreSchema, core_schema
 from app.web.cluster import Gathered
 from app.web.errors import Refusal
 from app.web.models import BatchList, BatchRow, row_of
-from tables.closed_batches import ClosedBatch
+from app.web.turns import HURRIED, RESTS, Pace, Turns
+from tables.closed_batches import Block, ClosedBatch
 from tables.looks import names
 from tables.model.batch import Batch
 from tables.model.enums import Status
@@ -39,8 +40,6 @@ from tables.working_set import WorkingSet
 T = TypeVar("T")
 
 LIMIT: Final = 100  # rows of a page, unless the request says otherwise
-SLICE: Final = 5000  # batches, or stations of open batches, that are looked at in one turn
-_TURN: Final = 0.002  # seconds of a turn in which records are looked into
 _SEARCH: Final = 0.6  # seconds of a search for a station; what has not been looked at is on the next page
 
 
@@ -112,7 +111,16 @@ class Cursor(NamedTuple):
     batch_id: str
 
 
-Wanted = Callable[[Batch | ClosedBatch], bool]
+class Wanted(Protocol):
+    """Says which batches are listed."""
+
+    def matches(self, batch: Batch | ClosedBatch) -> bool:
+        """Say whether a batch is."""
+
+    def may_match(self, block: Block) -> bool:
+        """Say whether one of a block may be: false is sure, and saves to look at each of them."""
+
+
 _Place = tuple[float, str]  # in the order of the listing
 _Found = tuple[_Place, int, Batch | ClosedBatch]  # with its partition
 _CURSORS: Final = TypeAdapter(tuple[FiniteFloat, str], config=ConfigDict(strict=True))
@@ -138,19 +146,6 @@ def _cursor_of(batch: Batch | ClosedBatch | BatchRow) -> str:
 # -- pages of batches --------------------------------------------------------------------------------------------------
 
 
-class Turns:
-    """Gives the event loop its turn every few milliseconds of a long look."""
-
-    def __init__(self) -> None:
-        self._since = perf_counter()
-
-    async def rest(self) -> None:
-        """Let others go first, if that is due."""
-        if perf_counter() - self._since > _TURN:
-            await asyncio.sleep(0)
-            self._since = perf_counter()
-
-
 async def list_batches(
     sets: Mapping[int, WorkingSet],
     *,
@@ -160,6 +155,7 @@ async def list_batches(
     worker: str,
     wanted: Wanted | None = None,
     station: str | None = None,
+    pace: Pace | None = None,
 ) -> BatchList:
     """Return one page of the batches of these partitions.
 
@@ -172,109 +168,111 @@ async def list_batches(
         worker: URL of the worker that owns the partitions.
         wanted: says which batches are listed; None for all.
         station: only batches that expected it.
+        pace: of all looks of the web; None: it is the only one.
     """
+    look = _Look(sets, shown, after, wanted, Turns(pace, RESTS if station is None else HURRIED))
     if station is None:
-        found, searched = await _first(limit + 1, sets, shown, after, wanted), None
+        found, searched = await _first(limit + 1, look), None
     else:
-        found, searched = await _first_with(station, limit + 1, sets=sets, shown=shown, after=after, wanted=wanted)
+        found, searched = await _first_with(station, limit + 1, look)
     page = found[:limit]
     return BatchList(
-        batches=[row for row in await _rows(page, worker) if _belongs(row, shown)],
+        batches=[row for row in await _rows(page, worker, look.turns) if _belongs(row, shown)],
         next=_cursor_of(page[-1][2]) if len(found) > limit else searched,
         incomplete=[],
     )
 
 
-async def _first_with(
-    station: str,
-    count: int,
-    *,
-    sets: Mapping[int, WorkingSet],
-    shown: Shown | None,
-    after: Cursor | None,
-    wanted: Wanted | None,
-) -> tuple[list[_Found], str | None]:
+class _Look(NamedTuple):
+    sets: Mapping[int, WorkingSet]
+    shown: Shown | None
+    after: Cursor | None
+    wanted: Wanted | None
+    turns: Turns
+
+    def wants(self, batch: Batch | ClosedBatch) -> bool:
+        return self.wanted is None or self.wanted.matches(batch)
+
+
+async def _first_with(station: str, count: int, look: _Look) -> tuple[list[_Found], str | None]:
     """Return the first `count` batches behind the cursor that expected a station, in order.
 
     The second is the cursor of the last batch that was looked at where the search has been given up, else None.
     """
-    turns, give_up_at = Turns(), perf_counter() + _SEARCH
+    give_up_at = perf_counter() + _SEARCH
     lists: list[list[_Found]] = []
-    behind = _place_of(after) if after else (-math.inf, "")
-    for partition, working_set in list(sets.items()):
+    behind = _place_of(look.after) if look.after else (-math.inf, "")
+    for partition, working_set in list(look.sets.items()):
         ordered: list[_Found] = []
-        for batch in _batches_of(working_set, shown):
-            if (place := _place_of(batch)) > behind and (wanted is None or wanted(batch)):
+        for batch in _batches_of(working_set, look):
+            if (place := _place_of(batch)) > behind and look.wants(batch):
                 ordered.append((place, partition, batch))
-            await turns.rest()
+            await look.turns.rest()
         ordered.sort(key=itemgetter(0))  # it nearly is
         lists.append(ordered)
     found: list[_Found] = []
     for one in heapq.merge(*lists, key=itemgetter(0)):
         _, partition, batch = one
-        owned = sets.get(partition)  # it may have been taken away meanwhile
+        owned = look.sets.get(partition)  # it may have been taken away meanwhile
         if owned is not None and names(owned, batch.batch_id, station):
             found.append(one)
             if len(found) == count:
                 break
-        await turns.rest()
+        await look.turns.rest()
         if perf_counter() > give_up_at:
             return found, _cursor_of(batch)
     return found, None
 
 
-async def _first(
-    count: int, sets: Mapping[int, WorkingSet], shown: Shown | None, after: Cursor | None, wanted: Wanted | None
-) -> list[_Found]:
+async def _first(count: int, look: _Look) -> list[_Found]:
     """Return the first `count` batches behind the cursor, in order."""
     best: list[_Found] = []
+    after = look.after
     newest, behind = (after.opened_at, _place_of(after)) if after else (math.inf, (-math.inf, ""))
-    turns = Turns()
-    for partition, working_set in list(sets.items()):  # partitions may be taken away meanwhile
-        for batches, latest in _pieces_of(working_set, shown):
+    for partition, working_set in list(look.sets.items()):  # partitions may be taken away meanwhile
+        for batches, latest in _pieces_of(working_set, look):
             oldest = best[-1][2].opened_at if len(best) == count else -math.inf
             if latest < oldest:  # nearly the order of the listing: once a page is full, the rest is passed over
                 continue
             found = [
                 (_place_of(batch), partition, batch)
                 for batch in batches
-                if oldest <= batch.opened_at <= newest and (wanted is None or wanted(batch))
+                if oldest <= batch.opened_at <= newest and look.wants(batch)
             ]
             fresh = [entry for entry in found if entry[0] > behind]
             if fresh:
                 best = heapq.nsmallest(count, chain(best, fresh), key=itemgetter(0))
-            await turns.rest()
+            await look.turns.rest()
         await asyncio.sleep(0)
     return best
 
 
-def _pieces_of(working_set: WorkingSet, shown: Shown | None) -> list[tuple[Sequence[Batch | ClosedBatch], float]]:
+def _pieces_of(working_set: WorkingSet, look: _Look) -> list[tuple[Sequence[Batch | ClosedBatch], float]]:
     """Return the batches as of now in pieces, those closed last first, each with when the last of it was opened."""
     pieces: list[tuple[Sequence[Batch | ClosedBatch], float]] = []
-    if shown is not Shown.CLOSED:
+    if look.shown is not Shown.CLOSED:
         pieces.append((list(working_set.open.values()), math.inf))
-    if shown is not Shown.OPEN:
+    if look.shown is not Shown.OPEN:
         pieces.append((list(working_set.closing.values()), math.inf))
-        pieces += [(block.lines[:], block.opened_at) for block in reversed(working_set.closed_blocks)]
+        pieces += [
+            (block.lines[:], block.opened_at)
+            for block in reversed(working_set.closed_blocks)
+            if look.wanted is None or look.wanted.may_match(block)
+        ]
     return pieces
 
 
-def _batches_of(working_set: WorkingSet, shown: Shown | None) -> list[Batch | ClosedBatch]:
+def _batches_of(working_set: WorkingSet, look: _Look) -> list[Batch | ClosedBatch]:
     """Return the batches as of now, nearly in the order of the listing."""
-    pieces = [piece for piece, _ in _pieces_of(working_set, shown)]
+    pieces = [piece for piece, _ in _pieces_of(working_set, look)]
     return [batch for piece in pieces for batch in reversed(piece)]
 
 
-async def _rows(page: list[_Found], worker: str) -> list[BatchRow]:
+async def _rows(page: list[_Found], worker: str, turns: Turns) -> list[BatchRow]:
     rows: list[BatchRow] = []
-    stations = 0
     for _, partition, batch in page:
         rows.append(row_of(batch, partition=partition, worker=worker))
-        if rows[-1].status is Status.OPEN:
-            stations += rows[-1].expected_count
-        if stations >= SLICE:
-            stations = 0
-            await asyncio.sleep(0)
+        await turns.rest()
     return rows
 
 

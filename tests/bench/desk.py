@@ -1,8 +1,9 @@
 """The operator's desk over many remembered batches: `make bench DESK=1`.
 
 Two workers remember so many closed batches, while others come at a steady rate. By turns nobody looks, and somebody
-does: an overview, which asks as the dashboard does, and the pages of single batches. What is measured is how long
-answers take, from request to last byte, and whether the batches take longer while somebody looks.
+does: an overview, which is opened and then asks as the dashboard does, and the pages of single batches. What is
+measured is how long answers take, from request to last byte, and whether the batches take longer while somebody looks.
+Behind these rounds the overview is opened several times, for how long all of its answers take at once.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import random
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -49,15 +51,20 @@ ODD: Final = 50  # of so many batches one misses a station, and one has a statio
 WARM_UP: Final = 10.0  # seconds after the workers are ready
 PRICED: Final = 10  # answers whose cost is measured: the system counts in steps of 10 ms
 PRICED_EVERY: Final = 1.0  # seconds
+PERIOD: Final = 1.0  # seconds from the answers to the next questions, as app/web/static/js/poll.js asks
 OVERVIEW: Final = {  # path -> seconds between two questions, as app/web/static/js/main.js asks
-    "/stats": 1,
+    "/cluster": 5,
+    "/stats?since=1h": 1,
     "/batches?status=open&limit=20": 1,
     "/batches?status=closed&limit=12": 1,
-    "/cluster": 5,
+    "/stations?limit=1000&order=misses&since=1h": 10,
     "/heatmap?batches=30&stations=100": 5,
-    "/stations?limit=1000&order=misses": 10,
     "/history": 10,
+    "/batches?completed_by=operator&since=1h&limit=100": 10,
+    "/sources": 5,
 }
+OPENINGS: Final = 20  # of the overview, behind the rounds: who opens it asks for all at once
+OPENED_EVERY: Final = 2.0  # seconds
 BATCH: Final = ("/batches/{}", "/batches/{}/timeline")
 WHOLE_OVERVIEW, WHOLE_BATCH = "an overview, all at once", "a batch's page, all at once"
 
@@ -133,14 +140,21 @@ class Desk:
             self._figures.costs[path] = (cpu_of_all(running) - before) / PRICED
 
     async def look(self, seconds: float) -> None:
-        """Look for so long: every second at what is due, and at another batch."""
+        """Look for so long: open the overview, ask again and again for what is due, and each time at another batch."""
         started = time.monotonic()
-        for second in range(int(seconds)):
-            await asyncio.sleep(max(0.0, started + second - time.monotonic()))
-            due = [path for path, every in OVERVIEW.items() if second % every == 0]
-            await self._ask_all(due, WHOLE_OVERVIEW if len(due) == len(OVERVIEW) else None)
+        due = dict.fromkeys(OVERVIEW, 0.0)
+        while (now := time.monotonic()) < started + seconds:
+            await self._ask_all(paths := by_turns(due, now), WHOLE_OVERVIEW if len(paths) == len(OVERVIEW) else None)
+            due |= {path: time.monotonic() + OVERVIEW[path] - PERIOD / 2 for path in paths}
             batch_id = random.choice(self._batch_ids)  # noqa: S311 - no secret
             await self._ask_all([path.format(batch_id) for path in BATCH], WHOLE_BATCH, named=BATCH)
+            await asyncio.sleep(PERIOD)
+
+    async def open(self) -> None:
+        """Open the overview several times."""
+        for _ in range(OPENINGS):
+            await asyncio.sleep(OPENED_EVERY)
+            await self._ask_all(list(OVERVIEW), WHOLE_OVERVIEW)
 
     async def _ask_all(self, paths: Sequence[str], whole: str | None, named: Sequence[str] = ()) -> None:
         started = time.perf_counter()
@@ -155,6 +169,14 @@ class Desk:
         self._figures.answered(name, time.perf_counter() - started)
         if answer.status != HTTPStatus.OK or body.get("incomplete"):
             self._figures.not_whole[name] += 1
+
+
+def by_turns(due: Mapping[str, float], now: float) -> list[str]:
+    """Return the paths that are asked for now, as app/web/static/js/by_turns.js does; 0 is due at once."""
+    over = [path for path, at in due.items() if at <= now]
+    at_once = [path for path in over if due[path] == 0 or OVERVIEW[path] <= PERIOD]
+    waiting = sorted((path for path in over if path not in at_once), key=lambda path: due[path])
+    return at_once + waiting[: math.ceil(len(waiting) / 2)]
 
 
 def cpu_of_all(running: Sequence[Worker]) -> float:
@@ -264,6 +286,7 @@ async def measure(broker: DevBroker, folder: Path, options: argparse.Namespace, 
             await (desk.look(options.seconds) if watched else asyncio.sleep(options.seconds))
             rounds.append((begin, time.time(), watched))
             figures.busy[watched].append((cpu_of_all(running) - cpu) / (time.time() - begin))
+        await desk.open()
         traffic.stop()
         await sending
         outputs = await Outputs(broker.bootstrap, OUTPUT).read(len(traffic.appended), seconds=60)

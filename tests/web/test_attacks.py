@@ -16,6 +16,7 @@ from app.web.app import create_web
 from app.web.cluster import INTERNAL
 from app.web.guard import Buckets, client_of
 from app.web.server import WebServer
+from app.web.turns import Pace
 from tests.web.asking import Ask, ask, ask_all
 from tests.web.fake_worker import FakeWorker
 
@@ -405,3 +406,22 @@ def test_a_connection_too_many_is_closed(monkeypatch: pytest.MonkeyPatch) -> Non
         open_ones[1][1].transport.abort()
 
     on_the_wire(test)
+
+
+def test_only_requests_that_may_be_answered_with_data_have_a_place_among_the_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who has no token takes nothing of the time that those have who look; probes and files wait for nobody."""
+    entered: list[Pace] = []
+
+    async def enter(self: Pace) -> None:
+        entered.append(self)
+
+    monkeypatch.setattr(Pace, "enter", enter)
+    free = [Ask("/healthz"), Ask("/readyz"), Ask("/"), Ask("/static/js/poll.js"), Ask("/stats"), GUESS]
+    assert [answer.status_code for answer in ask_all(worker_with_a_batch(), free, GUARDED)] == [200] * 4 + [401] * 2
+    assert entered == []
+    looks = [KNOWN, Ask(INTERNAL + "/batches", headers=RIGHT)]
+    assert [answer.status_code for answer in ask_all(worker_with_a_batch(), looks, GUARDED)] == [200, 200]
+    assert len(entered) == 2
+    assert entered[0] is entered[1]

@@ -44,6 +44,7 @@ from app.web.paging import (
     read_cursor,
 )
 from app.web.state import NotConfirmed, WorkerState
+from app.web.turns import Pace
 from tables.model.enums import Action, Status
 from tables.model.events import Command
 
@@ -75,9 +76,10 @@ _ACTION_ANSWERS: Final = UNKNOWN_BATCH | described(
 class Batches:
     """The batches of the cluster, as one worker finds them."""
 
-    def __init__(self, state: WorkerState, cluster: Cluster) -> None:
+    def __init__(self, state: WorkerState, cluster: Cluster, pace: Pace) -> None:
         self._state = state
         self._cluster = cluster
+        self._pace = pace
 
     def router(self) -> APIRouter:
         """Serve `/batches`, and the workers' shares of it."""
@@ -158,8 +160,9 @@ class Batches:
             after=after,
             limit=limit,
             worker=self._state.url,
-            wanted=wanted.matches if wanted != EVERYTHING else None,
+            wanted=wanted if wanted != EVERYTHING else None,
             station=station,
+            pace=self._pace,
         )
 
     async def batch(self, batch_id: BatchId, local: LocalQuery = None) -> BatchDetail:

@@ -20,11 +20,12 @@ from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.errors import SHOWN_CHARACTERS, Refusal, described
 from app.web.last_record import last_record
 from app.web.models import STATUS_OF, Answer, OutcomeStatus
-from app.web.paging import LocalQuery, MayBeEmpty, Turns
+from app.web.paging import LocalQuery, MayBeEmpty
 from app.web.routers.stations import Counts, StationRow, counts_of, merge_counts, row_of_station
 from app.web.state import WorkerState
 from app.web.tallies import Tallies
 from app.web.topics import NotReadable
+from app.web.turns import HURRIED, Pace, Turns
 from tables.closed_batches import ClosedBatch
 from tables.looks import course_of, outcome_of
 from tables.model.batch import Batch
@@ -103,10 +104,11 @@ _SHARE: Final = TypeAdapter(Share[_Own])
 class OneStation:
     """Single stations of the cluster, as one worker finds them."""
 
-    def __init__(self, state: WorkerState, cluster: Cluster, tallies: Tallies) -> None:
+    def __init__(self, state: WorkerState, cluster: Cluster, tallies: Tallies, pace: Pace) -> None:
         self._state = state
         self._cluster = cluster
         self._tallies = tallies
+        self._pace = pace
 
     def router(self) -> APIRouter:
         """Serve `/stations/{station_id}`, and the workers' shares of it."""
@@ -170,7 +172,7 @@ class OneStation:
         statistics = self._state.statistics
         sets = dict(self._state.working_sets())
         counters = statistics.stations().get(station)
-        outcomes, all_found = await _newest_outcomes(sets, station, most)
+        outcomes, all_found = await _newest_outcomes(sets, station, most, Turns(self._pace, HURRIED))
         tally, all_counted = await self._tallies.between(("", ""), None, None)
         context = self._state.context_of(station)
         return _Own(
@@ -189,15 +191,17 @@ class OneStation:
             message = await asyncio.wait_for(self._state.topics.source_message(source), max(0.1, left))
         except (NotReadable, TimeoutError):
             return None
-        return None if message is None else await last_record(message, station, self._state.settings)
+        return None if message is None else await last_record(message, station, self._state.settings, Turns(self._pace))
 
 
-async def _newest_outcomes(sets: Mapping[int, WorkingSet], station: str, most: int) -> tuple[list[_Found], bool]:
+async def _newest_outcomes(
+    sets: Mapping[int, WorkingSet], station: str, most: int, turns: Turns
+) -> tuple[list[_Found], bool]:
     """Find what became of a station in the newest closed batches of these partitions, newest first.
 
     The second says whether all batches have been looked into, or so many outcomes been found as were asked for.
     """
-    turns, give_up_at = Turns(), perf_counter() + _SEARCH
+    give_up_at = perf_counter() + _SEARCH
     found: list[_Found] = []
     is_whole = True
     lists: list[list[tuple[float, int, str]]] = []

@@ -34,6 +34,7 @@ from app.web.models import Answer
 from app.web.paging import LIMIT, CursorQuery, LimitQuery, LocalQuery, MayBeEmpty, decode_place, encode_place
 from app.web.state import WorkerState
 from app.web.tallies import Tallies
+from app.web.turns import Pace, Turns
 from tables.model.enums import CompletedBy
 from tables.model.events import Decision
 from tables.tally import Tally
@@ -41,7 +42,7 @@ from tables.working_set import WorkingSet
 
 _STATIONS: Final = "/stations"
 _TALLIES: Final = "/tallies"  # of the workers: an older one's of /stations are counted since its start
-_SLICE: Final = 500  # stations that are looked at in one turn of the event loop
+_SLICE: Final = 100  # stations that are looked at without asking whether a turn is over: a millisecond
 _FRESH: Final = 1.0  # seconds for which a ranking is used again
 
 _HEATMAP: Final = "/heatmap"
@@ -100,10 +101,11 @@ class _Ranking(NamedTuple):
 class Stations:
     """The stations of the cluster, as one worker finds them."""
 
-    def __init__(self, state: WorkerState, cluster: Cluster, tallies: Tallies) -> None:
+    def __init__(self, state: WorkerState, cluster: Cluster, tallies: Tallies, pace: Pace) -> None:
         self._state = state
         self._cluster = cluster
         self._tallies = tallies
+        self._pace = pace
         self._made: Fresh[tuple[str, str], _Ranking] = Fresh()  # by range as it was asked for
         self._making = asyncio.Lock()
 
@@ -133,7 +135,7 @@ class Stations:
         last = _read_cursor(cursor, order) if cursor is not None else None
         asked = since or "", until or ""
         ranking = await self._rank(asked, local=True) if local else await self._ranking(asked)
-        places = await _places(ranking, order)
+        places = await _places(ranking, order, Turns(self._pace))
         start = bisect.bisect_right(places, last) if last is not None else 0
         page = places[start : start + limit]
         more = start + limit < len(places)
@@ -155,11 +157,11 @@ class Stations:
         tally, is_whole = await self._tallies.between(asked, since, until)
         counters = self._state.statistics.stations()
         names = list(tally.expected | counters.keys())
-        slices = [orjson.dumps(None if is_whole else self._state.url)]
+        slices, turns = [orjson.dumps(None if is_whole else self._state.url)], Turns(self._pace)
         for start in range(0, len(names), _SLICE):
             rows = [(name, *counts_of(tally, name, counters.get(name))) for name in names[start : start + _SLICE]]
             slices.append(orjson.dumps(rows))
-            await asyncio.sleep(0)
+            await turns.rest()
         return slices
 
     async def _ranking(self, asked: tuple[str, str]) -> _Ranking:
@@ -178,23 +180,23 @@ class Stations:
         gathered = await self._cluster.gather(
             f"{_TALLIES}?{query}", self._own_slices(asked, since, until), _read_share, local=local
         )
-        stations: dict[str, StationCounters] = {}
+        stations, turns = dict[str, StationCounters](), Turns(self._pace)
         late = [url for slices in gathered.shares if (url := orjson.loads(slices[0])) is not None]
         for counts in (counts for slices in gathered.shares for counts in slices[1:]):
             _add(stations, counts)
-            await asyncio.sleep(0)
+            await turns.rest()
         # A worker may have run callbacks of a station that none of the batches expected.
         expected = {name: counters for name, counters in stations.items() if counters.expected}
         return _Ranking({}, expected, sorted({*gathered.incomplete, *late}))
 
 
-async def _places(ranking: _Ranking, order: Order) -> list[_Place]:
+async def _places(ranking: _Ranking, order: Order, turns: Turns) -> list[_Place]:
     if order not in ranking.places:
         stations = list(ranking.stations.items())
         places: list[_Place] = []
         for start in range(0, len(stations), _SLICE):
             places += [_place_of(name, counters, order) for name, counters in stations[start : start + _SLICE]]
-            await asyncio.sleep(0)
+            await turns.rest()
         places.sort()
         ranking.places[order] = places
     return ranking.places[order]
@@ -313,9 +315,10 @@ _HEATMAP_SHARE: Final = TypeAdapter(Share[_Own])
 class Heatmap:
     """The heatmap of the cluster, as one worker makes it."""
 
-    def __init__(self, state: WorkerState, cluster: Cluster) -> None:
+    def __init__(self, state: WorkerState, cluster: Cluster, pace: Pace) -> None:
         self._state = state
         self._cluster = cluster
+        self._pace = pace
         self._known: OrderedDict[str, _Cells] = OrderedDict()
 
     def router(self) -> APIRouter:
@@ -333,7 +336,7 @@ class Heatmap:
         gathered = await self._cluster.gather(path, self._own(batches), _HEATMAP_SHARE.validate_json, local=bool(local))
         columns = {column.batch_id: (column, share.stations) for share in gathered.shares for column in share.batches}
         newest = heapq.nlargest(batches, columns.values(), key=lambda one: (one[0].closed_at, one[0].batch_id))[::-1]
-        rows = await _rows(newest, stations)
+        rows = await _rows(newest, stations, Turns(self._pace))
         return HeatmapAnswer(batches=[column for column, _ in newest], stations=rows, incomplete=gathered.incomplete)
 
     async def own_share(self, batches: BatchesQuery) -> Share[_Own]:
@@ -341,24 +344,23 @@ class Heatmap:
         return share_of(self._state, await self._own(batches))
 
     async def _own(self, batches: int) -> _Own:
-        newest = heapq.nlargest(
-            batches,
-            (one for working_set in self._state.working_sets().values() for one in _closed(working_set, batches)),
-            key=lambda one: (one[1].closed_at, one[1].batch_id),
-        )
+        turns, sets = Turns(self._pace), self._state.working_sets()
+        closed = [one for partition in sets for one in _closed(partition, sets[partition], batches)]
         found: list[tuple[Column, _Cells]] = []
-        for working_set, column, revision in newest:
-            cells = self._cells(working_set, column.batch_id, revision)
+        for one in heapq.nlargest(batches, closed):
+            working_set = sets.get(one.partition)  # it may have been taken away meanwhile
+            cells = None if working_set is None else self._cells(working_set, one.batch_id, one.revision)
             if cells is not None:  # it may have been forgotten meanwhile
+                column = Column(batch_id=one.batch_id, closed_at=one.closed_at, completed_by=one.completed_by)
                 found.append((column, cells))
-            await asyncio.sleep(0)
+            await turns.rest()
         stations = list(dict.fromkeys(station for _, cells in found for station in cells.stations))
         columns: list[_OwnColumn] = []
         for column, cells in found:
             code_of = dict(zip(cells.stations, cells.codes, strict=True))
             codes = "".join([code_of.get(station, NOT_EXPECTED) for station in stations])
-            columns.append(_OwnColumn(**column.model_dump(), cells=codes))
-            await asyncio.sleep(0)
+            columns.append(_OwnColumn(**dict(column), cells=codes))
+            await turns.rest()
         return _Own(stations=stations, batches=columns)
 
     def _cells(self, working_set: WorkingSet, batch_id: str, revision: int) -> _Cells | None:
@@ -383,17 +385,25 @@ def _cells_of(decision: Decision) -> str:
     return "".join(codes.values())
 
 
-def _closed(working_set: WorkingSet, count: int) -> Iterator[tuple[WorkingSet, Column, int]]:
-    """Find the newest closed batches of a partition, published or not, with their revisions."""
+class _Closed(NamedTuple):
+    closed_at: float
+    batch_id: str
+    completed_by: CompletedBy
+    revision: int
+    partition: int
+
+
+def _closed(partition: int, working_set: WorkingSet, count: int) -> Iterator[_Closed]:
+    """Find the newest closed batches of a partition, published or not."""
     for one in islice(working_set.closed_in_order(newest_first=True), count):
-        column = Column(batch_id=one.batch_id, closed_at=one.first_closed_at, completed_by=one.completed_by)
-        yield working_set, column, one.revision
-    for batch in working_set.closing.values():
-        if batch.decision is not None:
-            yield working_set, Column.model_validate(batch.decision, from_attributes=True), batch.decision.revision
+        yield _Closed(one.first_closed_at, one.batch_id, one.completed_by, one.revision, partition)
+    for decision in [batch.decision for batch in working_set.closing.values()]:
+        if decision is not None:
+            closing = decision.closed_at, decision.batch_id, decision.completed_by, decision.revision
+            yield _Closed(*closing, partition)
 
 
-async def _rows(columns: Sequence[tuple[_OwnColumn, list[str]]], count: int) -> list[Row]:
+async def _rows(columns: Sequence[tuple[_OwnColumn, list[str]]], count: int, turns: Turns) -> list[Row]:
     bad: Counter[str] = Counter()
     missing: Counter[str] = Counter()
     by_column: list[dict[str, str]] = []
@@ -402,7 +412,7 @@ async def _rows(columns: Sequence[tuple[_OwnColumn, list[str]]], count: int) -> 
         missing.update(name for name, code in codes.items() if code == MISSING)
         bad.update({name: code in (MISSING, FAILED) for name, code in codes.items()})
         by_column.append(codes)
-        await asyncio.sleep(0)
+        await turns.rest()
     worst = heapq.nsmallest(count, bad, key=lambda station: (-bad[station], -missing[station], station))
     return [
         Row(station_id=station, cells="".join([codes.get(station, NOT_EXPECTED) for codes in by_column]))

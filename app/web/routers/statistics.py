@@ -19,12 +19,14 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from app.observability.counters import MINUTE, SLOT, SLOTS, Histogram, oldest_open_age, open_batches
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
-from app.web.figures import Figures, Seldom, Slot, TopicCounts, Written, figures_of, slots_of
+from app.web.figures import Figures, Seldom, Span, TopicCounts, Written, figures_of
 from app.web.filters import Moment, SinceQuery, UntilQuery, moment_of, moment_text
 from app.web.models import Answer
 from app.web.paging import LocalQuery
 from app.web.routers.lags import Lag, Lags
+from app.web.slots import Slots
 from app.web.state import WorkerState
+from app.web.turns import Pace, Turns
 from tables.model.enums import CompletedBy
 
 _FIGURES: Final = "/figures"  # of the workers: an older one's of /stats are counted since its start
@@ -114,11 +116,11 @@ _STATS_SHARE: Final = TypeAdapter(Share[_OwnStats])
 _HISTORY_SHARE: Final = TypeAdapter(Share[_OwnHistory])
 
 
-def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags) -> APIRouter:
+def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags, pace: Pace) -> APIRouter:
     """Serve `/stats` and `/history`, and the workers' shares of them."""
     router = APIRouter(tags=["statistics"])
 
-    figures, slots, counts = Seldom(figures_of), Seldom(slots_of), TopicCounts(state)
+    figures, slots, counts = Seldom(figures_of, pace), Slots(state, pace), TopicCounts(state)
 
     @router.get("/stats")
     async def stats(since: SinceQuery = None, until: UntilQuery = None, local: LocalQuery = None) -> Stats:
@@ -151,7 +153,8 @@ def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags) -> APIRo
         until = int(time.time()) // SLOT * SLOT
         path = f"{_SAMPLES}?until={until}"
         gathered = await cluster.gather(path, own_history(until), _HISTORY_SHARE.validate_json, local=bool(local))
-        return HistoryAnswer(samples=_by_time(gathered.shares, until), incomplete=gathered.incomplete)
+        samples = await _by_time(gathered.shares, until, Turns(pace))
+        return HistoryAnswer(samples=samples, incomplete=gathered.incomplete)
 
     @router.get(INTERNAL + _FIGURES, include_in_schema=False)
     async def stats_share(since: Moment, until: Moment, asked: str) -> Share[_OwnStats]:
@@ -162,7 +165,7 @@ def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags) -> APIRo
         return share_of(state, await own_history(until // SLOT * SLOT))
 
     async def own_stats(asked: tuple[str, str], since: float, until: float) -> _OwnStats:
-        found: Figures = await figures.of(state.working_sets(), asked, since, until)
+        found: Figures = await figures.of(state.working_sets(), Span(since, until, asked))
         sets = state.working_sets()
         return _OwnStats(
             open_batches=open_batches(sets),
@@ -176,7 +179,7 @@ def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags) -> APIRo
         )
 
     async def own_history(until: int) -> _OwnHistory:
-        found: list[Slot] = await slots.of(state.working_sets(), ("", str(until)), until - SLOTS * SLOT, until)
+        found = await slots.of(until - SLOTS * SLOT, until)
         samples = [_OwnSample.model_validate(slot, from_attributes=True) for slot in found]
         return _OwnHistory(samples=samples, lags=list(lags.samples()))
 
@@ -201,13 +204,17 @@ def _add_up(shares: Sequence[_OwnStats], incomplete: list[str], written: Written
     )
 
 
-def _by_time(shares: Sequence[_OwnHistory], until: int) -> list[HistorySample]:
+async def _by_time(shares: Sequence[_OwnHistory], until: int, turns: Turns) -> list[HistorySample]:
     slots: dict[int, list[_OwnSample]] = {}
     for sample in chain.from_iterable(share.samples for share in shares):
         slots.setdefault(sample.at, []).append(sample)
     lags = {lag.at: lag for share in shares for lag in share.lags if until - SLOTS * SLOT < lag.at <= until}
     first = min(slots or lags, default=until + SLOT)  # what is durable says where the history begins
-    return [_sum_of(at, slots.get(at, ()), lags.get(at)) for at in range(first, until + SLOT, SLOT)]
+    samples: list[HistorySample] = []
+    for at in range(first, until + SLOT, SLOT):
+        samples.append(_sum_of(at, slots.get(at, ()), lags.get(at)))
+        await turns.rest()
+    return samples
 
 
 def _sum_of(at: int, samples: Sequence[_OwnSample], lag: Lag | None) -> HistorySample:

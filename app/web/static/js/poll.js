@@ -1,6 +1,7 @@
 // Asking again and again: once a second while the page is seen, less when it fails, and never twice at a time.
 
 import { ApiError, request } from "./api.js";
+import { byTurns } from "./by_turns.js";
 import { get, set } from "./store.js";
 
 const PERIOD = 1000; // milliseconds
@@ -15,7 +16,7 @@ const LONGEST = 30_000;
  * @property {(answer: any) => number} [every] milliseconds from one answer to the next request; PERIOD without it
  */
 
-/** @typedef {{path: string, text: string, due: number, failures: number}} Memory */
+/** @typedef {{path: string, text: string, due: number, every: number, failures: number}} Memory */
 
 /** @type {Map<string, Memory>} */
 const memories = new Map();
@@ -76,15 +77,15 @@ function sleep(milliseconds) {
 /** @param {Resource[]} resources */
 async function turn(resources) {
   const before = get();
-  const asked = [];
+  const due = [];
   for (const resource of admitted ? resources : resources.slice(0, 1)) {
     const path = resource.path(before);
     if (path === null) continue;
     const memory = memoryOf(resource.name, path);
-    if (memory.due <= Date.now()) asked.push(ask(resource, memory));
+    if (memory.due <= Date.now()) due.push({ resource, memory });
   }
-  if (asked.length === 0) return;
-  const outcomes = await Promise.all(asked);
+  if (due.length === 0) return;
+  const outcomes = await Promise.all(byTurns(due, PERIOD).map(({ resource, memory }) => ask(resource, memory)));
   const now = get();
   const data = { ...now.data };
   const errors = { ...now.errors };
@@ -128,7 +129,7 @@ function isLost(error) {
 function memoryOf(name, path) {
   const memory = memories.get(name);
   if (memory?.path === path) return memory;
-  const fresh = { path, text: "", due: 0, failures: 0 };
+  const fresh = { path, text: "", due: 0, every: PERIOD, failures: 0 };
   memories.set(name, fresh);
   return fresh;
 }
@@ -147,7 +148,8 @@ async function ask(resource, memory) {
     const value = changed ? (resource.read ?? JSON.parse)(text) : get().data[name];
     memory.text = text;
     memory.failures = 0;
-    memory.due = Date.now() + (resource.every?.(value) ?? PERIOD) - PERIOD / 2;
+    memory.every = resource.every?.(value) ?? PERIOD;
+    memory.due = Date.now() + memory.every - PERIOD / 2;
     return { name, path, error: null, value, changed };
   } catch (reason) {
     const error = reason instanceof ApiError ? reason : new ApiError(0, "bad-answer", String(reason));
