@@ -18,8 +18,10 @@ SUPPLY_CHAIN := cyclonedx-bom==7.5.0 pip-audit==2.10.1
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-# Of the user's own Python: with some of them nothing is installed, asserts are left out, or other modules are imported.
+# Of the user's own Python: with some of them nothing is installed, asserts are left out, other modules are imported, or
+# each of the hundreds of processes that the tests start compiles the application for itself (images often set that one).
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTHONDEVMODE PYTHONSTARTUP PYTHONINSPECT
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
