@@ -299,7 +299,7 @@ def test_a_link_with_a_wrong_token_asks_for_the_right_one(busy: str, desk: Desk)
 def test_what_a_reader_has_chosen_stands_in_the_address(
     path: str, choice: str, address: str, busy: str, desk: Desk
 ) -> None:
-    page = desk.open(busy + path, token=TOKEN)
+    page = desk.look(busy + path, token=TOKEN)
     page.get_by_role("button", name=choice).click()
     expect(page.get_by_role("button", name=choice)).to_have_attribute("aria-pressed", "true")
     assert page.url == busy + address

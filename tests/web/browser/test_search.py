@@ -74,7 +74,7 @@ def look_for(page: Page, text: str) -> None:
 def test_the_box_finds_batches_by_id_by_a_part_of_it_and_by_time(
     text: str, ids: list[str], busy: str, desk: Desk
 ) -> None:
-    page = desk.open(busy, token=TOKEN)
+    page = desk.look(busy, token=TOKEN)
     look_for(page, text)
     expect(found(page)).to_have_count(len(ids))
     expect(page.get_by_role("heading", name="Find batches and stations")).to_be_focused()
@@ -184,7 +184,7 @@ def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: 
     worker.open("b1", [station, "A"], at=now - 1)
     worker.arrive("b1", {station: ("f", MARKUP), "A": ("r", "{}")}, at=now)
     with served(worker, Access(TOKEN)) as url:
-        page = desk.open(url, token=TOKEN)
+        page = desk.look(url, token=TOKEN)
         page.locator(".stations tbody tr").first.get_by_role("link").click()
         title = page.locator(".station-page h2")
         expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
@@ -196,7 +196,7 @@ def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: 
         page.go_back()
         expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
         assert page.locator("img[onerror], img[src='x']").count() == 0
-        page.close()
+        desk.leave(page)
 
 
 def test_an_id_that_no_address_has_room_for_is_told(desk: Desk) -> None:
