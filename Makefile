@@ -8,7 +8,7 @@ DESK ?=
 MINUTES ?=
 SEED ?=
 POINTS ?=
-JOBS ?= 3
+JOBS ?= 4
 SETTINGS_PAGES := docs/settings.md docs/settings.zh-CN.md
 UV := uv==0.13.9
 # Tools of their own environment: they are no dependencies, of the application or of its tests.
@@ -18,8 +18,10 @@ SUPPLY_CHAIN := cyclonedx-bom==7.5.0 pip-audit==2.10.1
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-# Of the user's own Python: with some of them nothing is installed, asserts are left out, or other modules are imported.
+# Of the user's own Python: with some of them nothing is installed, asserts are left out, other modules are imported, or
+# each of the hundreds of processes that the tests start compiles the application for itself (images often set that one).
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS PYTHONDEVMODE PYTHONSTARTUP PYTHONINSPECT
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -36,7 +38,7 @@ run: $(READY) ## Start Kafka and a worker, replay the sample data until Ctrl-C; 
 	@ONCE=$(ONCE) exec $(PY) -m app.demo
 
 test: $(READY) ## Run all tests, those on a real Kafka too, JOBS= files at once; ARGS= goes to pytest, e.g. ARGS="tests/unit -k batch"
-	@$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## What CI runs: format, lint, layers, types, what is made of other files, then all tests
 	@$(PY) -m tests.check

@@ -31,6 +31,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where files run side by side: those first that wait for a Kafka or a browser.
+
+    Their waits are filled by what the others do, and at the end there are only short files, so that no process is left
+    alone with a long one.
+    """
+    if hasattr(config, "workerinput"):  # of one of pytest-xdist's processes
+        items.sort(key=lambda item: item.get_closest_marker("kafka") is None and "browser" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def kafka_broker() -> Iterator[DevBroker]:
     """One running Kafka for the whole session; a test that stops or kills its broker starts one of its own."""

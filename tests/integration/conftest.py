@@ -25,8 +25,15 @@ def cluster(kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
+def shared_cluster(kafka_broker: DevBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A share of the session's Kafka for tests of one module that use the same workers."""
+    with Cluster(kafka_broker, tmp_path_factory.mktemp("shared")) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
 def strict_broker() -> Iterator[DevBroker]:
-    """A Kafka that creates no topic by itself, unlike the session's."""
+    """A Kafka that creates no topic by itself, unlike the other of the session, for tests that do not stop it."""
     with DevBroker() as broker:
         yield broker
 

@@ -15,6 +15,7 @@ from tests.integration.support.data import FINE, GATED, stations_of
 from tests.integration.support.model import GATE
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.web import TOKEN, ask, two_workers
+from tests.integration.support.worker import WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -39,9 +40,18 @@ def ids(answer: httpx.Response) -> list[str]:
     return sorted(row["batch_id"] for row in answer.json()["batches"])
 
 
-def test_either_worker_shows_the_batches_of_both(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster) | SHARES)
-    due = open_batches(cluster, 24)
+Workers = tuple[WorkerProcess, WorkerProcess, list[str]]
+
+
+@pytest.fixture(scope="module")
+def workers(shared_cluster: Cluster) -> Workers:
+    """Two workers, and the batches that are open there; who looks at all of them comes before who ends some."""
+    first, second = two_workers(shared_cluster, gate_of(shared_cluster) | SHARES)
+    return first, second, open_batches(shared_cluster, 24)
+
+
+def test_either_worker_shows_the_batches_of_both(shared_cluster: Cluster, workers: Workers) -> None:
+    cluster, (first, second, due) = shared_cluster, workers
     wait_for(lambda: ids(ask(first, "/batches?status=open")) == due, lambda: f"all are open\n{cluster.logs()}")
     own = [ids(ask(worker, "/batches?local=true")) for worker in (first, second)]
     assert all(own)
@@ -94,9 +104,8 @@ def test_a_worker_that_does_not_answer_is_named_and_not_waited_for(cluster: Clus
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"both answer again\n{cluster.logs()}")
 
 
-def test_actions_reach_batches_of_either_worker_through_the_other(cluster: Cluster) -> None:
-    first, second = two_workers(cluster, gate_of(cluster) | SHARES)
-    due = open_batches(cluster, 24)
+def test_actions_reach_batches_of_either_worker_through_the_other(shared_cluster: Cluster, workers: Workers) -> None:
+    cluster, (first, second, due) = shared_cluster, workers
     wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
     wait_for(
         lambda: all(row["arrived_count"] == 2 for row in ask(first, "/batches").json()["batches"]),

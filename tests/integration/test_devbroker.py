@@ -129,7 +129,7 @@ def test_the_broker_and_its_temporary_data_go_with_a_killed_parent() -> None:
     assert eventually(lambda: not Path(data).exists())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.chaos), signal.SIGTERM])
 def test_the_command_line_prints_the_address_and_ends_on_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.devbroker", "run", "--data", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -186,28 +186,28 @@ def test_a_message_of_sixty_megabytes_passes(kafka_broker: DevBroker) -> None:
     assert first_value(kafka_broker, "large") == value
 
 
-def test_a_topic_that_is_asked_for_is_not_made() -> None:
+def test_a_topic_that_is_asked_for_is_not_made(strict_broker: DevBroker) -> None:
     # A worker asks for its source topic as soon as it starts: it would be made with one partition.
     async def names_after_asking(broker: DevBroker) -> list[str]:
         consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="worker")
         await consumer.start()
         try:
-            consumer.subscribe(["source"])
-            await consumer._client.set_topics(["source"])  # the answer is there
-            assert consumer.partitions_for_topic("source") is None
+            consumer.subscribe(["asked-for"])
+            await consumer._client.set_topics(["asked-for"])  # the answer is there
+            assert consumer.partitions_for_topic("asked-for") is None
         finally:
             await consumer.stop()
         admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
         await admin.start()
         try:
-            return [name for name in await admin.list_topics() if name == "source"]
+            return [name for name in await admin.list_topics() if name == "asked-for"]
         finally:
             await admin.close()
 
-    with DevBroker() as broker:
-        assert asyncio.run(names_after_asking(broker)) == []
+    assert asyncio.run(names_after_asking(strict_broker)) == []
 
 
+@pytest.mark.chaos
 def test_overrides_win(tmp_path: Path) -> None:
     with DevBroker(tmp_path, overrides={"num.partitions": 3, **CREATES_TOPICS}) as broker:
         produce(broker, "made-by-kafka", b"x")

@@ -123,7 +123,7 @@ def test_processes_end_with_a_worker_that_is_killed(cluster: Cluster) -> None:
     assert psutil.wait_procs(children, timeout=PATIENCE)[1] == []
 
 
-@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("executor", [pytest.param("thread", marks=pytest.mark.chaos), "process"])
 def test_a_pool_of_a_callback_ends_its_processes_and_not_the_worker(cluster: Cluster, executor: str) -> None:
     (cluster.folder / "forking.py").write_text(FORKING_MODEL)
     settings = {"callback": "forking:callback", "executor": executor, "executor_workers": "2"}

@@ -34,9 +34,13 @@ def replay(worker: WorkerProcess, body: Any, token: str = TOKEN) -> Any:
     return ask(worker, "/dead-letters/replay", method="POST", token=token, headers=headers, json=body)
 
 
-@pytest.fixture
-def workers(cluster: Cluster) -> tuple[WorkerProcess, WorkerProcess]:
-    """Two workers, three batches that were discarded while a station of each was waited for, and their letters."""
+@pytest.fixture(scope="module")
+def workers(shared_cluster: Cluster) -> tuple[WorkerProcess, WorkerProcess]:
+    """Two workers, three batches that were discarded while a station of each was waited for, and their letters.
+
+    The first three tests look at them in turn, and each leaves what the next ones look for.
+    """
+    cluster = shared_cluster
     gate = {GATE: str(cluster.folder / "gate")}
     first, second = two_workers(cluster, gate | SHARES, web_read_token=READER)
     stations = [*stations_of(FINE, range(2)), *stations_of(GATED, range(1))]
@@ -57,10 +61,10 @@ def ids_of(cluster: Cluster) -> list[str]:
 
 
 def test_letters_are_found_and_read_by_either_worker(
-    cluster: Cluster, workers: tuple[WorkerProcess, WorkerProcess]
+    shared_cluster: Cluster, workers: tuple[WorkerProcess, WorkerProcess]
 ) -> None:
     first, second = workers
-    due = ids_of(cluster)
+    due = ids_of(shared_cluster)
     for worker in workers:
         letters = get(worker, "/dead-letters")["letters"]
         assert sorted(letter["batch_id"] for letter in letters) == due
@@ -78,10 +82,10 @@ def test_letters_are_found_and_read_by_either_worker(
 
 
 def test_a_letter_is_sent_again_once_by_an_operator_in_his_name(
-    cluster: Cluster, workers: tuple[WorkerProcess, WorkerProcess]
+    shared_cluster: Cluster, workers: tuple[WorkerProcess, WorkerProcess]
 ) -> None:
     first, second = workers
-    batch_id = ids_of(cluster)[0]
+    batch_id = ids_of(shared_cluster)[0]
     (letter,) = get(first, f"/dead-letters?batch={batch_id}")["letters"]
     wanted = {"ids": [letter["id"]], "dry_run": False}
     assert [replay(first, wanted, token).status_code for token in (READER, "wrong")] == [403, 401]
@@ -89,7 +93,7 @@ def test_a_letter_is_sent_again_once_by_an_operator_in_his_name(
     assert (dry.status_code, dry.json()["letters"]) == (
         200,
         [
-            {"id": letter["id"], "to": cluster.output, "would": "send", "why": None},
+            {"id": letter["id"], "to": shared_cluster.output, "would": "send", "why": None},
             {"id": "0@999999", "to": None, "would": "unknown", "why": "there is no such letter"},
         ],
     )
@@ -97,9 +101,9 @@ def test_a_letter_is_sent_again_once_by_an_operator_in_his_name(
     done = replay(second, wanted)
     (row,) = done.json()["letters"]
     assert (done.status_code, row["would"]) == (202, "sent")
-    assert row["to"].startswith(f"{cluster.output}[")
-    wait_for(cluster.outputs, lambda: f"it is published\n{cluster.logs()}")
-    (output,) = cluster.outputs()
+    assert row["to"].startswith(f"{shared_cluster.output}[")
+    wait_for(shared_cluster.outputs, lambda: f"it is published\n{shared_cluster.logs()}")
+    (output,) = shared_cluster.outputs()
     assert (output.name, output.json["meta"]["completed_by"]) == (batch_id, "operator")
     assert (output.json["meta"]["operator"]["action"], output.json["meta"]["operator"]["by"]) == ("replay", "张")
     (again,) = replay(first, wanted).json()["letters"]
@@ -113,12 +117,12 @@ def test_a_letter_is_sent_again_once_by_an_operator_in_his_name(
 
 
 def test_late_results_are_found_by_either_worker(
-    cluster: Cluster, workers: tuple[WorkerProcess, WorkerProcess]
+    shared_cluster: Cluster, workers: tuple[WorkerProcess, WorkerProcess]
 ) -> None:
-    due = ids_of(cluster)
+    due = ids_of(shared_cluster)
     assert get(workers[0], "/late") == {"late": [], "next": None}
-    (cluster.folder / "gate").touch()
-    wait_for(lambda: len(cluster.late_records()) == 3, lambda: f"three late results\n{cluster.logs()}")
+    (shared_cluster.folder / "gate").touch()
+    wait_for(lambda: len(shared_cluster.late_records()) == 3, lambda: f"three late results\n{shared_cluster.logs()}")
     for worker in workers:
         late = get(worker, "/late")["late"]
         assert sorted(one["batch_id"] for one in late) == due

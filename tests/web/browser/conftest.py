@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.web.browser.chromium import MISSING, PATIENCE, Desk, find_chromium, launch
+from tests.web.browser.chromium import MISSING, PATIENCE, Desk, Kept, find_chromium, launch
 
 
 # Of one module: while Playwright runs, no other test of its thread can use `asyncio.run`.
@@ -27,10 +27,16 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+@pytest.fixture(scope="module")
+def kept(browser: Browser) -> Kept:  # with the browser, and gone with it
+    """Tabs that a module's tests share."""
+    return {}
+
+
 @pytest.fixture
-def desk(browser: Browser) -> Iterator[Desk]:
+def desk(browser: Browser, kept: Kept) -> Iterator[Desk]:
     """Opens pages for one test; none of them may have had a problem."""
-    own = Desk(browser)
+    own = Desk(browser, kept)
     yield own
     own.close()
     assert own.problems == []

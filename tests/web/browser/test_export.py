@@ -72,7 +72,7 @@ def test_every_table_is_saved_as_csv_and_as_json(
     table_of: tuple[str, str, int, set[str]], busy: str, desk: Desk
 ) -> None:
     path, place, least, keys = table_of
-    page = desk.open(busy + path, token=TOKEN)
+    page = desk.look(busy + path, token=TOKEN)
     table = page.locator(place)
     expect(table.locator(".export").first).to_be_visible()
     if place.endswith("(2)"):

@@ -51,7 +51,7 @@ def busy() -> Iterator[str]:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_tab_reaches_everything_and_is_seen(path: str, busy: str, desk: Desk) -> None:
-    page = desk.open(busy + path, token=TOKEN)
+    page = desk.look(busy + path, token=TOKEN)
     expect(page.locator(PAGES[path]).first).to_be_visible()
     page.evaluate("document.activeElement.blur()")
     count = page.evaluate(MARK)
@@ -74,7 +74,7 @@ def test_tab_reaches_everything_and_is_seen(path: str, busy: str, desk: Desk) ->
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_for_a_phone_and_without_a_finding(path: str, language: str, busy: str, desk: Desk) -> None:
-    page = desk.open(busy + path, token=TOKEN, language=language, phone=True)
+    page = desk.look(busy + path, token=TOKEN, language=language, phone=True)
     expect(page.locator(PAGES[path]).first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.evaluate(CUT) == []

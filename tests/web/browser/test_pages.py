@@ -80,7 +80,7 @@ VIEWS: dict[str, tuple[str, Callable[[Page], object]]] = {
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_has_no_finding_in_light_or_dark(view: str, busy: str, desk: Desk) -> None:
     path, come = VIEWS[view]
-    page = desk.open(busy + path, token=TOKEN)
+    page = desk.look(busy + path, token=TOKEN)
     come(page)
     looked_at = "dialog[open]" if view.startswith("question") else "html"
     assert findings(page, looked_at) == []
@@ -92,7 +92,7 @@ def test_axe_has_no_finding_in_light_or_dark(view: str, busy: str, desk: Desk) -
 @pytest.mark.parametrize("view", VIEWS)
 def test_nothing_is_wider_than_a_phone(view: str, language: str, busy: str, desk: Desk) -> None:
     path, come = VIEWS[view]
-    page = desk.open(busy + path, token=TOKEN, language=language, phone=True)
+    page = desk.look(busy + path, token=TOKEN, language=language, phone=True)
     come(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
@@ -299,7 +299,7 @@ def test_a_link_with_a_wrong_token_asks_for_the_right_one(busy: str, desk: Desk)
 def test_what_a_reader_has_chosen_stands_in_the_address(
     path: str, choice: str, address: str, busy: str, desk: Desk
 ) -> None:
-    page = desk.open(busy + path, token=TOKEN)
+    page = desk.look(busy + path, token=TOKEN)
     page.get_by_role("button", name=choice).click()
     expect(page.get_by_role("button", name=choice)).to_have_attribute("aria-pressed", "true")
     assert page.url == busy + address

@@ -74,7 +74,7 @@ def look_for(page: Page, text: str) -> None:
 def test_the_box_finds_batches_by_id_by_a_part_of_it_and_by_time(
     text: str, ids: list[str], busy: str, desk: Desk
 ) -> None:
-    page = desk.open(busy, token=TOKEN)
+    page = desk.look(busy, token=TOKEN)
     look_for(page, text)
     expect(found(page)).to_have_count(len(ids))
     expect(page.get_by_role("heading", name="Find batches and stations")).to_be_focused()
@@ -127,7 +127,7 @@ def test_filters_make_an_address_that_another_reader_sees_the_same_at(busy: str,
 @pytest.mark.parametrize("path", ["/#/batches", "/#/batches?q=DUN00", "/#/batches?q=nothing"])
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 def test_the_search_is_for_everybody_and_for_a_phone(path: str, language: str, busy: str, desk: Desk) -> None:
-    page = desk.open(busy + path, token=TOKEN, language=language, phone=True)
+    page = desk.look(busy + path, token=TOKEN, language=language, phone=True)
     expect(page.locator(".found").locator("table, .hit")).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert findings(page) == []
@@ -184,7 +184,7 @@ def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: 
     worker.open("b1", [station, "A"], at=now - 1)
     worker.arrive("b1", {station: ("f", MARKUP), "A": ("r", "{}")}, at=now)
     with served(worker, Access(TOKEN)) as url:
-        page = desk.open(url, token=TOKEN)
+        page = desk.look(url, token=TOKEN)
         page.locator(".stations tbody tr").first.get_by_role("link").click()
         title = page.locator(".station-page h2")
         expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
@@ -196,7 +196,7 @@ def test_any_station_is_reached_by_links_and_by_its_address(station: str, desk: 
         page.go_back()
         expect(page.locator(".strip .is-failed.cell")).to_have_count(1)
         assert page.locator("img[onerror], img[src='x']").count() == 0
-        page.close()
+        desk.leave(page)
 
 
 def test_an_id_that_no_address_has_room_for_is_told(desk: Desk) -> None:
@@ -269,7 +269,7 @@ def test_no_id_breaks_an_address(busy: str, desk: Desk) -> None:
     ],
 )
 def test_an_address_that_somebody_has_spoilt_shows_a_page(address: str, busy: str, desk: Desk) -> None:
-    page = desk.open(f"{busy}/{address}", token=TOKEN)
+    page = desk.look(f"{busy}/{address}", token=TOKEN)
     expect(page.locator("main h2").first).to_be_visible()
 
 
@@ -290,7 +290,7 @@ def test_an_address_that_somebody_has_spoilt_shows_a_page(address: str, busy: st
     ],
 )
 def test_a_time_of_the_readers_clock_may_begin_a_range(text: str, asked: str, busy: str, desk: Desk) -> None:
-    page = desk.open(busy, token=TOKEN, script="Date.now = () => 1763085600000")  # 2025-11-14 10:00 in Shanghai
+    page = desk.look(busy, token=TOKEN, script="Date.now = () => 1763085600000")  # 2025-11-14 10:00 in Shanghai
     found = page.evaluate("text => import('/static/js/filters.js').then(({ momentAsked }) => momentAsked(text))", text)
     assert found == asked
 

@@ -99,7 +99,7 @@ def test_a_station_of_no_batch_is_said_to_be_unknown(busy: str, desk: Desk) -> N
 @pytest.mark.parametrize("station", ["DUN00", MARKUP, LONG])
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 def test_the_page_is_for_everybody_and_for_a_phone(station: str, language: str, busy: str, desk: Desk) -> None:
-    page = desk.open(busy + page_of(station), token=TOKEN, language=language, phone=True)
+    page = desk.look(busy + page_of(station), token=TOKEN, language=language, phone=True)
     expect(strip(page)).to_have_count(24)
     expect(page.locator(".fleet tbody tr")).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -139,7 +139,7 @@ def test_how_many_batches_are_shown_stands_in_the_address(desk: Desk) -> None:
     ],
 )
 def test_a_stations_name_leads_to_its_page(path: str, link: str, busy: str, desk: Desk) -> None:
-    page = desk.open(busy + path, token=TOKEN)
+    page = desk.look(busy + path, token=TOKEN)
     first = page.locator(link).first
     station = first.get_attribute("title")
     first.focus()

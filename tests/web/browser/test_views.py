@@ -87,7 +87,7 @@ def test_an_answer_that_is_quicker_than_the_first_painting_is_shown(busy: str, d
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_has_no_finding_in_light_or_dark(view: str, busy: str, desk: Desk) -> None:
     path, token, come = VIEWS[view]
-    page = desk.open(busy + path, token=token)
+    page = desk.look(busy + path, token=token)
     come(page)
     looked_at = "dialog[open]" if view.startswith("question") else "html"
     assert findings(page, looked_at) == []
@@ -104,7 +104,7 @@ def test_axe_has_no_finding_in_light_or_dark(view: str, busy: str, desk: Desk) -
 )
 def test_nothing_is_wider_than_a_phone(view: str, language: str, busy: str, desk: Desk) -> None:
     path, token, come = VIEWS[view]
-    page = desk.open(busy + path, token=token, language=language, phone=True)
+    page = desk.look(busy + path, token=token, language=language, phone=True)
     come(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     cut = page.evaluate(

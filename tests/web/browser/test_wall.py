@@ -79,7 +79,7 @@ def test_a_lost_connection_is_told_by_the_head_the_title_and_the_icon(desk: Desk
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 @pytest.mark.parametrize("size", [(1920, 1080), (3840, 2160), (1366, 768)])
 def test_a_wall_has_large_tiles_and_no_buttons(size: tuple[int, int], language: str, busy: str, desk: Desk) -> None:
-    page = desk.open(f"{busy}/?wall=1", token=TOKEN, language=language)
+    page = desk.look(f"{busy}/?wall=1", token=TOKEN, language=language)
     page.set_viewport_size({"width": size[0], "height": size[1]})
     expect(page.locator(".flying")).to_have_count(2)
     expect(page.locator(".recent tbody tr")).to_have_count(5)
