@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.commands import command_of
-from tests.integration.support.letters import NOW, PAYLOAD, ByHand
+from tests.integration.support.letters import PAYLOAD, ByHand
 from tests.integration.support.reading import Received, end_offsets
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import CLOCK_AHEAD, LATER
@@ -50,7 +50,7 @@ def test_a_discarded_batch_is_published_once_and_again_when_that_is_asked_for(fi
     assert done.stdout == "0 letters replayed, 1 replayed earlier (--again sends them once more)\n"
     assert len(outputs_of(cluster)) == 1
     listed = [json.loads(line) for line in filled.run("--json", "--batch", "b2").stdout.splitlines()]
-    assert NOW <= listed[0]["replayed_at"] <= time.time()
+    assert filled.now <= listed[0]["replayed_at"] <= time.time()
 
     assert filled.run(*only, "--again", output_meta="false").returncode == 0
     again = outputs_of(cluster)[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -15,9 +15,8 @@ from tests.integration.support.cluster import Cluster
 from tests.integration.support.commands import Command
 from tests.integration.support.reading import end_offsets
 
-__all__ = ["NOW", "PAYLOAD", "ByHand", "settings_of"]
+__all__ = ["PAYLOAD", "ByHand", "settings_of"]
 
-NOW = int(time.time())
 PAYLOAD: dict[str, Any] = {
     "batch_id": "b2",
     "module": "m",
@@ -45,10 +44,14 @@ PAYLOAD: dict[str, Any] = {
 
 @dataclass
 class ByHand:
-    """A cluster without a worker, in whose dead-letter topic a test puts what it wants."""
+    """A cluster without a worker, in whose dead-letter topic a test puts what it wants.
+
+    `now` (Unix seconds) is when it was made: a run of all tests may take longer than the hour that commands look back.
+    """
 
     cluster: Cluster
     run: Command
+    now: int = field(default_factory=lambda: int(time.time()))
 
     def put(self, partition: int, value: bytes | None, more: dict[str, str], *, ago: float = 0.0) -> None:
         """Append a letter in a transaction, which leaves a hole behind it; `more` are headers.
@@ -56,7 +59,7 @@ class ByHand:
         Kafka confirms the end of a transaction before its marker stands in the partition: the next letter could be
         before that, and the hole elsewhere.
         """
-        headers = {"failed-at": repr(NOW - ago), "error": "Traceback\n  x\nValueError: no"} | more
+        headers = {"failed-at": repr(self.now - ago), "error": "Traceback\n  x\nValueError: no"} | more
         pairs = [(name, text.encode()) for name, text in headers.items()]
 
         async def send() -> None:
