@@ -44,7 +44,8 @@ def test_the_messages_topic_stands_first_and_the_context_topics_follow_as_they_a
         value = driver.outputs[0].value
         assert seen == [[topic, *CONTEXT]] * 2
         if topic == DIRECT:
-            assert [output.value["result"]["load"] for output in driver.outputs] == [[2], [3]]
+            # Of two threads either may be first.
+            assert sorted(output.value["result"]["load"] for output in driver.outputs) == [[2], [3]]
         else:
             assert [station["load"] for station in value["stations"]] == [[2], [3]]
 
