@@ -43,12 +43,7 @@ class Tally:
 
     def take_out(self, other: Tally) -> None:
         """Undo `add`."""
-        for own, others in (
-            (self.expected, other.expected),
-            (self.misses, other.misses),
-            (self.failures, other.failures),
-            (self.empties, other.empties),
-        ):
+        for own, others in zip(self._counts(), other._counts(), strict=True):
             own.subtract(others)
             for station in others:
                 if not own[station]:
@@ -56,10 +51,11 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Add another one."""
-        self.expected.update(other.expected)
-        self.misses.update(other.misses)
-        self.failures.update(other.failures)
-        self.empties.update(other.empties)
+        for own, others in zip(self._counts(), other._counts(), strict=True):
+            own.update(others)
+
+    def _counts(self) -> tuple[Counter[str], ...]:
+        return self.expected, self.misses, self.failures, self.empties
 
     def add_decision(self, decision: Decision) -> None:
         """Count a batch by its first decision."""

@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationInfo
 
 from app.settings import enums, types
 from app.settings.types import is_loopback, is_placeholder, require
-from app.words import words
+from app.words import Words, words
 from tables.storage.window import MAX_POINTS
 
 _SOURCE_KEYS: Final = ("source_topics", "passthrough_topics")
@@ -130,21 +130,13 @@ def output_is_no_source(topic: str, info: ValidationInfo) -> str:
 
 def age_covers_the_timeout(age: float, info: ValidationInfo) -> float:
     """Require that a batch may live as long as its timeout."""
-    timeout = info.data.get("batch_timeout", 0.0)
-    require(
-        timeout <= age,
-        words(
-            "must be at least AGG_BATCH_TIMEOUT, which is {least:g}",
-            "不得小于 AGG_BATCH_TIMEOUT，即 {least:g}",
-            least=timeout,
-        ),
-    )
+    _require_at_least(age, "batch_timeout", info)
     return age
 
 
 def timeout_is_within_the_age(timeout: float, info: ValidationInfo) -> float:
     """Require that the bounds of adaptive timeouts are in order, and within a batch's age."""
-    longest, shortest = info.data.get("max_batch_age", math.inf), info.data.get("timeout_min", 0.0)
+    longest = info.data.get("max_batch_age", math.inf)
     require(
         timeout <= longest,
         words(
@@ -153,28 +145,14 @@ def timeout_is_within_the_age(timeout: float, info: ValidationInfo) -> float:
             most=longest,
         ),
     )
-    require(
-        timeout >= shortest,
-        words(
-            "must be at least AGG_TIMEOUT_MIN, which is {least:g}",
-            "不得小于 AGG_TIMEOUT_MIN，即 {least:g}",
-            least=shortest,
-        ),
-    )
+    _require_at_least(timeout, "timeout_min", info)
     return timeout
 
 
 def release_is_publishable(share: float | None, info: ValidationInfo) -> float | None:
     """Require that what is released early is not discarded for its size."""
-    least = info.data.get("partial_min_ratio", 0.0)
-    require(
-        share is None or share >= least,
-        words(
-            "must be at least AGG_PARTIAL_MIN_RATIO, which is {least:g}",
-            "不得小于 AGG_PARTIAL_MIN_RATIO，即 {least:g}",
-            least=least,
-        ),
-    )
+    if share is not None:
+        _require_at_least(share, "partial_min_ratio", info)
     return share
 
 
@@ -203,12 +181,7 @@ def login_is_given_where_it_is_used(value: str | SecretStr | None, info: Validat
         "AGG_SECURITY_PROTOCOL={protocol} 时必须设置",
         protocol=protocol,
     )
-    unwanted = words(
-        "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
-        "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
-        protocol=protocol,
-    )
-    require(fits, wanted if value is None else unwanted)
+    require(fits, wanted if value is None else _unwanted_with(protocol))
     return value
 
 
@@ -217,14 +190,7 @@ def files_are_used(file: Path | None, info: ValidationInfo) -> Path | None:
     protocol = info.data.get("security_protocol")
     if file is not None:
         is_used = protocol is None or protocol.encrypted
-        require(
-            is_used,
-            words(
-                "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
-                "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
-                protocol=protocol,
-            ),
-        )
+        require(is_used, _unwanted_with(protocol))
         has_certificate = info.field_name != "ssl_keyfile" or info.data.get("ssl_certfile", ...) is not None
         require(
             has_certificate,
@@ -296,6 +262,28 @@ def traces_have_opentelemetry(traces: bool) -> bool:
         ),
     )
     return traces
+
+
+def _require_at_least(value: float, name: str, info: ValidationInfo) -> None:
+    """Require that a value is not below that of an earlier field."""
+    least = info.data.get(name, 0.0)
+    require(
+        value >= least,
+        words(
+            "must be at least AGG_{key}, which is {least:g}",
+            "不得小于 AGG_{key}，即 {least:g}",
+            key=name.upper(),
+            least=least,
+        ),
+    )
+
+
+def _unwanted_with(protocol: enums.SecurityProtocol | None) -> Words:
+    return words(
+        "must not be given with AGG_SECURITY_PROTOCOL={protocol}",
+        "AGG_SECURITY_PROTOCOL={protocol} 时不得设置",
+        protocol=protocol,
+    )
 
 
 def _is_internal(topic: str, app_id: str) -> bool:

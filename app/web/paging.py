@@ -153,9 +153,9 @@ async def list_batches(
     after: Cursor | None,
     limit: int,
     worker: str,
+    pace: Pace,
     wanted: Wanted | None = None,
     station: str | None = None,
-    pace: Pace | None = None,
 ) -> BatchList:
     """Return one page of the batches of these partitions.
 
@@ -166,9 +166,9 @@ async def list_batches(
         limit: the largest number of rows. A page has fewer when a batch closes while the page is made, and when the
             search for a station has taken long: `next` goes on from there.
         worker: URL of the worker that owns the partitions.
+        pace: of all looks of the web.
         wanted: says which batches are listed; None for all.
         station: only batches that expected it.
-        pace: of all looks of the web; None: it is the only one.
     """
     look = _Look(sets, shown, after, wanted, Turns(pace, RESTS if station is None else HURRIED))
     if station is None:

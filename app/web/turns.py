@@ -51,14 +51,14 @@ class Pace:
 class Turns:
     """The turns of one look."""
 
-    def __init__(self, pace: Pace | None = None, rests: float = RESTS) -> None:
+    def __init__(self, pace: Pace, rests: float = RESTS) -> None:
         """The first turn begins now.
 
         Args:
-            pace: shared with others; None: the look has one of its own.
+            pace: of all looks of the web.
             rests: seconds of rest for a second of work.
         """
-        self._pace = pace or Pace()
+        self._pace = pace
         self._rests = rests
         self._worked = 0.0  # in the turns before this one
         self._since = self._pace.clock()

@@ -169,7 +169,7 @@ class Looked:
             async def rest(self) -> None:
                 looked.in_turn = 0
 
-        return Counting()
+        return Counting(pace())
 
 
 def test_a_question_for_slots_looks_at_what_is_new_and_gives_way_after_each_block(
@@ -236,7 +236,9 @@ def test_a_list_passes_over_blocks_in_which_no_batch_can_be_wanted(summed: bool)
         def may_match(self, block: Block) -> bool:
             return by_operator.may_match(block)
 
-    listed = list_batches(worker.sets, shown=Shown.CLOSED, after=None, limit=10, worker="", wanted=Wanted())
+    listed = list_batches(
+        worker.sets, shown=Shown.CLOSED, after=None, limit=10, worker="", pace=Pace(), wanted=Wanted()
+    )
     assert asyncio.run(listed).batches == []
     assert looked.whole == (0 if summed else 10 * BLOCK)
 

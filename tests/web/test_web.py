@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.web.paging import Shown, list_batches
+from app.web.turns import Pace
 from tests.web.asking import ask, get
 from tests.web.fake_worker import FakeWorker
 
@@ -216,7 +217,7 @@ def test_a_batch_that_closes_while_the_page_is_made_is_not_listed_as_open() -> N
 
     async def listing() -> list[str]:
         making = asyncio.create_task(
-            list_batches(worker.sets, shown=Shown.OPEN, after=None, limit=10, worker=worker.url)
+            list_batches(worker.sets, shown=Shown.OPEN, after=None, limit=10, worker=worker.url, pace=Pace())
         )
         await asyncio.sleep(0)
         worker.arrive("T_2", {"A": RESULT})

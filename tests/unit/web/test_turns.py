@@ -122,26 +122,26 @@ def test_what_was_worked_is_told_without_the_rests() -> None:
     assert told == [pytest.approx(50 * STEP)]
 
 
-def test_no_request_of_a_flood_waits_for_long() -> None:
+def times_let_in(requests: int) -> list[float]:
+    """When requests that come together are let in."""
     loop, let_in = Loop(), list[float]()
 
     async def request() -> None:
         await loop.pace.enter()
         let_in.append(loop.now)
 
-    loop.run(*(request().__await__() for _ in range(500)))
+    loop.run(*(request().__await__() for _ in range(requests)))
+    return let_in
+
+
+def test_no_request_of_a_flood_waits_for_long() -> None:
+    let_in = times_let_in(500)
     assert len(let_in) == 500
     assert max(let_in) - 100.0 <= LONGEST_WAIT + 1e-9
 
 
 def test_requests_that_come_together_are_let_in_one_after_the_other() -> None:
-    loop, let_in = Loop(), list[float]()
-
-    async def request() -> None:
-        await loop.pace.enter()
-        let_in.append(loop.now)
-
-    loop.run(*(request().__await__() for _ in range(4)))
+    let_in = times_let_in(4)
     gaps = [later - earlier for earlier, later in pairwise(let_in)]
     assert let_in[0] == 100.0
     assert min(gaps) > 0.0
