@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,6 +41,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if hasattr(config, "workerinput"):  # of one of pytest-xdist's processes
         items.sort(key=lambda item: item.get_closest_marker("kafka") is None and "browser" not in item.path.parts)
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """Give each test the loggers as it found them: some take a command's or a worker's set-up for the process's."""
+    manager = logging.root.manager
+
+    def state() -> dict[logging.Logger, tuple[int, bool, Sequence[Any]]]:
+        loggers = [logging.root, *manager.loggerDict.values()]
+        return {one: (one.level, one.disabled, one.filters[:]) for one in loggers if isinstance(one, logging.Logger)}
+
+    before, disabled = state(), manager.disable
+    yield
+    logging.disable(disabled)
+    for logger, now in state().items():
+        was = before.get(logger, now)  # a library's own that it has just made stays as it is
+        if now != was:
+            level, logger.disabled, logger.filters[:] = was
+            logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

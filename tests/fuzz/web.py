@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import itertools
-import logging
 import re
 from functools import cache
 from typing import Any
@@ -48,7 +47,6 @@ class _Web:
         self.loop = asyncio.new_event_loop()
         atexit.register(self.loop.close)
         self.clients = itertools.count()
-        logging.getLogger("app.web.guard").setLevel(logging.CRITICAL)
 
     def ask(self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[int, bytes]:
         path, _, query = target.partition(b"?")
