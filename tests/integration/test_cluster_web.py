@@ -85,6 +85,7 @@ def test_a_worker_listens_on_one_port_and_has_no_page_of_fausts(cluster: Cluster
         assert ask(worker, path, token=None).status_code == 401
 
 
+@pytest.mark.chaos
 def test_a_worker_that_does_not_answer_is_named_and_not_waited_for(cluster: Cluster) -> None:
     first, second = two_workers(cluster, gate_of(cluster))
     due = open_batches(cluster, 24)

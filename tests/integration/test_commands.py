@@ -26,6 +26,7 @@ from app.devbroker import DevBroker
 from app.devbroker.config import port_is_free
 from app.kafka.topics import TopicSpec, create_and_wait, ensure_topics
 from app.settings import Settings, load_settings
+from tests.further import further
 from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import clean_environment
 from tests.ports import own_port
@@ -181,7 +182,7 @@ def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevB
     assert [message.value for message in messages_of(kafka_broker, topic)] == LINES[:1]
 
 
-@pytest.mark.parametrize("indent", [pytest.param(0, marks=pytest.mark.chaos), 2])
+@pytest.mark.parametrize("indent", [*further(0), 2])
 def test_send_sends_nothing_of_a_document_over_several_lines_and_says_why(
     run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path, indent: int
 ) -> None:
@@ -205,7 +206,7 @@ def test_send_sends_nothing_of_a_document_over_several_lines_and_says_why(
     assert orjson.loads(messages_of(kafka_broker, topic)[0].value) == document
 
 
-@pytest.mark.parametrize("content", ["binary", "csv", pytest.param("log", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("content", ["binary", *further("csv", "log")])
 def test_send_stops_after_a_few_lines_of_a_file_of_another_kind(
     run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path, content: str
 ) -> None:
@@ -259,22 +260,20 @@ def test_send_says_how_many_partitions_the_topic_that_it_makes_has(
 
 
 COMMANDS = [
-    ["check"],
     ["send", "lines"],
     ["dead-letters"],
-    ["compare", "out", "out"],
-    ["batches"],
-]
-FURTHER = [
-    ["send", "lines", "--topic", "not-there"],
-    ["dead-letters", "--replay"],
-    ["batches", "--limit", "1", "--json"],
+    *further(
+        ["check"],
+        ["compare", "out", "out"],
+        ["batches"],
+        ["send", "lines", "--topic", "not-there"],
+        ["dead-letters", "--replay"],
+        ["batches", "--limit", "1", "--json"],
+    ),
 ]
 
 
-@pytest.mark.parametrize(
-    "command", [*COMMANDS, *(pytest.param(one, marks=pytest.mark.chaos) for one in FURTHER)], ids=" ".join
-)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_command_whose_reader_has_gone_is_quiet(
     kafka_broker: DevBroker, topic: str, tmp_path: Path, command: list[str]
 ) -> None:
@@ -324,9 +323,7 @@ def test_a_command_whose_reader_has_gone_is_quiet(
     [
         ["send", "-"],
         ["check"],
-        ["dead-letters"],
-        pytest.param(["dead-letters", "--replay"], marks=pytest.mark.chaos),
-        ["compare", "a", "b"],
+        *further(["dead-letters"], ["dead-letters", "--replay"], ["compare", "a", "b"]),
     ],
 )
 def test_broker_that_is_away_is_said_once_and_without_a_traceback(run: Run, command: list[str]) -> None:
@@ -413,7 +410,7 @@ def test_demo_ends_with_each_batch_out_once(kafka_broker: DevBroker, topic: str,
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 130), pytest.param(signal.SIGINT, 130, marks=pytest.mark.chaos), (signal.SIGKILL, -9)],
+    [*further((signal.SIGTERM, 130), (signal.SIGINT, 130)), (signal.SIGKILL, -9)],
 )
 def test_demo_that_is_ended_leaves_no_worker_behind(
     kafka_broker: DevBroker, topic: str, tmp_path: Path, number: signal.Signals, code: int

@@ -187,6 +187,7 @@ def test_a_failed_station_is_late_when_its_batch_is_closed_and_a_bad_record_stay
     assert len(worked.outputs()) == 1
 
 
+@pytest.mark.chaos
 def test_a_batch_that_a_worker_discarded_is_published_with_all_that_had_arrived(cluster: Cluster, gate: Path) -> None:
     settings, environment = {"partial_min_ratio": "0.9"}, {"MODEL_GATE": str(gate)}
     worker = cluster.start(settings, environment).wait_ready()

@@ -6,8 +6,6 @@ import json
 
 import pytest
 
-from tests.integration.support.cluster import Cluster
-from tests.integration.support.commands import command_of
 from tests.integration.support.letters import PAYLOAD, ByHand
 
 pytestmark = pytest.mark.kafka
@@ -57,22 +55,3 @@ def test_one_letter_is_shown_in_full_and_one_that_is_not_there_is_said(filled: B
         done = filled.run("--show", place)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"there is no letter {place} in {filled.cluster.dead_letters}" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--reason", "boredom"], "'boredom' is not one of"),
-        (["--since", "yesterday"], "'yesterday' is neither a time"),
-        (["--limit", "0"], "0 is not in the range"),
-        (["--show", "7"], "PARTITION@OFFSET"),
-        (["--again"], "--again is for --replay"),
-        (["--dry-run"], "--dry-run is for --replay"),
-        (["--show", "0@0", "--replay"], "--show is for one letter"),
-        (["--json", "--replay"], "--json is for looking"),
-    ],
-)
-def test_a_bad_option_is_a_usage_error(cluster: Cluster, arguments: list[str], said: str) -> None:
-    done = command_of(cluster, "dead-letters")(*arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr

@@ -165,6 +165,7 @@ def test_what_kafka_says_against_a_setting_is_in_the_error() -> None:
         pass
 
 
+@pytest.mark.chaos
 def test_a_broker_that_is_not_ready_in_time_is_ended_and_its_log_shown(tmp_path: Path) -> None:
     broker = DevBroker(tmp_path)
     broker.start()

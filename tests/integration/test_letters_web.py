@@ -164,6 +164,7 @@ def test_settings_and_partitions_are_told_of_both_workers_by_either(cluster: Clu
         assert {(row["recovering"], row["oldest_unacknowledged_at"]) for row in rows} == {(False, None)}
 
 
+@pytest.mark.chaos
 def test_while_the_broker_does_not_answer_topics_are_503(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path) as cluster:
         worker = cluster.start({"web_token": TOKEN}).wait_ready()

@@ -272,6 +272,7 @@ def status_of(worker: WorkerProcess, path: str, token: str | None) -> int:
 
 
 @pytest.mark.chaos
+@pytest.mark.chaos
 def test_the_example_runs(cluster: Cluster) -> None:
     """`examples/own_agent.py`, as docs/python.md says."""
     for name in ("own_agent.py", "load_model.py"):
@@ -298,6 +299,7 @@ def read_after_sending(cluster: Cluster, worker: WorkerProcess) -> str:
     return worker.read("/prices/A")
 
 
+@pytest.mark.chaos
 def test_a_command_that_sends_to_a_topic_that_is_not_there_says_so_in_a_line(
     strict_broker: DevBroker, tmp_path: Path
 ) -> None:

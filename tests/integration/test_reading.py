@@ -71,6 +71,7 @@ def test_transactions_leave_gaps_that_neither_lose_a_batch_nor_hold_a_partition_
         assert str(cluster.finish()) == "40 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_aborted_transactions_are_read_as_kafka_reads_by_default_and_hold_no_partition_up(
     kafka_broker: DevBroker, tmp_path: Path
 ) -> None:

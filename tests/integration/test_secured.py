@@ -14,6 +14,7 @@ import pytest
 from app.kafka.diagnosis import find_trouble
 from app.kafka.topics import BrokerError, TopicError, ensure_topics
 from app.settings import Settings, SettingsError, load_settings
+from tests.further import further
 from tests.integration.support.cluster import BAD_SIGNS, Cluster
 from tests.integration.support.commands import command_of
 from tests.integration.support.letters import settings_of
@@ -91,7 +92,7 @@ WAYS = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "certificate"]
 COMMANDED = {"SCRAM-SHA-512", "certificate"}  # the others have the same client
 
 
-@pytest.mark.parametrize("way", [way if way == WAYS[0] else pytest.param(way, marks=pytest.mark.chaos) for way in WAYS])
+@pytest.mark.parametrize("way", [WAYS[0], *further(of=WAYS[1:])])
 def test_a_worker_and_every_command_do_their_work_with_the_readmes_permissions(
     secured: Secured, cluster: Cluster, way: str
 ) -> None:
@@ -180,8 +181,7 @@ def settings_with(cluster: Cluster, more: dict[str, str]) -> Settings:
     ("name", "commands"),
     [
         ("password", [["check"], ["send", "lines"]]),
-        ("expired", [["outputs"]]),
-        ("own-expired", [["check"], ["dead-letters", "--replay"]]),
+        *further(("expired", [["outputs"]]), ("own-expired", [["check"], ["dead-letters", "--replay"]])),
     ],
 )
 def test_a_worker_and_each_command_that_are_not_let_in_say_so_in_one_line(

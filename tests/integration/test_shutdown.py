@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.further import further
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, GATED, stations_of
 from tests.integration.support.model import DELAY, GATE
@@ -12,7 +13,7 @@ from tests.integration.support.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.parametrize("function", ["callback", "blocking"], ids=["async def", "def"])
+@pytest.mark.parametrize("function", ["callback", *further("blocking")], ids=["async def", "def"])
 def test_sigterm_ends_a_worker_with_a_hung_callback_and_the_next_one_does_its_work(
     cluster: Cluster, function: str
 ) -> None:

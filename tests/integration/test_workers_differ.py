@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from tests.further import further
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.shifted import AHEAD
@@ -39,7 +40,7 @@ def gauge(worker: WorkerProcess, name: str, token: str) -> float:
     return float(value)
 
 
-@pytest.mark.parametrize("name", ["", pytest.param("{}", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("name", ["", *further("{}")])
 def test_other_settings_are_told_in_both_logs_though_the_webs_refuse_each_other(cluster: Cluster, name: str) -> None:
     def named(number: int) -> dict[str, str]:
         return {"instance_id": f"w{number}"} if name else {}
@@ -74,6 +75,7 @@ def test_other_settings_are_told_in_both_logs_though_the_webs_refuse_each_other(
     assert str(cluster.finish()) == "4 complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_a_named_worker_that_was_killed_and_comes_back_with_other_settings_is_told(cluster: Cluster) -> None:
     first = cluster.start({"instance_id": "one"}).wait_ready()
     second = cluster.start({"instance_id": "two"}).wait_ready()
@@ -85,7 +87,7 @@ def test_a_named_worker_that_was_killed_and_comes_back_with_other_settings_is_to
         assert "): AGG_FILL;" in wait_warning(cluster, worker, SETTINGS_DIFFER)
 
 
-@pytest.mark.parametrize("ahead", [pytest.param(30.0, marks=pytest.mark.chaos), -3.0])
+@pytest.mark.parametrize("ahead", further(30.0, -3.0))
 def test_a_clock_that_differs_is_told_in_both_logs_with_the_seconds(cluster: Cluster, ahead: float) -> None:
     first = cluster.start({"web_token": TOKEN}).wait_ready()
     second = cluster.start({"web_token": TOKEN}, {AHEAD: str(ahead)}, SHIFTED).wait_ready()

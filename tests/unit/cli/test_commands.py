@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 
 import click
@@ -30,12 +31,29 @@ try:
 finally:
     sys.stderr.write("\\n" + " ".join(sys.modules))
 """
+# All of them in one process: it is their words that are looked at, and what any of them imports.
+HELPS = """
+import sys
+from faust.cli.faust import cli
+for words in ([], *([name] for name in sys.argv.pop().split())):
+    try:
+        cli([*sys.argv[1:], *words, "--help"])
+    except SystemExit as end:
+        print(end.code, end="\\0")
+sys.stderr.write("\\n" + " ".join(sys.modules))
+"""
+Helps = tuple[dict[str, str], str, set[str]]
 
 
 def faust(folder: Path, *arguments: str, app: str = "app", **settings: str) -> tuple[int, str, str, set[str]]:
     """Exit code, output, complaints, and the modules that were imported."""
+    return run(folder, RUN, "-A", app, *arguments, **settings)
+
+
+def run(folder: Path, program: str, *arguments: str, **settings: str) -> tuple[int, str, str, set[str]]:
+    """The same of any program."""
     done = subprocess.run(
-        [sys.executable, "-c", RUN, "-A", app, *arguments],
+        [sys.executable, "-c", program, *arguments],
         env=clean_environment(**settings),
         cwd=folder,
         capture_output=True,
@@ -47,11 +65,26 @@ def faust(folder: Path, *arguments: str, app: str = "app", **settings: str) -> t
     return done.returncode, done.stdout, said, set(modules.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
-def test_help_imports_nothing_that_only_a_worker_needs(arguments: list[str], tmp_path: Path) -> None:
-    code, said, complaints, modules = faust(tmp_path, *arguments)
-    assert (code, complaints) == (0, "")
-    assert "Usage: " in said
+@pytest.fixture(scope="module")
+def helps(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Helps]:
+    """In a language: what `--help` says, of the program ("") and of each command; complaints; what was imported."""
+
+    @cache
+    def of(language: str) -> Helps:
+        folder = tmp_path_factory.mktemp("helps")
+        code, said, complaints, modules = run(folder, HELPS, "-A", "app", " ".join(COMMANDS), log_language=language)
+        assert code == 0, complaints
+        texts = said.split("\0")[:-1]
+        assert [text for text in texts if not text.endswith("\n0")] == []
+        return dict(zip(["", *COMMANDS], texts, strict=True)), complaints, modules
+
+    return of
+
+
+def test_help_imports_nothing_that_only_a_worker_needs(helps: Callable[[str], Helps]) -> None:
+    texts, complaints, modules = helps("en")
+    assert complaints == ""
+    assert [name for name, text in texts.items() if "Usage: " not in text] == []
     assert sorted(modules.intersection(NOT_IMPORTED)) == []
 
 
@@ -102,10 +135,10 @@ def test_faust_s_own_commands_have_the_application(app: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_is_in_the_language_that_is_set(name: str, tmp_path: Path) -> None:
-    listed = faust(tmp_path, "--help", log_language="zh")[1]
-    assert COMMANDS[name].line.zh[:8] in listed
-    own = faust(tmp_path, name, "--help", log_language="zh")[1]
+def test_help_is_in_the_language_that_is_set(name: str, helps: Callable[[str], Helps]) -> None:
+    texts, _, _ = helps("zh")
+    assert COMMANDS[name].line.zh[:8] in texts[""]
+    own = texts[name]
     assert " ".join(own.split()).startswith(f"Usage: -c {name} [OPTIONS]")
     assert COMMANDS[name].line.zh in own
     options = [line for line in own.splitlines() if line.startswith("  --") and not line.startswith("  --help")]

@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from click.testing import CliRunner
+from faust.cli.base import cli
 
 from app.cli.base import parse_moment
 from app.cli.dead_letters.command import full, json_line, newest, table
@@ -280,3 +282,25 @@ def test_a_letter_keeps_the_headers_that_name_a_span() -> None:
     trace = (("traceparent", b"00-1-2-01"), ("tracestate", b"plant=7"))
     headers = (("reason", b"bad-message"), *trace, ("x", b"y"))
     assert read_letter(InMessage("D", 0, 1, 2.0, None, b"", headers)).trace == trace
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--reason", "boredom"], "'boredom' is not one of"),
+        (["--since", "yesterday"], "'yesterday' is neither a time"),
+        (["--limit", "0"], "0 is not in the range"),
+        (["--show", "7"], "PARTITION@OFFSET"),
+        (["--again"], "--again is for --replay"),
+        (["--dry-run"], "--dry-run is for --replay"),
+        (["--show", "0@0", "--replay"], "--show is for one letter"),
+        (["--json", "--replay"], "--json is for looking"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(cli, ["-A", "app", "dead-letters", *arguments])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import FloatRect, Page, expect
 
 from app.web.access import Access
+from tests.further import further
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
 from tests.web.browser.scene import busy_worker
@@ -99,7 +100,7 @@ def test_a_part_is_drawn_over_moved_and_left_again(busy: str, desk: Desk) -> Non
     expect(page.get_by_role("button", name=WHOLE)).to_be_disabled()
 
 
-@pytest.mark.parametrize("phone", [False, True])
+@pytest.mark.parametrize("phone", [*further(False), True])
 def test_keyboard_and_finger_can_do_all_that_the_mouse_can(phone: bool, busy: str, desk: Desk) -> None:
     page = charts(desk, busy, phone=phone)
     slider = page.get_by_role("slider", name="Values at a time")
@@ -159,7 +160,7 @@ def test_the_span_that_was_chosen_stays_when_new_samples_come(busy: str, desk: D
 
 @pytest.mark.parametrize(
     ("language", "done", "started"),
-    [("en-US", "an operator completed", "started"), ("zh-CN", "操作员提前完成", "启动")],
+    [*further(("en-US", "an operator completed", "started")), ("zh-CN", "操作员提前完成", "启动")],
 )
 def test_what_happened_is_marked_and_leads_to_it(language: str, done: str, started: str, desk: Desk) -> None:
     worker = busy_worker()

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.web.access import Access
+from tests.further import further
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
 from tests.web.browser.scene import MARKUP, TOPIC
@@ -34,7 +35,7 @@ def worker_with_an_output() -> FakeWorker:
     return worker
 
 
-@pytest.mark.parametrize(("language", "read"), [("en-US", "Read it from Kafka"), ("zh-CN", "从 Kafka 读取")])
+@pytest.mark.parametrize(("language", "read"), [*further(("en-US", "Read it from Kafka")), ("zh-CN", "从 Kafka 读取")])
 def test_a_batch_shows_its_course_and_what_was_published(language: str, read: str, desk: Desk) -> None:
     with served(worker_with_an_output(), Access(TOKEN)) as url:
         page = desk.open(f"{url}/#/batches/{quote(BATCH, safe='')}", token=TOKEN, language=language)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Locator, Page, expect
 
 from app.web.access import Access
+from tests.further import further
 from tests.web.browser.chromium import Desk
 from tests.web.browser.scene import ERROR, LONG, MARKUP, OPEN, TOPIC, busy_worker
 from tests.web.browser.served import served
@@ -67,7 +68,16 @@ def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text.removeprefix(BOM), newline="")))
 
 
-@pytest.mark.parametrize("table_of", TABLES, ids=lambda table: f"{table[0]} {table[1]}")
+# One of each: of a list, of a list in pages, of a batch.
+EACH = (".heatmap", ".letters", ".states")
+FORMS = [table for table in TABLES if table[1] in EACH]
+
+
+@pytest.mark.parametrize(
+    "table_of",
+    [*FORMS, *further(of=[(table,) for table in TABLES if table not in FORMS])],
+    ids=lambda table: f"{table[0]} {table[1]}",
+)
 def test_every_table_is_saved_as_csv_and_as_json(
     table_of: tuple[str, str, int, set[str]], busy: str, desk: Desk
 ) -> None:

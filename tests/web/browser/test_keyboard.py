@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.web.access import Access
+from tests.further import further
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
 from tests.web.browser.scene import OPEN, busy_worker
@@ -71,7 +72,7 @@ def test_tab_reaches_everything_and_is_seen(path: str, busy: str, desk: Desk) ->
     assert unseen == {""}
 
 
-@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("language", ["en-US", *further("zh-CN")])
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_for_a_phone_and_without_a_finding(path: str, language: str, busy: str, desk: Desk) -> None:
     page = desk.look(busy + path, token=TOKEN, language=language, phone=True)

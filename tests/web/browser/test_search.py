@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Locator, Page, expect
 
 from app.web.access import Access
+from tests.further import further
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
 from tests.web.browser.scene import LONG, MARKUP, OPEN, TOPIC, busy_worker
@@ -22,25 +23,9 @@ from tests.web.fake_worker import FakeWorker
 from tests.web.live_cluster import TOKEN
 
 NASTY = [
-    *(
-        MARKUP,
-        LONG,
-        ".",
-        "..",
-        "../x",
-        "a/b",
-        "/",
-        "//",
-        "?x=1&y#z",
-        "#/batches/x",
-        "100%",
-        "%2F",
-        "%",
-        "\\",
-        "a b",
-        "a\nb",
-    ),
-    *("javascript:alert(1)", "\"'<>`", "场站 一", "\u202eabc", "𐐷" * 600, "場" * 800, "é", "e\u0301", "+", "a+b&c=d"),
+    *(MARKUP, "../x", "?x=1&y#z", "%2F", "場" * 800),
+    *further(LONG, ".", "..", "a/b", "/", "//", "#/batches/x", "100%", "%", "\\", "a b", "a\nb", "javascript:alert(1)"),
+    *further("\"'<>`", "场站 一", "\u202eabc", "𐐷" * 600, "é", "e\u0301", "+", "a+b&c=d"),
 ]
 
 
@@ -124,8 +109,8 @@ def test_filters_make_an_address_that_another_reader_sees_the_same_at(busy: str,
     expect(page.get_by_text("/batches can't be shown: since:")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/#/batches", "/#/batches?q=DUN00", "/#/batches?q=nothing"])
-@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("path", ["/#/batches?q=DUN00", *further("/#/batches", "/#/batches?q=nothing")])
+@pytest.mark.parametrize("language", [*further("en-US"), "zh-CN"])
 def test_the_search_is_for_everybody_and_for_a_phone(path: str, language: str, busy: str, desk: Desk) -> None:
     page = desk.look(busy + path, token=TOKEN, language=language, phone=True)
     expect(page.locator(".found").locator("table, .hit")).to_have_count(1)
@@ -276,23 +261,22 @@ def test_an_address_that_somebody_has_spoilt_shows_a_page(address: str, busy: st
 # -- a time as a filter ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "asked"),
-    [
-        ("12:00", "1763092800"),
-        ("9:05", "1763082300"),
-        ("12:00:01", "1763092801"),
-        ("2025-11-04", "1762185600"),
-        ("2025-11-04T10:00", "1762221600"),
-        ("2025-11-04 10:00:30", "1762221630"),
-        ("1900-01-01", "0"),
-        *((same, same) for same in ("15m", "1h30m", "1763085600", "25:00", "2025-13-01", "noon", "12", "")),
-    ],
-)
-def test_a_time_of_the_readers_clock_may_begin_a_range(text: str, asked: str, busy: str, desk: Desk) -> None:
+TIMES = {
+    "12:00": "1763092800",
+    "9:05": "1763082300",
+    "12:00:01": "1763092801",
+    "2025-11-04": "1762185600",
+    "2025-11-04T10:00": "1762221600",
+    "2025-11-04 10:00:30": "1762221630",
+    "1900-01-01": "0",
+    **{same: same for same in ("15m", "1h30m", "1763085600", "25:00", "2025-13-01", "noon", "12", "")},
+}
+
+
+def test_a_time_of_the_readers_clock_may_begin_a_range(busy: str, desk: Desk) -> None:
     page = desk.look(busy, token=TOKEN, script="Date.now = () => 1763085600000")  # 2025-11-14 10:00 in Shanghai
-    found = page.evaluate("text => import('/static/js/filters.js').then(({ momentAsked }) => momentAsked(text))", text)
-    assert found == asked
+    ask = "texts => import('/static/js/filters.js').then(({ momentAsked }) => texts.map(momentAsked))"
+    assert dict(zip(TIMES, page.evaluate(ask, list(TIMES)), strict=True)) == TIMES
 
 
 def test_what_a_station_did_since_noon_is_a_permalink(desk: Desk) -> None:

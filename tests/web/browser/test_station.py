@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.messages.message import InMessage
 from app.web.access import Access
+from tests.further import further
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
 from tests.web.browser.scene import ERROR, LONG, MARKUP, OPEN, TOPIC, busy_worker
@@ -96,8 +97,8 @@ def test_a_station_of_no_batch_is_said_to_be_unknown(busy: str, desk: Desk) -> N
     assert findings(page) == []
 
 
-@pytest.mark.parametrize("station", ["DUN00", MARKUP, LONG])
-@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("station", [*further("DUN00", LONG), MARKUP])
+@pytest.mark.parametrize("language", [*further("en-US"), "zh-CN"])
 def test_the_page_is_for_everybody_and_for_a_phone(station: str, language: str, busy: str, desk: Desk) -> None:
     page = desk.look(busy + page_of(station), token=TOKEN, language=language, phone=True)
     expect(strip(page)).to_have_count(24)

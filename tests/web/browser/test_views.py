@@ -14,6 +14,7 @@ from app.observability.peers import Peer, exchange
 from app.settings import Settings
 from app.settings.fingerprint import fingerprint
 from app.web.access import Access
+from tests.further import further
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
 from tests.web.browser.scene import ERROR, LONG, MANY, MARKUP, OPEN, TOPIC, busy_worker
@@ -84,7 +85,12 @@ def test_an_answer_that_is_quicker_than_the_first_painting_is_shown(busy: str, d
     refused(desk.open(busy, script=LATE_EFFECTS))
 
 
-@pytest.mark.parametrize("view", VIEWS)
+# What is not asked about is looked at by test_keyboard.py too, page by page.
+QUESTIONS = [view for view in VIEWS if view.startswith("question")]
+PAGES = [view for view in VIEWS if view not in QUESTIONS]
+
+
+@pytest.mark.parametrize("view", [*QUESTIONS, *further(of=PAGES)])
 def test_axe_has_no_finding_in_light_or_dark(view: str, busy: str, desk: Desk) -> None:
     path, token, come = VIEWS[view]
     page = desk.look(busy + path, token=token)
@@ -98,8 +104,10 @@ def test_axe_has_no_finding_in_light_or_dark(view: str, busy: str, desk: Desk) -
 @pytest.mark.parametrize(
     ("view", "language"),
     [
-        *((view, "en-US") for view in VIEWS if not view.startswith("question for")),
-        *((view, "zh-CN") for view in ("overview", "batch", "question before a discard")),
+        ("question before a completion", "en-US"),
+        ("question before a discard", "zh-CN"),
+        *further(*((view, "en-US") for view in (*PAGES, "question before an extension", "question before a discard"))),
+        *further(*((view, "zh-CN") for view in ("overview", "batch"))),
     ],
 )
 def test_nothing_is_wider_than_a_phone(view: str, language: str, busy: str, desk: Desk) -> None:
