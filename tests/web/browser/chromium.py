@@ -11,8 +11,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 
 __all__ = ["MISSING", "PATIENCE", "Desk", "Kept", "find_chromium", "launch"]
 
-MISSING = "no Chromium on PATH: `apt-get install chromium` (Debian, Ubuntu) or your system's package of it"
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on PATH: `apt-get install chromium-headless-shell` (Debian), or your system's `chromium`"
+# First the one without windows: the same engine, but a reader of his own costs 0.8 s of CPU instead of 2.
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
     "--no-sandbox",  # CI is root
     "--disable-gpu",
