@@ -43,6 +43,7 @@ class BatchLog:
     _unreadable: Throttle = field(
         default_factory=lambda: Throttle(UNREADABLE_SECONDS), init=False, repr=False, compare=False
     )
+    _passed: Throttle = field(default_factory=lambda: Throttle(PROGRESS_SECONDS), init=False, repr=False, compare=False)
     _said: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def timeout(self, stations: int, seconds: float) -> None:
@@ -134,6 +135,18 @@ class BatchLog:
         """A header of a source message can't be used."""
         self._source(Line.BAD_HEADER, source, problem=problem)
 
+    def passed_through(self, source: Source, stations: Collection[str], *, for_want_of_id: bool) -> None:
+        """The stations of a message have no batch: at most one line a second for each topic.
+
+        Args:
+            source: the message.
+            stations: its stations.
+            for_want_of_id: nothing in the message makes a batch id; False: its topic is one of AGG_PASSTHROUGH_TOPICS.
+        """
+        if self.logger.isEnabledFor(logging.INFO) and self._passed.passes(self.clock(), source.topic):
+            line = Line.NO_BATCH if for_want_of_id else Line.PASSED_THROUGH
+            self._source(line, source, logging.INFO, stations=names(stations, len(stations)))
+
     def unreadable_time(self, source: Source, time: str) -> None:
         """A time of a message is there and can't be read: at most one line in 10 seconds for each topic."""
         if self._unreadable.passes(self.clock(), source.topic):
@@ -186,8 +199,8 @@ class BatchLog:
         self._said[batch_id] = now
         return True
 
-    def _source(self, line: Line, source: Source, **fields: object) -> None:
-        self._write(logging.WARNING, line, source._asdict(), place="{}[{}]@{}".format(*source), **fields)
+    def _source(self, line: Line, source: Source, level: int = logging.WARNING, /, **fields: object) -> None:
+        self._write(level, line, source._asdict(), place="{}[{}]@{}".format(*source), **fields)
 
     def _batch(
         self, level: int, line: Line, batch_id: str, stations: Callable[[], Shown] | None = None, /, **fields: object

@@ -138,6 +138,17 @@ class Line(StrEnum):
         "{place} is an empty list of records: nothing to do",
         "{place} 的记录列表为空，无需处理",
     )
+    PASSED_THROUGH = (
+        "passed-through",
+        "{place} passes through (AGG_PASSTHROUGH_TOPICS): a result by itself for each of its stations: {stations}",
+        "{place} 直通 (AGG_PASSTHROUGH_TOPICS)，各场站结果单独输出，场站: {stations}",
+    )
+    NO_BATCH = (
+        "no-batch",
+        "{place} has no usable sendTime and no batch-id, so it makes no batch and passes through: a result by itself "
+        "for each of its stations: {stations}",
+        "{place} 没有可用的 sendTime，也没有 batch-id，因此不组成批次而直通，各场站结果单独输出，场站: {stations}",
+    )
     UNREADABLE_TIME = (
         "unreadable-time",
         "{place}: a time can't be read: {time}; a message without one that can makes no batch (forms: docs/inputs.md)",

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from app.testing import TopologyTestDriver
-from tests.functional.plant import BATCH, answering, message, slow
+from tests.functional.plant import BATCH, DIRECT, TOPIC, answering, message, record, slow
 
 
 def lines(caplog: pytest.LogCaptureFixture, logger: str = "app.batches") -> list[tuple[str, str]]:
@@ -130,3 +130,29 @@ def test_a_batch_whose_stations_have_all_failed_is_told_with_the_commonest_error
         caplog.clear()
         driver.send(message("A", "B", "D", time="2025-11-14 10:00:01"))
         assert [told for told in lines(caplog) if "KeyError" in told[1] and "station_id" not in told[1]] == []
+
+
+@pytest.mark.parametrize(
+    ("language", "no_batch", "passes"),
+    [
+        (
+            "en",
+            " has no usable sendTime and no batch-id, so it makes no batch and passes through: a result by itself for "
+            "each of its stations: {'A', 'B'}",
+            " passes through (AGG_PASSTHROUGH_TOPICS): a result by itself for each of its stations: {'C'}",
+        ),
+        (
+            "zh",
+            " 没有可用的 sendTime，也没有 batch-id，因此不组成批次而直通，各场站结果单独输出，场站: {'A', 'B'}",
+            " 直通 (AGG_PASSTHROUGH_TOPICS)，各场站结果单独输出，场站: {'C'}",
+        ),
+    ],
+)
+def test_a_message_that_makes_no_batch_says_so_and_why(
+    caplog: pytest.LogCaptureFixture, language: str, no_batch: str, passes: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    with TopologyTestDriver(slow({}), passthrough_topics=DIRECT, log_language=language) as driver:
+        first = "{}[{}]@{}".format(TOPIC, *driver.send(message("A", "B", time=None)))
+        second = "{}[{}]@{}".format(DIRECT, *driver.send(record("C"), DIRECT))
+    assert lines(caplog) == [("INFO", first + no_batch), ("INFO", second + passes)]

@@ -252,6 +252,8 @@ class Splitter:
         self._metrics.stations_split += count
         if name is None:
             self._metrics.passthrough_stations += count
+            for_want_of_id = raw.topic not in self._passthrough_topics
+            self._log.passed_through(source, message.stations.ids, for_want_of_id=for_want_of_id)
             message.group = StationGroup(None, source, raw.timestamp, None, raw.key, (), trace, message.latest)
             return
         opened_at = self._clock()

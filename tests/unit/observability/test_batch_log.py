@@ -149,6 +149,7 @@ def test_nothing_is_formatted_when_the_level_is_off() -> None:
     heard.log.completed("a", Poison())
     heard.log.published("a", 1)
     heard.log.timed_out("a", 1, 2, Poison())
+    heard.log.passed_through(Source("T", 0, 7), Poison(), for_want_of_id=True)
     heard.log.late("a", "B", "ok", "closed")
     heard.log.dead_letter("bad-message", "x", Subject(1.0))
     assert heard.lines == []
@@ -204,3 +205,12 @@ def test_what_is_wrong_with_a_source_message_is_said_with_its_place(language: La
     assert heard.lines == [("WARNING", line) for line in lines]
     places = {tuple(getattr(record, name) for name in Source._fields) for record in heard.handler.records}
     assert places == {("T", 0, 7)}
+
+
+def test_messages_that_make_no_batch_are_told_once_a_second_at_most_for_each_topic() -> None:
+    heard = Heard()
+    for topic in ("T", "T", "U"):
+        heard.log.passed_through(Source(topic, 0, 7), ["A"], for_want_of_id=True)
+    heard.clock.now += 1.0
+    heard.log.passed_through(Source("T", 0, 8), ["A"], for_want_of_id=False)
+    assert [line[:7] for _, line in heard.lines] == ["T[0]@7 ", "U[0]@7 ", "T[0]@8 "]
