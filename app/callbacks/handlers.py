@@ -20,7 +20,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from app.callbacks.executors.threads import ThreadPool
 from app.callbacks.handler_context import HandlerContext
 from app.callbacks.loading import is_async
-from app.callbacks.outcome import failed, json_bytes
+from app.callbacks.missed_keys import with_columns
+from app.callbacks.outcome import Outcome, failed, json_bytes
 from app.callbacks.signatures import ContextBy, takes_context
 from app.callbacks.tasks import is_from_outside, user_context
 from app.messages.dead_letters import last_line
@@ -202,8 +203,12 @@ class HandlerCalls:
             payload = await self._called(call, about, on_ignored)
             return Prepared(None if payload is None else json_bytes(payload).decode())
         except BaseException as error:  # noqa: BLE001 - a task that raises a SystemExit ends the event loop
-            outcome = failed(error)
+            outcome = self._failed(error, call)
             return Prepared(None, outcome.traceback or outcome.value)
+
+    def _failed(self, error: BaseException, call: MakeCall) -> Outcome:  # noqa: ARG002 - of a handler with inputs
+        """Return what has become of a call that has raised; `call` makes its arguments once more."""
+        return failed(error)
 
     async def _called(self, call: MakeCall, about: str, on_ignored: Callable[[], None]) -> Any:
         handler, arguments = call()
@@ -268,6 +273,9 @@ class StationResultHandler(HandlerCalls):
             lambda: (self._handler, (station_id, module_input(), exact_json.loads(result.encode()))),
             f"station {station_id}",
         )
+
+    def _failed(self, error: BaseException, call: MakeCall) -> Outcome:
+        return with_columns(failed(error), lambda: call()[1][1])
 
 
 def _has_failed(prepared: Prepared) -> bool:

@@ -55,6 +55,13 @@ class Outcome:
     traceback: str | None = None
 
 
+@fast_dataclass(frozen=True, slots=True)
+class KeyMissed(Outcome):
+    """FAILED by the KeyError of the text `key`, which may be that of a missing column: `app.callbacks.missed_keys`."""
+
+    key: str = ""
+
+
 EMPTY = Outcome(Code.EMPTY, None)
 
 
@@ -153,16 +160,18 @@ def failed(error: BaseException) -> Outcome:
     if type(error) is OutcomeError:  # an exception of the user's may lie about its `__class__`
         return error.outcome
     try:
-        shown = _end(print_error(error))
+        shown = end_of(print_error(error))
     except BaseException:  # noqa: BLE001 - an exception of the user's may be unprintable in any way
         shown = None
+    if type(error) is KeyError and len(error.args) == 1 and type(error.args[0]) is str:
+        return KeyMissed(Code.FAILED, _one_line(error), shown, error.args[0])
     return Outcome(Code.FAILED, _one_line(error), shown)
 
 
 def out_of_time(reason: str, stack: str) -> Outcome:
     """The outcome of a callback that was cancelled while it stood where the stack says."""
     line = f"TimeoutError: {reason}"
-    return Outcome(Code.FAILED, line, _end(stack + line))
+    return Outcome(Code.FAILED, line, end_of(stack + line))
 
 
 def _mapping(value: Any) -> dict[Any, Any]:
@@ -289,7 +298,8 @@ def _at(place: str, what: str) -> str:
     return f"{what} at {place}" if place else what
 
 
-def _end(text: str) -> str:
+def end_of(text: str) -> str:
+    """Return what is kept of a traceback: its last 8 KiB."""
     return text.encode("utf-8", "replace")[-TRACEBACK_BYTES:].decode("utf-8", "ignore")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from itertools import islice
+from typing import Final, NoReturn
 
 from app.inputs.layouts import Columns
+
+_COLUMNS_SHOWN: Final = 20
+_NAME_SHOWN: Final = 60  # characters of a column's name
 
 
 class TopicColumns(dict[str, Columns]):
@@ -17,5 +21,28 @@ class TopicColumns(dict[str, Columns]):
     __slots__ = ()
 
     def __missing__(self, topic: object) -> NoReturn:
-        message = f"{topic!r}; module_input has {', '.join(map(repr, self))}"
+        message = f"{topic!r}; {self._topics()}"
         raise KeyError(message)
+
+    def columns_without(self, key: str) -> str | None:
+        """Return the columns of each topic that has none of that name, as a text for who has asked for it.
+
+        None where all topics have one, and where the key is the text of the KeyError of a topic, which says it all.
+        """
+        if key.endswith(f"; {self._topics()}"):
+            return None
+        lacking = [_columns_of(topic, columns) for topic, columns in self.items() if key not in columns]
+        return ", ".join(lacking) or None
+
+    def _topics(self) -> str:
+        return f"module_input has {', '.join(map(repr, self))}"
+
+
+def _columns_of(topic: str, columns: Columns) -> str:
+    if not columns:
+        return f"module_input[{topic!r}] is empty"
+    shown = [
+        repr(name if len(name) <= _NAME_SHOWN else name[:_NAME_SHOWN] + "…") for name in islice(columns, _COLUMNS_SHOWN)
+    ]
+    more = [f"… +{len(columns) - _COLUMNS_SHOWN}"] if len(columns) > _COLUMNS_SHOWN else []
+    return f"module_input[{topic!r}] has {', '.join(shown + more)}"

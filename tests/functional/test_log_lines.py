@@ -114,22 +114,22 @@ def test_an_empty_message_is_told_in_the_language_of_the_log_whatever_topic_it_i
 @pytest.mark.parametrize(
     ("language", "line"),
     [
-        ("en", f"Batch {BATCH}: all stations have failed, 2 of 3 with KeyError: 'soc'"),
-        ("zh", f"批次 {BATCH} 的 3 个场站全部失败，其中 2 个的错误为 KeyError: 'soc'"),
+        ("en", f"Batch {BATCH}: all stations have failed, 2 of 3 with IndexError: soc"),
+        ("zh", f"批次 {BATCH} 的 3 个场站全部失败，其中 2 个的错误为 IndexError: soc"),
     ],
 )
 def test_a_batch_whose_stations_have_all_failed_is_told_with_the_commonest_error(
     caplog: pytest.LogCaptureFixture, language: str, line: str
 ) -> None:
-    results = {"A": ValueError("no model\nfor A"), "B": KeyError("soc"), "C": KeyError("soc"), "D": None}
+    results = {"A": ValueError("no model\nfor A"), "B": IndexError("soc"), "C": IndexError("soc"), "D": None}
     with TopologyTestDriver(answering(results), log_language=language) as driver:
         driver.send(message("A", "B", "C"))
-        assert [told for told in lines(caplog) if "KeyError" in told[1] and "station_id" not in told[1]] == [
+        assert [told for told in lines(caplog) if "IndexError" in told[1] and "station_id" not in told[1]] == [
             ("WARNING", line)
         ]
         caplog.clear()
         driver.send(message("A", "B", "D", time="2025-11-14 10:00:01"))
-        assert [told for told in lines(caplog) if "KeyError" in told[1] and "station_id" not in told[1]] == []
+        assert [told for told in lines(caplog) if "IndexError" in told[1] and "station_id" not in told[1]] == []
 
 
 @pytest.mark.parametrize(

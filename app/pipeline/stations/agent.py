@@ -12,6 +12,7 @@ from operator import itemgetter
 from app.callbacks.batch_runner import BatchCallbackRunner
 from app.callbacks.handlers import StationResultHandler
 from app.callbacks.loading import UserFunctions
+from app.callbacks.missed_keys import with_columns
 from app.callbacks.outcome import EMPTY, Outcome, failed
 from app.callbacks.runner import CallbackRunner, ModuleInput, Reports, make_executor
 from app.callbacks.scheduler import Call
@@ -350,6 +351,12 @@ class StationAgent:
             job.module_input = partial(self._columns, job.group, job.records, known)
         return self._columns(job.group, job.records, known)
 
+    def _input_again(self, call: StationCall) -> ModuleInput:
+        """Make the input of a call that has ended, of what is known now."""
+        job = call.context
+        known = self._known(job.group, call.station_id, job.records) if self._has_context else ()
+        return self._columns(job.group, job.records, known)
+
     def _columns(self, group: StationGroup, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
         """Make an input for one call of one function, which may edit it: nothing in it is anybody else's."""
         topic, settings, id_keys, latest = self._about(group)
@@ -423,6 +430,8 @@ class StationAgent:
         self.settled += 1
         if self._suspects.begun:
             self._suspects.ended(call)
+        if outcome.code == Code.FAILED:
+            outcome = with_columns(outcome, partial(self._input_again, call))
         try:
             self._take(call, outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, it fails this station alone

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from app.callbacks.outcome import (
     ERROR_CHARACTERS,
     TRACEBACK_BYTES,
+    KeyMissed,
     Outcome,
+    OutcomeError,
     encode_result,
     encode_results,
     failed,
@@ -251,6 +253,12 @@ def test_an_error_has_one_line_and_a_traceback_that_ends_with_it() -> None:
     assert outcome.traceback is not None
     assert "in broken" in outcome.traceback
     assert outcome.traceback.endswith("ValueError: first\n  second\n")
+
+
+def test_the_key_of_a_key_error_that_is_a_text_is_kept_also_on_the_way_from_another_process() -> None:
+    outcome = pickle.loads(pickle.dumps(failed(KeyError("soc"))))  # noqa: S301 - our own bytes
+    assert outcome == KeyMissed(Code.FAILED, "KeyError: 'soc'", "KeyError: 'soc'\n", "soc")
+    assert outcome == failed(OutcomeError(outcome))
 
 
 def test_an_error_without_text_is_its_name() -> None:
