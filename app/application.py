@@ -37,17 +37,20 @@ def build_app(arguments: Mapping[str, object]) -> AggregatorApp:
         SettingsError: they can't be used; while `faust` imports the program, it is told and ends that.
     """
     try:
-        return create_app(*load_given(arguments))
+        return create_app(*load_given(arguments), arguments)
     except SettingsError as error:
         raise RefusedError(error.problems, error.language) from error
 
 
-def create_app(settings: Settings, functions: Functions = NOTHING_GIVEN) -> AggregatorApp:
-    """Build the application. It connects to nothing before it is started."""
+def create_app(
+    settings: Settings, functions: Functions = NOTHING_GIVEN, keywords: Mapping[str, object] = NOTHING_GIVEN
+) -> AggregatorApp:
+    """Build the application. It connects to nothing before it is started; `keywords`: see `AggregatorApp`."""
     event_loop.use("uvloop")
     app = AggregatorApp(
         settings,
         functions,
+        keywords,
         broker=settings.broker,
         broker_credentials=worker_credentials(settings),
         broker_session_timeout=SESSION_SECONDS,

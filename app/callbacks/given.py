@@ -13,9 +13,9 @@ from typing import Any, Final
 from app.callbacks.loading import Functions
 from app.callbacks.signatures import misfit
 from app.settings import Settings, SettingsError, load_settings
-from app.settings.loading import CALLBACKS, find_keys
+from app.settings.loading import CALLBACKS, find_keys, overruled
 from app.settings.model import PREFIX
-from app.words import words
+from app.words import Words, words
 
 FUNCTIONS: Final = (*CALLBACKS, "result_handler", "station_result_handler")
 
@@ -45,11 +45,8 @@ def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".e
         for name in FUNCTIONS
         if not callable(value := arguments.get(name)) and not isinstance(value, str | None)
     ]
-    texts = {name: value for name, value in arguments.items() if name not in FUNCTIONS or isinstance(value, str)}
     try:
-        settings = load_settings(
-            env_file=env_file, given=texts | {name: name_of(function) for name, function in objects.items()}
-        )
+        settings = load_settings(env_file=env_file, given=_as_settings(arguments))
     except SettingsError as error:
         raise SettingsError([*error.problems, *problems], error.language) from error
     if problems:
@@ -58,6 +55,21 @@ def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".e
     if named.intersection(CALLBACKS):
         named.update(CALLBACKS)
     return settings, {name: function for name, function in objects.items() if name not in named}
+
+
+def overruled_keywords(
+    arguments: Mapping[str, object], env_file: Path | None = Path(".env")
+) -> list[tuple[str, Words]]:
+    """Return the key of each setting that takes the place of one of the arguments, and what it says in which place."""
+    return overruled(_as_settings(arguments), find_keys(os.environ, env_file)[0])
+
+
+def _as_settings(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments with the names of functions in the place of objects."""
+    named = {
+        name: name_of(value) if name in FUNCTIONS and callable(value) else value for name, value in arguments.items()
+    }
+    return {name: value for name, value in named.items() if name not in FUNCTIONS or isinstance(value, str)}
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from mode.utils.imports import cwd_in_path
 
+from app.callbacks.given import FUNCTIONS, overruled_keywords
 from app.callbacks.loading import NO_CALLBACK, FunctionError, load_function
 from app.cli.base import FAILED, broker_problem, command, language, say
 from app.kafka.client import administering
@@ -37,6 +38,7 @@ class Mark(StrEnum):
     WRONG = "WRONG"
 
 
+_FUNCTIONS = frozenset(PREFIX + name.upper() for name in FUNCTIONS)
 _STYLES = {Mark.OK: "green", Mark.NOTE: "yellow", Mark.WRONG: "red"}
 
 
@@ -82,7 +84,6 @@ def register_check(app: AggregatorApp) -> None:
         Looks, and creates nothing. The exit code is 0 when a worker could work with what there is, else the one that
         a worker would end with: 2 for a setting, 1 for the broker and its topics.
         """
-        functions = check_functions(settings, app.given)
         findings = [
             Finding(
                 Mark.OK,
@@ -94,35 +95,55 @@ def register_check(app: AggregatorApp) -> None:
                     module=settings.module,
                 ),
             ),
-            *functions,
+            *check_keywords(app.keywords),
+            *check_functions(settings, app.given),
             *asyncio.run(_check_cluster(settings)),
         ]
         width = max(len(finding.what) for finding in findings)
         for finding in findings:
             mark = click.style(f"{finding.mark:5}", fg=_STYLES[finding.mark])
             click.echo(f"{mark}  {finding.what:{width}}  {told(finding.text, language())}")
-        wrong = sum(finding.mark is Mark.WRONG for finding in findings)
-        say(words("{n} wrong", "{n} 项有误", n=wrong) if wrong else words("All is well.", "一切正常。"))
-        if any(finding.mark is Mark.WRONG for finding in functions):
-            return EXIT_SETTINGS
-        return FAILED if wrong else 0
+        text, code = conclusion(settings, findings)
+        say(text)
+        return code
+
+
+def conclusion(settings: Settings, findings: Sequence[Finding]) -> tuple[Words, int]:
+    """Return the last line of the table, and the exit code that a worker would end with; 0 if it would work."""
+    wrong = [finding.what for finding in findings if finding.mark is Mark.WRONG]
+    has_callback = _has_callback(settings)
+    code = EXIT_SETTINGS if not has_callback or _FUNCTIONS.intersection(wrong) else FAILED if wrong else 0
+    if wrong:
+        return words("{n} wrong", "{n} 项有误", n=len(wrong)), code
+    if has_callback:
+        return words("All is well.", "一切正常。"), code
+    return words(
+        "Commands work; a worker would not start without AGG_CALLBACK.",
+        "命令可用；没有 AGG_CALLBACK，worker 不会启动。",
+    ), code
+
+
+def check_keywords(keywords: Mapping[str, object]) -> list[Finding]:
+    """Note each keyword argument of the program in whose place the environment has another value."""
+    return [Finding(Mark.NOTE, key, text) for key, text in overruled_keywords(keywords)]
 
 
 def check_functions(settings: Settings, given: Collection[str] = ()) -> list[Finding]:
     """Import the user's functions as a worker does; those of these settings have been given by the program itself."""
     findings = []
-    if settings.callback is None and settings.batch_callback is None:
-        findings.append(Finding(Mark.WRONG, "AGG_CALLBACK", _without(NO_CALLBACK, "AGG_CALLBACK is ", "AGG_CALLBACK ")))
-    for key, spec in (
-        ("AGG_CALLBACK", settings.callback),
-        ("AGG_BATCH_CALLBACK", settings.batch_callback),
-        ("AGG_RESULT_HANDLER", settings.result_handler),
-        ("AGG_STATION_RESULT_HANDLER", settings.station_result_handler),
-    ):
+    if not _has_callback(settings):
+        text = words(
+            "no callback: commands only, a worker would not start; {why}",
+            "没有回调：只能使用命令，worker 不会启动；{why}",
+            why=NO_CALLBACK,
+        )
+        findings.append(Finding(Mark.NOTE, "AGG_CALLBACK", text))
+    for name in FUNCTIONS:
+        key, spec = PREFIX + name.upper(), getattr(settings, name)
         if spec is None:
             continue
         try:
-            if key.removeprefix(PREFIX).lower() not in given:
+            if name not in given:
                 with cwd_in_path():
                     load_function(spec, key)
         except FunctionError as error:
@@ -130,6 +151,10 @@ def check_functions(settings: Settings, given: Collection[str] = ()) -> list[Fin
         else:
             findings.append(Finding(Mark.OK, key, spec))
     return findings
+
+
+def _has_callback(settings: Settings) -> bool:
+    return settings.callback is not None or settings.batch_callback is not None
 
 
 def _without(text: str, en: str, zh: str) -> Words:

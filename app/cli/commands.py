@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -22,13 +22,17 @@ from app.worker.shutdown import EXIT_SETTINGS
 
 
 class HasSettings(Protocol):
-    """What a command needs of the application: its settings, and which functions a program gave as objects."""
+    """What a command needs of the application: its settings, and what a program gave by keyword."""
 
     settings: Settings
 
     @property
     def given(self) -> Collection[str]:
-        """Return the settings, in lower case, that stand for these functions."""
+        """Return the settings, in lower case, that stand for functions which it gave as objects."""
+
+    @property
+    def keywords(self) -> Mapping[str, object]:
+        """Return all that it gave, as it did."""
 
 
 class Entry(NamedTuple):
@@ -142,7 +146,7 @@ def only_commands_are_wanted(names: Sequence[str]) -> bool:
 
 def commands_alone() -> Any:
     """Register the commands; returns what has of an application what Faust asks it before it drops it."""
-    register_commands(lambda: SimpleNamespace(settings=_settings(), given=()))
+    register_commands(lambda: SimpleNamespace(settings=_settings(), given=(), keywords={}))
     return SimpleNamespace(
         conf=SimpleNamespace(_origin=None, autodiscover=False),
         finalize=_do_nothing,

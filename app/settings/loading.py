@@ -110,6 +110,32 @@ def load_settings(
     return settings
 
 
+def overruled(given: Mapping[str, object], found: Mapping[str, Given]) -> list[tuple[str, Words]]:
+    """Return what takes the place of values given by keyword: the key, and a text that has both values.
+
+    Args:
+        given: values by keyword.
+        found: see `find_keys`.
+    """
+    over = []
+    for name, value in given.items():
+        names = [name, *CALLBACKS] if name in CALLBACKS else [name]
+        key = next((key for key in (PREFIX + one.upper() for one in names) if key in found), None)
+        if key is None or (key == PREFIX + name.upper() and found[key].text == str(value)):
+            continue
+        hidden = words("(hidden)", "（已隐藏）") if _is_secret(name) else None
+        text = words(
+            "{text}{where} is over the keyword {name}={value}",
+            "{text}{where}优先于关键字参数 {name}={value}",
+            text=hidden or _shown(found[key].text),
+            where=found[key].where,
+            name=name,
+            value=hidden or _shown(value),
+        )
+        over.append((key, text))
+    return over
+
+
 def language_of(value: object) -> Language:
     """Return the language that a setting asks for which nobody has checked yet; English where that says nothing."""
     return Language.ZH if value == Language.ZH else Language.EN
@@ -200,15 +226,18 @@ def _bad_value(detail: ErrorDetails, found: Mapping[str, Given], given: Mapping[
         default = detail["input"]
         state = words("not set", "未设置") if default is None else words("default {it!r}", "默认值 {it!r}", it=default)
         return words("{key} ({state}): {allowed}", "{key}（{state}）：{allowed}", key=key, state=state, allowed=allowed)
-    is_secret = SecretStr in get_args(Settings.model_fields[name].annotation)
     return words(
         "{place}={value}{where}: {allowed}",
         "{place}={value}{where}：{allowed}",
         place=place,
-        value=words("(hidden)", "（已隐藏）") if is_secret else _shown(value),
+        value=words("(hidden)", "（已隐藏）") if _is_secret(name) else _shown(value),
         where=where,
         allowed=allowed,
     )
+
+
+def _is_secret(name: str) -> bool:
+    return SecretStr in get_args(Settings.model_fields[name].annotation)
 
 
 def _allowed(detail: ErrorDetails) -> str:

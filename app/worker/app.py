@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -60,16 +60,24 @@ class AggregatorApp(UsersParts):
 
     Attributes:
         given: the functions that the program gave as objects; the settings have names for them.
+        keywords: all that the program gave, whether the environment is over it or not.
         intakes: each agent of the pipeline, with what takes its messages in.
         url: where other workers reach this one's web; "" before that listens.
     """
 
     BootStrategy = OwnWebOnly
 
-    def __init__(self, settings: Settings, given: Functions = NOTHING_GIVEN, **options: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        given: Functions = NOTHING_GIVEN,
+        keywords: Mapping[str, object] = NOTHING_GIVEN,
+        **options: Any,
+    ) -> None:
         super().__init__(settings.app_id, **options)
         self.settings = settings
         self.given = given
+        self.keywords = keywords
         self.url = ""
         self.state_tables = make_tables(
             self,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.check import Finding, Mark, Topic, check_functions, check_topics
+from app.cli.check import Finding, Mark, Topic, check_functions, check_keywords, check_topics, conclusion
 from app.kafka.topics import topic_specs
 from app.settings import Settings, load_settings
+from app.words import told
 
 SOURCE = "SCHEDULE-STATION-REALTIME-DATA"
 OUTPUT = "MODULE-OUTPUT-LOAD_PREDICTION"
@@ -88,8 +89,48 @@ def test_more_replicas_than_brokers_are_wrong_when_there_is_something_to_create(
     assert any(finding.what == "AGG_REPLICATION_FACTOR" for finding in findings) is wrong
 
 
-def test_a_missing_callback_is_wrong_as_a_worker_would_end_for_it() -> None:
-    assert [(finding.mark, finding.what) for finding in check_functions(settings())] == [(Mark.WRONG, "AGG_CALLBACK")]
+@pytest.mark.parametrize("callback", ["CALLBACK", "BATCH_CALLBACK"])
+def test_without_a_callback_all_is_well_for_commands_and_the_exit_code_is_a_workers(callback: str) -> None:
+    commands_only, for_a_worker = settings(), settings(**{callback: "json:loads"})
+    (finding,) = check_functions(commands_only)
+    assert (finding.mark, finding.what) == (Mark.NOTE, "AGG_CALLBACK")
+    assert finding.text.startswith("no callback: commands only, a worker would not start; AGG_CALLBACK is not set: ")
+    assert conclusion(commands_only, [finding]) == ("Commands work; a worker would not start without AGG_CALLBACK.", 2)
+    assert conclusion(for_a_worker, [finding]) == ("All is well.", 0)
+
+
+@pytest.mark.parametrize(("what", "code"), [("AGG_RESULT_HANDLER", 2), ("broker", 1), (SOURCE, 1)])
+def test_the_exit_code_is_the_one_that_a_worker_would_end_with(what: str, code: int) -> None:
+    findings = [Finding(Mark.OK, "settings", "x"), Finding(Mark.WRONG, "broker", "x"), Finding(Mark.WRONG, what, "x")]
+    assert conclusion(settings(CALLBACK="a:b"), findings) == ("2 wrong", code)
+
+
+def test_what_is_wrong_without_a_callback_is_counted_and_the_callback_is_what_a_worker_would_end_for() -> None:
+    assert conclusion(settings(), [Finding(Mark.WRONG, "broker", "x")]) == ("1 wrong", 2)
+
+
+def test_keywords_of_the_program_that_the_environment_is_over_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AGG_BATCH_CALLBACK", "of.environment:model")
+    monkeypatch.setenv("AGG_WEB_TOKEN", "geheim")
+    monkeypatch.setenv("AGG_PARTITIONS", "8")
+    monkeypatch.setenv("AGG_FILL", "")
+    (tmp_path / ".env").write_text("AGG_BATCH_TIMEOUT=7\nAGG_PARTITIONS=3\n")
+    keywords = {"callback": of, "result_handler": None, "web_token": "alt", "partitions": 8, "batch_timeout": 10}
+    assert check_keywords({**keywords, "fill": "linear", "retries": 1}) == [
+        Finding(
+            Mark.NOTE, "AGG_BATCH_CALLBACK", f"'of.environment:model' is over the keyword callback='{__name__}:of'"
+        ),
+        Finding(Mark.NOTE, "AGG_WEB_TOKEN", "(hidden) is over the keyword web_token=(hidden)"),
+        Finding(Mark.NOTE, "AGG_BATCH_TIMEOUT", "'7' (in .env) is over the keyword batch_timeout=10"),
+    ]
+    assert (
+        told(check_keywords({"batch_timeout": 10})[0].text, "zh")
+        == "'7'（在 .env 中）优先于关键字参数 batch_timeout=10"
+    )
+    assert check_keywords({}) == []
 
 
 def test_callback_is_found_in_the_folder_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -104,6 +104,7 @@ def test_each_command_is_in_the_list_with_its_own_words() -> None:
     class App:
         settings = Settings()
         given: Collection[str] = ()
+        keywords: Mapping[str, object] = {}
 
     register_commands(App)
     for name in COMMANDS:
