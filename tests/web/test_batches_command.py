@@ -15,7 +15,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
 
 from app.cli.base import CommandError, table_lines
-from app.cli.batches import HEADINGS, Request, _address, _run, _url, full, row_cells
+from app.cli.batches import HEADINGS, Request, _address, _run, _url, _WorkerWeb, full, row_cells
 from app.settings import Settings
 from tests.integration.support.worker import PATIENT, clean_environment
 from tests.ports import own_port
@@ -109,6 +109,45 @@ def test_one_batch_is_shown_with_its_stations(capsys: pytest.CaptureFixture[str]
         "failed (1):",
         "    A: ValueError: no\\nreason",
     ]
+
+
+def test_stations_that_were_skipped_are_told_from_those_that_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    worker = FakeWorker()
+    worker.open("T_1", ["A", "B", "C", "D"], at=100.0)
+    worker.arrive("T_1", {"A": ("r", '{"station_id":"A"}')}, at=101.0)
+    worker.arrive("T_1", {"B": ("s", "out of time")}, at=105.0)
+    worker.expire("T_1", at=105.0)
+    worker.publish("T_1")
+    worker.arrive("T_1", {"D": ("s", "out of time")}, at=106.0)
+    on_cluster([worker], commanded([worker], ({"action": "show", "batch_id": "T_1"}, 0)))
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-6:] == [
+        "arrived:      1 of 4",
+        "missing (1):",
+        "    C",
+        "skipped (2):",
+        "    B",
+        "    D",
+    ]
+    assert shown.err == ""
+
+
+def test_a_batch_is_shown_also_where_its_course_can_not_be_had(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = _WorkerWeb.ask
+
+    async def without_timeline(self: _WorkerWeb, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        if path.endswith("/timeline"):
+            raise CommandError("broker away")
+        return await ask(self, method, path, body)
+
+    monkeypatch.setattr(_WorkerWeb, "ask", without_timeline)
+    workers = two()
+    on_cluster(workers, commanded(workers, ({"action": "show", "batch_id": "T_2"}, 0)))
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-4] == "missing (1):"
+    assert shown.err == "which of the missing stations were skipped is not known: broker away\n"
 
 
 def test_actions_are_commands_by_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
