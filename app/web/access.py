@@ -58,10 +58,10 @@ class Access:
         """
         if not self.tokens:
             return Role.ANYONE
-        given = [_BEARER.fullmatch(value) for value in authorizations]
-        if len(given) != 1 or given[0] is None:
+        given = bearer_of(authorizations)
+        if given is None:
             return None
-        operates, reads = (_is_same(given[0][1], token) for token in (self.token, self.read_token))
+        operates, reads = (_is_same(given, token) for token in (self.token, self.read_token))
         return Role.OPERATOR if operates else Role.READER if reads else None
 
     def has_host(self, hosts: Iterable[bytes]) -> bool:
@@ -77,6 +77,12 @@ class Access:
             return False
         name = (found[0]["v6"] or found[0]["name"]).lower()
         return name in self.names or is_loopback(name) or (not self.loopback and is_address(name))
+
+
+def bearer_of(authorizations: Iterable[bytes]) -> bytes | None:
+    """Return the token of the one `Authorization` header; None: there is none, or not as `Bearer TOKEN`, or several."""
+    given = [_BEARER.fullmatch(value) for value in authorizations]
+    return given[0][1] if len(given) == 1 and given[0] is not None else None
 
 
 def _is_same(given: bytes, token: str | None) -> bool:

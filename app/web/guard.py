@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.observability.log_lines import printable
-from app.web.access import Access, Role
+from app.web.access import Access, Role, bearer_of
 from app.web.errors import error_response
 from app.web.turns import Pace
 
@@ -35,6 +35,12 @@ _UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})  # probes must get throug
 MAX_ADDRESS: Final = 8 * 1024
 MAX_HEADERS: Final = 16 * 1024
 MAX_BODY: Final = 4 * 1024
+
+_NOT_GIVEN: Final = (
+    "no token was given as `Authorization: Bearer TOKEN`: this needs the one that is set as AGG_WEB_TOKEN or "
+    "AGG_WEB_READ_TOKEN"
+)
+_NOT_RIGHT: Final = "the token is wrong: this needs the one that is set as AGG_WEB_TOKEN or AGG_WEB_READ_TOKEN"
 
 # A client's requests, and those of them that had no right token: a second, and at once.
 _RATE, _BURST = 100.0, 400.0
@@ -64,7 +70,8 @@ _OURS: Final = frozenset(name for name, _ in HEADERS)
 class Guard:
     """ASGI middleware: our headers on every answer, a 500 that gives nothing away, and only what `Access` allows.
 
-    Without the token every path has the same answer, whether it exists or not, except the few that carry no data.
+    Without the token every path has the same answer, whether it exists or not, except the few that carry no data: it
+    says whether a token was given, and nothing more about it.
     """
 
     def __init__(self, app: ASGIApp, access: Access, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
@@ -131,7 +138,8 @@ class Guard:
     def _without_token(self, scope: Scope, client: str) -> ASGIApp | None:
         # A client that guesses, and has not sent the right token lately, does not even learn when a guess is right.
         locked_out = not self._wrong_tokens.has(client) and not self._is_trusted(client)
-        role = None if locked_out else self._access.role_of(_values(scope, b"authorization"))
+        authorizations = _values(scope, b"authorization")
+        role = None if locked_out else self._access.role_of(authorizations)
         if role is not None:
             scope[_ROLE] = role
             if role is not Role.ANYONE:
@@ -139,11 +147,8 @@ class Guard:
             return None
         if not self._wrong_tokens.take(client):
             return _too_many("requests without the right token", self._wrong_tokens.seconds_until_one(client))
-        return error_response(
-            HTTPStatus.UNAUTHORIZED,
-            "this needs the bearer token that is set as AGG_WEB_TOKEN or AGG_WEB_READ_TOKEN",
-            headers={"www-authenticate": "Bearer"},
-        )
+        message = _NOT_GIVEN if bearer_of(authorizations) is None else _NOT_RIGHT
+        return error_response(HTTPStatus.UNAUTHORIZED, message, headers={"www-authenticate": "Bearer"})
 
     def _trust(self, client: str) -> None:
         now = self._clock()

@@ -167,8 +167,8 @@ def test_actions_are_commands_by_who_asks(capsys: pytest.CaptureFixture[str]) ->
         ({"action": "complete", "batch_id": "no"}, SETTINGS, "batch no is not known"),
         ({"action": "complete", "batch_id": "T_0"}, SETTINGS, "batch T_0 is closed: complete, by all"),
         ({"action": "extend", "batch_id": "T_9", "seconds": -1.0}, SETTINGS, "seconds: Input should be greater than 0"),
-        ({"action": "list"}, Settings(), "this needs the bearer token"),
-        ({"action": "complete", "batch_id": "no"}, Settings(web_token="no"), "this needs the bearer token"),  # noqa: S106
+        ({"action": "list"}, Settings(), "no token was given"),
+        ({"action": "complete", "batch_id": "no"}, Settings(web_token="no"), "the token is wrong: "),  # noqa: S106
     ],
 )
 def test_a_refusal_is_said_as_the_worker_says_it(options: dict[str, Any], settings: Settings, message: str) -> None:
