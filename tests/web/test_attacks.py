@@ -95,10 +95,10 @@ def test_without_the_token_every_path_has_the_same_answer() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["", "Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN} {TOKEN}", f"Bearer,{TOKEN}", "Bearer t\xf6ken"],
+    ["", "Bearer", "Bearer ", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN} {TOKEN}", f"Bearer,{TOKEN}", "Bearer t ken"],
 )
 def test_what_is_no_bearer_token_is_told_as_none(given: str) -> None:
-    requests = [Ask("/batches", headers={"authorization": given.encode("latin-1")}), Ask("/batches")]
+    requests = [Ask("/batches", headers={"authorization": given}), Ask("/batches")]
     other, none = ask_all(worker_with_a_batch(), requests, GUARDED)
     assert (other.status_code, other.content, other.headers) == (401, none.content, none.headers)
     assert none.json()["error"]["message"].startswith("no token was given as `Authorization: Bearer TOKEN`")
