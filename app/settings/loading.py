@@ -13,9 +13,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 from pydantic import SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 
 from app.settings.enums import Language
 from app.settings.model import PREFIX, Settings
@@ -23,7 +24,7 @@ from app.settings.shown import CREDENTIALS, HIDDEN
 from app.words import Words, both_of, told, words
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    from pydantic_core import ErrorDetails, InitErrorDetails
 
 _SHOWN: Final = 200
 _CLEARER: Final = {
@@ -102,9 +103,7 @@ def load_settings(
     try:
         settings = Settings(**{**given, **texts})
     except ValidationError as error:
-        # A default that is computed from a bad field has not been computed. The bad field is reported already.
-        bad = [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
-        problems += [_bad_value(detail, found, given) for detail in bad]
+        problems += [_bad_value(detail, found, given) for detail in _faults(error)]
     if problems:
         raise SettingsError(problems, language_of(texts.get("log_language", given.get("log_language"))))
     return settings
@@ -134,6 +133,36 @@ def overruled(given: Mapping[str, object], found: Mapping[str, Given]) -> list[t
         )
         over.append((key, text))
     return over
+
+
+def settings_of(keywords: Mapping[str, Any], others: Sequence[str] = ()) -> Settings:
+    """Return the settings that the keywords ask for, and nothing else; `others` are keywords that are no settings.
+
+    Raises:
+        ValidationError: A keyword is unknown, or a value is bad. Its text has the lines of a `SettingsError`.
+    """
+    try:
+        return Settings(**keywords)
+    except ValidationError as error:
+        language = language_of(keywords.get("log_language"))
+        faults = [_in_our_words(detail, keywords, others, language) for detail in _faults(error)]
+        raise ValidationError.from_exception_data(error.title, faults, hide_input=True) from None
+
+
+def _in_our_words(
+    detail: ErrorDetails, keywords: Mapping[str, object], others: Sequence[str], language: Language
+) -> InitErrorDetails:
+    """Return the same fault with our line for its text."""
+    name = str(detail["loc"][0])
+    line = _bad_value(detail, {}, keywords) if name in Settings.model_fields else _unknown_keyword(name, others)
+    text: Any = told(line, language)
+    kind: Any = detail["type"]
+    return {"type": PydanticCustomError(kind, text), "loc": detail["loc"], "input": detail["input"]}
+
+
+def _faults(error: ValidationError) -> list[ErrorDetails]:
+    """Leave out defaults that are computed from a bad field, and have not been: the bad field is a fault already."""
+    return [detail for detail in error.errors() if detail["type"] != "default_factory_not_called"]
 
 
 def language_of(value: object) -> Language:
@@ -199,10 +228,11 @@ def _unknown_key(key: str, given: Given) -> str:
     )
 
 
-def _unknown_keyword(name: str) -> str:
-    """Name the close ones of the known keywords, or all."""
-    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), Settings.model_fields, n=3)
-    every = ", ".join(Settings.model_fields)
+def _unknown_keyword(name: str, others: Sequence[str] = ()) -> str:
+    """Name the close ones of the known keywords, or all; `others` are known beside the settings."""
+    known = [*others, *Settings.model_fields]
+    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), known, n=3)
+    every = ", ".join(known)
     hint = _meant(close) if close else words("the keywords are {every}", "可用的关键字参数：{every}", every=every)
     return words("{name}: unknown keyword; {hint}", "{name}：未知的关键字参数；{hint}", name=name, hint=hint)
 

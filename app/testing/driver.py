@@ -13,6 +13,7 @@ from app.messages.message import Clock, InMessage, OutMessage
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces
 from app.settings import Settings
+from app.settings.loading import settings_of
 from app.testing.broker import MemoryBroker
 from app.testing.virtual_loop import VirtualLoop
 from app.testing.worker import CrashPoint, MemoryWorker
@@ -20,6 +21,7 @@ from tables.storage import exact_json
 
 START_TIME = 1_763_085_600.0  # 2025-11-14 10:00:00 in Asia/Shanghai
 SETTLE_SECONDS = 0.01  # outcomes may be gathered for 4 ms before they are sent (app/pipeline/stations/outcomes.py)
+_NO_SETTINGS = ("start_time", "thread_patience")  # keywords of the driver alone
 _UNHEARD = {"task", "future", "asyncgen"}  # in what a loop's exception handler gets: nobody awaits these
 
 
@@ -92,7 +94,7 @@ class TopologyTestDriver:
             setting_overrides: settings by name, such as `batch_timeout=5`.
 
         Raises:
-            pydantic.ValidationError: a setting is unknown, or has a bad value.
+            pydantic.ValidationError: a setting is unknown, or has a bad value; a line each, as `create_app` has it.
             TypeError: not exactly one of `callback` and `batch_callback` is given.
             FunctionError: a name does not lead to a function.
         """
@@ -102,7 +104,7 @@ class TopologyTestDriver:
             text = "give either a callback, for one station, or a batch_callback, for many at once"
             raise TypeError(text)
         given = {} if settings is None else {name: getattr(settings, name) for name in settings.model_fields_set}
-        self.settings = Settings(**{**given, **setting_overrides})
+        self.settings = settings_of({**given, **setting_overrides}, _NO_SETTINGS)
         many = callback is None
         handler, station_handler = (
             None if given is None else _found(given, key)

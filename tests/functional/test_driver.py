@@ -71,9 +71,27 @@ def test_settings_come_by_name_over_given_ones_and_never_from_the_environment(mo
         assert driver.settings.module == "load_prediction"
 
 
-def test_a_bad_setting_is_refused() -> None:
-    with pytest.raises(ValidationError, match="batch_timeuot"):
-        TopologyTestDriver(slow({}), batch_timeuot=5)
+def test_bad_settings_are_refused_with_the_lines_that_create_app_has_for_them() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TopologyTestDriver(slow({}), batch_timeuot=5, fill="{none}", web_token="a b")  # noqa: S106 - no real one
+    text = str(caught.value)
+    assert "  batch_timeuot: unknown keyword; did you mean batch_timeout or " in text
+    assert "  fill='{none}': must be 'zero', 'missing', 'forward' or 'linear'" in text
+    assert "  web_token=(hidden): must be printable ASCII without blanks" in text
+    assert "a b" not in text
+    assert "pydantic.dev" not in text
+    found = {(error["loc"], error["type"]) for error in caught.value.errors()}
+    assert found == {(("batch_timeuot",), "extra_forbidden"), (("fill",), "enum"), (("web_token",), "value_error")}
+
+
+def test_bad_settings_are_told_in_the_language_of_the_log() -> None:
+    with pytest.raises(ValidationError, match="batch_timeuot：未知的关键字参数；是否想写 batch_timeout"):
+        TopologyTestDriver(slow({}), settings=Settings(log_language="zh"), batch_timeuot=5)
+
+
+def test_keywords_of_the_driver_are_meant_too() -> None:
+    with pytest.raises(ValidationError, match="start_tim: unknown keyword; did you mean start_time"):
+        TopologyTestDriver(slow({}), start_tim=5)
 
 
 def test_a_message_goes_where_its_key_belongs_and_without_one_to_each_partition_in_turn() -> None:
