@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ READMES = ("README.md", "README.zh-CN.md")
 CALLBACKS = ("docs/callbacks.md", "docs/callbacks.zh-CN.md")
 
 
-def source_message(readme: str) -> str:
+def source_messages(readme: str) -> list[str]:
     text = (ROOT / readme).read_text(encoding="utf-8")
-    found = re.search(r'^\{"realTimeData": .*\}$', text, re.MULTILINE)
-    assert found is not None
-    return found[0]
+    found: list[str] = re.findall(r'^\{"realTimeData": .*\}$', text, re.MULTILINE)
+    return found
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -35,12 +34,24 @@ def test_the_callback_makes_of_the_message_what_the_readme_says(readme: str, top
     with TopologyTestDriver(
         load(tmp_path, readme, "load.py").callback, source_topics=[topic], context_topics=["A-CALENDAR"]
     ) as driver:
-        driver.send(source_message(readme))
-        (output,) = driver.outputs
-    assert output.key == f"{topic}_1763085600"
-    assert output.value["stations"] == [{"station_id": "A", "last_kw": 37.02, "mean_kw": 33.76}]
-    assert output.value["meta"]["empty"] == ["B"]
-    assert [failed["station_id"] for failed in output.value["meta"]["failed"]] == ["C"]
+        for message in source_messages(readme):
+            driver.send(message)
+        first, second = driver.outputs
+    assert (first.key, second.key) == (f"{topic}_1763085600", f"{topic}_1763089200")
+    assert first.value["stations"] == [{"station_id": "A", "last_kw": 37.02, "mean_kw": 33.76}]
+    assert (first.value["meta"]["empty"], first.value["meta"]["failed"]) == (["B"], [])
+    assert [failed["station_id"] for failed in second.value["meta"]["failed"]] == ["C"]
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_log_is_what_the_readme_shows_of_it(readme: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "app.batches")
+    with TopologyTestDriver(load(tmp_path, readme, "load.py").callback) as driver:
+        for message in source_messages(readme):
+            driver.send(message)
+    said = [re.sub(r"\[topic=.*\]", "[...]", record.getMessage()) for record in caplog.records]
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert said == re.findall(r"^(?:Batch|Dead letter) .*", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", CALLBACKS)
@@ -72,4 +83,4 @@ def test_both_languages_show_the_same_code_but_for_its_comments() -> None:
     english, chinese = map(code_of, CALLBACKS)
     assert english == chinese
     assert sorted(english) == ["handlers.py"]
-    assert json.loads(source_message(READMES[0])) == json.loads(source_message(READMES[1]))
+    assert source_messages(READMES[0]) == source_messages(READMES[1])
