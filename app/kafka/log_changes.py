@@ -101,7 +101,8 @@ class LogChanges:
     def topic_gone(self, topic: str) -> None:
         """A topic that is read was there, and is not any more."""
         foreign = topic in self._application.settings.foreign_topics
-        self._say(logging.WARNING if foreign else logging.ERROR, Line.TOPIC_GONE, topic)
+        level, line = (logging.WARNING, Line.TOPIC_GONE) if foreign else (logging.ERROR, Line.OWN_TOPIC_GONE)
+        self._say(level, line, topic)
 
     def not_seen(self, error: Exception) -> None:
         """Say, once in a while, that what a broker answers about topics can't be used."""

@@ -302,6 +302,13 @@ class Line(StrEnum):
         "{topic} is not there any more; it is read from its beginning once it has been made again",
         "主题 {topic} 已不存在；重建后将从头读取",
     )
+    OWN_TOPIC_GONE = (
+        "own-topic-gone",
+        "Data loss in {topic}: it is not there any more (deleted, or the broker has come back without its data). What "
+        "stood there and was not done is lost; create the topic, or start the worker again, which creates it",
+        "{topic} 丢失数据: 主题已不存在 (被删除，或 Kafka 恢复后没有了数据)。其中未完成的内容已丢失；"
+        "请创建主题，或重启 worker 由其创建",
+    )
     TOPICS_UNSEEN = (
         "topics-unseen",
         "A broker answers what can't be used when it is asked about topics; one that is deleted or made again is not "

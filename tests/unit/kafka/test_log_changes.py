@@ -129,7 +129,23 @@ def test_other_lines_name_their_place_in_the_users_language(caplog: pytest.LogCa
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.ERROR, "own[1]: 位移 7 至 9 未送达，保持未提交，将重新读取"),
         (logging.WARNING, "主题 yard 已不存在；重建后将从头读取"),
-        (logging.ERROR, "主题 changelog 已不存在；重建后将从头读取"),
+        (
+            logging.ERROR,
+            "changelog 丢失数据: 主题已不存在 (被删除，或 Kafka 恢复后没有了数据)。"
+            "其中未完成的内容已丢失；请创建主题，或重启 worker 由其创建",
+        ),
+    ]
+
+
+def test_a_topic_of_the_application_that_is_gone_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    LogChanges(FakeApplication()).topic_gone(OWN.topic)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (
+            logging.ERROR,
+            "Data loss in app-station-events: it is not there any more (deleted, or the broker has come back without "
+            "its data). What stood there and was not done is lost; create the topic, or start the worker again, which "
+            "creates it",
+        )
     ]
 
 
