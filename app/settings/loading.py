@@ -125,7 +125,7 @@ def overruled(given: Mapping[str, object], found: Mapping[str, Given]) -> list[t
         hidden = words("(hidden)", "（已隐藏）") if _is_secret(name) else None
         text = words(
             "{text}{where} is over the keyword {name}={value}",
-            "{text}{where}优先于关键字参数 {name}={value}",
+            "{text}{where}，优先于关键字参数 {name}={value}",
             text=hidden or _shown(found[key].text),
             where=found[key].where,
             name=name,

@@ -128,7 +128,7 @@ def test_keywords_of_the_program_that_the_environment_is_over_are_noted(
     ]
     assert (
         told(check_keywords({"batch_timeout": 10})[0].text, "zh")
-        == "'7'（在 .env 中）优先于关键字参数 batch_timeout=10"
+        == "'7'（在 .env 中），优先于关键字参数 batch_timeout=10"
     )
     assert check_keywords({}) == []
 
