@@ -119,6 +119,7 @@ def test_a_broker_killed_by_its_pid_can_be_started_again() -> None:
         assert broker.running
 
 
+@pytest.mark.chaos
 def test_the_broker_and_its_temporary_data_go_with_a_killed_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -67,6 +67,7 @@ def test_of_two_with_one_name_the_older_one_ends_and_says_why(cluster: Cluster, 
     assert second.process.returncode == 0
 
 
+@pytest.mark.chaos
 def test_a_named_worker_that_stops_leaves_its_partitions_at_once(cluster: Cluster) -> None:
     first, second = two(cluster)
     second.process.send_signal(signal.SIGTERM)

@@ -132,6 +132,7 @@ def test_late_results_are_found_by_either_worker(
         assert (one["batch_id"], one["status"]) == (due[1], "result")
 
 
+@pytest.mark.chaos
 def test_settings_and_partitions_are_told_of_both_workers_by_either(cluster: Cluster) -> None:
     first = cluster.start({"web_token": TOKEN, "concurrency": "7"}, SHARES, PATIENT).wait_ready()
     second = cluster.start({"web_token": TOKEN}, SHARES, PATIENT).wait_ready()

@@ -144,6 +144,7 @@ def test_what_retention_takes_from_a_worker_that_lags_is_said_and_counted_apart(
     assert str(cluster.finish()) == f"{4 + (first == '5') + 2} complete, 0 partial, 0 copies, 0 late"
 
 
+@pytest.mark.chaos
 def test_a_transactions_marker_at_the_end_is_no_lag(cluster: Cluster) -> None:
     worker = cluster.start().wait_ready()
     cluster.send_in_transaction(*batches(cluster, 0, 5), commit=True)

@@ -243,6 +243,7 @@ def test_a_worker_without_permissions_says_all_that_it_lacks_in_one_line(
     assert "Traceback" not in worker.log
 
 
+@pytest.mark.chaos
 def test_commands_without_permissions_say_what_they_lack(secured: Secured, cluster: Cluster, stranger: str) -> None:
     asyncio.run(ensure_topics(settings_of(cluster), patience=PATIENCE))
     cluster.send_raw(cluster.output, b"{}", key=b"b")
