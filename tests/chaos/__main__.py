@@ -12,7 +12,6 @@ from rich.table import Table
 from tests.chaos.killer.__main__ import main as kill
 
 TESTS = Path(__file__).resolve().parents[1]
-FOLDERS = (TESTS / "integration", TESTS / "web" / "browser")
 SIDE_BY_SIDE = 2  # files; more, and the load of one is the fault of another
 
 
@@ -33,7 +32,7 @@ def main() -> int:
     """Run and print; what is given goes to pytest, and the random faults are left out then. 0: all is well."""
     outcomes = Outcomes()
     options = ["-q", "-m", "chaos", "-n", str(SIDE_BY_SIDE), "--dist", "loadfile"]
-    code = pytest.main([*map(str, FOLDERS), *options, *sys.argv[1:]], plugins=[outcomes])
+    code = pytest.main([str(TESTS), *options, *sys.argv[1:]], plugins=[outcomes])
     table = Table("what is done, and what must come of it", "result", "seconds")
     for name, outcome, seconds in outcomes.rows:
         table.add_row(name, outcome, f"{seconds:.1f}")

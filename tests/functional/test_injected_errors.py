@@ -21,6 +21,7 @@ import pytest
 import app
 from app.testing import TopologyTestDriver
 from tests.functional.plant import DIRECT, TOPIC, ModuleInput, record, unacknowledged
+from tests.further import further
 
 ROOT = Path(app.__file__).parent
 WATCHED = (
@@ -175,7 +176,7 @@ def points(kind: str) -> list[Injection]:
     return chosen
 
 
-@pytest.mark.parametrize("kind", ["one", "many"])
+@pytest.mark.parametrize("kind", [*further("one"), "many"])
 def test_an_error_at_any_call_leaves_no_event_that_is_never_acknowledged(kind: str) -> None:
     found = points(kind)
     assert len(found) > 100
