@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.error import URLError
+from urllib.error import HTTPError
 
 import orjson
 import psutil
@@ -295,5 +295,8 @@ class Worker(Process):
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as answer:  # noqa: S310 - our own address
                 return int(answer.status) == 200
-        except (URLError, OSError):
+        except HTTPError as error:
+            error.close()  # from Python 3.14 on, one that is left open is complained of
+            return False
+        except OSError:
             return False

@@ -28,7 +28,7 @@ from app.kafka.topics import TopicSpec, create_and_wait, ensure_topics
 from app.settings import Settings, load_settings
 from tests.further import further
 from tests.integration.support.waiting import PATIENCE, wait_for
-from tests.integration.support.worker import clean_environment
+from tests.integration.support.worker import clean_environment, fetch
 from tests.ports import own_port
 
 pytestmark = pytest.mark.kafka
@@ -462,7 +462,7 @@ def test_demo_goes_on_until_ctrl_c_with_a_page_whose_token_it_says(
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/batches?status=open", headers={"authorization": f"Bearer {token}"}
         )
-        wait_for(lambda: json.load(urllib.request.urlopen(request))["batches"], "a batch in flight")  # noqa: S310
+        wait_for(lambda: json.loads(fetch(request)[1])["batches"], "a batch in flight")
         demo.send_signal(signal.SIGINT)
         rest, _ = demo.communicate(timeout=PATIENCE)
 

