@@ -12,7 +12,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.kafka.reading import CLOCK_SLACK, OffsetRange, in_message, partitions_of, read_batches
+from app.kafka.reading import CLOCK_SLACK, OffsetRange, in_message, partitions_of, read_batches, read_sources
 from app.messages.message import InMessage
 from app.messages.output import output_id
 from app.words import counted_word
@@ -70,14 +70,25 @@ async def offsets_at(
 
 
 async def time_of(consumer: AIOKafkaConsumer, source: Source, near: float) -> float | None:
-    """Find the Kafka timestamp (Unix seconds) of a message that was read at about `near`, without reading it.
+    """Find the Kafka timestamp (Unix seconds) of a message that was read at about `near`; None: it is there no more.
 
-    A broker tells the first message that is not older than a time, and that message's time. So times are tried, first
-    further and further back, then between those that lead to earlier messages and to later ones. None: the message is
-    not there any more, or others' times hide it.
+    It is read only where the times of others hide it: what a producer sends in one go has one time to the millisecond.
 
     Raises:
         KafkaError: the broker refuses, or does not answer.
+    """
+    asked = await _time_asked_for(consumer, source, near)
+    if asked is not None:
+        return asked
+    message = (await read_sources(consumer, [source])).get(source)
+    return None if message is None else message.timestamp
+
+
+async def _time_asked_for(consumer: AIOKafkaConsumer, source: Source, near: float) -> float | None:
+    """Find the timestamp without reading the message; None: it is not there any more, or others' times hide it.
+
+    A broker tells the first message that is not older than a time, and that message's time. So times are tried, first
+    further and further back, then between those that lead to earlier messages and to later ones.
     """
     tp = TopicPartition(source.topic, source.partition)
     earlier: int | None = None

@@ -77,7 +77,7 @@ class SourcePlace(Answer):
     partition: int
     offset: int
     timestamp: float | None = Field(
-        description="Kafka's, Unix seconds; null where the topic has it no more, or other messages' times hide it"
+        description="Kafka's, Unix seconds; null where the topic has it no more, or Kafka has not told it in time"
     )
 
 
