@@ -17,6 +17,11 @@ TOO_LARGE_BYTES = 64 * 1024
 ERROR_BYTES = 8 * 1024
 
 _LEFT_OUT = " … ".encode()
+_LINE_CHARACTERS = 2_000  # of an error in one line
+_FRAME = '\n  File "'
+_EXCEPTION = re.compile(r"\n(?=\S)")  # frames, their code and its marks are indented
+_GROUPS_TRACEBACK, _GROUPS_MARGIN = "  + Exception Group Traceback", "\n  | "
+_GROUP = re.compile(r"  \+ Exception Group Traceback.*?\n  \| (?! )(.*?)\n  \+-\+-.*-\s*\Z", re.DOTALL)
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _NO_NUMBER = 2**63  # Kafka's have 64 bits
 _SOURCE_HEADERS = ("source-topic", "source-partition", "source-offset")
@@ -165,7 +170,7 @@ def _source(topic: str, partition: str, offset: str) -> Source | None:
 
 
 def light(letter: Letter) -> Letter:
-    """Return the part of a letter that a listing keeps: no key, no value, and the last line of the error."""
+    """Return the part of a letter that a listing keeps: no key, no value, and one line of the error."""
     return replace(letter, error=last_line(letter.error), key=None, value=None)
 
 
@@ -175,5 +180,15 @@ def place_of(partition: int, offset: int) -> str:
 
 
 def last_line(error: str) -> str:
-    """Return the line of a traceback that says what happened."""
-    return error.rstrip().rpartition("\n")[2]
+    """Return what a traceback ends with, the exception, in one line: its text may have had several.
+
+    Of a group of exceptions it is the group's own text; of what is no traceback, the last line as it is.
+    """
+    groups, frame = error.rfind(_GROUPS_TRACEBACK), error.rfind(_FRAME)
+    if groups >= 0 and (group := _GROUP.search(error, groups)) is not None:
+        text = group[1].replace(_GROUPS_MARGIN, "\n")
+    elif frame >= 0 and (found := _EXCEPTION.search(error, frame + 1)) is not None:
+        text = error[found.end() :]
+    else:
+        return error.rstrip().rpartition("\n")[2]
+    return " ".join(text[:_LINE_CHARACTERS].split())

@@ -58,7 +58,7 @@ class LetterRow(Answer):
 
     id: str = Field(description="`PARTITION@OFFSET` in the dead-letter topic, as the command shows it")
     reason: str
-    error: str = Field(description="In a list its last line, which says what happened")
+    error: str = Field(description="In a list one line, the exception, which says what happened")
     failed_at: float = Field(description="Unix seconds")
     batch_id: str | None
     station_id: str | None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.messages.dead_letters import Reason, Subject, letter_headers, read_letter
+from app.messages.dead_letters import Reason, Subject, last_line, letter_headers, read_letter
 from app.messages.message import InMessage
 from app.messages.trace_context import trace_headers
 from tables.model.events import Source
@@ -52,3 +54,64 @@ def test_a_place_that_no_message_can_have_is_no_source(number: str) -> None:
 def test_the_largest_offset_is_one() -> None:
     headers = [("source-topic", b"T"), ("source-partition", b"0"), ("source-offset", str(2**63 - 1).encode())]
     assert read_letter(InMessage("dlq", 0, 0, 1.0, None, b"", headers)).source == Source("T", 0, 2**63 - 1)
+
+
+def _raised(error: Exception, cause: Exception | None = None) -> str:
+    """Return the traceback of an error as it is when it has been raised, because of another one."""
+    try:
+        raise error from cause
+    except type(error) as caught:
+        return "".join(traceback.format_exception(caught))
+
+
+SEVERAL = "1 validation error for Model\npower\n  Input should be a number\n    For further information visit us"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("broken"), "ValueError: broken"),
+        (ValueError(SEVERAL), f"ValueError: {' '.join(SEVERAL.split())}"),
+        (ValueError("\nbegins with a line"), "ValueError: begins with a line"),
+        (ValueError(), "ValueError"),
+        (KeyError("a\nb"), "KeyError: 'a\\nb'"),
+        (SyntaxError("bad", ("model.py", 1, 1, "x x", 1, 2)), "SyntaxError: bad"),
+        (
+            ExceptionGroup("both\nfailed", [ValueError("a\nb"), KeyError("c")]),
+            "ExceptionGroup: both failed (2 sub-exceptions)",
+        ),
+    ],
+)
+def test_one_line_of_a_traceback_says_the_exception_with_all_of_its_text(error: Exception, said: str) -> None:
+    assert last_line(_raised(error)) == said
+    assert last_line(_raised(error, OSError("the cause\nof it"))) == said
+    assert last_line(_raised(error, ExceptionGroup("causes", [OSError("one")]))) == said
+
+
+def test_notes_of_an_exception_are_in_its_line() -> None:
+    error = ValueError("broken")
+    error.add_note("of station A\nat noon")
+    assert last_line(_raised(error)) == "ValueError: broken of station A at noon"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ""),
+        ("none of the forms\n", "none of the forms"),
+        ('  File "x", line 1', '  File "x", line 1'),
+        ("Traceback\n  line\nOSError: no upload", "OSError: no upload"),
+        ("a\n  + Exception Group Traceback", "  + Exception Group Traceback"),
+    ],
+)
+def test_of_a_text_that_is_no_traceback_it_is_the_last_line(text: str, said: str) -> None:
+    assert last_line(text) == said
+
+
+@given(st.text())
+def test_any_text_has_one_line(text: str) -> None:
+    assert "\n" not in last_line(text)
+
+
+def test_a_text_that_never_ends_is_cut() -> None:
+    assert last_line(_raised(ValueError("x" * 100_000))) == "ValueError: " + "x" * 1988
