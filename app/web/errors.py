@@ -86,5 +86,5 @@ def answer_errors(web: FastAPI) -> None:
 def _problem(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "json_invalid":
         return f"body: not JSON: {problem['ctx']['error']} at character {problem['loc'][-1]}"
-    where = f"{problem['loc'][-1]}: {problem['msg']}"
-    return where if problem["type"] == "missing" else f"{where}, got {str(problem['input'])[:SHOWN_CHARACTERS]!r}"
+    said = f"{'.'.join(map(str, problem['loc'][1:])) or problem['loc'][0]}: {problem['msg']}"
+    return said if problem["type"] == "missing" else f"{said}, got {str(problem['input'])[:SHOWN_CHARACTERS]!r}"

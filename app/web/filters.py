@@ -20,7 +20,7 @@ from pydantic import Field
 
 from app.inputs.timestamps import parse_duration, parse_time
 from app.web.figures import rules_of
-from app.web.paging import MayBeEmpty
+from app.web.paging import MayBeEmpty, Shape
 from tables.closed_batches import Block, ClosedBatch
 from tables.model.batch import Batch
 from tables.model.enums import CompletedBy
@@ -33,7 +33,7 @@ _CLOCK: Final = re.compile(r"[0-9](?:[Tt]| +)([0-9]{1,2}(?::[0-9]{2}){0,2})", re
 _PRECISIONS: Final = (3600, 60, 1)  # seconds, by the colons of a clock
 _MOMENT: Final = r"^(?:[0-9]{1,11}(?:\.[0-9]{1,9})?|(?:[0-9]{1,9}(?:\.[0-9]{1,6})?[smhd]){1,4})$"
 
-Moment = Annotated[str, Field(pattern=_MOMENT)]
+Moment = Annotated[str, Shape(_MOMENT, "Unix seconds, or a duration before now such as 15m or 1h30m")]
 """Unix seconds, or a duration before now."""
 
 SinceQuery = Annotated[

@@ -13,6 +13,7 @@ import asyncio
 import base64
 import heapq
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
@@ -25,7 +26,7 @@ import orjson
 from fastapi import Path, Query
 from pydantic import ConfigDict, Field, FiniteFloat, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from app.web.cluster import Gathered
 from app.web.errors import Refusal
@@ -58,6 +59,28 @@ class MayBeEmpty:
         described = handler(schema)
         choices = [choice for choice in described.pop("anyOf") if choice != {"type": "null"}]  # no address has a null
         return {"anyOf": [*choices, {"const": ""}], **described}
+
+
+class Shape:
+    """Requires a pattern of text; who gives another is told in words what is allowed, and a program by the pattern."""
+
+    def __init__(self, pattern: str, rule: str) -> None:
+        """`rule` stands behind `must be`."""
+        self._pattern = pattern
+        self._found = re.compile(pattern).fullmatch
+        self._rule = rule
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": self._pattern}
+
+    def _checked(self, text: str) -> str:
+        if self._found(text) is None:
+            error, message = "shape", "must be {rule}"
+            raise PydanticCustomError(error, message, {"rule": self._rule})
+        return text
 
 
 class Shown(StrEnum):

@@ -476,3 +476,11 @@ def test_a_late_record_of_somebody_else_is_told_as_far_as_it_tells(value: bytes 
     worker.append(worker.settings.late_topic, value, key=b"k\xff", at=5.0)
     (row,) = get(worker, "/late")["late"]
     assert (row["timestamp"], row["revision"]) == (5.0, None)
+
+
+def test_an_id_that_is_none_is_named_by_its_place_with_what_is_allowed() -> None:
+    said = "must be PARTITION@OFFSET, such as 3@17, got"
+    message = replay(FakeWorker(), {"ids": ["0@1", "x"]}).json()["error"]["message"]
+    assert message == f"ids.1: {said} 'x'"
+    answer = ask(FakeWorker(), "/dead-letters/1@-2")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, f"letter_id: {said} '1@-2'")

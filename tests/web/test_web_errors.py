@@ -52,6 +52,9 @@ SERVED = [
         ("cursor=W05hTiwiYSJd", "cursor: must be the `next` of an earlier answer"),  # [NaN,"a"]
         ("cursor=WzEsMl0", "cursor: must be the `next` of an earlier answer"),  # [1,2]
         ("cursor=%E5%9C%BA", "cursor: must be the `next` of an earlier answer"),
+        ("since=soon", "since: must be Unix seconds, or a duration before now such as 15m or 1h30m, got 'soon'"),
+        ("until=1w", "until: must be Unix seconds, or a duration before now such as 15m or 1h30m, got '1w'"),
+        ("since=15m%0A", "since: must be Unix seconds, or a duration before now such as 15m or 1h30m, got '15m\\n'"),
     ],
 )
 def test_bad_input_is_400_and_says_what_is_allowed(query: str, message: str) -> None:

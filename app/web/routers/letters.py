@@ -27,7 +27,7 @@ from app.web.errors import Refusal, described
 from app.web.filters import SinceQuery, UntilQuery, moment_of
 from app.web.models import Answer
 from app.web.operators import FORBIDDEN, action_route, operator_of
-from app.web.paging import LIMIT, CursorQuery, LimitQuery, MayBeEmpty
+from app.web.paging import LIMIT, CursorQuery, LimitQuery, MayBeEmpty, Shape
 from app.web.state import WorkerState
 from app.web.topics import OpenTopic, Window
 
@@ -106,8 +106,8 @@ class LateList(Answer):
     next: str | None = Field(description="The `cursor` of the next page; null on the last one")
 
 
-LetterId = Annotated[str, Field(pattern=_PLACE)]
-LetterPath = Annotated[str, Path(pattern=_PLACE, description="`PARTITION@OFFSET`, as the list shows it")]
+LetterId = Annotated[str, Shape(_PLACE, "PARTITION@OFFSET, such as 3@17")]
+LetterPath = Annotated[LetterId, Path(description="`PARTITION@OFFSET`, as the list shows it")]
 ReasonQuery = Annotated[Reason | None, MayBeEmpty(), Query(description="Only letters with this reason")]
 TextQuery = Annotated[str | None, MayBeEmpty(), Query(description="Only this one")]
 
