@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from faust.cli.base import cli
 
 from app.cli.base import parse_moment
+from app.cli.commands import commands_alone
 from app.cli.dead_letters.command import full, json_line, newest, table
 from app.kafka.letters import CHUNK_BYTES, CHUNK_LETTERS, chunks
 from app.messages.dead_letters import Letter, light, read_letter
@@ -301,6 +302,7 @@ def test_a_letter_keeps_the_headers_that_name_a_span() -> None:
     ],
 )
 def test_a_bad_option_is_a_usage_error(arguments: list[str], said: str) -> None:
+    commands_alone()  # `-A` finds the application by the arguments of pytest's process: not there when run by itself
     done = CliRunner().invoke(cli, ["-A", "app", "dead-letters", *arguments])
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
