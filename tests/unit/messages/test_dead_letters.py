@@ -115,3 +115,9 @@ def test_any_text_has_one_line(text: str) -> None:
 
 def test_a_text_that_never_ends_is_cut() -> None:
     assert last_line(_raised(ValueError("x" * 100_000))) == "ValueError: " + "x" * 1988
+
+
+@pytest.mark.parametrize("line", ["\n  | a", "\n  +-+-", "\n  | a\n  +-+--x", "\n  + Exception Group Traceback"])
+def test_a_text_that_looks_like_a_groups_takes_the_time_of_its_length(line: str) -> None:
+    error = f"  + Exception Group Traceback{line * 20_000}\nlast"  # by a regular expression: for hours
+    assert last_line(error) == "last"
