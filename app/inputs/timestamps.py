@@ -101,6 +101,11 @@ def read_moment(value: object, timezone: ZoneInfo) -> Moment | None:
     return None
 
 
+def are_seconds(number: int) -> bool:
+    """Whether a number is a time in Unix seconds: one between 2001 and 2100."""
+    return _NUMBERS_FROM <= number < _NUMBERS_TO
+
+
 def parse_duration(text: str) -> float | None:
     """Return the seconds of a duration such as `90s`, `15m` or `1h30m`; None when it is none."""
     if not _DURATION.fullmatch(text):

@@ -76,6 +76,17 @@ def test_without_a_time_in_its_id_a_batch_has_its_stations_latest() -> None:
         assert seen.context["A"][METER]["kwh"] == [-600, -300]
 
 
+@pytest.mark.parametrize("number", ["0", "17", "20251114100000", "1763085600000", "9" * 30])
+def test_a_number_in_an_id_of_a_header_that_is_no_time_empties_no_window(number: str) -> None:
+    seen = Seen()
+    with driving(seen, "METER:10m") as driver:
+        driver.context(METER, [meter("A", seconds, seconds) for seconds in range(-1500, 1500, 300)])
+        driver.send([record("A", START - 100), record("B")], headers={"batch-id": f"{TOPIC}_{number}"})
+        assert seen.context["A"][METER]["kwh"] == [-600, -300]
+        driver.send([{"stationId": "A"}], headers={"batch-id": f"{TOPIC}_{number}"})
+        assert seen.context["A"][METER]["kwh"] == [-300, 0]
+
+
 def test_the_gaps_of_a_window_are_filled_and_points_inserted_by_its_step() -> None:
     def of(fill: str, *topics: str, **settings: Any) -> dict[str, Any]:
         with driving(Seen(), *topics, fill=fill, **settings) as driver:

@@ -21,7 +21,7 @@ from app.inputs.alignment import Alignment
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS
 from app.inputs.guns import AlignmentError
 from app.inputs.layouts import Columns
-from app.inputs.timestamps import record_moment
+from app.inputs.timestamps import are_seconds, record_moment
 from app.inputs.topic_columns import TopicColumns
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery, newer
@@ -374,10 +374,11 @@ class StationAgent:
     def _time_of(self, group: StationGroup, records: Sequence[Record]) -> int:
         """Return the own time of a batch (Unix seconds): that in its id.
 
-        Where an id has none it is the station's latest time, and without that the time of the splitting.
+        Where an id has none it is the station's latest time, and without that the time of the splitting. A header may
+        have given the id, with a number that is no time: one in a row, a date.
         """
         name, _, seconds = (group.batch_id or "").rpartition("_")
-        if name == group.source.topic and seconds.isdecimal():
+        if name == group.source.topic and seconds.isdecimal() and are_seconds(int(seconds)):
             return int(seconds)
         _, alignment, _, latest = self._about(group)
         moments = [record_moment(record, alignment.timezone, latest) for record in records]
