@@ -154,6 +154,33 @@ def test_a_large_message_is_opened_in_one_go_and_alone() -> None:
         assert partial(driver) == 0
 
 
+@pytest.mark.parametrize(("size", "concurrency"), [(100, 64), (7, 2), (1, 1)])
+def test_a_batch_that_comes_in_many_messages_is_opened_as_one_that_comes_in_one(size: int, concurrency: int) -> None:
+    with TopologyTestDriver(taking(1.0), concurrency=concurrency, batch_timeout=20) as driver:
+        driver.kill()
+        for part in range(5):
+            driver.send(message(*stations(size, f"P{part}-")))
+        driver.restart()
+        assert len(driver.open_batches) == 1
+        finish(driver, 1)
+        driver.advance(20)
+        [output] = driver.outputs
+        assert (output.value["station_count"], output.value["meta"]["completed_by"]) == (5 * size, "all")
+        assert driver.late == []
+
+
+def test_a_supplement_moves_the_deadline_while_all_places_are_taken() -> None:
+    with TopologyTestDriver(taking(4.0), concurrency=1, batch_timeout=5) as driver:
+        driver.send(message("A", "B"))
+        driver.advance(3)
+        driver.send(message("C"), headers={"batch-timeout": "30"})
+        driver.advance(30)
+        [output] = driver.outputs
+        assert output.value["meta"]["missing"] == []
+        assert output.value["meta"]["deadline"] == pytest.approx(START + 33, abs=0.1)
+        assert driver.late == []
+
+
 def test_messages_of_unequal_sizes() -> None:
     sizes = [1, 200, 3, 50, 10, 10, 100, 1, 1, 300, 50, 3] * 4
     with TopologyTestDriver(taking(0.5), batch_timeout=6) as driver:

@@ -118,6 +118,13 @@ class OpenBatches:
             return True
         return batch_id in self._own.get(self._partition_of(batch_id), ())
 
+    def has_opened(self, batch_id: str | None) -> bool:
+        """Return whether a message of this batch supplements one that this worker has opened, and does not know closed.
+
+        Of a batch that another worker has opened, or this one before it was started again, nothing is said.
+        """
+        return batch_id in self._counted
+
     async def room(self, batch_id: str) -> None:
         """Wait until a message of this batch may be split."""
         self.waiting = True
@@ -334,6 +341,9 @@ class FlowControl:
 
     A worker knows its own load only, which the splitters of all workers add to. So it counts the stations of a message
     as if all were its own: together, workers that all split open as much as all of them can do.
+
+    A supplement of a batch that is open does not wait: that batch would close without it meanwhile. So a batch that
+    comes in many messages is opened like one that comes in one.
     """
 
     def __init__(self, open_batches: OpenBatches, in_flight: FramesInFlight, calls: Calls, clock: Clock) -> None:
@@ -353,12 +363,15 @@ class FlowControl:
         if self.open_batches.is_own(partition):
             self._in_flight.sent(partition, offset, stations, now)
 
-    async def turn(self, stations: Collection[str], within: float | None) -> Load:
-        """Wait until a message with these stations may begin a share; `within`: see `may_follow`.
+    async def turn(self, stations: Collection[str], within: float | None, *, supplements: bool = False) -> Load:
+        """Wait until a message with these stations may begin a share; `within`, `supplements`: see `may_follow`.
 
         Returns the load, for `may_follow`. It waits for its timeout, or PACE_SECONDS, at most: what is ahead is due by
         then, and other workers may go on and on adding to it.
         """
+        if supplements:
+            self._began = self._clock()
+            return self._calls.load(self._lag)
         async with self._order:
             load = self._calls.load(self._lag)
             until = self._clock() + max(within or 0.0, PACE_SECONDS)
@@ -385,14 +398,18 @@ class FlowControl:
             return True
         return not load.arriving and not self._is_crowded(load, Named(), stations, timeout)
 
-    def may_follow(self, load: Load, share: Named, stations: Collection[str], within: float | None) -> bool:
+    def may_follow(
+        self, load: Load, share: Named, stations: Collection[str], within: float | None, *, supplements: bool = False
+    ) -> bool:
         """Return whether a message may be stored together with others, whose stations `share` names.
 
         `load` is that before the share, `within` in seconds the timeout of the message's batch; None: its stations pass
-        through, and are to be done as if they had PACE_SECONDS.
+        through, and are to be done as if they had PACE_SECONDS. `supplements`: its batch is open.
         """
         timeout = within or PACE_SECONDS
         count, size = share.count, len(stations)
+        if supplements:
+            return count < SHARE_STATIONS
         if count >= SHARE_STATIONS or not load.has_room(count, size, timeout):
             return False
         return load.is_short(count, size) or not self._is_crowded(load, share, stations, timeout)

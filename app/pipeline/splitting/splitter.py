@@ -105,10 +105,11 @@ class Splitter:
             message = await self._read(delivery)
             if ids := message.stations.ids:
                 timeout = None if message.batch_id is None else self._timeout(message, self._clock())
-                if load is None or not self._flow.may_follow(load, named, ids, timeout):
+                supplements = self._open_batches.has_opened(message.batch_id)
+                if load is None or not self._flow.may_follow(load, named, ids, timeout, supplements=supplements):
                     await self._store(share)
                     share, named = [], Named()
-                    load = await self._flow.turn(ids, timeout)
+                    load = await self._flow.turn(ids, timeout, supplements=supplements)
             if self._must_wait(message):
                 await self._store(share)
                 share, named, load = [], Named(), None
