@@ -161,6 +161,8 @@ def test_nothing_is_a_formula_for_a_spreadsheet_and_nothing_is_lost(busy: str, d
     assert kept("1881540927845654529") == "'1881540927845654529"  # a spreadsheet keeps 15 digits
     assert kept("05") == "05"
 
+    @example("\x1f=")
+    @example("\x85\u200b+1")
     @example('a"b')
     @example("a\r\nb;c,d")
     @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1))

@@ -85,7 +85,7 @@ function cell(key, value) {
  * @param {string} text
  */
 function quoted(text) {
-  const marked = /^[\s\0]*[=+\-@＝＋－＠|%]|^[\t\r\n]|^\s*\d{12,}\s*$/.test(text) ? `'${text}` : text;
+  const marked = /^[\s\p{Cc}\p{Cf}]*[=+\-@＝＋－＠|%]|^[\t\r\n]|^\s*\d{12,}\s*$/u.test(text) ? `'${text}` : text;
   return `"${marked.replaceAll('"', '""')}"`;
 }
 
