@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tests.chaos.killer.__main__ import main as kill
 
@@ -28,15 +30,20 @@ class Outcomes:
             self.rows.append((name, report.outcome, report.duration))
 
 
+def table_of(rows: Iterable[tuple[str, str, float]]) -> Table:
+    """The names, outcomes and seconds of tests; a name may have parameters that look like markup, such as `[/]`."""
+    table = Table("what is done, and what must come of it", "result", "seconds")
+    for name, outcome, seconds in rows:
+        table.add_row(Text(name), outcome, f"{seconds:.1f}")
+    return table
+
+
 def main() -> int:
     """Run and print; what is given goes to pytest, and the random faults are left out then. 0: all is well."""
     outcomes = Outcomes()
     options = ["-q", "-m", "chaos", "-n", str(SIDE_BY_SIDE), "--dist", "loadfile"]
     code = pytest.main([str(TESTS), *options, *sys.argv[1:]], plugins=[outcomes])
-    table = Table("what is done, and what must come of it", "result", "seconds")
-    for name, outcome, seconds in outcomes.rows:
-        table.add_row(name, outcome, f"{seconds:.1f}")
-    Console(width=max(110, Console().width)).print(table)
+    Console(width=max(110, Console().width)).print(table_of(outcomes.rows))
     return int(code) or (0 if sys.argv[1:] else kill(["--short"]))
 
 
