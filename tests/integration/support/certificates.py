@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,19 @@ extendedKeyUsage = serverAuth, clientAuth
 subjectAltName = {host}
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
+[ca]
+default_ca = signing
+[signing]
+database = {folder}/index.txt
+new_certs_dir = {folder}
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
 """
+_BEGINS_AT = "20200101000000Z"
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
@@ -46,6 +59,7 @@ class Authority:
             pytest.fail(needs) if os.environ.get("CI") else pytest.skip(needs)
         self._folder = folder / name
         self._folder.mkdir()
+        (self._folder / "index.txt").touch()  # which `openssl ca` keeps of what it has signed
         self._key = self._folder / "authority.key"
         self.certificate = self._folder / "authority.pem"
         config = self._config(name, "IP:127.0.0.1")
@@ -56,8 +70,11 @@ class Authority:
         key, request, leaf, both = (self._folder / f"{name}.{kind}" for kind in ("key", "csr", "crt", "pem"))
         config = self._config(name, host)
         _openssl("req", "-new", *_KEY, "-keyout", key, "-out", request, "-config", config)
-        signed = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-extfile", config)
-        _openssl("x509", "-req", "-in", request, "-out", leaf, "-days", days, *signed, "-extensions", "leaf")
+        # `openssl x509 -days` takes no number under 0 any more (3.6), and older ones know no `-not_after`.
+        ends_at = f"{datetime.now(UTC) + timedelta(days):%Y%m%d%H%M%SZ}"
+        signed = ("-cert", self.certificate, "-keyfile", self._key, "-startdate", _BEGINS_AT, "-enddate", ends_at)
+        form = ("-batch", "-notext", "-config", config, "-extensions", "leaf")
+        _openssl("ca", "-in", request, "-out", leaf, *signed, *form)
         both.write_bytes(key.read_bytes() + leaf.read_bytes())
         return both
 
@@ -70,7 +87,7 @@ class Authority:
 
     def _config(self, name: str, host: str) -> Path:
         file = self._folder / f"{name}.cnf"
-        file.write_text(_CONFIG.format(name=name, host=host))
+        file.write_text(_CONFIG.format(name=name, host=host, folder=self._folder))
         return file
 
 
