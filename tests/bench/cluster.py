@@ -7,13 +7,12 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self
-from urllib.error import HTTPError
 
 import orjson
 import psutil
@@ -21,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.kafka import topics
+from tests.integration.support.worker import fetch
 
 PARTITIONS = 8
 READY_SECONDS = 60.0
@@ -293,10 +293,6 @@ class Worker(Process):
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as answer:  # noqa: S310 - our own address
-                return int(answer.status) == 200
-        except HTTPError as error:
-            error.close()  # from Python 3.14 on, one that is left open is complained of
-            return False
+            return fetch(f"{self.url}/readyz", 1)[0] == HTTPStatus.OK
         except OSError:
             return False

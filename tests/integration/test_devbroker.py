@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.devbroker import DevBroker, DevBrokerError, folder
+from tests.further import further
 from tests.topic_creation import CREATES_TOPICS
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def test_the_broker_and_its_temporary_data_go_with_a_killed_parent() -> None:
     assert eventually(lambda: not Path(data).exists())
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.chaos), signal.SIGTERM])
+@pytest.mark.parametrize("number", [*further(signal.SIGINT), signal.SIGTERM])
 def test_the_command_line_prints_the_address_and_ends_on_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app.devbroker", "run", "--data", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

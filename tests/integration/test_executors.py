@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
+from tests.further import further
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FAILS, FINE, HANGS, stations_of
 from tests.integration.support.waiting import PATIENCE, wait_for
@@ -62,9 +63,7 @@ def callback(station_id, module_input):
     ("executor", "function"),
     [
         ("auto", "waiting"),
-        pytest.param("thread", "waiting", marks=pytest.mark.chaos),
-        pytest.param("process", "blocking", marks=pytest.mark.chaos),
-        pytest.param("process", "many", marks=pytest.mark.chaos),
+        *further(("thread", "waiting"), ("process", "blocking"), ("process", "many")),
     ],
 )
 def test_callbacks_that_hang_or_fail_delay_nothing_else(cluster: Cluster, executor: str, function: str) -> None:
@@ -123,7 +122,7 @@ def test_processes_end_with_a_worker_that_is_killed(cluster: Cluster) -> None:
     assert psutil.wait_procs(children, timeout=PATIENCE)[1] == []
 
 
-@pytest.mark.parametrize("executor", [pytest.param("thread", marks=pytest.mark.chaos), "process"])
+@pytest.mark.parametrize("executor", [*further("thread"), "process"])
 def test_a_pool_of_a_callback_ends_its_processes_and_not_the_worker(cluster: Cluster, executor: str) -> None:
     (cluster.folder / "forking.py").write_text(FORKING_MODEL)
     settings = {"callback": "forking:callback", "executor": executor, "executor_workers": "2"}

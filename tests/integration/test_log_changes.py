@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.devbroker import DevBroker
+from tests.further import further
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, SentBatch, stations_of
 from tests.integration.support.waiting import wait_for
@@ -58,8 +59,8 @@ def test_nothing_is_passed_over_where_the_log_ends_before_what_is_committed(clus
     assert str(cluster.finish()) == "8 complete, 0 partial, 0 copies, 0 late"
 
 
-@pytest.mark.parametrize("count", [5, pytest.param(20, marks=pytest.mark.chaos)], ids=["shorter", "longer"])
-@pytest.mark.parametrize("start", ["earliest", pytest.param("latest", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize("count", [5, *further(20)], ids=["shorter", "longer"])
+@pytest.mark.parametrize("start", ["earliest", *further("latest")])
 def test_a_source_topic_that_is_made_again_is_read_from_its_beginning(cluster: Cluster, count: int, start: str) -> None:
     worker = cluster.start({"start": start}).wait_ready()
     cluster.send(*batches(cluster, 0, 12))

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tests.further import further
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.collector import SpanCollector
 from tests.integration.support.data import EMPTY, FAILS, FINE, GATED, stations_of
@@ -98,7 +99,7 @@ def test_a_batch_keeps_its_trace_when_its_worker_is_killed(cluster: Cluster) -> 
 
 @pytest.mark.parametrize(
     "silent",
-    [pytest.param(True, marks=pytest.mark.chaos), False],
+    [*further(True), False],
     ids=["a collector that does not answer", "no collector"],
 )
 def test_a_collector_that_is_away_holds_up_no_batch_and_no_shutdown(cluster: Cluster, silent: bool) -> None:

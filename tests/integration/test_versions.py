@@ -14,6 +14,7 @@ import pytest
 
 from app.kafka.topics import changelog_topic, ensure_topics
 from tables.storage.records import Table
+from tests.further import further
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, GATED, SentBatch, stations_of
 from tests.integration.support.letters import settings_of
@@ -75,9 +76,7 @@ def values_of(cluster: Cluster, topic: str) -> list[bytes]:
     return [one.value for one in cluster.read_topic(topic) if one.value is not None]
 
 
-@pytest.mark.parametrize(
-    "topic", ["batch-events", pytest.param("station-events", marks=pytest.mark.chaos), "batches-changelog"]
-)
+@pytest.mark.parametrize("topic", ["batch-events", *further("station-events"), "batches-changelog"])
 def test_what_a_newer_version_has_written_is_named_and_ends_the_worker(cluster: Cluster, topic: str) -> None:
     asyncio.run(ensure_topics(settings_of(cluster), patience=PATIENCE))
     cluster.send_raw(f"{cluster.app_id}-{topic}", b'{"v":2,"events":[]}', key=b"b")

@@ -343,18 +343,13 @@ class StationAgent:
         return self.runner.lasting(seconds)
 
     def _module_input(self, call: StationCall) -> ModuleInput:
+        """Make the input of a call, of what is known now; once more, where it has failed and did not find a column."""
         job = call.context
         if job.group.trace is not None and job.started is None:
             job.started = self._traces.now()
         known = self._known(job.group, call.station_id, job.records) if self._has_context else ()
         if isinstance(job, SingleStation) and self._passthrough.has_handler:
             job.module_input = partial(self._columns, job.group, job.records, known)
-        return self._columns(job.group, job.records, known)
-
-    def _input_again(self, call: StationCall) -> ModuleInput:
-        """Make the input of a call that has ended, of what is known now."""
-        job = call.context
-        known = self._known(job.group, call.station_id, job.records) if self._has_context else ()
         return self._columns(job.group, job.records, known)
 
     def _columns(self, group: StationGroup, records: Sequence[Record], known: Sequence[KnownContext]) -> ModuleInput:
@@ -432,7 +427,7 @@ class StationAgent:
         if self._suspects.begun:
             self._suspects.ended(call)
         if outcome.code == Code.FAILED:
-            outcome = with_columns(outcome, partial(self._input_again, call))
+            outcome = with_columns(outcome, partial(self._module_input, call))
         try:
             self._take(call, outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, it fails this station alone

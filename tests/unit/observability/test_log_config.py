@@ -91,10 +91,9 @@ def test_a_json_line_is_one_line_of_utf8_whatever_is_in_it() -> None:
 @pytest.fixture
 def root_logger() -> Iterator[logging.Logger]:
     root = logging.getLogger()
-    before = root.handlers[:], root.level
+    before = root.handlers[:]
     yield root
-    root.handlers[:], level = before
-    root.setLevel(level)
+    root.handlers[:] = before
 
 
 def test_a_worker_that_is_told_json_logs_nothing_else(
