@@ -84,7 +84,7 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
     web.include_router(health_router(state))
     for guarded in (
         batches.router(),
-        Courses(state, cluster, batches).router(),
+        Courses(state, cluster, batches, letters).router(),
         actions_router(state, batches, enabled=enabled),
         letters.router(),
         letters.replay_router(enabled=enabled),

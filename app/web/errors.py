@@ -10,9 +10,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from app.web.models import Error, ErrorAnswer
 
+_METHODS: Final = ("GET", "POST")  # that any of our paths takes
 SHOWN_CHARACTERS: Final = 200  # of text from a request, in an error's message
 
 Responses = dict[int | str, dict[str, Any]]
@@ -71,7 +73,7 @@ def answer_errors(web: FastAPI) -> None:
         path = request.url.path[:SHOWN_CHARACTERS]
         headers = dict(error.headers or {})
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = headers["Allow"] = headers.get("Allow", "").replace("GET", "GET, HEAD")
+            allowed = headers["Allow"] = ", ".join(_allowed(request, headers.get("Allow", "")))
             message = f"{request.method[:SHOWN_CHARACTERS]} is not allowed on {path}; allowed: {allowed}"
         elif status is HTTPStatus.NOT_FOUND:
             message = f"there is nothing at {path}"
@@ -81,6 +83,17 @@ def answer_errors(web: FastAPI) -> None:
             message = status.description or status.phrase
         code = "too-large" if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
         return error_response(status, message, code=code, headers=headers)
+
+
+def _allowed(request: Request, told: str) -> list[str]:
+    """Return the methods of all routes that a path may mean; `told`: the `Allow` of the framework, for the first."""
+    methods = set(told.replace(" ", "").split(","))
+    for method in _METHODS:
+        scope = {**request.scope, "method": method}
+        routes = (route for route in request.app.routes if not isinstance(route, Mount))
+        if any(route.matches(scope)[0] is Match.FULL for route in routes):
+            methods.add(method)
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

@@ -53,9 +53,7 @@ SearchQuery = Annotated[
         "their id or by their opening"
     ),
 ]
-StationQuery = Annotated[
-    Annotated[str, Field(max_length=2000)] | None, MayBeEmpty(), Query(description="Only batches that expected it")
-]
+StationQuery = Annotated[str | None, MayBeEmpty(), Query(description="Only batches that expected it")]
 CompletedByQuery = Annotated[
     CompletedBy | None,
     MayBeEmpty(),

@@ -111,6 +111,12 @@ def test_a_letter_is_sent_again_once_by_an_operator_in_his_name(
     for worker in workers:
         (marked,) = get(worker, f"/dead-letters?batch={batch_id}")["letters"]
         assert before - 1 <= marked["replayed_at"] <= time.time() + 1
+        (published,) = get(worker, f"/batches/{batch_id}/output")["outputs"]
+        assert (published["value"], f"{published['topic']}[{published['partition']}]@{published['offset']}") == (
+            output.json,
+            row["to"],
+        )
+        assert get(worker, f"/batches/{batch_id}/timeline")["events"][-1]["event"] == "published"
     wait_for(lambda: "sent again by operator 张" in second.log, "it is in the log")
     assert TOKEN not in first.log + second.log
     assert READER not in first.log + second.log

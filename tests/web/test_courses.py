@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from app.messages.message import InMessage
+from app.messages.partitioner import partition_of
 from app.web.models import OutcomeStatus
 from app.web.routers.courses import OwnCourse, stations_in
 from tables.model.enums import Action, LatePolicy
@@ -16,6 +17,7 @@ from tables.model.policies import Rules
 from tables.working_set import WorkingSet
 from tests.web.asking import ask, get
 from tests.web.fake_worker import FakeWorker
+from tests.web.letters_put import mark_replayed, put
 from tests.web.live_cluster import Live, on_cluster
 
 RESULT = ("r", '{"station_id":"A"}')
@@ -100,15 +102,51 @@ def test_an_output_that_the_topic_has_let_go_of_is_told() -> None:
     assert "OUT" in answer.json()["error"]["message"]
 
 
-def test_there_is_no_output_of_what_is_open_or_discarded() -> None:
+def discarded_worker(batch_id: str) -> FakeWorker:
     worker = FakeWorker()
+    worker.open(batch_id, ["A", "B"])
+    worker.apply(Command(batch_id, Action.DISCARD, 101.0, "zhang"))
+    worker.publish(batch_id)
+    return worker
+
+
+def test_there_is_no_output_of_what_is_open_or_discarded() -> None:
+    worker = discarded_worker("gone")
     worker.open("open", ["A"])
-    worker.open("gone", ["A", "B"])
-    worker.apply(Command("gone", Action.DISCARD, 101.0, "zhang"))
-    worker.publish("gone")
     for batch_id in ("open", "gone"):
         assert get(worker, f"/batches/{batch_id}/output") == {"outputs": []}
     assert worker.topics.read == []
+
+
+def test_the_output_of_a_discarded_batch_is_what_its_replay_published() -> None:
+    batch_id = next(one for one in map(str, range(100)) if partition_of(one.encode(), 8) == 1)
+    worker = discarded_worker(batch_id)
+    letter = put(worker, partition=1, at=101.0, batch_id=batch_id, reason="discarded")
+    for _ in range(300):  # others' letters behind it, more than one page of them
+        put(worker, partition=1, at=102.0, batch_id="other", reason="discarded")
+    assert get(worker, f"/batches/{batch_id}/output") == {"outputs": []}
+    worker.topics.publish(batch_id, b'{"n": 1}', at=5000.0)
+    mark_replayed(worker, letter, 5001.0)
+    (output,) = get(worker, f"/batches/{batch_id}/output")["outputs"]
+    assert (output["value"], output["timestamp"]) == ({"n": 1}, 5000.0)
+    assert (5000.0, "published") in [event[:2] for event in events(worker, batch_id)]
+    worker.topics.begins_at = 6000.0
+    answer = ask(worker, f"/batches/{batch_id}/output")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no-longer-kept")
+    assert "OUT" in answer.json()["error"]["message"]
+
+
+def test_the_default_payload_is_told_that_was_replayed_where_the_handler_failed() -> None:
+    batch_id = next(one for one in map(str, range(100)) if partition_of(one.encode(), 8) == 1)
+    worker = FakeWorker()
+    worker.settings = worker.settings.model_copy(update={"result_handler": "m:f"})
+    worker.open(batch_id, ["A"], at=100.0)
+    worker.arrive(batch_id, {"A": RESULT}, at=101.0)
+    worker.publish(batch_id)
+    mark_replayed(worker, put(worker, partition=1, at=101.0, batch_id=batch_id, reason="handler-failed"), 5001.0)
+    assert get(worker, f"/batches/{batch_id}/output") == {"outputs": []}
+    worker.topics.publish(batch_id, b"{}", at=5000.0)
+    assert [one["timestamp"] for one in get(worker, f"/batches/{batch_id}/output")["outputs"]] == [5000.0]
 
 
 def test_a_handler_may_have_published_by_itself() -> None:

@@ -5,53 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import orjson
 import pytest
 
-from app.messages.dead_letters import read_letter
-from app.messages.replays import ReplayLog
 from app.web.access import Access
 from app.web.routers import letters
 from app.web.routers.letters import MOST_IDS, VALUE_BYTES
 from tests.web.asking import Ask, ask, ask_all, get
 from tests.web.fake_worker import FakeWorker
+from tests.web.letters_put import TRACE, mark_replayed, put
 from tests.web.live_cluster import TOKEN, Live, on_cluster
 
 RIGHT = {"authorization": f"Bearer {TOKEN}", "x-operator": "Zhang"}
 READER = "looks"
 GUARDED = Access(TOKEN, read_token=READER)
-TRACE = "Traceback (most recent call last):\n  x\nValueError: no <b>model</b>"
-
-
-def put(
-    worker: FakeWorker,
-    more: Mapping[str, str] = MappingProxyType({}),
-    *,
-    value: bytes | None = b'{"T": []}',
-    partition: int = 0,
-    at: float = 100.0,
-    **headers: str,
-) -> str:
-    """Put a letter into the topic, with these headers too; returns its id."""
-    given = {"reason": "station-failed", "error": TRACE, "failed-at": repr(at), **more}
-    given |= {name.replace("_", "-"): text for name, text in headers.items()}
-    offset = worker.append(worker.settings.dead_letter_topic, value, given, at=at, key=b"key", partition=partition)
-    return f"{partition}@{offset}"
 
 
 def ids(answer: Any) -> list[str]:
     return [letter["id"] for letter in answer["letters"]]
-
-
-def mark_replayed(worker: FakeWorker, letter_id: str, at: float) -> None:
-    partition, offset = map(int, letter_id.split("@"))
-    (message,) = [one for one in worker.logs[worker.settings.dead_letter_topic][partition] if one.offset == offset]
-    record = ReplayLog(worker.settings.replayed_topic).record(read_letter(message), at)
-    worker.append(worker.settings.replayed_topic, record.value, key=record.key)
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------

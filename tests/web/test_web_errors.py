@@ -93,6 +93,11 @@ def test_another_method_is_405() -> None:
     assert answer.json() == {"error": {"code": "method-not-allowed", "message": message}}
 
 
+def test_a_405_names_the_methods_of_all_that_is_at_the_path() -> None:
+    answer = ask(FakeWorker(), "/dead-letters/replay", method="PUT")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/batches", "/batches?limit=x", "/nothing", "/static/icon.svg"])
 def test_head_is_answered_as_get_is_without_the_body(path: str) -> None:
     whole, head = ask(FakeWorker(), path), ask(FakeWorker(), path, method="HEAD")

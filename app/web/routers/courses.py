@@ -7,7 +7,7 @@ as long as they remember it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeVar
@@ -25,6 +25,7 @@ from app.web.errors import SHOWN_CHARACTERS, Refusal, described
 from app.web.models import STATUS_OF, Answer, OutcomeStatus
 from app.web.paging import BatchId, LocalQuery
 from app.web.routers.batches import UNKNOWN_BATCH, Batches
+from app.web.routers.letters import Letters
 from app.web.state import WorkerState
 from app.web.topics import NotReadable, Published
 from tables.looks import course_of
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 WITHIN: Final = 1.9  # seconds of an answer
 _LEAST: Final = 0.1  # of these, for Kafka
+_REPLAYING: Final = 10.0  # seconds that a replay takes to be remembered, after the first letter was sent
 _CHECKED: Final = 2 * 1024 * 1024  # bytes; to parse more of a payload, only to see that it is JSON, takes too long
 _COURSE: Final = "/courses/"
 _TIMES: Final = "/times/"
@@ -65,7 +67,7 @@ class Output(Answer):
 
 
 class Outputs(Answer):
-    """All output messages of a batch, by revision and part; none while it is open, or where it was discarded."""
+    """All output messages of a batch, by revision and part; none while it is open, or discarded and not replayed."""
 
     outputs: list[Output]
 
@@ -150,6 +152,7 @@ class OwnCourse(Answer):
     others: list[Event]
     places: list[_Place]  # where outputs went
     closed_at: float | None
+    withheld: _Place | None = None  # where the output of a batch that was discarded would have gone
 
 
 _OWN: Final = TypeAdapter(Share[OwnCourse | None])
@@ -160,10 +163,11 @@ _TIMES_SHARE: Final = TypeAdapter(Share[_Times])
 class Courses:
     """The courses of batches, as one worker finds them."""
 
-    def __init__(self, state: WorkerState, cluster: Cluster, batches: Batches) -> None:
+    def __init__(self, state: WorkerState, cluster: Cluster, batches: Batches, letters: Letters) -> None:
         self._state = state
         self._cluster = cluster
         self._batches = batches
+        self._letters = letters
 
     def router(self) -> APIRouter:
         """Serve a batch's output and timeline, and the workers' shares of them."""
@@ -181,17 +185,15 @@ class Courses:
         return router
 
     async def output(self, batch_id: BatchId, local: LocalQuery = None) -> Response:
-        """What was published of a batch, also by a result handler, as it stands in the output topic."""
+        """What was published of a batch, also by a result handler or a replay, as it stands in the output topic."""
         give_up_at = _now() + WITHIN
         course = await self._find(batch_id, local=bool(local))
-        if not course.places:
-            return _json({"outputs": []})
         try:
-            published = await _before(give_up_at, self._published(batch_id, course.places))
+            published = await _before(give_up_at, self._published(batch_id, course))
         except NotReadable as error:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "broker-away", str(error)) from error
-        if not published.messages and (published.is_gone or self._state.settings.result_handler is None):
-            topics = ", ".join(dict.fromkeys(place.topic for place in course.places))
+        if not published.messages and (published.is_gone or (course.places and not self._is_handled)):
+            topics = ", ".join(dict.fromkeys(place.topic for place in (*course.places, course.withheld) if place))
             message = f"{topics} has the output of batch {batch_id[:SHOWN_CHARACTERS]} no more"
             raise Refusal(HTTPStatus.NOT_FOUND, "no-longer-kept", message)
         return _json({"outputs": [_output_of(message) for message in published.messages]})
@@ -211,7 +213,7 @@ class Courses:
             course = await self._find(batch_id, local=bool(local))
             found, published = await asyncio.gather(
                 _before(give_up_at, self._source_times(course)),
-                _before(give_up_at, self._published(batch_id, course.places)),
+                _before(give_up_at, self._published(batch_id, course)),
                 return_exceptions=True,
             )
             gathered = await asking
@@ -220,9 +222,8 @@ class Courses:
         times: _Times = {}
         for share in gathered.shares:
             times |= share
-        own_way = self._state.settings.result_handler is not None
         events = [*course.others, *stations_in(course, times)]
-        events += _publications(course, _known(published, None), handled=own_way)
+        events += _publications(course, _known(published, None), handled=self._is_handled)
         events = [_with_start(event, times) if event.event is EventKind.LATE else event for event in events]
         events.sort(key=lambda event: (event.at, _ORDER[event.event]))
         stamps = _known(found, {})
@@ -260,15 +261,34 @@ class Courses:
         sources = {Source(one.topic, one.partition, one.offset): one.opened_at for one in course.sources}
         return await self._state.topics.source_times(sources)
 
-    async def _published(self, batch_id: str, places: Sequence[_Place]) -> Published:
+    @property
+    def _is_handled(self) -> bool:
+        """Whether a function of the user's may have published in its own way."""
+        return self._state.settings.result_handler is not None
+
+    async def _published(self, batch_id: str, course: OwnCourse) -> Published:
         by_partition: dict[tuple[str, int], dict[int, float]] = {}
-        for place in places:
+        for place in course.places:
             by_partition.setdefault((place.topic, place.partition), {})[place.revision] = place.closed_at
         found = [
             await self._state.topics.outputs(batch_id, topic, partition, closings)
             for (topic, partition), closings in by_partition.items()
         ]
-        return Published([message for one in found for message in one.messages], any(one.is_gone for one in found))
+        messages = [message for one in found for message in one.messages]
+        is_gone = any(one.is_gone for one in found)
+        unpublished = course.withheld or (course.places[0] if self._is_handled and course.places else None)
+        if unpublished is not None and not messages:
+            replayed = await self._replayed(batch_id, unpublished)
+            return Published(replayed.messages, is_gone or replayed.is_gone)
+        return Published(messages, is_gone)
+
+    async def _replayed(self, batch_id: str, place: _Place) -> Published:
+        """Find the payload of a batch that was discarded, or failed its result handler, and has been replayed."""
+        at = await self._letters.payload_replayed_at(batch_id, place.closed_at)
+        if at is None:
+            return Published([], is_gone=False)
+        closings = {place.revision: at - _REPLAYING}
+        return await self._state.topics.outputs(batch_id, place.topic, place.partition, closings)
 
 
 # -- the course --------------------------------------------------------------------------------------------------------
@@ -276,16 +296,18 @@ class Courses:
 
 def _told(course: Course) -> OwnCourse:
     steps = course.steps
+    places = [
+        (_Place(step.revision, step.at, step.destination.topic, step.destination.partition), step.status)
+        for step in steps
+        if step.is_out and step.destination is not None
+    ]
     return OwnCourse(
         sources=[_Source(*source.source, source.opened_at) for source in course.sources],
         arrivals=[(station, STATUS_OF[code], at) for station, (code, at) in course.arrivals.items()],
         arrived_at=course.arrived_at,
         others=[*_openings(course), *_extensions(course), *_decisions(course), *_late(course)],
-        places=[
-            _Place(step.revision, step.at, step.destination.topic, step.destination.partition)
-            for step in steps
-            if step.is_out and step.destination is not None and step.status is not Status.DISCARDED
-        ],
+        places=[place for place, status in places if status is not Status.DISCARDED],
+        withheld=next((place for place, status in places if status is Status.DISCARDED), None),
         closed_at=steps[0].at if steps else None,
     )
 

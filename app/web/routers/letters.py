@@ -10,6 +10,7 @@ import base64
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -39,6 +40,7 @@ VALUE_BYTES: Final = 1024 * 1024  # of a letter's value, in an answer
 MOST_IDS: Final = 100  # letters that one request sends again
 REPLAY_SECONDS: Final = 8.0
 _LATE_SLACK: Final = 60.0  # seconds by which clocks may differ
+_PAYLOADS: Final = frozenset({Reason.DISCARDED, Reason.HANDLER_FAILED})  # whose letters hold a batch's payload
 _LOG_WINDOW: Final = 5_000  # records of what has been replayed that are read at once
 _LOG_BYTES: Final = 4 * 1024 * 1024
 
@@ -188,13 +190,9 @@ class Letters:
         return await self._readings.within(ANSWER_SECONDS, work)
 
     async def _page(self, filters: Filters, after: dict[int, int] | None, limit: int) -> LetterList:
-        def row_of(message: InMessage) -> Letter | None:
-            letter = read_letter(message)
-            return letter if filters.match(letter) else None
-
         earliest = None if filters.since is None else filters.since - CLOCK_SLACK
         async with self._state.open_topic(self._state.settings.dead_letter_topic, since=earliest) as topic:
-            page = await newest_first(topic, after, limit, row_of)
+            page = await newest_first(topic, after, limit, partial(_matching, filters))
         replays = await self._replays.read() if page.rows else None
         return LetterList(letters=[_row(letter, replays, whole=False) for letter in page.rows], next=page.next)
 
@@ -254,6 +252,29 @@ class Letters:
 
     # -- sending again -----------------------------------------------------------------------------------------------
 
+    async def payload_replayed_at(self, batch_id: str, since: float) -> float | None:
+        """Return when the payload of a batch whose output was not published was last sent again; None: never.
+
+        Args:
+            batch_id: whose letters, which are in the partition of its id.
+            since: when the batch was closed; its letters were written after that. All times are Unix seconds.
+
+        Raises:
+            NotReadable: Kafka does not answer.
+        """
+        filters = Filters(reasons=_PAYLOADS, batches=frozenset([batch_id]))
+        settings = self._state.settings
+        only = {partition_of(batch_id.encode(errors="replace"), settings.partitions)}
+        earliest, after = since - _LATE_SLACK, None
+        async with self._state.open_topic(settings.dead_letter_topic, since=earliest, partitions=only) as topic:
+            while True:
+                page = await newest_first(topic, after, MOST_IDS, partial(_matching, filters))
+                replays = await self._replays.read() if page.rows else None
+                times = [at for letter in page.rows if replays and (at := replays.replayed_at(letter)) is not None]
+                if times or page.next is None:
+                    return max(times, default=None)
+                after = read_cursor(page.next)
+
     def replay_router(self, *, enabled: bool) -> APIRouter:
         """Serve the action; `enabled`: whether the workers have a token for operators."""
         router = APIRouter(tags=["actions"], route_class=action_route(self._state.settings, enabled=enabled))
@@ -294,6 +315,11 @@ class Letters:
     def _tell(self, by: str, sent: Sequence[str]) -> None:
         language, topic = self._state.settings.log_language, self._state.settings.dead_letter_topic
         tell(logger, logging.INFO, language, Line.REPLAYED, by=by, topic=topic, letters=names(sent, len(sent)))
+
+
+def _matching(filters: Filters, message: InMessage) -> Letter | None:
+    letter = read_letter(message)
+    return letter if filters.match(letter) else None
 
 
 class _Replays:

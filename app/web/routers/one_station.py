@@ -40,7 +40,7 @@ _STATION: Final = "/one-station"  # of the workers: an older one's counts are si
 
 StationId = Annotated[str, Path(description="As the source messages name it")]
 NamedQuery = Annotated[
-    Annotated[str, Field(max_length=2000)] | None,
+    str | None,
     MayBeEmpty(),
     Query(
         alias="station",
