@@ -142,6 +142,7 @@ class FakeWorker:
         self.unreadable: str | None = None  # what is wrong with Kafka
         self.replays: list[tuple[list[tuple[int, int]], str, bool, bool]] = []
         self.topics = FakeTopics()
+        self.webs: dict[object, tuple[Settings, Any]] = {}  # applications that were made for it, with its settings then
         self.context: dict[str, dict[str, Any]] = {}
         self.registry = metrics_registry(self.statistics, {}, dict, most_stations=10, build={})
         self.first_decisions: list[Decision] = []

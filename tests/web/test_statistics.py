@@ -15,7 +15,7 @@ from tables.model.enums import CompletedBy, LatePolicy
 from tables.model.events import Revise
 from tables.model.policies import Rules
 from tables.working_set import WorkingSet
-from tests.web.asking import Ask, ask, ask_all, get
+from tests.web.asking import Ask, ask, ask_all, forget_answers, get
 from tests.web.fake_worker import FakeWorker
 
 RULES = Rules(max_age=60.0, late=LatePolicy.REVISE)
@@ -309,10 +309,12 @@ def test_the_counts_of_stations_follow_when_batches_close_and_are_forgotten() ->
     for number in range(700):
         worker.add_closed(f"b{number}", at=100.0 + number)
         if number % 100 == 50:
+            forget_answers(worker)
             (row,) = get(worker, "/stations")["stations"]
             assert (row["arrivals"], row["misses"]) == (number + 1, 0)
     for number in (0, 1, 300, 301, 699):
         worker.forget(f"b{number}")
+    forget_answers(worker)
     (row,) = get(worker, "/stations")["stations"]
     assert row["arrivals"] == 695
     assert get(worker, "/stats?since=0")["completed_by"]["all"] == 695
@@ -325,6 +327,7 @@ def test_a_worker_that_has_not_counted_all_in_time_says_so_and_goes_on(monkeypat
     monkeypatch.setattr(tallies, "GIVE_UP", 0.0)
     assert get(worker, "/stations")["incomplete"] == [worker.url]
     monkeypatch.setattr(tallies, "GIVE_UP", 1e9)
+    forget_answers(worker)
     answer = get(worker, "/stations")
     assert (answer["incomplete"], answer["stations"][0]["arrivals"]) == ([], 1000)
 
