@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from app.devbroker import DevBroker
 from app.testing import TopologyTestDriver
-from tests.topic_creation import CREATES_TOPICS
+from tests.shared_brokers import CREATING, STRICT, Brokers, SharedBroker, ask_for_broker
 
 # Settings of whoever runs the tests are none of their business, and none of the processes' that they start.
 for name in [name for name in os.environ if name.startswith(("AGG_", "FAUST_", "MODEL_", "OTEL_"))]:
@@ -62,8 +61,44 @@ def loggers_as_they_were() -> Iterator[None]:
             logger.setLevel(level)
 
 
+# -- Kafka -------------------------------------------------------------------------------------------------------------
+
+_BROKERS = pytest.StashKey[Brokers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the brokers of the run; pytest-xdist's own process has them for all of its others."""
+    if not hasattr(config, "workerinput"):
+        brokers = config.stash[_BROKERS] = Brokers()
+        if config.getoption("numprocesses", None):
+            brokers.serve()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell one of pytest-xdist's processes where brokers are to be had."""
+    node.workerinput["brokers"] = node.config.stash[_BROKERS].address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what has been started."""
+    if _BROKERS in config.stash:
+        config.stash[_BROKERS].close()
+
+
+def _shared(config: pytest.Config, kind: str) -> SharedBroker:
+    if hasattr(config, "workerinput"):
+        return ask_for_broker(config.workerinput["brokers"], kind)
+    return config.stash[_BROKERS].get(kind)
+
+
 @pytest.fixture(scope="session")
-def kafka_broker() -> Iterator[DevBroker]:
-    """One running Kafka for the whole session; a test that stops or kills its broker starts one of its own."""
-    with DevBroker(overrides=CREATES_TOPICS) as broker:
-        yield broker
+def kafka_broker(pytestconfig: pytest.Config) -> SharedBroker:
+    """One running Kafka for the whole run; a test that stops or kills its broker starts one of its own."""
+    return _shared(pytestconfig, CREATING)
+
+
+@pytest.fixture(scope="session")
+def strict_broker(pytestconfig: pytest.Config) -> SharedBroker:
+    """A Kafka that creates no topic by itself, unlike the other of the run, for tests that do not stop it."""
+    return _shared(pytestconfig, STRICT)

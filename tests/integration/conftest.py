@@ -9,33 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from app.devbroker import DevBroker
 from app.kafka.topics import ensure_topics
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.commands import command_of
 from tests.integration.support.letters import PAYLOAD, ByHand, settings_of
 from tests.integration.support.waiting import PATIENCE
+from tests.shared_brokers import SharedBroker
 
 
 @pytest.fixture
-def cluster(kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(kafka_broker: SharedBroker, tmp_path: Path) -> Iterator[Cluster]:
     """A share of the session's Kafka for one test."""
     with Cluster(kafka_broker, tmp_path) as own:
         yield own
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(kafka_broker: DevBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def shared_cluster(kafka_broker: SharedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A share of the session's Kafka for tests of one module that use the same workers."""
     with Cluster(kafka_broker, tmp_path_factory.mktemp("shared")) as own:
         yield own
-
-
-@pytest.fixture(scope="session")
-def strict_broker() -> Iterator[DevBroker]:
-    """A Kafka that creates no topic by itself, unlike the other of the session, for tests that do not stop it."""
-    with DevBroker() as broker:
-        yield broker
 
 
 @pytest.fixture

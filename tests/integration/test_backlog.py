@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from app.devbroker import DevBroker
 from tests.integration.stock import OURS, SLOW_SEEK, STOCK_APP
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.model import DELAY
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import Program, WorkerProcess
+from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
 
@@ -63,13 +63,13 @@ def lost_messages(cluster: Cluster, environment: dict[str, str]) -> set[int]:
 
 @pytest.mark.chaos
 def test_fausts_own_consumer_acknowledges_messages_of_a_backlog_that_nobody_got(
-    kafka_broker: DevBroker, tmp_path: Path
+    kafka_broker: SharedBroker, tmp_path: Path
 ) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
         assert len(lost_messages(cluster, {})) > BACKLOG // 10
 
 
 @pytest.mark.chaos
-def test_our_consumer_acknowledges_none_of_them_before_it_is_done(kafka_broker: DevBroker, tmp_path: Path) -> None:
+def test_our_consumer_acknowledges_none_of_them_before_it_is_done(kafka_broker: SharedBroker, tmp_path: Path) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
         assert lost_messages(cluster, {OURS: "yes"}) == set()

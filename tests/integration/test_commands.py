@@ -22,7 +22,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from app.demo.sample import PUSHES
-from app.devbroker import DevBroker
 from app.devbroker.config import port_is_free
 from app.kafka.topics import TopicSpec, create_and_wait, ensure_topics
 from app.settings import Settings, load_settings
@@ -30,6 +29,8 @@ from tests.further import further
 from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import clean_environment, fetch
 from tests.ports import own_port
+from tests.shared_brokers import Broker, SharedBroker
+from tests.warm_python import run_python
 
 pytestmark = pytest.mark.kafka
 
@@ -44,21 +45,19 @@ def topic() -> str:
 
 
 @pytest.fixture
-def run(kafka_broker: DevBroker, topic: str, tmp_path: Path) -> Run:
+def run(kafka_broker: SharedBroker, topic: str, tmp_path: Path) -> Run:
     """Run `faust -A app ...`, with a source topic and app id of the test's own."""
 
     def run(*arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
         own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
-        command = [sys.executable, "-m", "faust", "-A", "app", *arguments]
         env = clean_environment(**({"BROKER": kafka_broker.url} | own | settings))
-        return subprocess.run(
-            command, env=env, cwd=tmp_path, input=stdin, capture_output=True, timeout=PATIENCE, check=False
-        )
+        command = ["faust", "-A", "app", *arguments]
+        return run_python(command, env=env, cwd=tmp_path, stdin=stdin, timeout=PATIENCE)
 
     return run
 
 
-def on_cluster(broker: DevBroker, work: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
+def on_cluster(broker: Broker, work: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
     async def connected() -> Any:
         admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
         await admin.start()
@@ -70,18 +69,18 @@ def on_cluster(broker: DevBroker, work: Callable[[AIOKafkaAdminClient], Awaitabl
     return asyncio.run(connected())
 
 
-def create(broker: DevBroker, name: str, partitions: int = 1, **config: str) -> None:
+def create(broker: Broker, name: str, partitions: int = 1, **config: str) -> None:
     own = {key.replace("_", "."): value for key, value in config.items()}
     spec = TopicSpec(name, partitions, 1, own, exact=True)
     on_cluster(broker, lambda admin: create_and_wait(admin, [spec], patience=PATIENCE))
 
 
-def topics_of(broker: DevBroker) -> list[str]:
+def topics_of(broker: Broker) -> list[str]:
     names: list[str] = on_cluster(broker, lambda admin: admin.list_topics())
     return names
 
 
-def messages_of(broker: DevBroker, topic: str) -> list[Any]:
+def messages_of(broker: Broker, topic: str) -> list[Any]:
     """What is in partition 0."""
 
     async def read() -> list[Any]:
@@ -109,7 +108,7 @@ def test_commands_are_listed_without_any_setting(tmp_path: Path) -> None:
 
 
 def test_send_sends_each_line_in_order_with_key_and_headers(
-    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path
+    run: Run, kafka_broker: SharedBroker, topic: str, tmp_path: Path
 ) -> None:
     create(kafka_broker, topic)
     (tmp_path / "lines").write_bytes(b"\n".join([LINES[0], b"", b"  ", LINES[1] + b"\r"]))
@@ -123,7 +122,7 @@ def test_send_sends_each_line_in_order_with_key_and_headers(
     assert messages[0].headers == (("batch-timeout", b"2.5"), ("batch-id", b"a=b"))
 
 
-def test_send_reads_standard_input_to_a_topic_that_is_named(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+def test_send_reads_standard_input_to_a_topic_that_is_named(run: Run, kafka_broker: SharedBroker, topic: str) -> None:
     create(kafka_broker, f"{topic}-other")
 
     done = run("send", "-", "--topic", f"{topic}-other", stdin=LINES[0])
@@ -133,7 +132,7 @@ def test_send_reads_standard_input_to_a_topic_that_is_named(run: Run, kafka_brok
 
 
 def test_send_names_the_lines_that_are_no_source_message_and_sends_the_rest(
-    run: Run, kafka_broker: DevBroker, topic: str
+    run: Run, kafka_broker: SharedBroker, topic: str
 ) -> None:
     create(kafka_broker, topic)
 
@@ -148,7 +147,7 @@ def test_send_names_the_lines_that_are_no_source_message_and_sends_the_rest(
     assert len(messages_of(kafka_broker, topic)) == 2
 
 
-def test_send_sends_any_line_when_it_is_told_to(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+def test_send_sends_any_line_when_it_is_told_to(run: Run, kafka_broker: SharedBroker, topic: str) -> None:
     create(kafka_broker, topic)
 
     assert run("send", "-", "--unchecked", stdin=b"no JSON").returncode == 0
@@ -156,7 +155,7 @@ def test_send_sends_any_line_when_it_is_told_to(run: Run, kafka_broker: DevBroke
 
 
 def test_send_names_a_line_that_the_broker_refuses(
-    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path
+    run: Run, kafka_broker: SharedBroker, topic: str, tmp_path: Path
 ) -> None:
     create(kafka_broker, topic, max_message_bytes="1000")
     large = orjson.dumps([{"stationId": "A" * 2000}])
@@ -171,7 +170,7 @@ def test_send_names_a_line_that_the_broker_refuses(
     assert b"MessageSizeTooLarge" in done.stderr
 
 
-def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: SharedBroker, topic: str) -> None:
     done = run("send", "-", stdin=LINES[0])
 
     assert (done.returncode, done.stdout) == (1, f"0 messages sent to {topic}\n".encode())
@@ -184,7 +183,7 @@ def test_send_creates_no_topic_unless_it_is_told_to(run: Run, kafka_broker: DevB
 
 @pytest.mark.parametrize("indent", [*further(0), 2])
 def test_send_sends_nothing_of_a_document_over_several_lines_and_says_why(
-    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path, indent: int
+    run: Run, kafka_broker: SharedBroker, topic: str, tmp_path: Path, indent: int
 ) -> None:
     create(kafka_broker, topic)
     document = {"realTimeData": [orjson.loads(LINES[0]), orjson.loads(LINES[1])[0]]}
@@ -208,7 +207,7 @@ def test_send_sends_nothing_of_a_document_over_several_lines_and_says_why(
 
 @pytest.mark.parametrize("content", ["binary", *further("csv", "log")])
 def test_send_stops_after_a_few_lines_of_a_file_of_another_kind(
-    run: Run, kafka_broker: DevBroker, topic: str, tmp_path: Path, content: str
+    run: Run, kafka_broker: SharedBroker, topic: str, tmp_path: Path, content: str
 ) -> None:
     create(kafka_broker, topic)
     made = {
@@ -232,7 +231,7 @@ def test_send_stops_after_a_few_lines_of_a_file_of_another_kind(
 
 
 def test_send_names_a_file_that_cant_be_read_and_a_line_without_an_end(
-    run: Run, kafka_broker: DevBroker, topic: str
+    run: Run, kafka_broker: SharedBroker, topic: str
 ) -> None:
     create(kafka_broker, topic)
 
@@ -244,7 +243,7 @@ def test_send_names_a_file_that_cant_be_read_and_a_line_without_an_end(
 
 
 def test_send_says_how_many_partitions_the_topic_that_it_makes_has(
-    run: Run, kafka_broker: DevBroker, topic: str
+    run: Run, kafka_broker: SharedBroker, topic: str
 ) -> None:
     first, second = (run("send", "-", "--create", stdin=LINES[0], PARTITIONS="3") for _ in range(2))
     fewer = run("send", "-", "--create", stdin=LINES[0], PARTITIONS="4")
@@ -275,7 +274,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_command_whose_reader_has_gone_is_quiet(
-    kafka_broker: DevBroker, topic: str, tmp_path: Path, command: list[str]
+    kafka_broker: SharedBroker, topic: str, tmp_path: Path, command: list[str]
 ) -> None:
     create(kafka_broker, topic)
     asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=PATIENCE))
@@ -343,7 +342,7 @@ def test_header_without_a_value_is_a_usage_error(run: Run) -> None:
     assert "'batch-timeout' is not of the form NAME=VALUE" in done.stderr.decode()
 
 
-def test_check_is_content_with_what_a_worker_made(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+def test_check_is_content_with_what_a_worker_made(run: Run, kafka_broker: SharedBroker, topic: str) -> None:
     create(kafka_broker, topic, 5)
     asyncio.run(ensure_topics(own_settings(kafka_broker, topic), patience=PATIENCE))
 
@@ -356,10 +355,14 @@ def test_check_is_content_with_what_a_worker_made(run: Run, kafka_broker: DevBro
     assert done.stdout.decode().endswith("All is well.\n")
 
 
-def test_check_names_all_that_is_wrong_and_creates_nothing(run: Run, kafka_broker: DevBroker, topic: str) -> None:
+def test_check_names_all_that_is_wrong_and_creates_nothing(run: Run, kafka_broker: SharedBroker, topic: str) -> None:
     create(kafka_broker, f"app-{topic}-late", 3)
     create(kafka_broker, f"out-{topic}", 3, max_message_bytes="1000")
-    before = topics_of(kafka_broker)
+
+    def mine() -> list[str]:
+        return sorted(name for name in topics_of(kafka_broker) if topic in name)
+
+    before = mine()
 
     done = run("check", CALLBACK="no_such_module:callback")
 
@@ -367,10 +370,10 @@ def test_check_names_all_that_is_wrong_and_creates_nothing(run: Run, kafka_broke
     assert done.returncode == 2
     assert [line.split()[1] for line in wrong] == ["AGG_CALLBACK", topic, f"app-{topic}-late", f"out-{topic}"]
     assert done.stdout.decode().endswith("4 wrong\n")
-    assert sorted(topics_of(kafka_broker)) == sorted(before)
+    assert mine() == before
 
 
-def own_settings(broker: DevBroker, topic: str) -> Settings:
+def own_settings(broker: Broker, topic: str) -> Settings:
     return load_settings(
         {
             "AGG_BROKER": broker.url,
@@ -383,13 +386,13 @@ def own_settings(broker: DevBroker, topic: str) -> Settings:
     )
 
 
-def demo_environment(broker: DevBroker, topic: str, folder: Path, **more: str) -> dict[str, str]:
+def demo_environment(broker: Broker, topic: str, folder: Path, **more: str) -> dict[str, str]:
     own = {"SOURCE_TOPICS": topic, "APP_ID": f"app-{topic}", "OUTPUT_TOPIC": f"out-{topic}", "PARTITIONS": "2"}
     env = clean_environment(BROKER=broker.url, **own, BATCH_TIMEOUT="2", **more)
     return env | {"ONCE": "1", "DEVBROKER_CACHE": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
-def test_demo_ends_with_each_batch_out_once(kafka_broker: DevBroker, topic: str, tmp_path: Path) -> None:
+def test_demo_ends_with_each_batch_out_once(kafka_broker: SharedBroker, topic: str, tmp_path: Path) -> None:
     env = demo_environment(kafka_broker, topic, tmp_path)
 
     done = subprocess.run(
@@ -413,7 +416,7 @@ def test_demo_ends_with_each_batch_out_once(kafka_broker: DevBroker, topic: str,
     [*further((signal.SIGTERM, 130), (signal.SIGINT, 130)), (signal.SIGKILL, -9)],
 )
 def test_demo_that_is_ended_leaves_no_worker_behind(
-    kafka_broker: DevBroker, topic: str, tmp_path: Path, number: signal.Signals, code: int
+    kafka_broker: SharedBroker, topic: str, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     port = own_port()
     env = demo_environment(kafka_broker, topic, tmp_path, WEB_PORT=str(port))
@@ -436,7 +439,7 @@ def test_demo_that_is_ended_leaves_no_worker_behind(
 
 
 def test_demo_goes_on_until_ctrl_c_with_a_page_whose_token_it_says(
-    kafka_broker: DevBroker, topic: str, tmp_path: Path
+    kafka_broker: SharedBroker, topic: str, tmp_path: Path
 ) -> None:
     port = own_port()
     env = demo_environment(kafka_broker, topic, tmp_path, WEB_PORT=str(port)) | {"ONCE": ""}

@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
-from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, power_of, stations_of
 from tests.integration.support.model import DELAY
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import WorkerProcess
+from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
 
@@ -148,7 +148,7 @@ def test_no_context_is_lost_when_workers_are_killed_in_the_middle_of_it(cluster:
 
 
 def test_the_output_of_one_module_is_the_context_of_another(
-    cluster: Cluster, kafka_broker: DevBroker, tmp_path: Path
+    cluster: Cluster, kafka_broker: SharedBroker, tmp_path: Path
 ) -> None:
     folder = tmp_path / "upstream"
     folder.mkdir()

@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
-from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of, text_of
 from tests.integration.support.model import DELAY, window_digest
 from tests.integration.support.reading import Received
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import WorkerProcess
+from tests.shared_brokers import Broker, SharedBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -94,7 +94,7 @@ class Chain:
 
 
 @contextmanager
-def chained(broker: DevBroker, folder: Path) -> Iterator[Chain]:
+def chained(broker: Broker, folder: Path) -> Iterator[Chain]:
     """Two modules. The second one's batches stand in one partition: so they have an order."""
     places = [folder / "upstream", folder / "downstream"]
     for place in places:
@@ -158,7 +158,7 @@ def check(chain: Chain) -> None:
 
 
 def test_the_windows_of_chained_modules_are_what_the_topics_say_over_kills_rebalances_and_a_rewind(
-    kafka_broker: DevBroker, tmp_path: Path
+    kafka_broker: SharedBroker, tmp_path: Path
 ) -> None:
     with chained(kafka_broker, tmp_path) as chain:
         cluster = chain.downstream

@@ -18,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from app.devbroker import DevBroker, DevBrokerError, folder
 from tests.further import further
+from tests.shared_brokers import Broker, SharedBroker
 from tests.topic_creation import CREATES_TOPICS
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ time.sleep(600)
 """
 
 
-def produce(broker: DevBroker, topic: str, value: bytes) -> None:
+def produce(broker: Broker, topic: str, value: bytes) -> None:
     async def send() -> None:
         async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, max_request_size=64 * 1024 * 1024) as producer:
             await producer.send_and_wait(topic, value)
@@ -48,7 +49,7 @@ def produce(broker: DevBroker, topic: str, value: bytes) -> None:
     asyncio.run(send())
 
 
-def first_value(broker: DevBroker, topic: str) -> bytes | None:
+def first_value(broker: Broker, topic: str) -> bytes | None:
     async def receive() -> bytes | None:
         async with AIOKafkaConsumer(
             topic,
@@ -153,7 +154,7 @@ def test_a_taken_port_is_named() -> None:
             pass
 
 
-def test_a_taken_data_folder_is_named(kafka_broker: DevBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_data_folder_is_named(kafka_broker: SharedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "_LOCK_WITHIN", 0.0)
     with (
         pytest.raises(DevBrokerError, match=f"another Kafka is using {kafka_broker.data}"),
@@ -177,21 +178,21 @@ def test_a_broker_that_is_not_ready_in_time_is_ended_and_its_log_shown(tmp_path:
     assert not broker.running
 
 
-def test_only_this_machine_can_connect(kafka_broker: DevBroker) -> None:
+def test_only_this_machine_can_connect(kafka_broker: SharedBroker) -> None:
     # A server on all addresses would answer on each of 127.0.0.0/8.
     with pytest.raises(OSError, match=r"refused|assign|unreachable|timed out"):
         socket.create_connection(("127.0.0.2", kafka_broker.port), timeout=2)
 
 
-def test_a_message_of_sixty_megabytes_passes(kafka_broker: DevBroker) -> None:
+def test_a_message_of_sixty_megabytes_passes(kafka_broker: SharedBroker) -> None:
     value = os.urandom(1024) * (LARGEST // 1024)
     produce(kafka_broker, "large", value)
     assert first_value(kafka_broker, "large") == value
 
 
-def test_a_topic_that_is_asked_for_is_not_made(strict_broker: DevBroker) -> None:
+def test_a_topic_that_is_asked_for_is_not_made(strict_broker: SharedBroker) -> None:
     # A worker asks for its source topic as soon as it starts: it would be made with one partition.
-    async def names_after_asking(broker: DevBroker) -> list[str]:
+    async def names_after_asking(broker: Broker) -> list[str]:
         consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="worker")
         await consumer.start()
         try:

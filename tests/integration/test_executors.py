@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import psutil
 import pytest
 
@@ -118,7 +120,7 @@ def test_processes_end_with_a_worker_that_is_killed(cluster: Cluster) -> None:
     )
     children = psutil.Process(worker.process.pid).children(recursive=True)
     assert len(children) == 2
-    worker.process.kill()
+    worker.process.send_signal(signal.SIGKILL)
     assert psutil.wait_procs(children, timeout=PATIENCE)[1] == []
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app.devbroker import DevBroker
 from app.messages.partitioner import partition_of
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, SentBatch, stations_of
 from tests.integration.support.model import HANDLER_CALLS, HANDLER_GATE, SIDE_TOPIC
 from tests.integration.support.reading import Received, admin_client, end_offsets
 from tests.integration.support.waiting import wait_for
+from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
 
@@ -22,7 +22,7 @@ PARTITIONS = 4
 
 
 @pytest.fixture
-def strict(strict_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
+def strict(strict_broker: SharedBroker, tmp_path: Path) -> Iterator[Cluster]:
     """A share of it."""
     with Cluster(strict_broker, tmp_path, partitions=PARTITIONS) as cluster:
         yield cluster

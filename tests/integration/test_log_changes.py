@@ -15,6 +15,7 @@ from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, SentBatch, stations_of
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import PATIENT, WorkerProcess
+from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
 
@@ -23,7 +24,7 @@ MADE_AGAIN = "the topic was deleted and made again"
 
 
 @pytest.fixture
-def cluster(kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(kafka_broker: SharedBroker, tmp_path: Path) -> Iterator[Cluster]:
     """A share of the session's Kafka, with one partition of the source."""
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as own:
         yield own
@@ -103,7 +104,7 @@ def test_a_source_topic_that_is_not_there_at_the_start_is_read_from_its_beginnin
 
 @pytest.mark.chaos
 def test_two_workers_start_at_the_end_together_and_each_follows_its_partitions_of_a_topic_that_is_made_again(
-    kafka_broker: DevBroker, tmp_path: Path
+    kafka_broker: SharedBroker, tmp_path: Path
 ) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=4) as cluster:
         old = batches(cluster, 0, 20)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import REPOSITORY, Program, WorkerProcess, clean_environment, fetch
+from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
 
@@ -296,7 +296,7 @@ def read_after_sending(cluster: Cluster, worker: WorkerProcess) -> str:
 
 @pytest.mark.chaos
 def test_a_command_that_sends_to_a_topic_that_is_not_there_says_so_in_a_line(
-    strict_broker: DevBroker, tmp_path: Path
+    strict_broker: SharedBroker, tmp_path: Path
 ) -> None:
     code = """
 @app.command()

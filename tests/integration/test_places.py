@@ -13,13 +13,13 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from app.devbroker import DevBroker
 from app.kafka.producer import KafkaSender
 from app.kafka.producer_topics import UNKNOWN_SECONDS, pace_metadata
 from app.kafka.topics import TopicSpec, create_and_wait
 from app.messages.message import OutMessage, PlaceGoneError, SendError, UnknownTopicError
 from app.settings import Settings
 from tests.integration.support.reading import admin_client, end_offsets
+from tests.shared_brokers import Broker, SharedBroker
 
 pytestmark = pytest.mark.kafka
 
@@ -64,7 +64,7 @@ class Plant:
 
 
 @asynccontextmanager
-async def plant(broker: DevBroker, patience: float = PATIENCE) -> AsyncIterator[Plant]:
+async def plant(broker: Broker, patience: float = PATIENCE) -> AsyncIterator[Plant]:
     """The topics OUT (4 partitions) and known (2), of which OUT is the application's own."""
 
     async def fence() -> None:
@@ -87,7 +87,7 @@ async def plant(broker: DevBroker, patience: float = PATIENCE) -> AsyncIterator[
                 await Plant(sender, producer, admin).delete(name)
 
 
-def test_a_topic_that_is_not_there_is_named_within_seconds_and_harms_no_other(strict_broker: DevBroker) -> None:
+def test_a_topic_that_is_not_there_is_named_within_seconds_and_harms_no_other(strict_broker: SharedBroker) -> None:
     async def main() -> None:
         async with plant(strict_broker) as own:
             started = time.monotonic()
@@ -106,7 +106,7 @@ def test_a_topic_that_is_not_there_is_named_within_seconds_and_harms_no_other(st
     asyncio.run(main())
 
 
-def test_a_place_in_a_topic_that_is_gone_is_no_reason_to_create_it(kafka_broker: DevBroker) -> None:
+def test_a_place_in_a_topic_that_is_gone_is_no_reason_to_create_it(kafka_broker: SharedBroker) -> None:
     async def main() -> None:
         async with plant(kafka_broker) as own:  # this one creates what it is asked for
             with pytest.raises(UnknownTopicError, match="there is no topic gone any more"):
@@ -118,7 +118,7 @@ def test_a_place_in_a_topic_that_is_gone_is_no_reason_to_create_it(kafka_broker:
     asyncio.run(main())
 
 
-def test_what_is_no_message_is_refused_and_what_waits_behind_it_goes_out(strict_broker: DevBroker) -> None:
+def test_what_is_no_message_is_refused_and_what_waits_behind_it_goes_out(strict_broker: SharedBroker) -> None:
     async def main() -> None:
         async with plant(strict_broker) as own:
             wrong = OutMessage("known", "text", partition=0)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def test_what_is_no_message_is_refused_and_what_waits_behind_it_goes_out(strict_
 
 
 def test_what_a_topic_does_not_take_is_refused_by_name_and_harms_nothing_that_comes_after(
-    strict_broker: DevBroker,
+    strict_broker: SharedBroker,
 ) -> None:
     async def main() -> None:
         async with plant(strict_broker) as own:
@@ -164,7 +164,7 @@ def test_what_a_topic_does_not_take_is_refused_by_name_and_harms_nothing_that_co
 
 
 def test_a_topic_of_ours_that_is_away_for_a_while_is_waited_for_and_nothing_is_sent_twice(
-    strict_broker: DevBroker, caplog: pytest.LogCaptureFixture
+    strict_broker: SharedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
 
@@ -189,7 +189,7 @@ def test_a_topic_of_ours_that_is_away_for_a_while_is_waited_for_and_nothing_is_s
 
 
 def test_a_partition_that_is_gone_is_an_error_at_once_and_what_was_not_bound_to_it_goes_elsewhere(
-    strict_broker: DevBroker, caplog: pytest.LogCaptureFixture
+    strict_broker: SharedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with plant(strict_broker) as own:
@@ -226,7 +226,7 @@ def test_a_partition_that_is_gone_is_an_error_at_once_and_what_was_not_bound_to_
 
 
 def test_a_topic_of_ours_that_stays_away_is_an_error_that_names_it_when_patience_ends(
-    strict_broker: DevBroker, caplog: pytest.LogCaptureFixture
+    strict_broker: SharedBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
         async with plant(strict_broker, patience=UNKNOWN_SECONDS + 1) as own:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from app.devbroker import DevBroker
 from tests.chaos.points.__main__ import Plan, run
 from tests.chaos.points.points import POINTS
 from tests.chaos.points.report import rows_of
+from tests.shared_brokers import SharedBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 
 def test_a_worker_that_is_killed_at_any_point_of_the_outbox_loses_nothing_and_makes_no_copy(
-    kafka_broker: DevBroker, tmp_path: Path
+    kafka_broker: SharedBroker, tmp_path: Path
 ) -> None:
     said: list[str] = []
     measured = run(kafka_broker.bootstrap, tmp_path, Plan(kills=1, rate=2.0), said.append)

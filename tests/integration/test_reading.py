@@ -13,7 +13,6 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from app.devbroker import DevBroker
 from app.kafka import client, consumer_thread
 from app.kafka.client import reading
 from app.kafka.consumer_thread import ConsumerThread
@@ -25,6 +24,7 @@ from tables.model.events import Source
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.reading import admin_client
+from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
 
@@ -52,7 +52,7 @@ def test_messages_are_read_whatever_they_are_compressed_with(cluster: Cluster) -
 
 
 def test_transactions_leave_gaps_that_neither_lose_a_batch_nor_hold_a_partition_up(
-    kafka_broker: DevBroker, tmp_path: Path
+    kafka_broker: SharedBroker, tmp_path: Path
 ) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
         batches = [cluster.batch(number, STATIONS) for number in range(40)]
@@ -73,7 +73,7 @@ def test_transactions_leave_gaps_that_neither_lose_a_batch_nor_hold_a_partition_
 
 @pytest.mark.chaos
 def test_aborted_transactions_are_read_as_kafka_reads_by_default_and_hold_no_partition_up(
-    kafka_broker: DevBroker, tmp_path: Path
+    kafka_broker: SharedBroker, tmp_path: Path
 ) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
         batches = [cluster.batch(number, STATIONS) for number in range(40)]
@@ -85,7 +85,7 @@ def test_aborted_transactions_are_read_as_kafka_reads_by_default_and_hold_no_par
         assert str(cluster.finish()) == "41 complete, 0 partial, 0 copies, 0 late"
 
 
-def test_source_messages_are_found_again_as_far_as_they_are_there(kafka_broker: DevBroker, tmp_path: Path) -> None:
+def test_source_messages_are_found_again_as_far_as_they_are_there(kafka_broker: SharedBroker, tmp_path: Path) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
         large = b"x" * 5_000_000
         cluster.send_raw(cluster.source, b"0", b"1", large, b"3", key=b"key")
@@ -105,7 +105,7 @@ def test_source_messages_are_found_again_as_far_as_they_are_there(kafka_broker: 
 
 
 def test_while_a_fetch_waits_at_the_broker_what_is_asked_and_what_comes_is_answered_at_once(
-    kafka_broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+    kafka_broker: SharedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer_thread, "FETCH_WAIT_MS", 60_000)  # longer than this test may take
     places = [TopicPartition("awaited", 0), TopicPartition("awaited", 1)]
@@ -131,7 +131,7 @@ def test_while_a_fetch_waits_at_the_broker_what_is_asked_and_what_comes_is_answe
 
 
 def test_who_is_cancelled_while_it_connects_leaves_no_connection_open(
-    kafka_broker: DevBroker, monkeypatch: pytest.MonkeyPatch
+    kafka_broker: SharedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "CONNECT_GRACE", 240.0)  # a busy broker takes its time
     settings = Settings(broker=kafka_broker.url)

@@ -25,7 +25,7 @@ from tests.integration.support.worker import Program, WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
-NEXT = Program(("-m", "tests.integration.support.next_version"))
+NEXT = Program("tests.integration.support.next_version")
 STATIONS = [*stations_of(FINE, range(20)), *stations_of(GATED, range(2))]
 NEWER = "it has format version 2, and this program reads 1: a newer version of the application wrote it; start that one"
 

@@ -17,7 +17,7 @@ from tests.integration.support.worker import Program, WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
-SHIFTED = Program(("-m", "tests.integration.support.shifted"))
+SHIFTED = Program("tests.integration.support.shifted")
 SECRET = "a-secret-of-one-of-them"  # noqa: S105
 STATIONS = stations_of(FINE, range(4))
 SETTINGS_DIFFER = "have other settings than this one"

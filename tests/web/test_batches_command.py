@@ -304,7 +304,7 @@ def test_it_is_a_command_of_the_application(tmp_path: Path) -> None:
             (["extend", "T_2"], TOKEN, 2),
         ):
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *PATIENT.runner, "-A", "app", "batches", *arguments),
+                *(sys.executable, "-m", PATIENT.module, "-A", "app", "batches", *arguments),
                 cwd=tmp_path,
                 env=clean_environment(web_token=token, web_advertised_url=workers[0].url),
                 stdout=asyncio.subprocess.PIPE,

@@ -63,7 +63,7 @@ class Workers:
         """SIGKILL, to all at once."""
         for place in places:
             if place in self._processes:
-                self._processes[place].process.kill()
+                self._processes[place].process.send_signal(signal.SIGKILL)
         for place in places:
             self._again_at.pop(place, None)
             if place in self._processes:

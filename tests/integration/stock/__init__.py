@@ -12,5 +12,5 @@ from typing import Final
 __all__ = ["OURS", "SLOW_SEEK", "STOCK_APP"]
 
 STOCK_APP: Final = "tests.integration.stock.application"
-SLOW_SEEK: Final = ("-m", "tests.integration.stock.slow_seek")  # instead of `-m faust`
+SLOW_SEEK: Final = "tests.integration.stock.slow_seek"  # instead of `faust`
 OURS: Final = "STOCK_WITH_OUR_CONSUMER"  # an environment variable

@@ -12,15 +12,15 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
-from app.devbroker import DevBroker
 from app.kafka.topics import TopicSpec, create_and_wait, partition_counts
 from tests.integration.support.background import Background
 from tests.integration.support.data import SentBatch, batch_of
 from tests.integration.support.reading import Collector, Received, admin_client, committed_offsets, end_offsets
 from tests.integration.support.reconcile import Report, reconcile
 from tests.integration.support.waiting import PATIENCE, wait_for
-from tests.integration.support.worker import FAUST_APP, Program, WorkerProcess
+from tests.integration.support.worker import WARM_APP, Program, WorkerProcess
 from tests.ports import own_port
+from tests.shared_brokers import Broker
 
 __all__ = ["Cluster"]
 
@@ -31,7 +31,7 @@ BAD_SIGNS = ("Traceback (most", "never retrieved", "were not delivered", "nclose
 class Cluster:
     """Settings are given without their prefix: `batch_timeout="2"`."""
 
-    def __init__(self, broker: DevBroker, folder: Path, *, partitions: int = 4, source_partitions: int = 4) -> None:
+    def __init__(self, broker: Broker, folder: Path, *, partitions: int = 4, source_partitions: int = 4) -> None:
         name = uuid.uuid4().hex[:10]
         self.broker = broker
         self.folder = folder
@@ -204,7 +204,7 @@ class Cluster:
         self,
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
-        program: Program = FAUST_APP,
+        program: Program = WARM_APP,
     ) -> WorkerProcess:
         """Start a worker; see `WorkerProcess.wait_ready`."""
         own = self.settings | {"web_port": str(own_port())} | dict(settings or {})

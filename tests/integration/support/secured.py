@@ -19,6 +19,7 @@ from tests.integration.support.cluster import Cluster
 from tests.integration.support.reading import admin_client
 from tests.integration.support.worker import REPOSITORY
 from tests.ports import own_port
+from tests.shared_brokers import Broker
 
 __all__ = [
     "ACL_TABLE",
@@ -73,7 +74,7 @@ def principal_of(user: str) -> str:
 class Secured:
     """The broker, its ports by the name of the listener, and the files for those who connect."""
 
-    broker: DevBroker
+    broker: Broker
     ports: Mapping[str, int]
     trusted: Authority
     stranger: Authority

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.support.waiting import PATIENCE, wait_for
+from tests.warm_python import start_cold_python, start_python
 
 __all__ = [
     "CLOCK_AHEAD",
@@ -24,6 +24,7 @@ __all__ = [
     "LATER",
     "PATIENT",
     "REPOSITORY",
+    "WARM_APP",
     "Program",
     "WorkerProcess",
     "clean_environment",
@@ -38,15 +39,17 @@ TAIL_BYTES = 6_000
 class Program:
     """Which Faust runs which application."""
 
-    runner: tuple[str, ...] = ("-m", "faust")
+    module: str = "faust"
     app: str = "app"
     options: tuple[str, ...] = ()
+    warm: bool = False  # its imports are done; without what is to be changed before them
 
 
 FAUST_APP = Program()
-LATER = Program(("-m", "tests.integration.support.later"))  # its clock is ahead by CLOCK_AHEAD seconds
+WARM_APP = Program(warm=True)
+LATER = Program("tests.integration.support.later")  # its clock is ahead by CLOCK_AHEAD seconds
 CLOCK_AHEAD = "CLOCK_AHEAD"
-PATIENT = Program(("-m", "tests.integration.support.patient"))  # instead of `-m faust`
+PATIENT = Program("tests.integration.support.patient", warm=True)  # instead of `-m faust`
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
@@ -75,16 +78,13 @@ class WorkerProcess:
         self.name = name
         self.log_path = folder / f"{name}.log"
         self.url = f"http://127.0.0.1:{web_port}"
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *program.runner, "-A", program.app, "worker", "-l", "info", *program.options],
-                cwd=folder,
-                env=clean_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that what it starts ends with it
-            )
+        arguments = [program.module, "-A", program.app, "worker", "-l", "info", *program.options]
+        env = clean_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment)
+        # In a session of its own, so that what it starts ends with it.
+        with Path(os.devnull).open() as nothing, self.log_path.open("wb") as log:
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            start = start_python if program.warm else start_cold_python
+            self.process = start(arguments, cwd=folder, env=env, streams=streams)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.web import TOKEN
+from tests.shared_brokers import SharedBroker
 from tests.web.browser.chromium import Desk
 from tests.web.browser.plant import STATIONS, Plant
 from tests.web.browser.plant_model import Mood
@@ -22,7 +22,7 @@ ALL = len(STATIONS)
 
 
 @pytest.fixture(scope="module")
-def workers(browser: Browser, kafka_broker: DevBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+def workers(browser: Browser, kafka_broker: SharedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     """Two workers; without a browser they need not start."""
     folder: Path = tmp_path_factory.mktemp("plant")
     with Cluster(kafka_broker, folder) as cluster:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.web import TOKEN, ask
-from tests.integration.support.worker import FAUST_APP
+from tests.integration.support.worker import WARM_APP
+from tests.shared_brokers import SharedBroker
 from tests.web.browser.chromium import Desk
 from tests.web.browser.plant import STATIONS, Plant
 from tests.web.browser.plant_model import Mood
@@ -25,7 +25,7 @@ FEW = STATIONS[:6]
 
 
 @pytest.fixture
-def cluster(browser: Browser, kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(browser: Browser, kafka_broker: SharedBroker, tmp_path: Path) -> Iterator[Cluster]:
     """Without a browser no worker need start."""
     with Cluster(kafka_broker, tmp_path) as own:
         yield own
@@ -65,7 +65,7 @@ class Day:
 
 
 def test_six_questions_are_answered_by_clicking(cluster: Cluster, desk: Desk) -> None:
-    plant = Plant(cluster, program=FAUST_APP)
+    plant = Plant(cluster, program=WARM_APP)
     day = Day(plant, cluster)
     page = desk.open(plant.first.url, token=TOKEN)
     expect(page.get_by_text("1 worker", exact=True)).to_be_visible()

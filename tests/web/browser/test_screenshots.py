@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.devbroker import DevBroker
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.web import TOKEN, ask
 from tests.integration.support.worker import REPOSITORY
+from tests.shared_brokers import SharedBroker
 from tests.web.browser.chromium import Desk
 from tests.web.browser.plant import STATIONS, Plant
 from tests.web.browser.plant_model import Mood
@@ -40,7 +40,7 @@ FLAKY, BROKEN, CLOSED = STATIONS[4:7], STATIONS[20:22], STATIONS[28:31]
 
 
 @pytest.fixture
-def plant(browser: Browser, kafka_broker: DevBroker, tmp_path: Path) -> Iterator[Plant]:
+def plant(browser: Browser, kafka_broker: SharedBroker, tmp_path: Path) -> Iterator[Plant]:
     """Two workers."""
     with Cluster(kafka_broker, tmp_path, partitions=8) as cluster:
         yield Plant(cluster, batch_timeout=str(TIMEOUT))
