@@ -38,13 +38,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture
-def site(wheel: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site-packages of an environment with that wheel, and what it depends on as the tests' environment has it."""
-    home = tmp_path / "venv"
+    home = tmp_path_factory.mktemp("venv")
     venv.create(home, with_pip=False, symlinks=True)
     options = ["--no-deps", "--no-index", "--disable-pip-version-check", "-q"]
-    _run([sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", *options, str(wheel)], tmp_path)
+    _run([sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "install", *options, str(wheel)], home)
     (found,) = home.glob("lib/python*/site-packages")
     (found / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return found
@@ -114,8 +114,13 @@ def test_a_program_that_is_not_there_is_told_in_a_line(language: str, words: str
 def test_another_distribution_over_ours_is_told_in_a_line(
     package: str, content: str, said: str, site: Path, folder: Path
 ) -> None:
-    (site / package / "__init__.py").write_text(content)
-    done = _run([command_in(site), "worker"], folder)
+    module = site / package / "__init__.py"
+    ours = module.read_text(encoding="utf-8")
+    module.write_text(content, encoding="utf-8")
+    try:
+        done = _run([command_in(site), "worker"], folder)
+    finally:
+        module.write_text(ours, encoding="utf-8")
     (line,) = done.stderr.splitlines()
     assert said in line
     assert "an environment of its own" in line
