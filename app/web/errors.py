@@ -87,7 +87,7 @@ def answer_errors(web: FastAPI) -> None:
 
 def _allowed(request: Request, told: str) -> list[str]:
     """Return the methods of all routes that a path may mean; `told`: the `Allow` of the framework, for the first."""
-    methods = set(told.replace(" ", "").split(","))
+    methods = set(told.replace(" ", "").split(",")) - {""}
     for method in _METHODS:
         scope = {**request.scope, "method": method}
         routes = (route for route in request.app.routes if not isinstance(route, Mount))
