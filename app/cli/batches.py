@@ -71,10 +71,49 @@ class Request:
 def register_batches(app: AggregatorApp) -> None:
     """Make `batches` a command of `faust -A app`."""
     settings = app.settings
-    actions = [LIST, SHOW, *(action.value for action in Action)]
 
     @command(
         app,
+        *_options(settings),
+        zh="""列出批次，显示其中一个，或完成、丢弃、延长它。
+
+        \b
+        faust -A app batches [list] [--status open]
+        faust -A app batches show BATCH_ID
+        faust -A app batches complete BATCH_ID
+        faust -A app batches discard BATCH_ID
+        faust -A app batches extend BATCH_ID --seconds 10
+
+        经 HTTP 询问任一 worker，由它代表全部作答；AGG_APP_ID 的 worker 在哪里由 Kafka 给出。
+        worker 设有令牌时取自 AGG_WEB_TOKEN（操作需要它）或 AGG_WEB_READ_TOKEN。
+
+        退出码：结果完整或操作已受理为 0，否则为 1，选项有误为 2。
+        """,
+    )
+    def batches(self: PlainCommand, *, url: str | None, **given: Any) -> int:  # noqa: ARG001
+        """List batches, show one, or complete, discard or extend it.
+
+        \b
+        faust -A app batches [list] [--status open]
+        faust -A app batches show BATCH_ID
+        faust -A app batches complete BATCH_ID
+        faust -A app batches discard BATCH_ID
+        faust -A app batches extend BATCH_ID --seconds 10
+
+        Any worker is asked over HTTP and answers for all of them; the broker knows where those of AGG_APP_ID are.
+        Where the workers have a token it is taken from AGG_WEB_TOKEN, which actions need, or from AGG_WEB_READ_TOKEN.
+
+        The exit code is 0 when the answer is whole or the action is accepted, 1 when not, 2 when an option is wrong.
+        """  # noqa: D301 - `\b` is click's
+        request = Request(**given)
+        _check(request)
+        return asyncio.run(_find_and_run(settings, url, request))
+
+
+def _options(settings: Settings) -> tuple[Any, ...]:
+    """Make the arguments and options of the command."""
+    actions = [LIST, SHOW, *(action.value for action in Action)]
+    return (
         argument("action", type=click.Choice(actions), default=LIST),
         argument("batch_id", required=False),
         option(
@@ -112,39 +151,7 @@ def register_batches(app: AggregatorApp) -> None:
             "--operator",
             help=words("Who acts; default: the user's name on this machine.", "操作员姓名；默认为本机用户名。"),
         ),
-        zh="""列出批次，显示其中一个，或完成、丢弃、延长它。
-
-        \b
-        faust -A app batches [list] [--status open]
-        faust -A app batches show BATCH_ID
-        faust -A app batches complete BATCH_ID
-        faust -A app batches discard BATCH_ID
-        faust -A app batches extend BATCH_ID --seconds 10
-
-        经 HTTP 询问任一 worker，由它代表全部作答；AGG_APP_ID 的 worker 在哪里由 Kafka 给出。
-        worker 设有令牌时取自 AGG_WEB_TOKEN（操作需要它）或 AGG_WEB_READ_TOKEN。
-
-        退出码：结果完整或操作已受理为 0，否则为 1，选项有误为 2。
-        """,
     )
-    def batches(self: PlainCommand, *, url: str | None, **given: Any) -> int:  # noqa: ARG001
-        """List batches, show one, or complete, discard or extend it.
-
-        \b
-        faust -A app batches [list] [--status open]
-        faust -A app batches show BATCH_ID
-        faust -A app batches complete BATCH_ID
-        faust -A app batches discard BATCH_ID
-        faust -A app batches extend BATCH_ID --seconds 10
-
-        Any worker is asked over HTTP and answers for all of them; the broker knows where those of AGG_APP_ID are.
-        Where the workers have a token it is taken from AGG_WEB_TOKEN, which actions need, or from AGG_WEB_READ_TOKEN.
-
-        The exit code is 0 when the answer is whole or the action is accepted, 1 when not, 2 when an option is wrong.
-        """  # noqa: D301 - `\b` is click's
-        request = Request(**given)
-        _check(request)
-        return asyncio.run(_find_and_run(settings, url, request))
 
 
 def _check(request: Request) -> None:

@@ -74,53 +74,7 @@ class Request:
 def register_outputs(app: AggregatorApp) -> None:
     """Make `outputs` and `late` commands of `faust -A app`."""
     settings = app.settings
-    options = (
-        option(
-            settings,
-            "--follow",
-            is_flag=True,
-            help=words("Go on with what comes, until Ctrl-C.", "持续显示新的消息，直到 Ctrl-C。"),
-        ),
-        option(
-            settings,
-            "--batch",
-            multiple=True,
-            metavar="ID",
-            help=words("Of this batch; may be repeated.", "只显示该批次；可重复。"),
-        ),
-        option(
-            settings,
-            "--station",
-            multiple=True,
-            metavar="ID",
-            help=words("Of this station; may be repeated.", "只显示该场站；可重复。"),
-        ),
-        moment_option(
-            settings,
-            "--since",
-            words(
-                "Written from a time on (2025-11-14T10:00:00), or 10m, 2h, 1d.",
-                "从某时刻起写入的（2025-11-14T10:00:00），或 10m、2h、1d。",
-            ),
-        ),
-        option(
-            settings,
-            "--limit",
-            type=click.IntRange(min=1),
-            help=words(
-                "The newest so many; default {n}, with --json all.",
-                "最新的多少条；默认 {n}，--json 时为全部。",
-                n=NEWEST,
-            ),
-        ),
-        json_option(
-            settings,
-            words(
-                "A JSON object a line: the message, its place under `kafka`.",
-                "每行一个 JSON 对象：消息本身，其位置在 `kafka` 之下。",
-            ),
-        ),
-    )
+    options = _options(settings)
 
     @command(
         app,
@@ -171,6 +125,57 @@ def register_outputs(app: AggregatorApp) -> None:
         The exit code is 1 when a batch that was asked for is not there, 2 when an option is wrong, else 0.
         """  # noqa: D301 - `\b` is click's
         return asyncio.run(tell_late(settings, Request(**given)))
+
+
+def _options(settings: Settings) -> tuple[Any, ...]:
+    """Make the options of both commands."""
+    return (
+        option(
+            settings,
+            "--follow",
+            is_flag=True,
+            help=words("Go on with what comes, until Ctrl-C.", "持续显示新的消息，直到 Ctrl-C。"),
+        ),
+        option(
+            settings,
+            "--batch",
+            multiple=True,
+            metavar="ID",
+            help=words("Of this batch; may be repeated.", "只显示该批次；可重复。"),
+        ),
+        option(
+            settings,
+            "--station",
+            multiple=True,
+            metavar="ID",
+            help=words("Of this station; may be repeated.", "只显示该场站；可重复。"),
+        ),
+        moment_option(
+            settings,
+            "--since",
+            words(
+                "Written from a time on (2025-11-14T10:00:00), or 10m, 2h, 1d.",
+                "从某时刻起写入的（2025-11-14T10:00:00），或 10m、2h、1d。",
+            ),
+        ),
+        option(
+            settings,
+            "--limit",
+            type=click.IntRange(min=1),
+            help=words(
+                "The newest so many; default {n}, with --json all.",
+                "最新的多少条；默认 {n}，--json 时为全部。",
+                n=NEWEST,
+            ),
+        ),
+        json_option(
+            settings,
+            words(
+                "A JSON object a line: the message, its place under `kafka`.",
+                "每行一个 JSON 对象：消息本身，其位置在 `kafka` 之下。",
+            ),
+        ),
+    )
 
 
 async def tell_outputs(settings: Settings, request: Request) -> int:

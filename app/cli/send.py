@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from aiokafka import AIOKafkaProducer
@@ -52,33 +52,7 @@ def register_send(app: AggregatorApp) -> None:
 
     @command(
         app,
-        argument("file", type=click.File("rb")),
-        option(settings, "--topic", default=settings.source_topics[0], help=words("Where to.", "目标主题。")),
-        option(settings, "--key", help=words("Key of each message.", "每条消息的键。"), default=None),
-        option(
-            settings,
-            "--header",
-            "headers",
-            multiple=True,
-            metavar="NAME=VALUE",
-            type=ParsedOption(_parse_header),
-            help=words("Header; may be repeated.", "消息头；可重复。"),
-        ),
-        option(
-            settings,
-            "--create",
-            is_flag=True,
-            help=words(
-                "Create the topic if it is missing, with AGG_PARTITIONS partitions.",
-                "主题不存在时创建，分区数为 AGG_PARTITIONS。",
-            ),
-        ),
-        option(
-            settings,
-            "--unchecked",
-            is_flag=True,
-            help=words("Send also lines that are no source message.", "不是源消息的行也发送。"),
-        ),
+        *_options(settings),
         zh="""发送源消息，FILE 每行一条。
 
         FILE 为 - 时读标准输入。一行是一条 JSON 源消息：含记录列表的对象、这样的列表，或一条记录。空行跳过。
@@ -122,6 +96,39 @@ def register_send(app: AggregatorApp) -> None:
         if sender.failed:
             complain(words("{n:line} not sent", "{n} 行未发送", n=sender.failed))
         return code
+
+
+def _options(settings: Settings) -> tuple[Any, ...]:
+    """Make the arguments and options of the command."""
+    return (
+        argument("file", type=click.File("rb")),
+        option(settings, "--topic", default=settings.source_topics[0], help=words("Where to.", "目标主题。")),
+        option(settings, "--key", help=words("Key of each message.", "每条消息的键。"), default=None),
+        option(
+            settings,
+            "--header",
+            "headers",
+            multiple=True,
+            metavar="NAME=VALUE",
+            type=ParsedOption(_parse_header),
+            help=words("Header; may be repeated.", "消息头；可重复。"),
+        ),
+        option(
+            settings,
+            "--create",
+            is_flag=True,
+            help=words(
+                "Create the topic if it is missing, with AGG_PARTITIONS partitions.",
+                "主题不存在时创建，分区数为 AGG_PARTITIONS。",
+            ),
+        ),
+        option(
+            settings,
+            "--unchecked",
+            is_flag=True,
+            help=words("Send also lines that are no source message.", "不是源消息的行也发送。"),
+        ),
+    )
 
 
 def _parse_header(text: str) -> tuple[str, bytes]:

@@ -22,10 +22,9 @@ from app.pipeline.aggregation.publisher import Publisher
 from app.pipeline.dead_letters import LetterSender
 from app.pipeline.ports import SETTLE_SECONDS, Backend, Telemetry
 from app.pipeline.splitting.flow_control import FlowControl, OpenBatches
-from app.pipeline.splitting.silence import SilentTopics
 from app.pipeline.splitting.splitter import Splitter
 from app.pipeline.stations.agent import StationAgent
-from app.pipeline.stations.context import ContextSplitter
+from app.pipeline.stations.context import ContextSplitter, SilentTopics
 from app.settings import Settings
 from app.settings.enums import TimeoutMode
 from tables.model.policies import PartialPolicy, ReleasePolicy, Rules

@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import CollectorRegistry
 
+from app.inputs.guns import AlignmentError
+from app.inputs.timestamps import parse_time
 from app.kafka.browsing import CannotLook, TopicView, looking_into
 from app.kafka.consumer import AggregatorConsumer
 from app.kafka.producer import KafkaSender
@@ -31,7 +34,6 @@ from app.observability.peers import Peers
 from app.observability.prometheus import Gauges, expose, metrics_registry
 from app.pipeline.build import Pipeline, TopicKind, timeouts_of
 from app.settings import Settings
-from app.web.shown_context import shown_context
 from app.web.state import NotConfirmed, Standing
 from app.web.topics import NotReadable, OpenTopic, Window
 from app.worker.topics import WorkerTopics
@@ -41,7 +43,9 @@ from tables.working_set import WorkingSet
 
 PEERS_SECONDS: Final = 1.0  # between two looks at who has joined
 SIZES_SECONDS: Final = 10.0  # between two counts of what is known of the context topics
+POINTS_SHOWN: Final = 12  # of a window of context
 OPENS_SECONDS: Final = 0.1  # between two looks at the times of an `open` event
+_GUN_COLUMNS: Final = frozenset({"gunNo", "hostCode"})
 
 
 class Worker(Protocol):
@@ -297,3 +301,31 @@ class WorkerStatus:
             for tp in reader.ledger.partitions():
                 lag[tp.topic] += reader.lag(tp)
         return lag
+
+
+def shown_context(
+    context: Mapping[str, Mapping[str, list[Any]] | AlignmentError], timezone: ZoneInfo, now: float
+) -> dict[str, Any]:
+    """Return by topic how many points there are, the newest's time and age in seconds, and the latest columns.
+
+    Args:
+        context: columns by topic, as a callback gets them, or why they can't be made.
+        timezone: of their `sendTime`.
+        now: Unix seconds.
+    """
+    return {
+        topic: {"error": str(columns)} if isinstance(columns, AlignmentError) else _shown(columns, timezone, now)
+        for topic, columns in context.items()
+    }
+
+
+def _shown(columns: Mapping[str, list[Any]], timezone: ZoneInfo, now: float) -> dict[str, Any]:
+    times = columns.get("sendTime", [])
+    newest = parse_time(times[-1], timezone) if times else None
+    of_guns = _GUN_COLUMNS if "gunNo" in columns else ()
+    return {
+        "points": len(times),
+        "newest": newest,
+        "age": None if newest is None else now - newest,
+        "columns": {name: [*values] if name in of_guns else values[-POINTS_SHOWN:] for name, values in columns.items()},
+    }

@@ -62,11 +62,50 @@ class Request:
 def register_dead_letters(app: AggregatorApp) -> None:
     """Make `dead-letters` a command of `faust -A app`."""
     settings = app.settings
-    reasons = click.Choice([reason.value for reason in Reason])
-    place = ParsedOption(parse_place)
 
     @command(
         app,
+        *_options(settings),
+        zh="""列出死信，或重新发送。
+
+        不带选项时：以表格按时间列出现有的全部死信。
+
+        --replay 把坏消息、坏记录和失败场站的死信重新发到其源主题，并入原来的批次：
+        批次未关闭时算按时，已关闭时算迟到，但不会建立批次。丢弃的批次则发布其内容。已重发的会被记住。
+
+        退出码：有读不出或发不出的为 1，选项有误为 2，否则为 0。
+        """,
+    )
+    def dead_letters(
+        self: PlainCommand,  # noqa: ARG001
+        *,
+        reason: tuple[str, ...],
+        batch: tuple[str, ...],
+        station: tuple[str, ...],
+        since: float | None,
+        **more: Any,
+    ) -> int:
+        """List dead letters, or send them again.
+
+        Without options: a table of all letters that there are now, in the order of their times.
+
+        --replay sends letters of bad messages, bad records and failed stations to their source topic again, where
+        they join the batch that they were of: in time while it is open, late when it is closed. They never open one.
+        The payload of a discarded batch is published. What has been replayed is remembered.
+
+        The exit code is 1 when something could not be read or sent, 2 when an option is wrong, else 0.
+        """
+        filters = Filters(frozenset(reason), frozenset(batch), frozenset(station), since)
+        request = Request(filters, **more)
+        _check(request)
+        return asyncio.run(_run(settings, request))
+
+
+def _options(settings: Settings) -> tuple[Any, ...]:
+    """Make the options of the command."""
+    reasons = click.Choice([reason.value for reason in Reason])
+    place = ParsedOption(parse_place)
+    return (
         option(
             settings,
             "--reason",
@@ -126,39 +165,7 @@ def register_dead_letters(app: AggregatorApp) -> None:
             is_flag=True,
             help=words("With --replay: only say what would be sent.", "与 --replay 同用：只说明将发送什么。"),
         ),
-        zh="""列出死信，或重新发送。
-
-        不带选项时：以表格按时间列出现有的全部死信。
-
-        --replay 把坏消息、坏记录和失败场站的死信重新发到其源主题，并入原来的批次：
-        批次未关闭时算按时，已关闭时算迟到，但不会建立批次。        丢弃的批次则发布其内容。已重发的会被记住。
-
-        退出码：有读不出或发不出的为 1，选项有误为 2，否则为 0。
-        """,
     )
-    def dead_letters(
-        self: PlainCommand,  # noqa: ARG001
-        *,
-        reason: tuple[str, ...],
-        batch: tuple[str, ...],
-        station: tuple[str, ...],
-        since: float | None,
-        **more: Any,
-    ) -> int:
-        """List dead letters, or send them again.
-
-        Without options: a table of all letters that there are now, in the order of their times.
-
-        --replay sends letters of bad messages, bad records and failed stations to their source topic again, where
-        they join the batch that they were of: in time while it is open, late when it is closed. They never open one.
-        The payload of a discarded batch is published. What has been replayed is remembered.
-
-        The exit code is 1 when something could not be read or sent, 2 when an option is wrong, else 0.
-        """
-        filters = Filters(frozenset(reason), frozenset(batch), frozenset(station), since)
-        request = Request(filters, **more)
-        _check(request)
-        return asyncio.run(_run(settings, request))
 
 
 def _check(request: Request) -> None:

@@ -8,7 +8,7 @@ partition keeps it (`StationContext`), and adds it to the callback's input under
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,7 +22,9 @@ from app.messages.dead_letters import Reason, Subject
 from app.messages.frames import StationPacker, encode_context, encode_context_head, encode_tombstone, encode_update
 from app.messages.message import Clock, Delivery, InMessage, OutMessage, Sender
 from app.messages.partitioner import Partitioner
+from app.observability.batch_log import BatchLog
 from app.observability.counters import ContextSize, Statistics
+from app.observability.log_lines import Throttle
 from app.pipeline.dead_letters import DeadLetters
 from app.pipeline.ports import Backend, ConfirmingSender, Telemetry
 from app.pipeline.splitting.limits import TimeLimit, oversize
@@ -51,6 +53,7 @@ KnownContext = tuple[str, Making]
 """A context topic, and what makes its columns, anew each time."""
 NO_TIME = "no usable time, and its message has none: it has no place in the window of AGG_CONTEXT_TOPICS"
 NO_KEY = ", and no key that says what it deletes"
+_SILENT_SECONDS = 60.0  # at least, between two lines about one topic
 
 
 class ContextSplitter:
@@ -395,3 +398,29 @@ def _refused(dead_letters: DeadLetters, update: ContextUpdate, value: bytes, err
     source = Source(update.topic, place.partition, place.offset)
     subject = Subject(place.timestamp, source, station_id=update.station_id or None)
     return dead_letters.letter(Reason.TOO_LARGE, error, subject, value=value, key=update.key)
+
+
+class SilentTopics:
+    """Tells of context topics of which this worker has had nothing for longer than `AGG_CONTEXT_STALE`.
+
+    Callbacks go on with what is known, and nobody would notice.
+    """
+
+    def __init__(self, settings: Settings, log: BatchLog, statistics: Statistics, clock: Clock) -> None:
+        self._topics = settings.context_names
+        self._limit = settings.context_stale
+        self._log = log
+        self._statistics = statistics
+        self._clock = clock
+        self._started = clock()
+        self._told = Throttle(max(_SILENT_SECONDS, self._limit or 0.0))
+
+    def tell(self, read: Collection[str]) -> None:
+        """Write a line for each topic that is silent, of those that this worker reads."""
+        if self._limit is None:
+            return
+        now = self._clock()
+        for topic in self._topics:
+            silent = now - self._statistics.context_heard.get(topic, self._started)
+            if topic in read and silent > self._limit and self._told.passes(now, topic):
+                self._log.silent(topic, silent, self._limit)

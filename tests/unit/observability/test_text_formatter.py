@@ -10,7 +10,7 @@ import time
 import pytest
 from mode.utils.logging import DEFAULT_COLOR_FORMAT, DEFAULT_COLORS, ExtensionFormatter
 
-from app.observability.text_formatter import TextFormatter
+from app.observability.log_config import TextFormatter
 
 
 class Terminal(io.StringIO):

@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.inputs.guns import AlignmentError
-from app.web.shown_context import shown_context
+from app.worker.status import shown_context
 
 TIMEZONE = ZoneInfo("Asia/Shanghai")
 
