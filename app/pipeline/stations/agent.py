@@ -129,12 +129,7 @@ class StationAgent:
         )
         self.times = telemetry.statistics.times
         self._notes = backend.notes
-        self._suspects = Suspects(
-            backend.notes,
-            submit=self.runner.submit,
-            fail=self._on_outcome,
-            clock=clock,
-        )
+        self._suspects = Suspects(backend.notes, submit=self.runner.submit, fail=self._on_outcome, clock=clock)
         self.in_flight = FramesInFlight()
         self.settled = 0
         self.stored_singles = 0
@@ -149,13 +144,9 @@ class StationAgent:
         self._refused = ConfirmingSender(backend.sender.send, on_error)
         self._passthrough = PassThrough(settings, backend, handler=handler, on_error=on_error)
         self._on_error = on_error
+        statistics = telemetry.statistics
         self._context = StationContext(
-            settings,
-            backend,
-            partitioner=partitioner,
-            statistics=telemetry.statistics,
-            clock=clock,
-            on_error=on_error,
+            settings, backend, partitioner=partitioner, statistics=statistics, clock=clock, on_error=on_error
         )
         self.aligner = aligner_of(settings.input)
         self._has_context = bool(settings.context_topics)
@@ -169,7 +160,7 @@ class StationAgent:
         self._frames: dict[tuple[int, int], FrameInProgress] = {}  # by partition and offset
         self._stations = 0
         self._bytes = 0
-        self._statistics = telemetry.statistics
+        self._statistics = statistics
         self._pace = Pace(self.runner.places)
         self._room = asyncio.Event()
         self._room.set()
