@@ -95,6 +95,7 @@ class AggregatorConsumer(FetchingConsumer):
         self._bytes: Counter[str] = Counter()  # topic -> the sum of that
         self._reading: dict[TP, object] = {}  # of a partition, since its last base: what was read before is no matter
         self._based: int | None = None  # the group's generation whose partitions have their bases
+        self._based_on: object = None  # the assignment that they were found for
         self._owned: frozenset[TP] = frozenset()  # partitions of that generation
         self._moved: dict[TP, Base] = {}  # partitions whose bases have not been committed yet: the next seek finds them
         # Of the station events: partitions where this start has committed nothing yet, and their bases.
@@ -144,8 +145,11 @@ class AggregatorConsumer(FetchingConsumer):
         self._seeks += 1
         self.stop_flow()
         self.app.flow_control.suspend()
+        assigned = self._thread.assigned()
         committed = await super().seek_to_committed()
-        ours = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        # What has been assigned meanwhile was not asked for, so it does not look as if nothing were committed: its seek
+        # is to come.
+        ours = [tp for tp in self.assignment() if tp in committed and not self._is_changelog_tp(tp)]
         bases = await self._find_bases(ours, committed) if ours else {}
         for tp, base in bases.items():
             await self._seek(tp, base.offset)
@@ -158,7 +162,7 @@ class AggregatorConsumer(FetchingConsumer):
         self._acked_index.clear()
         await self._commit_moved()
         await self._note_start({tp: base.offset for tp, base in bases.items() if tp.topic == self._noted_topic})
-        self._based = generation
+        self._based, self._based_on = generation, assigned
         self._thread.last_heartbeat = max(self._thread.last_heartbeat, time.monotonic())
 
     async def _note_start(self, bases: Mapping[TP, int]) -> None:
@@ -213,8 +217,9 @@ class AggregatorConsumer(FetchingConsumer):
             if tp in self._moved and tp.topic not in self._ids.again:
                 bases[tp] = self._moved[tp]
                 continue
+            told = committed.get(tp)
             base = bases[tp] = base_of(
-                committed.get(tp),
+                self._committed_offset.get(tp) if told is None else told,  # what this worker has committed itself
                 first[tp],
                 end[tp],
                 made_again=tp.topic in self._ids.again,
@@ -392,17 +397,24 @@ class AggregatorConsumer(FetchingConsumer):
                 return {}
         seeks = self._seeks
         fetched = await super()._getmany(active_partitions, timeout)
-        if seeks == self._seeks and (back := [tp for tp, records in fetched.items() if self._went_back(tp, records)]):
-            fetched = await self._follow_back(fetched, back)
+        # What a new assignment begins with is what is committed, before what has been read; its seek is to come.
+        if seeks == self._seeks and self._thread.assigned() is self._based_on:
+            fetched = await self._follow_back(fetched)
         return {tp: pieces_of(records) if self._comes_in_pieces(tp) else records for tp, records in fetched.items()}
 
     def _went_back(self, tp: TP, records: Sequence[ConsumerRecord]) -> bool:
         """Say whether a partition goes on before its position: aiokafka starts over where that is behind the end."""
         return records[0].offset < self._next.get(tp, 0) and self._comes_in_pieces(tp)
 
-    async def _follow_back(self, fetched: RecordMap, back: Sequence[TP]) -> RecordMap:
+    async def _follow_back(self, fetched: RecordMap) -> RecordMap:
         """Follow partitions to where their logs are read from now; returns the fetched records that are to be used."""
+        back = [tp for tp, records in fetched.items() if self._went_back(tp, records)]
+        if not back:
+            return fetched
+        seeks = self._seeks
         await self._look_at_topics()
+        if seeks != self._seeks:  # they are read from their bases next
+            return {tp: records for tp, records in fetched.items() if tp not in back}
         again = self._ids.again
         for tp in back:
             if tp.topic not in again:

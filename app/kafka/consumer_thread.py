@@ -155,6 +155,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
         return send_and_note
 
+    def assigned(self) -> object:
+        """Return what stands for the assignment as aiokafka has it: another object after each rebalance."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        return None if subscription is None else subscription.assignment
+
     def _has_untaken(self) -> bool:
         """Say whether something has been fetched that has not been taken: its partitions are left out of a fetch."""
         return bool(self._ensure_consumer()._fetcher._records)

@@ -28,7 +28,7 @@ def consumer_of(*tps: TP) -> Any:
     consumer.holes = []
     consumer.gaps = []
     consumer.app = SimpleNamespace(settings=SETTINGS, consumer_generation_id=3, count_gap=consumer.gaps.append)
-    consumer._thread = SimpleNamespace(log_starts={}, last_heartbeat=0.0)
+    consumer._thread = SimpleNamespace(log_starts={}, last_heartbeat=0.0, assigned=lambda: None)
     consumer._changes = SimpleNamespace(not_delivered=lambda *hole: consumer.holes.append(hole))
     consumer._in_flight, consumer._bytes, consumer._reading = {}, Counter(), {}
     consumer._users = SimpleNamespace(clear=lambda: None)

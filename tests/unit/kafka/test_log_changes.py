@@ -5,65 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.protocol.fetch import FetchResponse_v4, FetchResponse_v11
-from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from app.kafka.consumer import AggregatorConsumer
 from app.kafka.consumer_thread import ConsumerThread, note_log_starts
 from app.kafka.log_changes import LogChanges, TopicIds
-from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.positions import Base, Cause
 from app.kafka.state_store import BulkRecovery
 from app.kafka.topic_ids import _MetadataResponse, ids_in
-from app.settings import Settings
 from app.settings.enums import Language, Start
 from tables.faust_tables import BatchTable
-
-SOURCE, OWN = TP("yard", 1), TP("app-station-events", 0)
-
-
-class FakeApplication:
-    """What is counted of a worker."""
-
-    def __init__(self, language: Language = Language.EN) -> None:
-        self.settings = Settings(app_id="app", source_topics=("yard",), log_language=language)
-        self.url = ""
-        self.gaps = self.lost = self.restarts = 0
-        self.consumer_generation_id = 1
-        self.tables = SimpleNamespace(changelog_topics={"changelog"})
-        self.assignor = SimpleNamespace(members=lambda topic: {"": {0}} if topic in {"yard", OWN.topic} else {})
-
-    def count_gap(self, offsets: int) -> None:
-        self.gaps += offsets
-
-    def count_lost(self, offsets: int) -> None:
-        self.lost += offsets
-
-    def count_restart(self) -> None:
-        self.restarts += 1
-
-    def fenced(self) -> None:
-        """Nobody has its name."""
-
-    def denied(self, error: KafkaError) -> None:
-        """Its broker allows everything."""
-
-    async def give_up_work(self) -> None:
-        """Nothing is in flight."""
-
-    @property
-    def counted(self) -> tuple[int, int, int]:
-        return self.gaps, self.lost, self.restarts
+from tests.unit.kafka.log_reader import OWN, SOURCE, FakeApplication, Reader
 
 
 @pytest.mark.parametrize(
@@ -215,90 +176,6 @@ def test_a_commit_for_a_topic_that_is_gone_is_done_and_commits_carry_their_text(
     assert told == [{TopicPartition("yard", 1): OffsetAndMetadata(5, "of yard")}] * 2
 
 
-def record(offset: int) -> ConsumerRecord:
-    return ConsumerRecord("yard", 1, offset, 1762218000_500, 0, b"key", b"{}", None, 3, 2, ())
-
-
-class FakeThread:
-    """Where logs start, what topics are there, and what was sought."""
-
-    def __init__(self) -> None:
-        self.log_starts: dict[TP, int] = {}
-        self.ids: dict[str, bytes] = {"yard": b"1"}
-        self.sought: list[tuple[TP, int]] = []
-        self.fetched: int | None = None
-        self.texts: dict[str, dict[int, str | None]] = {
-            "yard": dict.fromkeys(range(4)),
-            "app-batch-events": dict.fromkeys(range(4)),
-        }
-
-    async def commit_texts(self, topics: Sequence[str]) -> dict[str, dict[int, str | None]]:
-        return {topic: self.texts[topic] for topic in topics}
-
-    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, bytes]:
-        return {name: topic_id for name, topic_id in self.ids.items() if name in topics}
-
-    def fetched_to(self, tp: TP) -> int | None:
-        assert tp == SOURCE
-        return self.fetched
-
-
-class Reader:
-    """A consumer that has read yard[1] up to offset 10, of which 8 and 9 are in flight."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.application = FakeApplication()
-        self.thread = FakeThread()
-        self.committed: list[dict[TP, int]] = []
-        self.fetches: list[dict[TP, list[ConsumerRecord]]] = []
-        self.first, self.end = 0, 10
-        self.commits = True  # whether the group takes them
-        consumer: Any = AggregatorConsumer.__new__(AggregatorConsumer)
-        self.consumer = consumer
-        consumer.app = self.application
-        consumer._thread = self.thread
-        consumer._changes = LogChanges(self.application)
-        consumer._ids = TopicIds()
-        consumer._ids.look(self.thread.ids)
-        consumer.ledger = OffsetLedger()
-        consumer._in_flight, consumer._reading, consumer._next = {}, {}, {}
-        consumer._read_offset, consumer._committed_offset = {}, {}
-        consumer._bytes = {"yard": 0}
-        consumer._moved, consumer._first_partitions, consumer._owned = {}, {}, frozenset()
-        consumer._based, consumer._seeks, consumer._commit_fut = 1, 0, None
-        consumer.highwater = lambda _: self.end
-
-        async def commit(offsets: dict[TP, int]) -> bool:
-            if self.commits:
-                self.committed.append(offsets)
-            return self.commits
-
-        async def seek(tp: TP, offset: int) -> None:
-            self.thread.sought.append((tp, offset))
-
-        async def fetch(*_: Any) -> dict[TP, list[ConsumerRecord]]:
-            return self.fetches.pop(0)
-
-        async def first(*tps: TP) -> dict[TP, int]:
-            return dict.fromkeys(tps, self.first)
-
-        async def ends(*tps: TP) -> dict[TP, int]:
-            return dict.fromkeys(tps, self.end)
-
-        consumer._commit, consumer._seek = commit, seek
-        consumer.earliest_offsets, consumer.highwaters = first, ends
-        monkeypatch.setattr(Consumer, "_getmany", fetch)
-        consumer._begin(SOURCE, 8)
-        self.old = self.deliver(8, 9)
-
-    def deliver(self, *offsets: int) -> list[Any]:
-        """Fetch and deliver; returns the deliveries."""
-        self.fetches.append({SOURCE: [record(offset) for offset in offsets]})
-        fetched = asyncio.run(self.consumer._getmany(None, 1.0))
-        pieces = [self.consumer._to_message(tp, piece) for tp, cut in fetched.items() for piece in cut]
-        return [delivery for message in pieces for delivery in message.value[0].deliveries]
-
-
 def test_a_log_that_goes_on_before_our_position_is_followed_and_its_smaller_offset_committed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -400,6 +277,7 @@ def test_a_base_that_could_not_be_committed_is_found_again(start: str, monkeypat
 
 def test_all_partitions_of_a_topic_that_was_made_again_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(monkeypatch)
+    reader.consumer._committed_offset.clear()  # it has just started
     reader.application.settings = reader.application.settings.model_copy(update={"start": Start.LATEST})
     assert asyncio.run(reader.consumer._find_bases([SOURCE], {})) == {SOURCE: Base(10, Cause.FRESH)}
     reader.consumer._moved.clear()
@@ -413,6 +291,7 @@ def test_all_partitions_of_a_topic_that_was_made_again_are_new(monkeypatch: pyte
 
 def test_a_partition_that_was_added_is_read_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(monkeypatch)
+    reader.consumer._committed_offset.clear()  # it has just started
     reader.application.settings = reader.application.settings.model_copy(update={"start": Start.LATEST})
     reader.thread.texts["yard"] = {number: "first-partitions=4" if number < 4 else None for number in range(6)}
     fresh = [TP("yard", number) for number in (1, 3, 4, 5)]
