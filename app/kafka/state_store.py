@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 from aiokafka import TopicPartition
 from faust.tables.manager import TableManager
@@ -72,6 +72,14 @@ class TableState:
 
 class BulkRecovery(Recovery):
     """Faust's recovery, with most of the work done before it begins."""
+
+    async def _wait(self, coro: Any, timeout: object = None) -> None:  # noqa: ARG002, ASYNC109 - Faust's
+        """Wait for a step, however long a broker is away: that is the watchdog's business.
+
+        Faust takes a step that has run out of time for the end of this service. The worker would stay in the group, and
+        recover nothing and do nothing any more.
+        """
+        await super()._wait(coro)
 
     async def _build_offsets(self, consumer: ConsumerT, tps: set[TP], destination: Counter[TP], title: str) -> None:
         await super()._build_offsets(consumer, tps, destination, title)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from faust.tables.recovery import RebalanceAgain, ServiceStopped
 from faust.types import TP
 
 from app.kafka import state_store
@@ -83,3 +84,37 @@ def test_the_event_loop_has_its_turn_while_large_records_are_read_and_a_cancelle
     asyncio.run(cancelled())
     assert 10 <= len(store.records) < 20
     assert offsets[CHANGELOG] == store.loaded_to == len(store.records) - 1
+
+
+def waiting() -> Any:
+    """A recovery in the middle of a step."""
+    recovery: Any = BulkRecovery.__new__(BulkRecovery)
+    recovery._loop = asyncio.get_running_loop()
+    recovery._stopped, recovery._crashed, recovery._signal_recovery_start = (asyncio.Event() for _ in range(3))
+    return recovery
+
+
+def test_a_step_during_which_a_broker_is_away_for_long_ends_no_recovery() -> None:
+    async def slow_step() -> list[str]:
+        done: list[str] = []
+
+        async def step() -> None:
+            await asyncio.sleep(0.05)
+            done.append("step")
+
+        await waiting()._wait(step(), timeout=0.001)  # Faust raises ServiceStopped, and nobody recovers any more
+        return done
+
+    assert asyncio.run(slow_step()) == ["step"]
+
+
+def test_a_step_ends_with_the_next_rebalance_and_with_the_worker() -> None:
+    async def interrupted(by: str) -> None:
+        recovery = waiting()
+        asyncio.get_running_loop().call_soon(getattr(recovery, by).set)
+        await recovery._wait(asyncio.sleep(600), timeout=600.0)
+
+    with pytest.raises(RebalanceAgain):
+        asyncio.run(interrupted("signal_recovery_start"))
+    with pytest.raises(ServiceStopped):
+        asyncio.run(interrupted("_stopped"))
