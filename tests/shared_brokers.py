@@ -44,16 +44,8 @@ class SharedBroker:
 
     port: int
     data: Path
-
-    @property
-    def bootstrap(self) -> str:
-        """The address that Kafka clients take."""
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The address that Faust takes."""
-        return f"kafka://{self.bootstrap}"
+    bootstrap: str
+    url: str
 
 
 class Brokers:
@@ -72,7 +64,7 @@ class Brokers:
         """
         if kind not in self._started:
             broker = self._stack.enter_context(DevBroker(overrides=_OVERRIDES[kind]))
-            self._started[kind] = SharedBroker(broker.port, broker.data)
+            self._started[kind] = SharedBroker(broker.port, broker.data, broker.bootstrap, broker.url)
         return self._started[kind]
 
     def serve(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.support.cluster import Cluster
+from tests.integration.support.commands import command_of
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import REPOSITORY, Program, WorkerProcess, clean_environment, fetch
@@ -136,15 +137,7 @@ async def place():
 
 def place_order(cluster: Cluster) -> None:
     """`faust -A mymodule place`, as a user runs it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "mymodule", "place"],
-        env=clean_environment(**cluster.settings),
-        cwd=cluster.folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = command_of(cluster, "place", "mymodule")()
     assert done.returncode == 0, done.stderr
 
 
@@ -281,15 +274,7 @@ def test_the_example_runs(cluster: Cluster) -> None:
 
 
 def read_after_sending(cluster: Cluster, worker: WorkerProcess) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "faust", "-A", "own_agent", "send-price"],
-        env=clean_environment(**(cluster.settings | {"callback": ""})),
-        cwd=cluster.folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = command_of(cluster, "send-price", "own_agent")(callback="")
     assert done.returncode == 0, done.stderr
     return worker.read("/prices/A")
 

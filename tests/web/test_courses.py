@@ -25,6 +25,7 @@ FAILED = ("f", "ValueError: no")
 EMPTY = ("e", None)
 SKIPPED = ("s", "too late")
 MARKUP = "<img src=x onerror=alert(1)>"
+IN_PARTITION_1 = next(one for one in map(str, range(100)) if partition_of(one.encode(), 8) == 1)  # of its letters
 
 
 def closed_worker() -> FakeWorker:
@@ -119,7 +120,7 @@ def test_there_is_no_output_of_what_is_open_or_discarded() -> None:
 
 
 def test_the_output_of_a_discarded_batch_is_what_its_replay_published() -> None:
-    batch_id = next(one for one in map(str, range(100)) if partition_of(one.encode(), 8) == 1)
+    batch_id = IN_PARTITION_1
     worker = discarded_worker(batch_id)
     letter = put(worker, partition=1, at=101.0, batch_id=batch_id, reason="discarded")
     for _ in range(300):  # others' letters behind it, more than one page of them
@@ -137,7 +138,7 @@ def test_the_output_of_a_discarded_batch_is_what_its_replay_published() -> None:
 
 
 def test_the_default_payload_is_told_that_was_replayed_where_the_handler_failed() -> None:
-    batch_id = next(one for one in map(str, range(100)) if partition_of(one.encode(), 8) == 1)
+    batch_id = IN_PARTITION_1
     worker = FakeWorker()
     worker.settings = worker.settings.model_copy(update={"result_handler": "m:f"})
     worker.open(batch_id, ["A"], at=100.0)

@@ -16,12 +16,12 @@ __all__ = ["Command", "command_of"]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def command_of(cluster: Cluster, command: str) -> Command:
-    """A command with the settings of a cluster; others by name."""
+def command_of(cluster: Cluster, command: str, app: str = "app") -> Command:
+    """A command of an application with the settings of a cluster; others by name."""
 
     def run(*arguments: str, stdout: IO[Any] | None = None, **settings: str) -> subprocess.CompletedProcess[str]:
         done = run_python(
-            ["faust", "-A", "app", command, *arguments],
+            ["faust", "-A", app, command, *arguments],
             env=clean_environment(**(cluster.settings | settings)),
             cwd=cluster.folder,
             stdout=stdout,
