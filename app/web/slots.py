@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import NamedTuple
 
 from app.observability.counters import SLOT, Histogram
 from app.web.figures import Figures, closing_of, sum_of
@@ -31,6 +32,16 @@ class Slot:
     open_batches: int
     arrived: int
     durations: Histogram
+
+
+class Hour(NamedTuple):
+    """The slots of a range that are over, and where the first batch was opened.
+
+    `begins` is the `at` of that slot, which may not be over yet, and not before the range; None: no batch is known.
+    """
+
+    begins: int | None
+    slots: list[Slot]
 
 
 @dataclass(slots=True)
@@ -79,15 +90,15 @@ class Slots:
         self._whole: _Cells = {}  # of all parts
         self._making = asyncio.Lock()
 
-    async def of(self, since: int, until: int) -> list[Slot]:
+    async def of(self, since: int, until: int) -> Hour:
         """Return the slots of a range (Unix seconds, multiples of SLOT), from the first batch on that is known."""
         async with self._making:
             return await self._slots(since, until, Turns(self._pace))
 
-    async def _slots(self, since: int, until: int, turns: Turns) -> list[Slot]:
+    async def _slots(self, since: int, until: int, turns: Turns) -> Hour:
         moving: _Cells = {}  # of batches that are in no block
         made, parts = dict(self._parts), _Parts()
-        first = until // SLOT
+        firsts: list[int] = []
         for working_set in list(self._state.working_sets().values()):  # partitions may be taken away meanwhile
             for block in list(working_set.closed_blocks):
                 if block.lines:
@@ -102,10 +113,13 @@ class Slots:
             parts |= own
             openings += [int(line.opened_at) // SLOT for line in closing]
             openings += [int(block.opened_at) // SLOT for block in working_set.closed_blocks[:1]]
-            first = min([first, *openings, *(part.first for part in own.values())])
+            firsts += [*openings, *(part.first for part in own.values())]
             await turns.rest()
         await self._take(parts, turns)
-        return self._listed(max(since // SLOT, first), until // SLOT, moving)
+        if not firsts:
+            return Hour(None, [])
+        first = max(since // SLOT, min(firsts))
+        return Hour(first * SLOT + SLOT, self._listed(first, until // SLOT, moving))
 
     async def _take(self, parts: _Parts, turns: Turns) -> None:
         """Add up anew the slots to which other batches add now than when they were asked for last."""

@@ -115,7 +115,7 @@ def test_slots_that_are_kept_are_those_that_are_made_anew(seed: int) -> None:
 
     async def shown(of: Slots, until: int) -> list[Any]:
         found = await of.of(until - 500, until)
-        return [(one.at, one.open_batches, one.arrived, one.durations.counts) for one in found]
+        return [(one.at, one.open_batches, one.arrived, one.durations.counts) for one in found.slots]
 
     async def compare() -> None:
         for now in plant.stages():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from random import Random
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from app.observability.counters import Metrics, Statistics
 from app.web import figures, tallies
+from app.web.access import Access
 from tables.closed_batches import ClosedBatch, line_of_decision
 from tables.model.enums import CompletedBy, LatePolicy
 from tables.model.events import Revise
@@ -207,6 +209,26 @@ def test_a_batch_is_open_at_the_ends_of_the_slots_between_its_opening_and_its_cl
     worker.restart()
     samples = get(worker, "/history")["samples"]
     assert [(one["at"], one["open_batches"]) for one in samples] == [*before[:-1], (150, 0)]
+
+
+def test_no_sample_of_the_history_goes_because_a_slot_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lag is shown until there is a batch; from then on the first batch says where the history begins."""
+    worker = FakeWorker()
+
+    def shown(now: float) -> list[int]:
+        at_slots(monkeypatch, now)
+        return [one["at"] for one in get(worker, "/history")["samples"]]
+
+    assert shown(1005.0) == []
+    lags = worker.webs[Access()][1].state.lags
+    for at in (1010.0, 1020.0, 1030.0):
+        asyncio.run(lags.take(at))
+    assert shown(1031.0) == [1010, 1020, 1030]
+    worker.open("b1", ["A"], at=1031.0)
+    assert [shown(now) for now in (1039.0, 1041.0, 1051.0)] == [[], [1040], [1040, 1050]]
+    worker.restart()
+    forget_answers(worker)  # and the lag with them
+    assert shown(1051.0) == [1040, 1050]
 
 
 def test_the_history_is_an_hour_long(monkeypatch: pytest.MonkeyPatch) -> None:

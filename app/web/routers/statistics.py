@@ -109,6 +109,7 @@ class _OwnSample(Answer):
 
 class _OwnHistory(Answer):
     samples: list[_OwnSample]
+    begins: int | None = None  # of samples, the first one perhaps not over yet; an older version's share has none
     lags: list[Lag]
 
 
@@ -180,8 +181,8 @@ def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags, pace: Pa
 
     async def own_history(until: int) -> _OwnHistory:
         found = await slots.of(until - SLOTS * SLOT, until)
-        samples = [_OwnSample.model_validate(slot, from_attributes=True) for slot in found]
-        return _OwnHistory(samples=samples, lags=list(lags.samples()))
+        samples = [_OwnSample.model_validate(slot, from_attributes=True) for slot in found.slots]
+        return _OwnHistory(samples=samples, begins=found.begins, lags=list(lags.samples()))
 
     return router
 
@@ -209,7 +210,8 @@ async def _by_time(shares: Sequence[_OwnHistory], until: int, turns: Turns) -> l
     for sample in chain.from_iterable(share.samples for share in shares):
         slots.setdefault(sample.at, []).append(sample)
     lags = {lag.at: lag for share in shares for lag in share.lags if until - SLOTS * SLOT < lag.at <= until}
-    first = min(slots or lags, default=until + SLOT)  # what is durable says where the history begins
+    begins = [share.begins for share in shares if share.begins is not None]
+    first = min([*begins, *slots] or lags, default=until + SLOT)  # what is durable says where the history begins
     samples: list[HistorySample] = []
     for at in range(first, until + SLOT, SLOT):
         samples.append(_sum_of(at, slots.get(at, ()), lags.get(at)))
