@@ -31,7 +31,7 @@ Every override replaces a method of Faust. Without it:
     on_partitions_revoked     the ledger keeps partitions that are another worker's now
 
 The producer's are in transport.py, the thread's in consumer_thread.py, the group's in assignor.py, what is done with a
-closed flow in fetching.py.
+closed flow in fetching.py. Which base a partition has is found in bases.py.
 """
 
 from __future__ import annotations
@@ -44,38 +44,25 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, cast
 
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import ConsumerRecord
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.consumer import RecordMap
 from faust.types import TP, ConsumerMessage, Message
 from mode import Service
 
-from app.kafka.assignor import AggregatorAssignor
+from app.kafka.bases import Bases
 from app.kafka.client import Application
 from app.kafka.commit_notes import CommitNotes
 from app.kafka.consumer_thread import ConsumerThread
 from app.kafka.delivery import Fetched, pieces_of, weight_of
 from app.kafka.fetching import FetchingConsumer
-from app.kafka.log_changes import LogChanges, TopicIds
+from app.kafka.log_changes import LogChanges
 from app.kafka.offset_ledger import OffsetLedger
-from app.kafka.positions import (
-    Base,
-    Cause,
-    base_of,
-    changelog_end_in,
-    changelog_text,
-    first_partitions_in,
-    first_partitions_text,
-    lost_before,
-)
+from app.kafka.positions import Base, Cause, lost_before
 from app.kafka.reading import in_message
-from app.kafka.topics import changelog_topic
 from app.kafka.users_topics import UsersTopics
 from app.messages.message import Delivery
-from app.settings.enums import Start
-from tables.faust_tables import BatchTable
-from tables.storage.records import Table
 
 LOOK_SECONDS = 5.0
 START_COMMIT_SECONDS = 0.1
@@ -96,14 +83,11 @@ class AggregatorConsumer(FetchingConsumer):
         self._reading: dict[TP, object] = {}  # of a partition, since its last base: what was read before is no matter
         self._based: int | None = None  # the group's generation whose partitions have their bases
         self._based_on: object = None  # the assignment that they were found for
-        self._owned: frozenset[TP] = frozenset()  # partitions of that generation
-        self._moved: dict[TP, Base] = {}  # partitions whose bases have not been committed yet: the next seek finds them
         # Of the station events: partitions where this start has committed nothing yet, and their bases.
         self._starting: dict[TP, int] = {}
         self._start_noted = asyncio.Event()
-        self._ids = TopicIds()
-        self._first_partitions: dict[str, int] = {}  # topics with AGG_START -> how many they had when they were new
         self._changes = LogChanges(self._application)
+        self._bases = Bases(self, self._thread, self._changes)
         self._users = UsersTopics(self.callback)
         self.notes = CommitNotes(self._commit_again, time.monotonic)
 
@@ -150,7 +134,7 @@ class AggregatorConsumer(FetchingConsumer):
         # What has been assigned meanwhile was not asked for, so it does not look as if nothing were committed: its seek
         # is to come.
         ours = [tp for tp in self.assignment() if tp in committed and not self._is_changelog_tp(tp)]
-        bases = await self._find_bases(ours, committed) if ours else {}
+        bases = await self._bases.find(ours, committed, self._committed_offset, self._next) if ours else {}
         for tp, base in bases.items():
             await self._seek(tp, base.offset)
             self._begin(tp, base.offset)
@@ -206,101 +190,17 @@ class AggregatorConsumer(FetchingConsumer):
     def _noted_topic(self) -> str:
         return self._application.settings.station_events_topic
 
-    async def _find_bases(self, tps: Sequence[TP], committed: Mapping[TP, int | None]) -> dict[TP, Base]:
-        """Find where to read each partition from, and say where that is not what was committed."""
-        first, end = await self.earliest_offsets(*tps), await self.highwaters(*tps)
-        await self._look_at_topics()
-        await self._look_at_commits(tps)
-        self._first_partitions |= dict.fromkeys(self._ids.again, 0)  # all of it is new
-        bases: dict[TP, Base] = {}
-        for tp in tps:
-            if tp in self._moved and tp.topic not in self._ids.again:
-                bases[tp] = self._moved[tp]
-                continue
-            told = committed.get(tp)
-            base = bases[tp] = base_of(
-                self._committed_offset.get(tp) if told is None else told,  # what this worker has committed itself
-                first[tp],
-                end[tp],
-                made_again=tp.topic in self._ids.again,
-                from_end=tp.partition < self._first_partitions.get(tp.topic, 0),
-            )
-            self._changes.started(tp, committed.get(tp) or self._next.get(tp, 0), end[tp], base)
-        # A worker that dies before its first commit must not begin somewhere else the next time.
-        commits = {Cause.FRESH} if self._application.settings.start is Start.LATEST else set[Cause]()
-        commits |= {Cause.GONE, Cause.SHORTER, Cause.MADE_AGAIN}
-        self._moved = {tp: base for tp, base in bases.items() if base.cause in commits}
-        self._settle_topics()
-        return bases
-
     async def _commit_moved(self) -> None:
         """Commit bases that are not what was committed; they are found again by the next seek until that is done."""
-        moved = dict(self._moved)
+        moved = dict(self._bases.moved)
         if moved and await self._commit({tp: base.offset for tp, base in moved.items()}):
-            self._moved = {tp: base for tp, base in self._moved.items() if moved.get(tp) is not base}
-
-    def _settle_topics(self) -> None:
-        """Forget that topics were made again, but for those that the group does not read yet: nobody has seen them."""
-        assignor = cast(AggregatorAssignor, self.app.assignor)
-        read = {topic for topic in self._ids.again if any(assignor.members(topic).values())}
-        self._ids.settle(read | self.app.tables.changelog_topics)
-
-    async def _look_at_commits(self, tps: Sequence[TP]) -> None:
-        """Take from the metadata of the group's commits what it knew when it made them."""
-        settings = self._application.settings
-        started = settings.started_topics if settings.start is Start.LATEST else []
-        new = [topic for topic in started if topic not in self._first_partitions]
-        texts = await self._thread.commit_texts([*new, settings.batch_events_topic])
-        for topic in new:
-            told = [text for text in texts[topic].values() if text is not None]
-            self._first_partitions[topic] = first_partitions_in(told, len(texts[topic]))
-        events = texts[settings.batch_events_topic]
-        owned, self._owned = self._owned, frozenset(tps)
-        await self._look_at_changelogs(
-            {
-                self._changelog_of(tp): changelog_end_in(text)
-                for tp in self._owned - owned
-                if tp.topic == settings.batch_events_topic and (text := events.get(tp.partition)) is not None
-            }
-        )
-
-    async def _look_at_changelogs(self, written: Mapping[TP, int]) -> None:
-        """Say which changelogs end before what had been written to them when events were committed."""
-        ends = await self.highwaters(*written) if written else {}
-        for tp, end in written.items():
-            if ends[tp] < end:
-                self._changes.state_lost(tp, ends[tp])
-
-    def _changelog_of(self, tp: TP) -> TP:
-        """Return the changelog of the batches of a partition of the events."""
-        return TP(changelog_topic(self._application.settings.app_id, Table.BATCHES), tp.partition)
+            self._bases.stored(moved)
 
     def _commit_metadata(self, tp: TP) -> str:
         """Return what a commit says of a partition, beside its offset. Called in the consumer's thread."""
-        if tp.topic == self._application.settings.batch_events_topic:
-            changelog = self._changelog_of(tp)
-            table = cast(BatchTable, self.app.tables[Table.BATCHES.value])
-            offset = table.store.persisted_offset(changelog)
-            return "" if offset is None else changelog_text(offset + 1)
         if tp.topic == self._noted_topic:
             return self.notes.texts.get(tp.partition, "")
-        count = self._first_partitions.get(tp.topic)
-        return "" if count is None else first_partitions_text(count)
-
-    async def _look_at_topics(self) -> None:
-        """Note which topics have been made again since they were read, and say which are gone."""
-        settings = self._application.settings
-        changelogs = self.app.tables.changelog_topics
-        names = {*settings.foreign_topics, settings.station_events_topic, settings.batch_events_topic, *changelogs}
-        try:
-            gone = self._ids.look(await self._thread.topic_ids(names))
-        except KafkaError:
-            return  # the next look will tell
-        except Exception as error:  # noqa: BLE001 - an answer that aiokafka can't take apart may raise anything
-            self._changes.not_seen(error)
-            return
-        for topic in gone:
-            self._changes.topic_gone(topic)
+        return self._bases.text(tp)
 
     @Service.task
     async def _watch_topics(self) -> None:
@@ -308,7 +208,7 @@ class AggregatorConsumer(FetchingConsumer):
         while not self.should_stop:
             await self.sleep(LOOK_SECONDS)
             if self._based is not None and self._based == self.app.consumer_generation_id:
-                await self._look_at_topics()
+                await self._bases.look_at_topics()
 
     async def _seek(self, partition: TP, offset: int) -> None:
         """Seek in the thread of the aiokafka consumer."""
@@ -332,23 +232,23 @@ class AggregatorConsumer(FetchingConsumer):
             await self.maybe_wait_for_commit_to_finish()
         self._bytes[tp.topic] -= sum(weight for weight, _ in self._in_flight.pop(tp, {}).values())
         self._begin(tp, base.offset)
-        self._moved[tp] = base
+        self._bases.moved[tp] = base
         await self._commit_moved()
 
     async def _start_over(self) -> None:
         """Read the partitions of topics that have been made again from their beginning."""
         if self._based != self.app.consumer_generation_id:
             return  # the seek that is to come will
-        self._first_partitions |= dict.fromkeys(self._ids.again, 0)
-        for topic in self._ids.again.keys() & self.app.tables.changelog_topics:
+        self._bases.read_from_their_beginning()
+        for topic in self._bases.topics_again.keys() & self.app.tables.changelog_topics:
             self._changes.changelog_made_again(topic)
         for tp in self.ledger.partitions():
-            if tp.topic in self._ids.again:
+            if tp.topic in self._bases.topics_again:
                 position = self._next[tp]
                 await self._restart(tp, Base(0, Cause.MADE_AGAIN))
                 await self._seek(tp, 0)
                 self._changes.made_again(tp, position, 0)
-        self._settle_topics()
+        self._bases.settle_topics()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's
         """Deliver what has been fetched of our partitions, one value for each topic; leave a changelog's to Faust.
@@ -357,7 +257,7 @@ class AggregatorConsumer(FetchingConsumer):
         its streams give the loop a turn before each value. Meanwhile whatever is delivered is worked off before the
         next partition's messages are there. With both gates open nothing here is waited for.
         """
-        if self._ids.again:  # here nothing is being fetched
+        if self._bases.topics_again:  # here nothing is being fetched
             with suppress(IllegalStateError):  # no longer assigned: the seek that is to come will
                 await self._start_over()
         together: dict[str, list[Message]] = {}
@@ -412,10 +312,10 @@ class AggregatorConsumer(FetchingConsumer):
         if not back:
             return fetched
         seeks = self._seeks
-        await self._look_at_topics()
+        await self._bases.look_at_topics()
         if seeks != self._seeks:  # they are read from their bases next
             return {tp: records for tp, records in fetched.items() if tp not in back}
-        again = self._ids.again
+        again = self._bases.topics_again
         for tp in back:
             if tp.topic not in again:
                 position, at = self._next[tp], fetched[tp][0].offset

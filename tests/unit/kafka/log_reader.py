@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +14,11 @@ from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
+from app.kafka.bases import Bases
 from app.kafka.consumer import AggregatorConsumer
-from app.kafka.log_changes import LogChanges, TopicIds
+from app.kafka.log_changes import LogChanges
 from app.kafka.offset_ledger import OffsetLedger
+from app.kafka.positions import Base
 from app.settings import Settings
 from app.settings.enums import Language
 
@@ -87,10 +89,10 @@ class FakeThread:
     def assigned(self) -> object:
         return self._assignment
 
-    async def commit_texts(self, topics: Sequence[str]) -> dict[str, dict[int, str | None]]:
+    async def commit_texts(self, topics: Collection[str]) -> dict[str, dict[int, str | None]]:
         return {topic: self.texts[topic] for topic in topics}
 
-    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, bytes]:
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, bytes]:
         return {name: topic_id for name, topic_id in self.ids.items() if name in topics}
 
     def fetched_to(self, tp: TP) -> int | None:
@@ -114,13 +116,13 @@ class Reader:
         consumer.app = self.application
         consumer._thread = self.thread
         consumer._changes = LogChanges(self.application)
-        consumer._ids = TopicIds()
-        consumer._ids.look(self.thread.ids)
+        self.bases = Bases(consumer, self.thread, consumer._changes)
+        self.bases._ids.look(self.thread.ids)
+        consumer._bases = self.bases
         consumer.ledger = OffsetLedger()
         consumer._in_flight, consumer._reading, consumer._next = {}, {}, {}
         consumer._read_offset, consumer._committed_offset = {}, {}
         consumer._bytes = Counter()
-        consumer._moved, consumer._first_partitions, consumer._owned = {}, {}, frozenset()
         consumer._based, consumer._seeks, consumer._commit_fut = 1, 0, None
         consumer._based_on = self.thread.assigned()
         consumer._acked, consumer._acked_index, consumer._unacked_messages = {}, {}, set()
@@ -163,6 +165,11 @@ class Reader:
         monkeypatch.setattr(Consumer, "seek_to_committed", seek_to_committed)
         consumer._begin(SOURCE, 8)
         self.old = self.deliver(8, 9)
+
+    def find_bases(self, committed: Mapping[TP, int | None], *tps: TP) -> dict[TP, Base]:
+        """Find the bases of partitions, as a seek does."""
+        consumer = self.consumer
+        return asyncio.run(self.bases.find(tps, committed, consumer._committed_offset, consumer._next))
 
     def deliver(self, *offsets: int) -> list[Any]:
         """Fetch and deliver; returns the deliveries."""

@@ -103,7 +103,8 @@ def test_nothing_can_be_delivered_while_a_recovery_seeks(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(FetchingConsumer, "seek_to_committed", seek_to_committed, raising=False)
     consumer = consumer_of()
-    consumer._seeks, consumer._moved, consumer._starting = 0, {}, {}
+    consumer._seeks, consumer._starting = 0, {}
+    consumer._bases = SimpleNamespace(moved={})
     consumer._acked, consumer._acked_index = {}, {}
     consumer._start_noted, consumer._unacked_messages = asyncio.Event(), set()
     consumer.notes = SimpleNamespace(begin=begin)

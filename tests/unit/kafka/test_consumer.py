@@ -14,9 +14,10 @@ from aiokafka.structs import ConsumerRecord
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP, ConsumerMessage
 
+from app.kafka.bases import Bases
 from app.kafka.consumer import AggregatorConsumer
 from app.kafka.delivery import LEAST_BYTES, PIECE_BYTES, PIECE_MESSAGES, pieces_of, weight_of
-from app.kafka.log_changes import LogChanges, TopicIds
+from app.kafka.log_changes import LogChanges
 from app.kafka.offset_ledger import OffsetLedger
 from app.settings import Settings
 
@@ -24,7 +25,7 @@ from app.settings import Settings
 def bare_consumer() -> Any:
     """A consumer without a worker around it."""
     consumer: Any = AggregatorConsumer.__new__(AggregatorConsumer)
-    consumer._ids = TopicIds()
+    consumer._bases = SimpleNamespace(topics_again={})
     return consumer
 
 
@@ -184,12 +185,12 @@ def test_an_answer_about_topics_that_nobody_expects_is_told_once_in_a_while_and_
     async def topic_ids(names: object) -> dict[str, bytes]:
         raise TypeError(names and "'NoneType' object is not iterable")
 
-    consumer = bare_consumer()
-    consumer._thread = SimpleNamespace(topic_ids=topic_ids)
-    consumer.app = SimpleNamespace(settings=Settings(), tables=SimpleNamespace(changelog_topics=set()))
-    consumer._changes = LogChanges(consumer.app)
+    application: Any = SimpleNamespace(settings=Settings(), tables=SimpleNamespace(changelog_topics=set()))
+    logs: Any = SimpleNamespace(app=application)
+    brokers: Any = SimpleNamespace(topic_ids=topic_ids)
+    bases = Bases(logs, brokers, LogChanges(application))
     for _ in range(3):
-        asyncio.run(consumer._look_at_topics())
+        asyncio.run(bases.look_at_topics())
     (line,) = caplog.records
     assert line.levelname == "WARNING"
     assert "TypeError(" in line.getMessage()

@@ -204,7 +204,7 @@ def test_a_topic_that_was_made_again_is_started_over_even_where_it_has_our_posit
 ) -> None:
     reader = Reader(monkeypatch)
     reader.thread.ids = {"yard": b"2"}
-    asyncio.run(reader.consumer._look_at_topics())
+    asyncio.run(reader.bases.look_at_topics())
     asyncio.run(reader.consumer._start_over())
     assert (reader.committed, reader.thread.sought) == ([{SOURCE: 0}], [(SOURCE, 0)])
     assert (
@@ -228,9 +228,9 @@ def test_a_topic_that_nobody_reads_yet_is_not_forgotten(monkeypatch: pytest.Monk
     reader = Reader(monkeypatch)
     reader.consumer.app.assignor.members = lambda _: {"": frozenset()}
     reader.thread.ids = {"yard": b"2"}
-    asyncio.run(reader.consumer._look_at_topics())
-    reader.consumer._settle_topics()
-    assert reader.consumer._ids.again == {"yard": b"2"}
+    asyncio.run(reader.bases.look_at_topics())
+    reader.bases.settle_topics()
+    assert reader.bases.topics_again == {"yard": b"2"}
 
 
 def test_what_retention_has_taken_is_lost_and_what_never_was_a_message_is_a_gap(
@@ -264,29 +264,29 @@ def test_a_base_that_could_not_be_committed_is_found_again(start: str, monkeypat
     reader.application.settings = reader.application.settings.model_copy(update={"start": Start(start)})
     reader.thread.ids = {"yard": b"2"}
     reader.commits = False  # the group rebalances
-    asyncio.run(reader.consumer._find_bases([SOURCE], {}))
+    reader.find_bases({}, SOURCE)
     asyncio.run(reader.consumer._commit_moved())
     reader.commits, reader.end = True, 25
-    bases = asyncio.run(reader.consumer._find_bases([SOURCE], {SOURCE: 12}))  # committed of the topic before
+    bases = reader.find_bases({SOURCE: 12}, SOURCE)  # committed of the topic before
     asyncio.run(reader.consumer._commit_moved())
     assert bases == {SOURCE: Base(0, Cause.MADE_AGAIN)}
     assert reader.committed == [{SOURCE: 0}]
     assert reader.application.counted == (0, 0, 1)
-    assert asyncio.run(reader.consumer._find_bases([SOURCE], {SOURCE: 20})) == {SOURCE: Base(20, Cause.COMMITTED)}
+    assert reader.find_bases({SOURCE: 20}, SOURCE) == {SOURCE: Base(20, Cause.COMMITTED)}
 
 
 def test_all_partitions_of_a_topic_that_was_made_again_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(monkeypatch)
     reader.consumer._committed_offset.clear()  # it has just started
     reader.application.settings = reader.application.settings.model_copy(update={"start": Start.LATEST})
-    assert asyncio.run(reader.consumer._find_bases([SOURCE], {})) == {SOURCE: Base(10, Cause.FRESH)}
-    reader.consumer._moved.clear()
+    assert reader.find_bases({}, SOURCE) == {SOURCE: Base(10, Cause.FRESH)}
+    reader.bases.moved.clear()
     reader.thread.ids = {"yard": b"2"}
-    asyncio.run(reader.consumer._look_at_topics())
+    asyncio.run(reader.bases.look_at_topics())
     asyncio.run(reader.consumer._start_over())
-    reader.consumer._moved.clear()
+    reader.bases.moved.clear()
     other = TP("yard", 3)
-    assert asyncio.run(reader.consumer._find_bases([other], {})) == {other: Base(0, Cause.FRESH)}
+    assert reader.find_bases({}, other) == {other: Base(0, Cause.FRESH)}
 
 
 def test_a_partition_that_was_added_is_read_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ def test_a_partition_that_was_added_is_read_from_its_beginning(monkeypatch: pyte
     reader.application.settings = reader.application.settings.model_copy(update={"start": Start.LATEST})
     reader.thread.texts["yard"] = {number: "first-partitions=4" if number < 4 else None for number in range(6)}
     fresh = [TP("yard", number) for number in (1, 3, 4, 5)]
-    bases = asyncio.run(reader.consumer._find_bases(fresh, {}))
+    bases = reader.find_bases({}, *fresh)
     assert [bases[tp].offset for tp in fresh] == [10, 10, 0, 0]
     assert [reader.consumer._commit_metadata(tp) for tp in fresh] == ["first-partitions=4"] * 4
 

@@ -42,20 +42,20 @@ def test_what_a_new_assignment_begins_with_is_no_log_that_has_become_shorter(
 def test_a_log_that_goes_back_while_a_seek_begins_is_read_from_its_base(
     reader: Reader, caplog: pytest.LogCaptureFixture
 ) -> None:
-    consumer: Any = reader.consumer
-    look = consumer._look_at_topics
+    bases: Any = reader.bases
+    look = bases.look_at_topics
 
     async def seek_first() -> None:
-        consumer._look_at_topics = look
-        await consumer.perform_seek()
+        bases.look_at_topics = look
+        await reader.consumer.perform_seek()
 
-    consumer._look_at_topics = seek_first
+    bases.look_at_topics = seek_first
     assert reader.deliver(3, 4) == []
     assert (caplog.messages, reader.committed, reader.thread.sought) == ([], [], [(SOURCE, 5)])
 
 
 def test_a_group_that_knows_of_no_commit_is_asked_for_nothing_that_the_worker_knows_better(reader: Reader) -> None:
-    bases = asyncio.run(reader.consumer._find_bases([SOURCE, OTHER], {SOURCE: None, OTHER: None}))
+    bases = reader.find_bases({SOURCE: None, OTHER: None}, SOURCE, OTHER)
     assert [(bases[tp].offset, bases[tp].cause) for tp in (SOURCE, OTHER)] == [
         (8, Cause.COMMITTED),
         (0, Cause.FRESH),
