@@ -22,15 +22,19 @@ UNORDERED_MAX = 100_000  # own writes that are remembered while the offset befor
 
 
 class _Partition:
-    """Records of one partition, and the offset of the changelog up to which they are complete."""
+    """Records of one partition, and the offset of the changelog up to which they are complete.
 
-    __slots__ = ("offset", "own", "records", "windows")
+    `is_ahead`: they hold what may not stand in the changelog.
+    """
+
+    __slots__ = ("is_ahead", "offset", "own", "records", "windows")
 
     def __init__(self, windows: Windows | None) -> None:
         self.windows = windows
         self.records: dict[bytes, bytes] = {}
         self.offset: int | None = None
         self.own: set[int] = set()
+        self.is_ahead = False
 
 
 class PartitionStore(Store[bytes, bytes]):
@@ -75,6 +79,10 @@ class PartitionStore(Store[bytes, bytes]):
         if len(partition.own) > UNORDERED_MAX:
             partition.own.clear()
 
+    def not_confirmed(self, number: int) -> None:
+        """Some of our own writes may not stand in the changelog: the next rebalance has all of it read anew."""
+        self.partition(number).is_ahead = True
+
     def loaded(self, number: int, offset: int) -> None:
         """The changelog has been read up to and including `offset`."""
         self.partition(number).offset = offset
@@ -100,13 +108,16 @@ class PartitionStore(Store[bytes, bytes]):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Drop the records of partitions that have been revoked."""
+        """Drop the records of partitions that have been revoked, and those that are ahead of their changelog."""
         del assigned, revoked, newly_assigned, generation_id  # of the group's topics; the changelog's own count here
         topic = self.table.changelog_topic.get_topic_name()
         owned = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
         for number in [number for number in self.partitions if number not in owned]:
             del self.partitions[number]
         for number in owned:
+            if self.partition(number).is_ahead:
+                del self.partitions[number]
+                self.partition(number).offset = -1  # and not None: Faust would go on from the last one that it knows
             self.partition(number).own.clear()
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:

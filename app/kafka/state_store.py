@@ -64,8 +64,19 @@ class TableState:
         return messages
 
     async def save(self, messages: Sequence[OutMessage]) -> None:
-        """Send changes to the changelogs; when this returns they are durable."""
-        offsets = await self._sender.send(messages)
+        """Send changes to the changelogs; when this returns they are durable.
+
+        If it does not, batches that this worker keeps over a rebalance must not know of them: a message that is read
+        again would be taken for one that is stored already, and acknowledged, and whoever owns the partition next would
+        have neither. Context is stored again whatever is kept.
+        """
+        try:
+            offsets = await self._sender.send(messages)
+        except BaseException:
+            for message in messages:
+                if message.topic == self._topics[Table.BATCHES]:
+                    self._tables[Table.BATCHES].store.not_confirmed(message.partition or 0)
+            raise
         for message, offset in zip(messages, offsets, strict=True):
             self._tables_by_topic[message.topic].store.confirmed(message.partition or 0, offset)
 
