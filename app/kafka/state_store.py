@@ -31,6 +31,7 @@ from tables.windows import Windows
 RECORDS_AT_ONCE = 5_000
 TURN_SECONDS = 0.02  # of the event loop
 FETCH_BYTES = 8 * 1024 * 1024
+_NONE = -1  # no generation of a group has this number
 
 
 class TableState:
@@ -83,6 +84,18 @@ class TableState:
 
 class BulkRecovery(Recovery):
     """Faust's recovery, with most of the work done before it begins."""
+
+    def given_up(self) -> None:
+        """Partitions are being taken away: a recovery that is under way must not make this worker their owner.
+
+        Faust stops it when the next assignment is there, which may take as long as a session.
+        """
+        self._generation_id = _NONE
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Hand the partitions over, if they have not been taken away meanwhile."""
+        if generation_id == self._generation_id:
+            await super().on_recovery_completed(generation_id)
 
     async def _wait(self, coro: Any, timeout: object = None) -> None:  # noqa: ARG002, ASYNC109 - Faust's
         """Wait for a step, however long a broker is away: that is the watchdog's business.
@@ -151,8 +164,8 @@ class AggregatorTables(TableManager):
             await self.recovery.start()
 
     @property
-    def recovery(self) -> Recovery:
+    def recovery(self) -> BulkRecovery:
         """The recovery service, made when first asked for."""
         if self._recovery is None:
             self._recovery = BulkRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
-        return self._recovery
+        return cast(BulkRecovery, self._recovery)

@@ -252,6 +252,7 @@ class AggregatorApp(UsersParts):
     async def give_up_work(self) -> None:
         """End or drop what is in flight, within seconds: partitions are being taken away, or the worker stops."""
         self._owner_since = None
+        cast(AggregatorTables, self.tables).recovery.given_up()
         pipeline = self._pipeline
         if pipeline is None:
             return

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from faust.tables.recovery import RebalanceAgain, ServiceStopped
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 
 from app.kafka import state_store
@@ -118,3 +118,22 @@ def test_a_step_ends_with_the_next_rebalance_and_with_the_worker() -> None:
         asyncio.run(interrupted("signal_recovery_start"))
     with pytest.raises(ServiceStopped):
         asyncio.run(interrupted("_stopped"))
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_a_recovery_whose_partitions_are_being_taken_away_makes_no_owner(
+    is_given_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group's generation stays the same from there until the next assignment, a session later at most."""
+    recovery: Any = BulkRecovery.__new__(BulkRecovery)
+    recovery._generation_id = 7
+    completed: list[int] = []
+
+    async def on_recovery_completed(_: object, generation_id: int) -> None:
+        completed.append(generation_id)
+
+    monkeypatch.setattr(Recovery, "on_recovery_completed", on_recovery_completed)
+    if is_given_up:
+        recovery.given_up()
+    asyncio.run(recovery.on_recovery_completed(7))
+    assert completed == ([] if is_given_up else [7])

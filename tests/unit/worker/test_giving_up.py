@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from app.application import create_app
+from app.kafka.state_store import AggregatorTables
 from app.messages.message import ForgottenError
 from app.pipeline.build import Pipeline
 from app.settings import Settings
@@ -68,3 +69,14 @@ def test_a_worker_that_the_group_knows_again_sends_what_it_was_storing(monkeypat
     pipeline, _ = run_in_virtual_time(give_up(app))
 
     assert pipeline.sent
+
+
+def test_a_recovery_that_is_under_way_hands_nothing_over_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(Settings())
+    monkeypatch.setattr(AggregatorApp, "_may_be_forgotten", lambda _: False)
+    app.consumer_generation_id = 7
+    recovery = cast(AggregatorTables, app.tables).recovery
+    recovery._generation_id = 7
+    asyncio.run(app.give_up_work())  # while the worker starts, too: there is no pipeline yet
+    asyncio.run(app.take_over())  # would ask the pipeline
+    assert recovery._generation_id != 7
