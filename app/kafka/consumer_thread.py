@@ -10,6 +10,7 @@ Overrides of Faust's, and what is without them:
     verify_event_path         the worker ends while aiokafka looks where a log begins that was truncated
     _fetch_records            a permission that was taken away ends the worker with a traceback, or (on_start: the
                               group's) makes it wait without end
+    earliest_offsets, …       a leader that is away for 30 s while a worker recovers ends it
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
 from aiokafka import OffsetAndMetadata, TopicPartition
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
@@ -49,6 +51,7 @@ _LOOK_SECONDS: Final = 1.0  # from one to the next
 Looks = tuple[tuple[float, int], ...]  # where a log ended (offset) at a time or later (Unix seconds), oldest first
 
 Send = Callable[..., Awaitable[Any]]
+Answer = TypeVar("Answer")
 
 
 def note_log_starts(response: Any, starts: dict[TP, int]) -> None:
@@ -220,6 +223,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     # -- what the worker's loop asks ---------------------------------------------------------------------------------
 
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return the first offsets of partitions."""
+        return await _told(partial(super().earliest_offsets, *partitions))
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return the offsets behind the last ones of partitions."""
+        return await _told(partial(super().highwaters, *partitions))
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Seek partitions, and wait until they have their positions."""
+        await _told(partial(super().seek_wait, partitions))
+
     def highwater(self, tp: TP) -> int:
         """Return where the log of a partition ends, as its last fetch has told; 0 where that is not known.
 
@@ -279,3 +294,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             topic: {number: texts.get(TopicPartition(topic, number)) for number in numbers}
             for topic, numbers in partitions.items()
         }
+
+
+async def _told(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask until there is an answer: how long a broker may be away is the watchdog's business.
+
+    aiokafka and Faust give up after 30 s, with an error that ends the worker.
+    """
+    while True:
+        with suppress(KafkaTimeoutError, TimeoutError):
+            return await ask()

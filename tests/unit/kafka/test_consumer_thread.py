@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaTimeoutError
 from aiokafka.util import commit_structure_validate
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from app.kafka.consumer_thread import ConsumerThread, Looks, note_ends
@@ -104,3 +106,29 @@ def test_what_is_still_owned_is_committed() -> None:
 def test_where_the_log_of_a_partition_ends_that_has_been_taken_away_is_not_known() -> None:
     thread = thread_of(Consumer(TP0))
     assert (thread.highwater(TopicPartition(*TP0)), thread.highwater(TopicPartition(TOPIC, 1))) == (9, 0)
+
+
+@pytest.mark.parametrize("asked", ["earliest_offsets", "highwaters", "seek_wait"])
+def test_where_aiokafka_gives_up_after_30_s_it_is_asked_again(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([KafkaTimeoutError(), TimeoutError(), {TP0: 5}])
+
+    async def answer(*_: object) -> object:
+        told = next(answers)
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, asked, answer)
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    told = asyncio.run(getattr(thread, asked)({TP0: 5} if asked == "seek_wait" else TP0))
+    assert (told, next(answers, None)) == (None if asked == "seek_wait" else {TP0: 5}, None)
+
+
+def test_another_error_is_no_matter_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(*_: object) -> object:
+        raise IllegalStateError
+
+    monkeypatch.setattr(AIOKafkaConsumerThread, "seek_wait", answer)
+    thread: Any = ConsumerThread.__new__(ConsumerThread)
+    with pytest.raises(IllegalStateError):
+        asyncio.run(thread.seek_wait({TP0: 5}))
