@@ -125,6 +125,10 @@ class Bases:
         self.settle_topics()
         return bases
 
+    def keep(self, tps: Collection[TP]) -> None:
+        """Forget the bases of all other partitions: they are read by other workers, who have their own."""
+        self.moved = {tp: base for tp, base in self.moved.items() if tp in tps}
+
     def stored(self, bases: Mapping[TP, Base]) -> None:
         """Take bases for committed."""
         self.moved = {tp: base for tp, base in self.moved.items() if bases.get(tp) is not base}

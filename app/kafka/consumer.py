@@ -28,6 +28,8 @@ Every override replaces a method of Faust. Without it:
     _filter_tps_with_…        knows Faust's acknowledgements only: no partition is ever committed
     track_message             remembers every message that was delivered, and waits for it in `wait_empty`
     wait_empty                a rebalance waits without end for a station that hangs
+    subscribe                 a stream of the user's that begins later takes all partitions away, with work in flight
+    on_partitions_assigned    a base that was never committed is found again when its partition comes back, hours later
     on_partitions_revoked     the ledger keeps partitions that are another worker's now
 
 The producer's are in transport.py, the thread's in consumer_thread.py, the group's in assignor.py, what is done with a
@@ -207,7 +209,12 @@ class AggregatorConsumer(FetchingConsumer):
         """Look regularly: a topic that is made again within a moment may have messages at our position by then."""
         while not self.should_stop:
             await self.sleep(LOOK_SECONDS)
-            if self._based is not None and self._based == self.app.consumer_generation_id:
+            if self._based is None:
+                continue
+            if not self.assignment():  # who reads them starts over those that have been made again
+                await self._bases.look_at_topics()
+                self._bases.settle_topics()
+            elif self._based == self.app.consumer_generation_id:
                 await self._bases.look_at_topics()
 
     async def _seek(self, partition: TP, offset: int) -> None:
@@ -453,6 +460,20 @@ class AggregatorConsumer(FetchingConsumer):
         while self._commit_fut is not None:  # its offsets may be older; one that is asked for meanwhile is not made
             await self.maybe_wait_for_commit_to_finish()
         await self.commit_and_end_transactions()
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Give up what is in flight first, if anything is ours."""
+        if self.owned():
+            self.stop_flow()
+            self.app.flow_control.suspend()
+            self.app.flow_control.clear()
+            await self.wait_empty()
+        await super().subscribe(topics)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Keep nothing of partitions that are not ours any more."""
+        self._bases.keep(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the partitions after their last commit."""

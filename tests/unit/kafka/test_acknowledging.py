@@ -114,3 +114,25 @@ def test_nothing_can_be_delivered_while_a_recovery_seeks(monkeypatch: pytest.Mon
     asyncio.run(consumer.perform_seek())
     assert steps == ["consumer closed", "streams closed", "sought"]
     assert consumer.has_bases(3)
+
+
+@pytest.mark.parametrize("owned", [[], [OWN]])
+def test_a_subscription_that_changes_while_partitions_are_ours_gives_up_what_is_in_flight_first(
+    owned: list[TP], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream of the user's has begun: aiokafka takes all partitions away with the subscription before."""
+    steps: list[str] = []
+
+    async def subscribe(_: object, topics: set[str]) -> None:
+        steps.append(f"subscribed to {', '.join(topics)}")
+
+    async def wait_empty() -> None:
+        steps.append("given up")
+
+    monkeypatch.setattr(FetchingConsumer, "subscribe", subscribe)
+    consumer = consumer_of()
+    consumer.owned, consumer.wait_empty = lambda: owned, wait_empty
+    consumer.stop_flow = lambda: steps.append("closed")
+    consumer.app.flow_control = SimpleNamespace(suspend=lambda: None, clear=lambda: steps.append("cleared"))
+    asyncio.run(consumer.subscribe({"users"}))
+    assert steps == [*(["closed", "cleared", "given up"] if owned else []), "subscribed to users"]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from app.kafka.positions import Cause
+from app.kafka.fetching import FetchingConsumer
+from app.kafka.positions import Base, Cause
 from tests.unit.kafka.log_reader import SOURCE, Reader
 
 OTHER = TP("yard", 2)
@@ -60,3 +61,18 @@ def test_a_group_that_knows_of_no_commit_is_asked_for_nothing_that_the_worker_kn
         (8, Cause.COMMITTED),
         (0, Cause.FRESH),
     ]
+
+
+def test_a_base_that_was_not_committed_is_forgotten_with_its_partition(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another worker's for hours, and come back."""
+
+    async def on_partitions_assigned(*_: object) -> None:
+        """Faust goes on."""
+
+    monkeypatch.setattr(FetchingConsumer, "on_partitions_assigned", on_partitions_assigned)
+    reader.bases.moved = {SOURCE: Base(0, Cause.SHORTER), OTHER: Base(0, Cause.SHORTER)}
+    asyncio.run(reader.consumer.on_partitions_assigned({OTHER}, 8))
+    assert reader.bases.moved.keys() == {OTHER}
+    assert reader.find_bases({SOURCE: 5}, SOURCE) == {SOURCE: Base(5, Cause.COMMITTED)}
