@@ -1,7 +1,8 @@
-"""Runs the tests marked `chaos`, then a minute of random faults; prints what was done and what came of it."""
+"""Runs tests marked `chaos`, and `examples` with all of theirs, then a minute of random faults; prints the outcomes."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tests.chaos.killer.__main__ import main as kill
+from tests.examples import ALL_EXAMPLES
 
 TESTS = Path(__file__).resolve().parents[1]
 SIDE_BY_SIDE = 2  # files; more, and the load of one is the fault of another
@@ -41,7 +43,8 @@ def table_of(rows: Iterable[tuple[str, str, float]]) -> Table:
 def main() -> int:
     """Run and print; what is given goes to pytest, and the random faults are left out then. 0: all is well."""
     outcomes = Outcomes()
-    options = ["-q", "-m", "chaos", "-n", str(SIDE_BY_SIDE), "--dist", "loadfile"]
+    os.environ[ALL_EXAMPLES] = "1"
+    options = ["-q", "-m", "chaos or examples", "-n", str(SIDE_BY_SIDE), "--dist", "loadfile"]
     code = pytest.main([str(TESTS), *options, *sys.argv[1:]], plugins=[outcomes])
     Console(width=max(110, Console().width)).print(table_of(outcomes.rows))
     return int(code) or (0 if sys.argv[1:] else kill(["--short"]))

@@ -14,6 +14,7 @@ from faust.cli.base import cli
 
 from app.cli.commands import COMMANDS, LazyCommand, register_commands
 from app.settings import Settings
+from tests.further import further
 from tests.integration.support.worker import clean_environment
 from tests.ports import own_port
 
@@ -88,7 +89,7 @@ def test_help_imports_nothing_that_only_a_worker_needs(helps: Callable[[str], He
     assert sorted(modules.intersection(NOT_IMPORTED)) == []
 
 
-@pytest.mark.parametrize("command", ["outputs", "late", "dead-letters", "advise", "batches", "send"])
+@pytest.mark.parametrize("command", ["outputs", "batches", "send", *further("late", "dead-letters", "advise")])
 def test_a_command_imports_nothing_that_only_a_worker_needs(command: str, tmp_path: Path) -> None:
     broker = f"kafka://127.0.0.1:{own_port()}"
     (tmp_path / "lines").write_text('[{"stationId": "A", "sendTime": 1762246800}]\n')
@@ -126,7 +127,7 @@ def test_a_wrong_setting_is_said_by_every_command(command: str, tmp_path: Path) 
     assert complaints.startswith("AGG_BACH_TIMEOUT: unknown key; did you mean AGG_BATCH_TIMEOUT")
 
 
-@pytest.mark.parametrize("app", ["app", "app:app", "app.app", "mine"])
+@pytest.mark.parametrize("app", ["app", "mine", *further("app:app", "app.app")])
 def test_faust_s_own_commands_have_the_application(app: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from app import app\n\nassert app.agents\n")
     code, said, complaints, _ = faust(tmp_path, "agents", app=app)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.alignment import Alignment, align
@@ -15,6 +15,7 @@ from app.inputs.guns import AlignmentError
 from app.inputs.layouts import Columns
 from app.inputs.timestamps import record_moment
 from app.settings.enums import Fill
+from tests.examples import examples
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NAMES = {"avg", "max", "stationPower", "x", "note", "on"}
@@ -94,6 +95,7 @@ def values_of(record: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
             yield (name, None if host is None else str(host), str(gun_no)), cell
 
 
+@examples(200)
 @given(faultless, alignments)
 def test_every_column_has_its_shape_and_the_points_ascend(records: list[dict[str, Any]], alignment: Alignment) -> None:
     columns = align(records, alignment)
@@ -118,6 +120,7 @@ def test_every_column_has_its_shape_and_the_points_ascend(records: list[dict[str
         assert len(set(guns)) == len(guns)
 
 
+@examples(200)
 @given(stations(quarters, unique=True), alignments, st.randoms(use_true_random=False))
 def test_records_of_distinct_times_give_the_same_values_in_any_order(
     records: list[dict[str, Any]], alignment: Alignment, random: Any
@@ -136,6 +139,7 @@ def test_each_value_is_the_last_known_one_of_its_point(records: list[dict[str, A
     assert {place: value for place, value in found.items() if value is not None and place[0] in NAMES} == expected
 
 
+@examples(200)
 @given(faultless, alignments)
 def test_a_fill_changes_gaps_only(records: list[dict[str, Any]], alignment: Alignment) -> None:
     window = (alignment.window_step, alignment.window_size)
@@ -180,7 +184,7 @@ def test_linear_finds_the_points_of_a_straight_line_again(
         assert columns["p"][row] == [columns["x"][row]]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(wild, max_size=4), alignments)
 def test_no_records_whatever_raise_anything_but_an_alignment_error(
     records: list[dict[str, Any]], alignment: Alignment

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.alignment import Alignment, align
@@ -20,6 +20,7 @@ from app.inputs.layouts import Columns
 from app.inputs.window_alignment import align_window
 from app.settings.enums import Fill
 from tables.storage.window import Row, Span, Window
+from tests.examples import examples
 from tests.unit.inputs.test_alignment_properties import alignments, faultless, wild
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -71,7 +72,7 @@ def check(arrays: ArrayColumns, columns: Columns, gun_lists: set[str]) -> None:
 
 
 @given(faultless, alignments)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_arrays_of_records_equal_the_lists(records: list[dict[str, Any]], alignment: Alignment) -> None:
     try:
         columns = align(records, alignment)
@@ -83,7 +84,7 @@ def test_arrays_of_records_equal_the_lists(records: list[dict[str, Any]], alignm
 
 
 @given(st.lists(wild, min_size=1, max_size=4), alignments)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_whatever_can_be_aligned_makes_arrays_of_the_same(records: list[dict[str, Any]], alignment: Alignment) -> None:
     try:
         columns = align(records, alignment)
@@ -98,7 +99,7 @@ def test_whatever_can_be_aligned_makes_arrays_of_the_same(records: list[dict[str
     st.sampled_from([(None, None), (60, None), (60, 7)]),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_arrays_of_a_window_equal_the_lists(
     points: list[tuple[int, Any]], fill: Fill, step: tuple[int | None, int | None], guns: bool
 ) -> None:

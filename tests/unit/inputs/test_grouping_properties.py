@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.grouping import CONTEXT_ID_KEYS, STATION_ID_KEYS, Limits, SourceBatch, divide
 from tables.context import EVERYONE
 from tables.storage import exact_json
+from tests.examples import examples
 
 LATEST = 1_763_085_600.0  # 2025-11-14 10:00:00 in Shanghai
 LIMITS = Limits(id_length=3)
@@ -43,7 +44,7 @@ def divided(elements: list[Any], id_keys: Sequence[str], latest: float, *, for_e
     )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.lists(elements, max_size=8),
     st.sampled_from([STATION_ID_KEYS, CONTEXT_ID_KEYS]),

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs import alignment as inputs
@@ -20,6 +20,7 @@ from app.inputs.guns import AlignmentError
 from app.inputs.layouts import Columns
 from app.settings.enums import Fill
 from tables.context import Record
+from tests.examples import examples
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 LATEST = 1_763_085_600.0  # 2025-11-14 10:00:00 in Shanghai
@@ -233,7 +234,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert memory.points is None
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(
     st.lists(stations, min_size=1, max_size=4),
     alignments,

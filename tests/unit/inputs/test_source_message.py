@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.grouping import (
@@ -23,6 +23,7 @@ from app.inputs.grouping import (
 from app.inputs.source_message import batch_id, parse_message
 from app.inputs.timestamps import parse_time
 from tables.storage import exact_json
+from tests.examples import examples
 
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -265,6 +266,7 @@ record_like = st.fixed_dictionaries(
 )
 
 
+@examples(200)
 @given(st.lists(record_like | json_values, max_size=12))
 def test_each_record_is_in_a_station_or_in_the_rejects_exactly_once(records: list[Any]) -> None:
     numbered = [{**one, "number": number} if isinstance(one, dict) else one for number, one in enumerate(records)]
@@ -275,6 +277,7 @@ def test_each_record_is_in_a_station_or_in_the_rejects_exactly_once(records: lis
     assert all(batch.stations.values())
 
 
+@examples(200)
 @given(st.lists(record_like, max_size=12))
 def test_a_station_keeps_its_records_in_order_and_all_or_none_of_them_have_a_time(
     records: list[dict[str, Any]],
@@ -296,7 +299,7 @@ def test_a_station_keeps_its_records_in_order_and_all_or_none_of_them_have_a_tim
     assert batch.timestamp == (int(max(seen)) if seen else None)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.binary()
     | json_values.map(exact_json.dumps)

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.alignment import Alignment, align
@@ -18,6 +18,7 @@ from app.inputs.window_alignment import align_window
 from app.settings.enums import Fill
 from tables.storage.packing import Columnar
 from tables.storage.window import Row, Span, Window
+from tests.examples import examples
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 START = 1_763_085_600
@@ -56,7 +57,7 @@ def aligned(find: Any) -> Any:
     st.sampled_from(Fill),
     st.sampled_from([(None, None), (60, None), (60, 7), (90, 12)]),
 )
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_columns_of_a_window_are_those_of_its_records(
     shape: Any, other: Any, points: Any, fill: Fill, window: tuple[int | None, int | None]
 ) -> None:

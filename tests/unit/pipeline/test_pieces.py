@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.inputs.grouping import STATION_ID_KEYS, BadMessage, Limits, SourceBatch, TooDeepError
@@ -22,6 +22,7 @@ from app.messages.partitioner import Partitioner
 from app.pipeline.splitting.station_writer import PieceWriter, StationWriter, WrittenStations
 from app.settings.types import LARGEST_RECORD
 from tables.storage import exact_json
+from tests.examples import examples
 
 UTC = ZoneInfo("UTC")
 KEYS = all_envelope_keys("T", ("data",))
@@ -100,14 +101,14 @@ messages = (
 )
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(messages, st.sampled_from([None, 0, 2]), st.sampled_from([1, 15, 60, 200]))
 def test_pieces_have_what_the_whole_has(message: object, indent: int | None, size: int) -> None:
     value = json.dumps(message, indent=indent, ensure_ascii=False, separators=(",", ":") if indent is None else None)
     assert_the_same(value.encode(), size)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.lists(plain, min_size=2, max_size=8), st.data(), st.sampled_from([1, 15, 60]))
 def test_no_message_with_a_byte_that_is_another_is_read_otherwise_than_as_a_whole(
     records: list[Any], data: st.DataObject, size: int

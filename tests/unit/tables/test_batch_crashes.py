@@ -5,14 +5,15 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.model.enums import LatePolicy
 from tests.batch_model import draw_log, draw_rules
 from tests.batch_world import World, straight_run
+from tests.examples import examples
 
-EXAMPLES = settings(max_examples=800)
+EXAMPLES = examples(800)
 seeds = st.integers(0, 2**32 - 1).map(Random)
 
 

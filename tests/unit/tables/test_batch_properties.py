@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.model.enums import Code, LatePolicy
@@ -17,8 +17,9 @@ from tables.model.policies import Rules
 from tables.storage.records import Destination, Prepared
 from tests.batch_model import Model, draw_log, draw_rules, effect_tuples, first_outcomes, frames_of, is_unknown
 from tests.builders import Entry, Owner, arrived, decisions, expire, of_type, open_, output_bytes
+from tests.examples import examples
 
-EXAMPLES = settings(max_examples=800)
+EXAMPLES = examples(800)
 seeds = st.integers(0, 2**32 - 1).map(Random)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.context import (
@@ -24,6 +24,7 @@ from tables.context import (
     encode_entry,
 )
 from tables.storage.records import UnreadableRecordError
+from tests.examples import examples
 
 TOPIC = "WEATHER"
 A = context_key(TOPIC, "A")
@@ -162,7 +163,7 @@ def events_of(log: Sequence[tuple[int | None, list[Record]] | None]) -> list[Con
 
 
 @given(logs, st.data())
-@settings(max_examples=600)
+@examples(600)
 def test_reading_any_part_of_the_log_again_up_to_its_end_changes_nothing(log: Any, data: st.DataObject) -> None:
     events = events_of(log)
     read_before = data.draw(st.integers(0, len(events)))

@@ -8,7 +8,7 @@ from random import Random
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.model.batch import Batch
@@ -17,6 +17,7 @@ from tables.model.policies import ReleasePolicy, Rules
 from tables.storage.records import Write
 from tests.batch_model import draw_log, draw_rules, frames_of
 from tests.builders import Entry, Owner, arrived, expire, open_
+from tests.examples import examples
 
 seeds = st.integers(0, 2**32 - 1).map(Random)
 
@@ -74,7 +75,7 @@ def draw_events(random: Random) -> list[Entry]:
     return [(Position(offset, 0), event) for offset, event in enumerate(log)]
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(seeds)
 def test_an_event_taken_whole_leads_to_the_same_as_outcome_by_outcome(random: Random) -> None:
     log = random.choice([draw_log, draw_events])(random)

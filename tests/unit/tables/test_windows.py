@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Record, Tombstone
@@ -15,6 +15,7 @@ from tables.storage import window as storage
 from tables.storage.records import Write
 from tables.storage.window import Span
 from tables.windows import SMALL, Windows
+from tests.examples import examples
 
 METER = "METER"
 OTHER = "OTHER"
@@ -388,7 +389,7 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @given(logs, st.sampled_from([1, 3, 7]), st.data())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_windows_are_the_last_points_of_all_that_has_come_and_are_read_back_so(
     log: Any, points: int, data: st.DataObject
 ) -> None:
