@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from app.messages.late import read_late
 from app.messages.message import InMessage
+from app.messages.output import number_in
 from app.observability.log_lines import printable
 from tables.storage import exact_json
 
@@ -71,9 +72,9 @@ class Output:
         opened_at, closed_at = _number(meta.get("opened_at")), _number(meta.get("closed_at"))
         return cls(
             batch_id=_text(key),
-            revision=_count(headers.get("revision")),
-            part=_count(headers.get("part")),
-            parts=_count(headers.get("parts")),
+            revision=number_in(headers.get("revision")) or 1,
+            part=number_in(headers.get("part")) or 1,
+            parts=number_in(headers.get("parts")) or 1,
             completed_by=_text(headers.get("completed-by")),
             results=_integer(payload.get("station_count")),
             status=meta["status"] if isinstance(meta.get("status"), str) else None,
@@ -229,10 +230,6 @@ def _integer(value: Any) -> int | None:
 
 def _number(value: Any) -> float | None:
     return value if type(value) in {int, float} else None
-
-
-def _count(header: bytes | None) -> int:
-    return int(header) if header and header.isdigit() and len(header) < 10 else 1  # noqa: PLR2004 - no such count
 
 
 def _text(value: bytes | None) -> str:

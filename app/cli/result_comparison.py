@@ -19,6 +19,7 @@ import orjson
 
 from app.inputs.timestamps import parse_time
 from app.messages.message import InMessage
+from app.messages.output import number_in
 from tables.storage import exact_json
 
 STATION_KEYS = ("station_id", "stationId")
@@ -116,7 +117,9 @@ class ResultReader:
         batch_id = value.get("batch_id") or (message.key or b"").decode()
         meta = value.get("meta") or {}
         headers = dict(message.headers)
-        revision, part = int(headers.get("revision", b"1")), int(headers.get("part", b"1"))
+        revision, part = (number_in(headers.get(name, b"1")) for name in ("revision", "part"))
+        if revision is None or part is None:
+            raise ValueError(headers)
         at = float(meta.get("opened_at", message.timestamp))
         if self._time_field is not None and (found := _BATCH_TIME.search(batch_id)):
             at = float(found[1])

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.kafka.reading import CLOCK_SLACK, OffsetRange, in_message, partitions_of, read_batches, read_sources
 from app.messages.message import InMessage
-from app.messages.output import output_id
+from app.messages.output import number_in, output_id
 from app.words import counted_word
 from tables.model.events import Source
 
@@ -141,8 +141,8 @@ class _Outputs:
         parts = [number for one, number in self.found if one == revision]
         if not parts:
             return False
-        header = dict(self.found[revision, parts[0]].headers).get("parts") or b""
-        return len(parts) >= (int(header) if header.isdigit() else 1)
+        header = dict(self.found[revision, parts[0]].headers).get("parts")
+        return len(parts) >= (number_in(header) or 1)
 
 
 async def find_outputs_of(

@@ -23,7 +23,7 @@ from app.kafka.producer import producing
 from app.kafka.topics import CREATE_SECONDS, create_and_wait, topic_specs
 from app.messages.dead_letters import Letter, Reason, place_of
 from app.messages.message import Clock, OutMessage
-from app.messages.output import RECORD_OVERHEAD, cut_results, output_headers
+from app.messages.output import RECORD_OVERHEAD, cut_results, number_in, output_headers
 from app.messages.replays import Fate, Replay, ReplayLog
 from app.observability.log_lines import printable
 from app.settings import Settings
@@ -146,8 +146,16 @@ class ReplayRules:
         return _json(without | ({"meta": meta} if self.settings.output_meta else {})).encode()
 
     def _output(self, batch_id: str, meta: Mapping[str, Any], value: bytes) -> OutMessage:
-        headers = output_headers(CompletedBy.OPERATOR, int(meta["revision"]), int(meta["part"]), int(meta["parts"]))
+        revision, part, parts = (_number(meta[name]) for name in ("revision", "part", "parts"))
+        headers = output_headers(CompletedBy.OPERATOR, revision, part, parts)
         return OutMessage(self.settings.output_topic, value, key=batch_id.encode(), headers=headers)
+
+
+def _number(value: object) -> int:
+    number = number_in(str(value).encode())
+    if number is None:
+        raise ValueError(value)
+    return number
 
 
 def _json(value: object) -> str:

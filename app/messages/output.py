@@ -28,6 +28,7 @@ class Part:
 
 OUTPUT_HEADROOM = 1024 * 1024  # bytes by which a part may exceed AGG_MAX_MESSAGE_BYTES for its headers and its meta
 RECORD_OVERHEAD = 1024  # bytes of a record besides its value: key, headers, its batch
+_DIGITS = 9  # of a revision, a part or a count of parts; more than there ever are
 ERROR_LENGTHS = (500, 100, 20, 0)  # characters of a failed station's error, the fewer the less room there is
 
 
@@ -130,8 +131,16 @@ def output_headers(completed_by: CompletedBy, revision: int, part: int, parts: i
 def output_id(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> OutputId | None:
     """Return the id of a message of the output topic, from its headers by `headers_of`; None where it has none."""
     found = dict(headers)
-    revision, part = found.get("revision") or b"", found.get("part") or b""
-    return (key or b"", int(revision), int(part)) if revision.isdigit() and part.isdigit() else None
+    revision, part = number_in(found.get("revision")), number_in(found.get("part"))
+    return None if revision is None or part is None else (key or b"", revision, part)
+
+
+def number_in(header: bytes | None) -> int | None:
+    """Return a number that `headers_of` writes: up to nine ASCII digits, above 0; None of all else.
+
+    The output topic takes messages of anybody, and Python refuses to read a number of more than 4,300 digits.
+    """
+    return (int(header) or None) if header and len(header) <= _DIGITS and header.isdigit() else None
 
 
 def cut_results(results: Sequence[str], room: int) -> list[list[str]]:

@@ -119,6 +119,20 @@ HOW = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.parametrize("number", [b"9" * 5000, b"9" * 30])
+def test_a_foreign_message_in_the_output_topic_ends_no_recovery(number: bytes) -> None:
+    with TopologyTestDriver(model, partitions=1) as driver:
+        driver.crash_before(lambda sent: "changelog" in sent.topic and bool(driver.outputs))
+        driver.send(message("A"))
+        assert driver.crashed
+        foreign = [("revision", number), ("part", number), ("parts", number)]
+        driver._broker.append(OutMessage(driver.settings.output_topic, b"{}", b"x", partition=0, headers=foreign))
+        driver.restart()
+        driver.advance(10.0)
+        assert not driver.crashed
+        assert [output.key for output in driver.outputs] == [BATCH, "x"]
+
+
 @HOW
 @pytest.mark.parametrize("number", range(SENDS))
 def test_a_crash_before_any_send_loses_nothing_and_copies_are_identical(

@@ -95,6 +95,19 @@ def test_all_parts_are_told() -> None:
     assert [(one["part"], one["parts"]) for one in outputs] == [(1, 3), (2, 3), (3, 3)]
 
 
+@pytest.mark.parametrize("number", [b"9" * 5000, b"9" * 25, b"0", b"x"])
+@pytest.mark.parametrize("header", ["revision", "part", "parts"])
+def test_a_foreign_message_whose_numbers_are_none_is_told_as_the_first(header: str, number: bytes) -> None:
+    worker = closed_worker()
+    headers = {"revision": b"1", "part": b"1", "parts": b"1"} | {header: number}
+    worker.topics.messages.append(InMessage("OUT", 0, 0, 105.0, b"b1", b"{}", list(headers.items())))
+    (output,) = get(worker, "/batches/b1/output")["outputs"]
+    assert (output["revision"], output["part"], output["parts"]) == (1, 1, 1)
+    assert output["headers"][header] == number.decode()
+    (published,) = [one for one in get(worker, "/batches/b1/timeline")["events"] if one["event"] == "published"]
+    assert published["revision"] == 1
+
+
 def test_an_output_that_the_topic_has_let_go_of_is_told() -> None:
     worker = closed_worker()
     worker.topics.begins_at = 110.0

@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from pydantic import Field, JsonValue, TypeAdapter
 
 from app.messages.message import InMessage
-from app.messages.output import output_id
+from app.messages.output import number_in, output_id
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.errors import SHOWN_CHARACTERS, Refusal, described
 from app.web.models import STATUS_OF, Answer, OutcomeStatus
@@ -411,7 +411,6 @@ def _publication(message: InMessage, closings: Mapping[int, float]) -> Event:
 def _output_of(message: InMessage) -> dict[str, Any]:
     headers = {name: value.decode(errors="replace") for name, value in message.headers if value is not None}
     _, revision, part = output_id(message.key, message.headers) or (b"", 1, 1)
-    parts = headers.get("parts", "")
     return {
         "topic": message.topic,
         "partition": message.partition,
@@ -419,7 +418,7 @@ def _output_of(message: InMessage) -> dict[str, Any]:
         "timestamp": message.timestamp,
         "revision": revision,
         "part": part,
-        "parts": int(parts) if parts.isascii() and parts.isdigit() and len(parts) < 10 else 1,  # noqa: PLR2004 - no such count
+        "parts": number_in(dict(message.headers).get("parts")) or 1,
         "headers": headers,
         "value": _payload(b"null" if message.value is None else message.value),
     }

@@ -73,6 +73,17 @@ def test_of_a_batch_the_last_revision_counts_with_all_its_parts_and_copies_once(
     assert read(first, old, second, second) == [("A", TEN, {"n": 2}), ("B", TEN, {"n": 3})]
 
 
+@pytest.mark.parametrize("number", [10**9, 10**30, 0])
+def test_a_message_whose_revision_is_none_does_not_take_the_place_of_the_last(number: int) -> None:
+    good = message(batch({"station_id": "A", "n": 1}, opened_at=TEN), revision=1, part=1)
+    foreign = message(batch({"station_id": "A", "n": 2}, opened_at=TEN), revision=number, part=1)
+    reader = ResultReader(SHANGHAI, None)
+    for one in (good, foreign):
+        reader.take(one)
+    assert [result.value for result in reader.results()] == [{"n": 1}]
+    assert len(reader.unreadable) == 1
+
+
 def test_without_meta_a_batch_is_of_the_time_when_it_was_written() -> None:
     assert read(message(batch({"station_id": "A", "n": 1}), at=TEN + 3)) == [("A", TEN + 3, {"n": 1})]
 

@@ -106,6 +106,13 @@ def test_all_parts_and_revisions_are_found_each_at_its_time() -> None:
     assert topic.fetched < 10
 
 
+@pytest.mark.parametrize("parts", [0, 10**9, 10**4000])
+def test_a_count_of_parts_that_none_of_ours_has_is_one(parts: int) -> None:
+    topic = Topic([(100_000, b"k", 1, 1, parts), *others(*range(100_000, 900_000, 1000))])
+    messages, gone = outputs(topic, {1: 100.0})
+    assert ([message.offset for message in messages], gone, topic.fetched) == ([0], False, 3)
+
+
 def test_an_output_that_was_appended_by_a_slow_clock_is_found() -> None:
     topic = Topic([*others(50_000), (70_000, b"k", 1, 1, 1), *others(99_000, 100_500)])
     messages, gone = outputs(topic, {1: 100.0})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.messages.output import headers_of, meta_of, output_id, parts_of, payload_of
+from app.messages.output import headers_of, meta_of, number_in, output_id, parts_of, payload_of
 from tables.model.enums import Action, CompletedBy, Status
 from tables.model.events import Decision, Operator
 
@@ -89,10 +89,41 @@ def test_a_message_is_known_by_its_key_revision_and_part() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [[], [("revision", b"1")], [("revision", b"x"), ("part", b"1")], [("revision", b"1"), ("part", None)]],
+    [
+        [],
+        [("revision", b"1")],
+        [("revision", b"x"), ("part", b"1")],
+        [("revision", b"1"), ("part", None)],
+        [("revision", b"9" * 5000), ("part", b"1")],
+        [("revision", b"1"), ("part", b"9" * 30)],
+        [("revision", b"0"), ("part", b"1")],
+    ],
 )
 def test_a_message_without_revision_and_part_has_no_id(headers: list[tuple[str, bytes | None]]) -> None:
     assert output_id(b"key", headers) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "number"),
+    [
+        (b"1", 1),
+        (b"007", 7),
+        (b"999999999", 999_999_999),
+        (b"1000000000", None),
+        (b"9" * 5000, None),  # Python refuses to read more than 4,300 digits
+        (b"0", None),
+        (b"-1", None),
+        (b"1.0", None),
+        ("１".encode(), None),
+        (b" 1", None),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_a_number_in_a_header_has_at_most_nine_digits_and_is_above_zero(
+    header: bytes | None, number: int | None
+) -> None:
+    assert number_in(header) == number
 
 
 results = st.lists(st.text(max_size=60).map(json.dumps), max_size=40).map(tuple)
