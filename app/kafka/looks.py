@@ -129,9 +129,9 @@ class _Outputs:
         self.size += message.size
         self.records += 1
         if message.key == key:
-            found = output_id(message.key, message.headers)
+            found = output_id(message.key, message.headers, None)
             if found is not None:
-                self.found.setdefault(found[1:], message)
+                self.found.setdefault((found.revision, found.part), message)
         if self.size > MOST_BYTES or self.records > MOST_RECORDS:
             text = f"{counted_word(self.records, 'message')} of {counted_word(self.size, 'byte')} read"
             raise TooMuchError(text)

@@ -213,7 +213,7 @@ async def find_outputs(settings: Settings, topic: str, partition: int, since: fl
     async def find() -> set[OutputId]:
         async with reading(settings) as consumer:
             ranges = await ranges_of(consumer, [TopicPartition(topic, partition)], since=since - CLOCK_SLACK)
-            ids = [output_id(message.key, message.headers) async for message in read_ranges(consumer, ranges)]
+            ids = [output_id(one.key, one.headers, one.value) async for one in read_ranges(consumer, ranges)]
         return {found for found in ids if found is not None}
 
     return await patiently(settings)(find)

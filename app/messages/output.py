@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import orjson
 
@@ -13,8 +14,25 @@ from tables.model.enums import CompletedBy
 from tables.model.events import Decision, Operator
 from tables.model.fast_dataclass import fast_dataclass
 
-OutputId = tuple[bytes, int, int]
-"""Key, revision and part: no two output messages have the same."""
+
+class OutputId(NamedTuple):
+    """What an output message is, by its key and headers: no two have the same.
+
+    After a change of settings an output may be cut elsewhere: its parts are others then than those that are out.
+
+    Attributes:
+        key: the message's.
+        revision: of the output.
+        part: its number.
+        parts: how many there are.
+        digest: of the part's bytes; 0 where it is the only one.
+    """
+
+    key: bytes
+    revision: int
+    part: int
+    parts: int
+    digest: int
 
 
 @fast_dataclass(frozen=True, slots=True)
@@ -128,11 +146,22 @@ def output_headers(completed_by: CompletedBy, revision: int, part: int, parts: i
     )
 
 
-def output_id(key: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> OutputId | None:
+def output_id(key: bytes | None, headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> OutputId | None:
     """Return the id of a message of the output topic, from its headers by `headers_of`; None where it has none."""
     found = dict(headers)
     revision, part = number_in(found.get("revision")), number_in(found.get("part"))
-    return None if revision is None or part is None else (key or b"", revision, part)
+    if revision is None or part is None:
+        return None
+    parts = number_in(found.get("parts")) or 1
+    return OutputId(key or b"", revision, part, parts, crc32(value or b"") if parts > 1 else 0)
+
+
+def whole_outputs(found: Iterable[OutputId]) -> set[tuple[bytes, int]]:
+    """Return the keys and revisions of the outputs of which all parts have been found."""
+    parts: dict[tuple[bytes, int, int], set[int]] = {}
+    for one in found:
+        parts.setdefault((one.key, one.revision, one.parts), set()).add(one.part)
+    return {(key, revision) for (key, revision, count), numbers in parts.items() if len(numbers) >= count}
 
 
 def number_in(header: bytes | None) -> int | None:

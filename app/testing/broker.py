@@ -124,7 +124,8 @@ class MemoryBroker:
         partitions = self._topics[topic].partitions if topic in self._topics else []
         if partition >= len(partitions):
             return set()
-        ids = {output_id(one.key, one.headers) for one in partitions[partition] if one.timestamp >= since - 1.0}
+        those = [one for one in partitions[partition] if one.timestamp >= since - 1.0]
+        ids = {output_id(one.key, one.headers, one.value) for one in those}
         return {found for found in ids if found is not None}
 
     async def find_sources(self, sources: Sequence[Source]) -> dict[Source, InMessage]:

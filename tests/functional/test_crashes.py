@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -250,3 +251,33 @@ def test_parts_that_were_out_before_a_crash_are_not_sent_again() -> None:
             parts = [output.headers["part"] for output in driver.outputs]
             assert parts == [str(part) for part in range(1, len(parts) + 1)]
             assert len(parts) > 3
+
+
+@pytest.mark.parametrize("changed", ["larger", "a little larger", "smaller", "a handler"])
+def test_an_output_that_is_cut_elsewhere_after_a_crash_between_two_parts_loses_no_station(changed: str) -> None:
+    """Settings have changed meanwhile. The parts that are out are then of another cut, which is never completed."""
+
+    async def padded(station_id: str, module_input: ModuleInput) -> dict[str, str]:
+        return {"pad": "x" * 400}
+
+    async def counts(batch_id: str, batch_results_list: list[Any]) -> dict[str, int]:
+        return {"got": len(batch_results_list)}
+
+    with TopologyTestDriver(padded, partitions=1, max_message_bytes=2000) as driver:
+        output = driver.settings.output_topic
+        driver.crash_before(lambda sent: sent.topic == output and dict(sent.headers).get("part") == b"2")
+        driver.send(message(*"ABCDEFGHI"))
+        assert [one.headers["parts"] for one in driver.outputs] == ["3"]
+        if changed == "a handler":
+            driver._functions = replace(driver._functions, result_handler=counts)
+        else:
+            limit = {"larger": 100_000, "a little larger": 2500, "smaller": 1500}[changed]
+            driver.settings = driver.settings.model_copy(update={"max_message_bytes": limit})
+        driver.restart()
+        driver.advance(10.0)
+        out = driver.outputs[1:]
+    if changed == "a handler":
+        assert only(out).value == {"got": 9}
+    else:
+        assert [one.headers["parts"] for one in out] == [str(len(out))] * len(out)
+        assert sorted(row["station_id"] for one in out for row in one.value["stations"]) == list("ABCDEFGHI")

@@ -17,7 +17,7 @@ from functools import partial
 from app.callbacks.handlers import ResultHandler
 from app.messages.dead_letters import LETTER_BYTES, TOO_LARGE_BYTES, Reason, Subject
 from app.messages.message import OutMessage, PlaceGoneError
-from app.messages.output import OutputId, Part, headers_of, output_id, parts_of
+from app.messages.output import OutputId, Part, headers_of, output_id, parts_of, whole_outputs
 from app.messages.partitioner import Partitioner, partition_of
 from app.messages.trace_context import publish_trace
 from app.pipeline.dead_letters import DeadLetters
@@ -115,11 +115,8 @@ class Publisher:
         await self._publish_all([release for release in releases if self._is_ready(release)], found)
         waiting = [release for release in releases if not self._is_ready(release)]
         # A zombie may have stored a decision again that is out already.
-        out = [
-            release
-            for release in waiting
-            if (release.decision.batch_id.encode(), release.decision.revision, 1) in found
-        ]
+        whole = whole_outputs(found)
+        out = [one for one in waiting if (one.decision.batch_id.encode(), one.decision.revision) in whole]
         await self._store_published(out)
         self.release([release for release in waiting if release not in out])
 
@@ -144,7 +141,7 @@ class Publisher:
         outputs = [self._outputs(release) for release in releases]
         messages = [message for own in outputs for message in own]
         if found is not None:
-            missing = [message for message in messages if output_id(message.key, message.headers) not in found]
+            missing = [one for one in messages if output_id(one.key, one.headers, one.value) not in found]
             self._recoveries["found"] += len(messages) - len(missing)
             self._recoveries["sent"] += len(missing)
             messages = missing

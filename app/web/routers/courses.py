@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from pydantic import Field, JsonValue, TypeAdapter
 
 from app.messages.message import InMessage
-from app.messages.output import number_in, output_id
+from app.messages.output import OutputId, output_id
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
 from app.web.errors import SHOWN_CHARACTERS, Refusal, described
 from app.web.models import STATUS_OF, Answer, OutcomeStatus
@@ -394,7 +394,8 @@ def _publications(course: OwnCourse, published: Published | None, *, handled: bo
 
 
 def _publication(message: InMessage, closings: Mapping[int, float]) -> Event:
-    _, revision, _ = output_id(message.key, message.headers) or (b"", 1, 1)
+    found = output_id(message.key, message.headers, None)
+    revision = 1 if found is None else found.revision
     return Event(
         at=max(message.timestamp, closings.get(revision, 0.0)),  # Kafka has milliseconds
         event=EventKind.PUBLISHED,
@@ -410,15 +411,15 @@ def _publication(message: InMessage, closings: Mapping[int, float]) -> Event:
 
 def _output_of(message: InMessage) -> dict[str, Any]:
     headers = {name: value.decode(errors="replace") for name, value in message.headers if value is not None}
-    _, revision, part = output_id(message.key, message.headers) or (b"", 1, 1)
+    found = output_id(message.key, message.headers, None) or OutputId(b"", 1, 1, 1, 0)
     return {
         "topic": message.topic,
         "partition": message.partition,
         "offset": message.offset,
         "timestamp": message.timestamp,
-        "revision": revision,
-        "part": part,
-        "parts": number_in(dict(message.headers).get("parts")) or 1,
+        "revision": found.revision,
+        "part": found.part,
+        "parts": found.parts,
         "headers": headers,
         "value": _payload(b"null" if message.value is None else message.value),
     }

@@ -11,6 +11,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 
 from app.kafka.lookups import Lookups
+from app.messages.output import OutputId
 from app.settings import Settings
 from tables.model.events import Source
 from tests.virtual_time import run_in_virtual_time
@@ -38,7 +39,7 @@ def lookups(
         await asyncio.sleep(0)
         if fails is not None:
             raise fails
-        return {(b"k", 1, 1)} if isinstance(where[0], str) else dict.fromkeys(where[0])
+        return {OutputId(b"k", 1, 1, 1, 0)} if isinstance(where[0], str) else dict.fromkeys(where[0])
 
     monkeypatch.setattr("app.kafka.lookups.find_outputs", found)
     monkeypatch.setattr("app.kafka.lookups.find_sources", found)
@@ -48,7 +49,7 @@ def lookups(
 
 
 def test_a_place_that_is_there_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_in_virtual_time(lookups(monkeypatch).find_outputs("OUT", 1, 0.0)) == {(b"k", 1, 1)}
+    assert run_in_virtual_time(lookups(monkeypatch).find_outputs("OUT", 1, 0.0)) == {OutputId(b"k", 1, 1, 1, 0)}
 
 
 @pytest.mark.parametrize(("topic", "partition"), [("OUT", 2), ("gone", 0)])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.messages.output import headers_of, meta_of, number_in, output_id, parts_of, payload_of
+from app.messages.output import OutputId, headers_of, meta_of, number_in, output_id, parts_of, payload_of, whole_outputs
 from tables.model.enums import Action, CompletedBy, Status
 from tables.model.events import Decision, Operator
 
@@ -81,10 +82,17 @@ def test_the_headers_say_what_the_message_is() -> None:
     ]
 
 
-def test_a_message_is_known_by_its_key_revision_and_part() -> None:
+def test_a_message_is_known_by_its_key_revision_and_part_and_one_of_several_by_its_bytes() -> None:
     headers = headers_of(decision_of(()), 2, 3)
-    assert output_id(BATCH.encode(), headers) == (BATCH.encode(), 1, 2)
-    assert output_id(None, headers) == (b"", 1, 2)
+    assert output_id(BATCH.encode(), headers, b"{}") == OutputId(BATCH.encode(), 1, 2, 3, crc32(b"{}"))
+    assert output_id(None, headers, None) == OutputId(b"", 1, 2, 3, 0)
+    assert output_id(b"key", headers_of(decision_of(())), b"{}") == OutputId(b"key", 1, 1, 1, 0)
+
+
+def test_an_output_is_whole_when_all_parts_of_one_cut_are_there() -> None:
+    cut = [OutputId(b"a", 1, part, 3, part) for part in (1, 2, 3)]
+    assert whole_outputs(cut) == {(b"a", 1)}
+    assert whole_outputs([*cut[:2], OutputId(b"a", 1, 3, 4, 9), OutputId(b"b", 2, 1, 1, 0)]) == {(b"b", 2)}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +108,7 @@ def test_a_message_is_known_by_its_key_revision_and_part() -> None:
     ],
 )
 def test_a_message_without_revision_and_part_has_no_id(headers: list[tuple[str, bytes | None]]) -> None:
-    assert output_id(b"key", headers) is None
+    assert output_id(b"key", headers, b"{}") is None
 
 
 @pytest.mark.parametrize(
