@@ -18,6 +18,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from faust.types.auth import CredentialsT
 
 from app.callbacks.tasks import is_from_outside
+from app.kafka.header_names import read_any_name
 from app.settings import Settings, SettingsError
 from app.words import told, words
 
@@ -248,6 +249,7 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
 @asynccontextmanager
 async def reading(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group, for a look into partitions; closed whatever happens."""
+    read_any_name()
     consumer = AIOKafkaConsumer(
         **client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", **options
     )

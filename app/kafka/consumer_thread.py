@@ -6,7 +6,8 @@ Overrides of Faust's, and what is without them:
 
     on_start                  a lost connection can end the heartbeat for ever, and nobody knows when it was answered; a
                               topic that was deleted is made by asking for it, and commits for it hold all others up;
-                              a partition that is left out of a fetch, and whatever else is asked, waits for 500 ms
+                              a partition that is left out of a fetch, and whatever else is asked, waits for 500 ms;
+                              a message whose header has a name that is not UTF-8 ends the worker at every start
     verify_event_path         the worker ends while aiokafka looks where a log begins that was truncated
     _fetch_records            a permission that was taken away ends the worker with a traceback, or (on_start: the
                               group's) makes it wait without end
@@ -31,6 +32,7 @@ from faust.types import TP
 
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import Application, never_create_topics, survive_lost_connections
+from app.kafka.header_names import read_any_name
 from app.kafka.permissions import AUTHORIZATION_ERRORS
 from app.kafka.static_member import NamedHeartbeat, is_fenced, is_unknown
 from app.kafka.topic_ids import topic_ids
@@ -104,6 +106,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         """Start the consumer, and listen to what the broker answers it."""
+        read_any_name()
         await super().on_start()
         consumer = self._ensure_consumer()
         survive_lost_connections(consumer._client)

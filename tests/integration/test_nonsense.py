@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
+from app.kafka.header_names import read_any_name
 from tests.integration.support.cluster import Cluster
+from tests.integration.support.commands import command_of
 from tests.integration.support.data import FINE, stations_of
 from tests.integration.support.waiting import wait_for
+from tests.record_batches import GBK
 
 pytestmark = pytest.mark.kafka
 
@@ -63,6 +67,36 @@ def test_nonsense_on_any_topic_stops_no_worker_and_is_kept_byte_for_byte(cluster
         )
     assert worker.running
     assert str(cluster.finish()) == "20 complete, 0 partial, 0 copies, 0 late"
+
+
+def test_a_header_name_that_is_no_utf8_holds_up_no_worker_and_no_reader(cluster: Cluster) -> None:
+    read_any_name()  # what the tests read with meets them, too
+    worker = cluster.start().wait_ready()
+    batches = [cluster.batch(number, stations_of(FINE, range(5))) for number in range(5)]
+    cluster.sent |= {batch.batch_id: batch for batch in batches[:4]}
+    names = [(), (GBK,), (b"batch-timeout", GBK), ()]
+    cluster.send_named(cluster.source, *((batch.value, named) for batch, named in zip(batches, names, strict=False)))
+    internal = [f"{cluster.app_id}-{name}" for name in ("station-events", "batch-events")]
+    for topic in (*internal, cluster.output, cluster.late, cluster.dead_letters):
+        cluster.send_named(topic, (b"foreign", [GBK]), key=b"foreign")
+    cluster.wait_out()
+    cluster.wait_settled()
+    worker.kill()
+    cluster.start().wait_ready()
+    cluster.send(batches[4])
+    cluster.wait_out()
+    outputs = {output.name: output for output in cluster.outputs()}
+    assert outputs.keys() == {"foreign", *cluster.sent}
+    for batch in batches:
+        assert outputs[batch.batch_id].json["station_count"] == 5
+    wait_for(lambda: len(cluster.letters()) == 3, lambda: f"{cluster.letters()}\n{cluster.logs()}")
+    said = command_of(cluster, "outputs")("--json")
+    assert (said.returncode, said.stdout.count("\n")) == (0, 6), said.stderr
+    (foreign,) = [line for line in map(json.loads, said.stdout.splitlines()) if line.get("value") == "foreign"]
+    assert foreign["kafka"]["headers"] == {GBK.decode(errors="replace"): "x"}
+    letters = command_of(cluster, "dead-letters")()
+    assert (letters.returncode, letters.stdout.count("bad-message")) == (0, 2), letters.stderr
+    cluster.assert_clean_logs()
 
 
 def test_a_record_without_a_station_is_kept_and_the_rest_of_its_message_goes_on(cluster: Cluster) -> None:

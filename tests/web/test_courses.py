@@ -15,6 +15,7 @@ from tables.model.enums import Action, LatePolicy
 from tables.model.events import Command, Revise
 from tables.model.policies import Rules
 from tables.working_set import WorkingSet
+from tests.record_batches import GBK
 from tests.web.asking import ask, get
 from tests.web.fake_worker import FakeWorker
 from tests.web.letters_put import mark_replayed, put
@@ -85,6 +86,14 @@ def test_any_payload_is_told(value: bytes | None, told: object) -> None:
     answer = ask(worker, "/batches/b1/output")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["outputs"][0]["value"] == told
+
+
+def test_a_header_whose_name_was_no_utf8_is_told() -> None:
+    worker = closed_worker()
+    headers = [("revision", b"1"), ("part", b"1"), (GBK.decode(errors="replace"), GBK)]
+    worker.topics.messages.append(InMessage("OUT", 0, 0, 105.0, b"b1", b"{}", headers))
+    (output,) = get(worker, "/batches/b1/output")["outputs"]
+    assert output["headers"] == {"revision": "1", "part": "1", "\ufffd\ufffdվ": "\ufffd\ufffdվ"}
 
 
 def test_all_parts_are_told() -> None:

@@ -20,6 +20,7 @@ from tests.integration.support.reconcile import Report, reconcile
 from tests.integration.support.waiting import PATIENCE, wait_for
 from tests.integration.support.worker import WARM_APP, Program, WorkerProcess
 from tests.ports import own_port
+from tests.record_batches import Builder, Name
 from tests.shared_brokers import Broker
 
 __all__ = ["Cluster"]
@@ -174,6 +175,19 @@ class Cluster:
     def send_raw(self, topic: str, *values: bytes | None, key: bytes | None = None) -> None:
         """Send anything anywhere."""
         self._loop.run(self._send([(topic, key, value, ()) for value in values]))
+
+    def send_named(self, topic: str, *messages: tuple[bytes, Sequence[bytes]], key: bytes | None = None) -> None:
+        """Send values as one batch of records to the first partition, each with headers of these names, any bytes."""
+
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap) as producer:
+                batch = producer.create_batch()
+                batch._builder = Builder(2, 0, 0, -1, -1, 0, LARGEST)
+                for value, names in messages:
+                    batch.append(timestamp=None, key=key, value=value, headers=[(Name(name), b"x") for name in names])
+                await (await producer.send_batch(batch, topic, partition=0))
+
+        self._loop.run(send())
 
     def forget_producer(self) -> None:
         """Stop the producer, which knows what its topics held; the next message gets another one."""
