@@ -223,6 +223,7 @@ def _unknown_key(key: str, given: Given) -> str:
         hint = _meant([PREFIX + name for name in close])
     else:
         hint = words("the keys are {names}", "可用的键：{names}", names=", ".join(_NAMES))
+    key = key.encode(errors="backslashreplace").decode()  # it may have bytes that are not UTF-8
     return words(
         "{key}{where}: unknown key; {hint}", "{key}{where}：未知的键；{hint}", key=key, where=given.where, hint=hint
     )

@@ -40,6 +40,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
+    _is_utf8 = field_validator("*", mode="before")(types.utf8_only)
+
     # -- source topics, and how their records become columns -----------------------------------------------------------
 
     source_topics: types.TopicNames = _shared(

@@ -22,6 +22,7 @@ _YEAR: Final = 366 * 24 * 3600
 _KAFKA_PORT: Final = 9092
 LARGEST_RECORD: Final = 60 * 2**20  # what the internal topics take, less a frame
 _TOPIC: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
+UTF8_RULE: Final = words("must be UTF-8 text", "必须是 UTF-8 文本")
 TOPIC_RULE: Final = words(
     "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -",
     "必须是 Kafka 主题名：1 到 249 个 A-Z a-z 0-9 . _ - 字符",
@@ -66,6 +67,25 @@ def require(holds: object, otherwise: Words) -> None:
     """Raise a ValueError with the text `otherwise`, which is in both languages, unless a rule holds."""
     if not holds:
         raise ValueError(otherwise)
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: not where it has bytes of another encoding, or half a character.
+
+    Python reads such bytes of the environment and of the command line as lone surrogates.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def utf8_only(value: object) -> object:
+    """Refuse a text, or one of a list, that is not UTF-8; what is neither stays as it is."""
+    parts = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    require(all(is_utf8(str(part)) for part in parts if isinstance(part, str | Path)), UTF8_RULE)
+    return value
 
 
 def is_address(host: str) -> bool:

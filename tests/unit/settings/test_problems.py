@@ -78,6 +78,33 @@ def test_a_line_break_in_a_value_makes_no_second_line() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("AGG_REQUIRED_STATIONS", "A,\udcb3\udca1", r"'A,\udcb3\udca1'"),
+        ("AGG_ENVELOPE_KEYS", "\udcff", r"'\udcff'"),
+        ("AGG_TIMEZONE", "\udcff", r"'\udcff'"),
+        ("AGG_PARTITIONS", "\udcff", r"'\udcff'"),
+        ("AGG_FILL", "\udcff", r"'\udcff'"),
+        ("AGG_SSL_CAFILE", "\udcff", r"'\udcff'"),
+        ("AGG_SASL_USERNAME", "\udcff", r"'\udcff'"),
+        ("AGG_SASL_PASSWORD", "geheim\udcff", "(hidden)"),
+        ("AGG_WEB_TOKEN", "geheim\udcff", "(hidden)"),
+    ],
+)
+def test_text_of_another_encoding_is_refused_and_shown_as_what_can_be_printed(key: str, value: str, shown: str) -> None:
+    assert problem_of(key, value) == f"{key}={shown}: must be UTF-8 text"
+    with pytest.raises(SettingsError) as refused:
+        load_settings({key: value, "AGG_LOG_LANGUAGE": "zh"}, env_file=None)
+    assert str(refused.value) == f"{key}={shown.replace('(hidden)', '（已隐藏）')}：必须是 UTF-8 文本"
+
+
+def test_text_of_another_encoding_is_refused_in_a_keyword_and_as_a_key() -> None:
+    with pytest.raises(SettingsError, match=r"^required_stations=\('A', '\\udcff'\): must be UTF-8 text$"):
+        load_settings({}, None, {"required_stations": ("A", "\udcff")})
+    assert problem_of("AGG_\udcff", "1").startswith(r"AGG_\udcff: unknown key; ")
+
+
+@pytest.mark.parametrize(
     ("key", "meant"),
     [
         ("AGG_BATCH_TIMOUT", "did you mean AGG_BATCH_TIMEOUT"),
