@@ -22,7 +22,7 @@ EXIT_COLLISION: Final = 2
 def main() -> None:
     """Run `faust` with the arguments of the command line; without `-A`, for our own application."""
     if (problem := import_ours()) is not None:
-        sys.stderr.write(f"{problem[os.environ.get('AGG_LOG_LANGUAGE') == 'zh']}\n")
+        sys.stderr.write(f"{problem[os.environ.get('AGG_LOG_LANGUAGE', '').strip() == 'zh']}\n")
         raise SystemExit(EXIT_COLLISION)
     if not any(argument == "-A" or argument.startswith("--app") for argument in sys.argv[1:]):
         sys.argv[1:1] = ["-A", "app"]  # in place: Faust keeps the list

@@ -120,7 +120,7 @@ def _look_where_we_are() -> None:
 
 def _in_the_users_language(text: str) -> str:
     """Return a text in the language of AGG_LOG_LANGUAGE, as far as it is in the environment: nothing else is read."""
-    return told(text, os.environ.get("AGG_LOG_LANGUAGE", ""))
+    return told(text, os.environ.get("AGG_LOG_LANGUAGE", "").strip())
 
 
 def _other_tables() -> Words | None:

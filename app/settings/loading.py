@@ -84,7 +84,8 @@ def load_settings(
 ) -> Settings:
     """Return the settings from `environ` (default: the process's) over those in `env_file`, which need not exist.
 
-    An empty value is the same as none. Values in the file are taken as they stand: nothing like `${HOME}` is replaced.
+    An empty value is the same as none, and blanks around one do not count, unless it is a secret. Values in the file
+    are taken as they stand: nothing like `${HOME}` is replaced.
 
     Args:
         environ: variables by name.
@@ -97,9 +98,10 @@ def load_settings(
     found, problems = find_keys(os.environ if environ is None else environ, env_file)
     problems += [_unknown_key(key, text) for key, text in found.items() if key not in _NAMES]
     problems += [_unknown_keyword(name) for name in given if name not in Settings.model_fields]
-    texts = {name: found[key].text for key, name in _NAMES.items() if key in found}
+    texts = {name: _bare(name, found[key].text) for key, name in _NAMES.items() if key in found}
     replaced = CALLBACKS if any(name in texts for name in CALLBACKS) else ()
-    given = {name: value for name, value in given.items() if name in Settings.model_fields and name not in replaced}
+    known = {name: value for name, value in given.items() if name in Settings.model_fields and name not in replaced}
+    given = {name: _bare(name, value) for name, value in known.items()}
     try:
         settings = Settings(**{**given, **texts})
     except ValidationError as error:
@@ -167,7 +169,8 @@ def _faults(error: ValidationError) -> list[ErrorDetails]:
 
 def language_of(value: object) -> Language:
     """Return the language that a setting asks for which nobody has checked yet; English where that says nothing."""
-    return Language.ZH if value == Language.ZH else Language.EN
+    bare = value.strip() if isinstance(value, str) else value
+    return Language.ZH if bare == Language.ZH else Language.EN
 
 
 def found_language(environ: Mapping[str, str], env_file: Path | None = Path(".env")) -> Language:
@@ -265,6 +268,11 @@ def _bad_value(detail: ErrorDetails, found: Mapping[str, Given], given: Mapping[
         where=where,
         allowed=allowed,
     )
+
+
+def _bare(name: str, value: Any) -> Any:
+    """Return the value of a setting without the blanks around it; a secret may begin and end with some."""
+    return value.strip() if isinstance(value, str) and not _is_secret(name) else value
 
 
 def _is_secret(name: str) -> bool:

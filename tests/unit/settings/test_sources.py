@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
 
-from app.settings import load_settings
-from tests.settings_loading import LOGIN, problems_of
+from app.settings import SettingsError, load_settings
+from tests.settings_loading import LOGIN, load, problem_of, problems_of
 
 
 def test_the_environment_and_the_file_here_are_read_when_nothing_is_given(
@@ -40,6 +41,37 @@ def test_a_value_in_the_file_is_taken_as_it_stands(tmp_path: Path) -> None:
     env_file.write_text("AGG_SASL_PASSWORD='a${HOME}$b'\n")
     settings = load_settings({**LOGIN, "AGG_SASL_PASSWORD": ""}, env_file)
     assert settings.sasl_password == SecretStr("a${HOME}$b")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("output_meta", " false ", False),
+        ("log_language", "zh ", "zh"),
+        ("batch_timeout", " 5 ", 5.0),
+        ("module", "\ta", "a"),
+        ("timezone", " UTC\n", ZoneInfo("UTC")),
+        ("callback", " a:b ", "a:b"),
+        ("web_advertised_url", " http://w:1/ ", "http://w:1"),
+        ("required_stations", " A 1 , B ", ("A 1", "B")),
+        ("web_token", "geheim", SecretStr("geheim")),
+    ],
+)
+def test_blanks_around_a_value_do_not_count(name: str, text: str, value: object) -> None:
+    assert getattr(load(**{name: text}), name) == value
+    assert getattr(load_settings({}, None, {name: text}), name) == value
+
+
+def test_blanks_around_a_secret_are_part_of_it() -> None:
+    assert load_settings(LOGIN, None).sasl_password == SecretStr(" geheim ")
+    assert problem_of("AGG_WEB_TOKEN", " geheim") == (
+        "AGG_WEB_TOKEN=(hidden): must be printable ASCII without blanks: it travels in an HTTP header"
+    )
+
+
+def test_the_language_of_problems_is_known_by_the_same_rule() -> None:
+    with pytest.raises(SettingsError, match=r"^AGG_PARTITIONS='a'：必须是"):
+        load_settings({"AGG_LOG_LANGUAGE": "zh ", "AGG_PARTITIONS": "a"}, None)
 
 
 @pytest.mark.parametrize("make", ["missing", "folder"])
