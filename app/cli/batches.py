@@ -35,6 +35,7 @@ from app.cli.base import (
 from app.kafka.members import worker_urls
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.settings.types import web_url
 from app.web.access import http_url
 from app.words import Words, both_of, words
 from tables.model.enums import Action
@@ -245,13 +246,11 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 
 def _url(settings: Settings, given: str | None) -> str:
     if given is not None:
-        if URL(given).scheme not in {"http", "https"}:
-            message = words(
-                "--url must be http://host:port or https://host:port",
-                "--url 必须为 http://host:port 或 https://host:port",
-            )
-            raise click.UsageError(message)
-        return given.rstrip("/")
+        try:
+            return web_url(given, prefix=True)
+        except ValueError as error:
+            message = words("--url {rule}", "--url {rule}", rule=both_of(error))
+            raise click.UsageError(message) from error
     if settings.web_advertised_url is not None:
         return settings.web_advertised_url
     if settings.web_port == 0:

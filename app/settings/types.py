@@ -23,6 +23,9 @@ _KAFKA_PORT: Final = 9092
 LARGEST_RECORD: Final = 60 * 2**20  # what the internal topics take, less a frame
 _TOPIC: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
 UTF8_RULE: Final = words("must be UTF-8 text", "必须是 UTF-8 文本")
+WEB_URL_RULE: Final = words(
+    "must be http://host:port or https://host:port", "必须为 http://host:port 或 https://host:port"
+)
 TOPIC_RULE: Final = words(
     "must be a Kafka topic name: 1 to 249 of A-Z a-z 0-9 . _ -",
     "必须是 Kafka 主题名：1 到 249 个 A-Z a-z 0-9 . _ - 字符",
@@ -33,6 +36,7 @@ _APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _INSTANCE_ID: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._-]{1,249}")
 _MODULE: Final = re.compile(r"[A-Za-z0-9_.-]{1,180}")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
+_PATH: Final = re.compile(r"[!-~]*")  # of a URL
 # What stands in examples in the place of a secret, without what is neither letter nor digit, in lower case.
 _PLACEHOLDER: Final = re.compile(
     r"(change|replace|insert|enter|put|set|fill)(me|this|it|in|here|your).*"
@@ -317,22 +321,57 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _base_url(text: str) -> str:
-    """Return `http(s)://host[:port]` without a slash at the end."""
+def web_url(text: str, *, prefix: bool = False) -> str:
+    """Return `http(s)://host[:port]` without a slash at the end, its host as it stands in the header of a request.
+
+    Args:
+        text: the URL, as somebody has written it.
+        prefix: a path may follow, as of a proxy.
+
+    Raises:
+        ValueError: it is no such URL.
+    """
     try:
         url = urlsplit(text)
-        good = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and _is_bare(url)
+        host = _host_in_url(_in_ascii(url.hostname or ""))
+        port = "" if url.port is None else f":{url.port}"
+        path = url.path.rstrip("/")
+        may_be = _PATH.fullmatch(path) if prefix else not path
+        good = url.scheme in {"http", "https"} and url.port != 0 and may_be and _has_nothing_else(url)
     except ValueError:
         good = False
-    require(
-        good, words("must be http://host:port or https://host:port", "必须为 http://host:port 或 https://host:port")
-    )
-    return text.rstrip("/")
+    require(good, WEB_URL_RULE)
+    return f"{url.scheme}://{host}{port}{path}"
 
 
-def _is_bare(url: SplitResult) -> bool:
-    """Return whether a URL has no credentials, no path, no query and no fragment."""
-    return not ("@" in url.netloc or url.path.strip("/") or url.query or url.fragment)
+def _base_url(text: str) -> str:
+    return web_url(text)
+
+
+def _in_ascii(host: str) -> str:
+    """Return a host as HTTP clients send it, a name in other letters as punycode; raises ValueError where it has none.
+
+    A request with the name itself does not come; the `Host` header of the one that comes is compared with this.
+    """
+    if host.isascii():
+        return host
+    from yarl import URL  # noqa: PLC0415 - the workers' own client has it; hardly any host needs it
+
+    return URL.build(scheme="http", host=host).raw_host or ""
+
+
+def _host_in_url(host: str) -> str:
+    """Return a host as it stands in a URL, an address of IPv6 in brackets; raises ValueError where it is none."""
+    if ":" in host:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    if not _HOST.fullmatch(host):
+        raise ValueError(host)
+    return host
+
+
+def _has_nothing_else(url: SplitResult) -> bool:
+    """Return whether a URL has no credentials, no query and no fragment."""
+    return not ("@" in url.netloc or url.query or url.fragment)
 
 
 def _kafka_urls(text: str) -> str:
@@ -353,12 +392,8 @@ def _kafka_urls(text: str) -> str:
 def _kafka_url(text: str) -> str:
     """Return `kafka://host:port` of one broker, which is given with or without scheme and port; raises ValueError."""
     url = urlsplit(text if "://" in text else f"kafka://{text}")
-    host, port = url.hostname or "", _KAFKA_PORT if url.port is None else url.port
-    if ":" in host:
-        host = f"[{ipaddress.IPv6Address(host)}]"
-    elif not _HOST.fullmatch(host):
-        raise ValueError(host)
-    if url.scheme != "kafka" or not port or not _is_bare(url):
+    host, port = _host_in_url(url.hostname or ""), _KAFKA_PORT if url.port is None else url.port
+    if url.scheme != "kafka" or not port or url.path.strip("/") or not _has_nothing_else(url):
         raise ValueError(text)
     return f"kafka://{host}:{port}"
 

@@ -194,6 +194,7 @@ def settings(**given: str) -> Settings:
         ({}, ["127.0.0.1:6066", "localhost", "[::1]"], ["evil.example", "10.0.0.1", "", "w.lan"]),
         ({"web_token": TOKEN}, ["127.0.0.1", "localhost"], ["evil.example", "10.0.0.1"]),
         ({"web_advertised_url": "http://W.lan:80"}, ["w.lan", "W.LAN:6066", "localhost"], ["evil.w.lan", "w.lan.evil"]),
+        ({"web_advertised_url": "http://主机:1"}, ["xn--tiq422d:1", "XN--TIQ422D"], ["xn--tiq422", "evil.example"]),
         ({"web_host": "w.lan", "web_token": TOKEN}, ["w.lan:1", "10.0.0.1", "localhost"], ["evil.example"]),
         ({"web_host": "10.0.0.1", "web_token": TOKEN}, ["10.0.0.1:1", "[fd00::1]"], ["evil.example", "localhost.evil"]),
         ({"web_host": "0.0.0.0", "web_token": TOKEN}, ["10.0.0.1", "worker", "any.name:1"], []),  # noqa: S104

@@ -17,6 +17,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
 from app.cli.base import CommandError, table_lines
 from app.cli.batches import HEADINGS, Request, _address, _run, _url, _WorkerWeb, full, row_cells
 from app.settings import Settings
+from app.words import told
 from tests.integration.support.worker import PATIENT, clean_environment
 from tests.ports import own_port
 from tests.web.fake_worker import FakeWorker
@@ -200,6 +201,9 @@ def test_something_else_at_the_address_is_no_workers_web() -> None:
     [
         ({}, None, "http://127.0.0.1:6066"),
         ({"web_port": 80}, "https://w.lan/", "https://w.lan"),
+        ({}, "http://w.lan:1/plant/a/", "http://w.lan:1/plant/a"),
+        ({}, "http://[::1]:1", "http://[::1]:1"),
+        ({}, "http://主机:1", "http://xn--tiq422d:1"),
         ({"web_host": "0.0.0.0", "web_token": "t", "web_port": 80}, None, "http://127.0.0.1:80"),  # noqa: S104
         ({"web_host": "::1"}, None, "http://[::1]:6066"),
         ({"web_advertised_url": "http://w.lan:1", "web_port": 0}, None, "http://w.lan:1"),
@@ -212,6 +216,18 @@ def test_the_address_is_made_of_the_settings(given: dict[str, Any], option: str 
 def test_a_port_that_only_the_worker_knows_has_to_be_given() -> None:
     with pytest.raises(click.UsageError, match="give --url"):
         _url(Settings(web_port=0), None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[bad", "http://", "http://h:99999", "http://h:0", "http://h:1?a=b", "http://h:1#a", "http://h h:1",
+     "http://h:1/a b", "http://u:geheim@h:1", "ftp://h", "h:1", ""],
+)  # fmt: skip
+def test_what_is_no_url_of_a_web_is_refused_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(click.UsageError) as refused:
+        _url(Settings(), url)
+    assert refused.value.message == "--url must be http://host:port or https://host:port"
+    assert told(refused.value.message, "zh") == "--url 必须为 http://host:port 或 https://host:port"
 
 
 def found(monkeypatch: pytest.MonkeyPatch, urls: list[str] | Exception, **given: Any) -> str:

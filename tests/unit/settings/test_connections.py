@@ -97,11 +97,25 @@ def test_the_two_tokens_are_not_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["worker-1:6066", "ftp://a", "http://a/b", "http://u:p@a", "http://a:x", "http://[", "http://a?b"]
-)
+    "url",
+    ["worker-1:6066", "ftp://a", "http://a/b", "http://u:p@a", "http://a:x", "http://[", "http://a?b", "http://a b",
+     "http://a..主"],
+)  # fmt: skip
 def test_an_advertised_url_is_a_plain_address(url: str) -> None:
     assert load(web_advertised_url="http://worker-1:6066/").web_advertised_url == "http://worker-1:6066"
     assert problem_of("AGG_WEB_ADVERTISED_URL", url).endswith("must be http://host:port or https://host:port")
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("http://主机:1", "http://xn--tiq422d:1"),
+        ("https://Straße.lan/", "https://xn--strae-oqa.lan"),
+        ("http://[FD00::1]:1", "http://[fd00::1]:1"),
+    ],
+)
+def test_the_host_of_an_advertised_url_is_the_one_that_clients_send(given: str, taken: str) -> None:
+    assert load(web_advertised_url=given).web_advertised_url == taken
 
 
 def test_a_login_needs_name_and_password() -> None:
