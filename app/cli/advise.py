@@ -16,6 +16,7 @@ from app.cli.advice import Advice, Prospect, Rules, StationPast, advise
 from app.cli.base import (
     FAILED,
     PlainCommand,
+    Seconds,
     command,
     complain,
     json_option,
@@ -79,9 +80,8 @@ def register_advise(app: AggregatorApp) -> None:
         option(
             settings,
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Seconds(),
             multiple=True,
-            metavar="SECONDS",
             help=words(
                 "A timeout to try; may be repeated. Default {candidates}, and AGG_BATCH_TIMEOUT.",
                 "要评估的超时，可重复；默认 {candidates} 和 AGG_BATCH_TIMEOUT。",

@@ -25,6 +25,7 @@ from app.kafka.permissions import AUTHORIZATION_ERRORS, denial_text
 from app.kafka.topics import TopicError, refused
 from app.settings import Settings, SettingsError
 from app.settings.enums import Language
+from app.settings.types import UTF8_RULE, is_utf8, require
 from app.words import Words, both_of, told, words
 from app.worker.shutdown import EXIT_SETTINGS
 
@@ -167,7 +168,10 @@ def stop_writing(stream: TextIO) -> None:
 
 
 class ParsedOption(click.ParamType):
-    """The type of an option that a function reads; the text of its ValueError is what the user is told."""
+    """The type of an option or argument that a function reads; its ValueError's text is what the user is told.
+
+    It is UTF-8: what is not could be neither sent to Kafka nor printed.
+    """
 
     name = "text"
 
@@ -177,13 +181,43 @@ class ParsedOption(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read what was given."""
         try:
+            require(is_utf8(value), UTF8_RULE)
             return self._parse(value)
         except ValueError as error:
             self.fail(told(error, language()), param, ctx)
 
 
+TEXT: Final = ParsedOption(str)
+
+
+class Seconds(click.ParamType):
+    """The type of an option in seconds: a finite number above 0, or 0 where that means something."""
+
+    name = "seconds"
+
+    def __init__(self, *, or_zero: bool = False) -> None:
+        self._or_zero = or_zero
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read what was given."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not (math.isfinite(seconds) and (seconds > 0 or (self._or_zero and seconds == 0))):
+            rule = (
+                words("must be a finite number, 0 or above", "必须是有限的数字，且大于或等于 0")
+                if self._or_zero
+                else words("must be a finite number above 0", "必须是大于 0 的有限数字")
+            )
+            self.fail(told(rule, language()), param, ctx)
+        return seconds
+
+
 def option(settings: Settings, *names: str, help: Words, **more: Any) -> Any:  # noqa: A002 - as click has it
-    """Make an option, as Faust does; its help is in the language of the settings."""
+    """Make an option, as Faust does; its help is in the language of the settings. Without a type it is text."""
+    if not more.get("is_flag"):
+        more.setdefault("type", TEXT)
     return faust_base.option(*names, help=told(help, settings.log_language), **more)
 
 

@@ -20,8 +20,10 @@ from yarl import URL
 
 from app.cli.base import (
     FAILED,
+    TEXT,
     CommandError,
     PlainCommand,
+    Seconds,
     broker_problem,
     command,
     complain,
@@ -116,11 +118,11 @@ def _options(settings: Settings) -> tuple[Any, ...]:
     actions = [LIST, SHOW, *(action.value for action in Action)]
     return (
         argument("action", type=click.Choice(actions), default=LIST),
-        argument("batch_id", required=False),
+        argument("batch_id", required=False, type=TEXT),
         option(
             settings,
             "--seconds",
-            type=float,
+            type=Seconds(),
             help=words("How far `extend` moves the deadline.", "`extend` 把截止时间推迟多少秒。"),
         ),
         option(

@@ -12,7 +12,18 @@ import click
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.cli.base import argument
 
-from app.cli.base import FAILED, CommandError, PlainCommand, command, complain, moment_option, option, say
+from app.cli.base import (
+    FAILED,
+    TEXT,
+    CommandError,
+    PlainCommand,
+    Seconds,
+    command,
+    complain,
+    moment_option,
+    option,
+    say,
+)
 from app.cli.result_comparison import Pair, ResultReader, StationResult, join
 from app.inputs.timestamps import format_time
 from app.kafka.client import administering, reading
@@ -52,8 +63,8 @@ def register_compare(app: AggregatorApp) -> None:
 
     @command(
         app,
-        argument("old_topic"),
-        argument("new_topic"),
+        argument("old_topic", type=TEXT),
+        argument("new_topic", type=TEXT),
         moment_option(
             settings,
             "--since",
@@ -70,7 +81,7 @@ def register_compare(app: AggregatorApp) -> None:
         option(
             settings,
             "--within",
-            type=click.FloatRange(min=0),
+            type=Seconds(or_zero=True),
             default=60.0,
             show_default=True,
             help=words("Seconds between what belongs together.", "同属一组的结果最多相隔多少秒。"),

@@ -35,6 +35,7 @@ from app.kafka.producer import producing
 from app.kafka.topics import CREATE_SECONDS, create_and_wait, message_bytes, partition_counts, source_spec
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.settings.types import topic_name
 from app.words import words
 
 if TYPE_CHECKING:
@@ -102,7 +103,13 @@ def _options(settings: Settings) -> tuple[Any, ...]:
     """Make the arguments and options of the command."""
     return (
         argument("file", type=click.File("rb")),
-        option(settings, "--topic", default=settings.source_topics[0], help=words("Where to.", "目标主题。")),
+        option(
+            settings,
+            "--topic",
+            type=ParsedOption(topic_name),
+            default=settings.source_topics[0],
+            help=words("Where to.", "目标主题。"),
+        ),
         option(settings, "--key", help=words("Key of each message.", "每条消息的键。"), default=None),
         option(
             settings,

@@ -117,7 +117,8 @@ def is_topic(name: str) -> bool:
     return _TOPIC.fullmatch(name) is not None
 
 
-def _topic(name: str) -> str:
+def topic_name(name: str) -> str:
+    """Return the name of a topic; raises ValueError where Kafka does not take it."""
     require(is_topic(name), TOPIC_RULE)
     return name
 
@@ -412,7 +413,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 ModuleName = Annotated[str, AfterValidator(_module)]
 AppId = Annotated[str, AfterValidator(_app_id)]
 InstanceId = Annotated[str, AfterValidator(_instance_id)]
-TopicName = Annotated[str, AfterValidator(_topic)]
+TopicName = Annotated[str, AfterValidator(topic_name)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 OptionalTopicNames = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_topics)]
 TopicNames = Annotated[OptionalTopicNames, AfterValidator(_at_least_one)]

@@ -14,6 +14,9 @@ from faust.cli.base import cli
 
 from app.cli.commands import COMMANDS, LazyCommand, register_commands
 from app.settings import Settings
+from app.settings.enums import Language
+from app.settings.types import TOPIC_RULE, UTF8_RULE
+from app.words import Words, told, words
 from tests.further import further
 from tests.integration.support.worker import clean_environment
 from tests.ports import own_port
@@ -43,6 +46,8 @@ for words in ([], *([name] for name in sys.argv.pop().split())):
         print(end.code, end="\\0")
 sys.stderr.write("\\n" + " ".join(sys.modules))
 """
+ABOVE_0 = words("must be a finite number above 0", "必须是大于 0 的有限数字")
+FROM_0_ON = words("must be a finite number, 0 or above", "必须是有限的数字，且大于或等于 0")
 Helps = tuple[dict[str, str], str, set[str]]
 
 
@@ -82,6 +87,22 @@ def helps(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Helps]:
     return of
 
 
+def parsed(arguments: list[str], language: Language) -> dict[str, object]:
+    """The arguments of a command, as it reads them."""
+
+    class App:
+        settings = Settings(log_language=language)
+        given: Collection[str] = ()
+        keywords: Mapping[str, object] = {}
+
+    register_commands(App)
+    name, *rest = arguments
+    try:
+        return cli.commands[name].make_context(name, rest, click.Context(cli)).params
+    finally:
+        register_commands(App)
+
+
 def test_help_imports_nothing_that_only_a_worker_needs(helps: Callable[[str], Helps]) -> None:
     texts, complaints, modules = helps("en")
     assert complaints == ""
@@ -118,6 +139,46 @@ def test_each_command_is_in_the_list_with_its_own_words() -> None:
         assert not isinstance(command, LazyCommand)
         assert command.get_short_help_str(1000) == listed
         register_commands(App)
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["send", "--key", "\udcff", "/dev/null"], UTF8_RULE),
+        (["send", "--topic", "\udcff", "/dev/null"], UTF8_RULE),
+        (["send", "--header", "x=\udcff", "/dev/null"], UTF8_RULE),
+        (["send", "--topic", "a b", "/dev/null"], TOPIC_RULE),
+        (["batches", "show", "\udcff"], UTF8_RULE),
+        (["batches", "complete", "T", "--operator", "\udcff"], UTF8_RULE),
+        (["outputs", "--since", "\udcff"], UTF8_RULE),
+        (["dead-letters", "--station", "\udcff"], UTF8_RULE),
+        (["compare", "old", "\udcff"], UTF8_RULE),
+        *((["batches", "extend", "T", "--seconds", number], ABOVE_0) for number in ("nan", "inf", "-5", "0", "x")),
+        *((["advise", "--timeout", number], ABOVE_0) for number in ("nan", "inf", "0")),
+        *((["compare", "old", "new", "--within", number], FROM_0_ON) for number in ("nan", "inf", "-1")),
+    ],
+)
+def test_a_value_that_no_option_takes_is_told_in_both_languages(
+    arguments: list[str], rule: Words, language: Language
+) -> None:
+    with pytest.raises(click.BadParameter) as refused:
+        parsed(arguments, language)
+    assert (refused.value.exit_code, refused.value.message) == (2, told(rule, language))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"),
+    [
+        (["batches", "extend", "T", "--seconds", "1e3"], "seconds", 1000.0),
+        (["advise", "--timeout", "0.5", "--timeout", "7"], "timeout", (0.5, 7.0)),
+        (["compare", "old", "new", "--within", "0"], "within", 0.0),
+        (["compare", "old", "new"], "within", 60.0),
+        (["batches", "show", "场站 1"], "batch_id", "场站 1"),
+    ],
+)
+def test_a_value_is_read(arguments: list[str], name: str, value: object) -> None:
+    assert parsed(arguments, Language.EN)[name] == value
 
 
 @pytest.mark.parametrize("command", ["outputs", "agents"])
