@@ -73,6 +73,14 @@ def test_stats_are_of_what_closed_in_a_range() -> None:
     assert get(worker, "/stats?since=15m")["duration"] == {"p50": None, "p99": None}
 
 
+@pytest.mark.parametrize("query", ["since=15m&until=5m&asked=", "since=15m", "since=1&until=1h30m&asked=x", ""])
+def test_the_figures_of_a_worker_are_asked_for_by_any_moment(query: str) -> None:
+    worker = FakeWorker()
+    worker.add_closed("b1", at=time.time() - 600)
+    share = get(worker, f"/internal/figures?{query}")
+    assert share["answer"]["completed_by"]["all"] == (query != "since=1&until=1h30m&asked=x")
+
+
 def test_a_closing_counts_before_its_output_is_out_and_a_revision_changes_nothing() -> None:
     worker = FakeWorker()
     rules = Rules(max_age=60.0, late=LatePolicy.REVISE)

@@ -131,8 +131,7 @@ def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags, pace: Pa
         late outcomes that the late topic has and dead letters are the cluster's also then.
         """
         now = time.time()
-        start, end = moment_of(since, now), moment_of(until, now)
-        start, end = now - _HOUR if start is None else start, now if end is None else end
+        start, end = _range_of(since, until, now)
         asked = since or "", until or ""
         counting = asyncio.ensure_future(counts.of(asked, start, end))
         try:
@@ -158,8 +157,10 @@ def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags, pace: Pa
         return HistoryAnswer(samples=samples, incomplete=gathered.incomplete)
 
     @router.get(INTERNAL + _FIGURES, include_in_schema=False)
-    async def stats_share(since: Moment, until: Moment, asked: str) -> Share[_OwnStats]:
-        return share_of(state, await own_stats((asked, ""), float(since), float(until)))
+    async def stats_share(
+        since: Moment | None = None, until: Moment | None = None, asked: str = ""
+    ) -> Share[_OwnStats]:
+        return share_of(state, await own_stats((asked, ""), *_range_of(since, until, time.time())))
 
     @router.get(INTERNAL + _SAMPLES, include_in_schema=False)
     async def history_share(until: Annotated[int, Query(ge=SLOTS * SLOT)]) -> Share[_OwnHistory]:
@@ -185,6 +186,12 @@ def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags, pace: Pa
         return _OwnHistory(samples=samples, begins=found.begins, lags=list(lags.samples()))
 
     return router
+
+
+def _range_of(since: str | None, until: str | None, now: float) -> tuple[float, float]:
+    """Return a range of time in Unix seconds: the last hour, as far as nothing else is asked for."""
+    start, end = moment_of(since, now), moment_of(until, now)
+    return now - _HOUR if start is None else start, now if end is None else end
 
 
 def _add_up(shares: Sequence[_OwnStats], incomplete: list[str], written: Written, *, seconds: float) -> Stats:
