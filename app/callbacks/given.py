@@ -30,21 +30,8 @@ def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".e
         SettingsError: a keyword is unknown, a value is bad, or an object can't be called as it would be.
     """
     objects = {name: value for name in FUNCTIONS if callable(value := arguments.get(name))}
-    problems = [
-        words("{name}={it}: {problem}", "{name}={it}：{problem}", name=name, it=name_of(function), problem=problem)
-        for name, function in objects.items()
-        if (problem := misfit(function, PREFIX + name.upper())) is not None
-    ]
-    problems += [
-        words(
-            "{name}={value!r}: must be a function, or its name as package.module:function",
-            "{name}={value!r}：必须是函数，或形如 package.module:function 的名称",
-            name=name,
-            value=value,
-        )
-        for name in FUNCTIONS
-        if not callable(value := arguments.get(name)) and not isinstance(value, str | None)
-    ]
+    given = [(name, value) for name in FUNCTIONS if not isinstance(value := arguments.get(name), str | None)]
+    problems = [problem for name, value in given if (problem := unfit(name, value)) is not None]
     try:
         settings = load_settings(env_file=env_file, given=_as_settings(arguments))
     except SettingsError as error:
@@ -55,6 +42,21 @@ def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".e
     if named.intersection(CALLBACKS):
         named.update(CALLBACKS)
     return settings, {name: function for name, function in objects.items() if name not in named}
+
+
+def unfit(name: str, value: object) -> Words | None:
+    """Return why an object can't be the function that a program gives by this keyword; None if it can."""
+    if not callable(value):
+        return words(
+            "{name}={value!r}: must be a function, or its name as package.module:function",
+            "{name}={value!r}：必须是函数，或形如 package.module:function 的名称",
+            name=name,
+            value=value,
+        )
+    problem = misfit(value, PREFIX + name.upper())
+    if problem is None:
+        return None
+    return words("{name}={it}: {problem}", "{name}={it}：{problem}", name=name, it=name_of(value), problem=problem)
 
 
 def overruled_keywords(

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
-from app.callbacks.loading import Functions, UserFunctions, find_functions, load_function
+from app.callbacks.given import unfit
+from app.callbacks.loading import FunctionError, Functions, UserFunctions, find_functions, load_function
 from app.inputs.guns import AlignmentError
 from app.messages.message import Clock, InMessage, OutMessage
 from app.observability.counters import Metrics
 from app.observability.tracing import Traces
 from app.settings import Settings
 from app.settings.loading import settings_of
+from app.settings.model import PREFIX
 from app.testing.broker import MemoryBroker
 from app.testing.virtual_loop import VirtualLoop
 from app.testing.worker import CrashPoint, MemoryWorker
@@ -96,7 +98,7 @@ class TopologyTestDriver:
         Raises:
             pydantic.ValidationError: a setting is unknown, or has a bad value; a line each, as `create_app` has it.
             TypeError: not exactly one of `callback` and `batch_callback` is given.
-            FunctionError: a name does not lead to a function.
+            FunctionError: a name does not lead to a function, or a function can't be called as it would be.
         """
         _refuse_running_loop()
         model = batch_callback if callback is None else callback
@@ -107,14 +109,14 @@ class TopologyTestDriver:
         self.settings = settings_of({**given, **setting_overrides}, _NO_SETTINGS)
         many = callback is None
         handler, station_handler = (
-            None if given is None else _found(given, key)
-            for given, key in (
-                (result_handler, "AGG_RESULT_HANDLER"),
-                (station_result_handler, "AGG_STATION_RESULT_HANDLER"),
+            None if given is None else _found(given, name)
+            for given, name in (
+                (result_handler, "result_handler"),
+                (station_result_handler, "station_result_handler"),
             )
         )
         self._functions = UserFunctions(
-            _found(model, "AGG_BATCH_CALLBACK" if many else "AGG_CALLBACK"),
+            _found(model, "batch_callback" if many else "callback"),
             handler,
             many=many,
             station_result_handler=station_handler,
@@ -423,9 +425,17 @@ class TopologyTestDriver:
             loop.default_exception_handler(context)
 
 
-def _found(function: Callable[..., Any] | str, key: str) -> Callable[..., Any]:
-    """Return a function that is given, or the one that a name leads to."""
-    return load_function(function, key) if isinstance(function, str) else function
+def _found(function: Callable[..., Any] | str, name: str) -> Callable[..., Any]:
+    """Return a function that is given by a keyword, or the one that a path leads to.
+
+    Raises:
+        FunctionError: there is none, or a worker would refuse it.
+    """
+    if isinstance(function, str):
+        return load_function(function, PREFIX + name.upper())
+    if (problem := unfit(name, function)) is not None:
+        raise FunctionError(problem)
+    return function
 
 
 def _refuse_running_loop() -> None:

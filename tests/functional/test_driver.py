@@ -7,14 +7,17 @@ import gc
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from app.callbacks.given import load_given
+from app.callbacks.loading import FunctionError
 from app.messages.message import Delivery
 from app.pipeline.splitting.splitter import Splitter
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.testing import TopologyTestDriver
 from tests.functional.plant import BATCH, START, TOPIC, ModuleInput, answering, message, slow, until_arrived
 
@@ -87,6 +90,28 @@ def test_bad_settings_are_refused_with_the_lines_that_create_app_has_for_them() 
 def test_bad_settings_are_told_in_the_language_of_the_log() -> None:
     with pytest.raises(ValidationError, match="batch_timeuot：未知的关键字参数；是否想写 batch_timeout"):
         TopologyTestDriver(slow({}), settings=Settings(log_language="zh"), batch_timeuot=5)
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        {"callback": lambda one: one},
+        {"callback": dict},
+        {"callback": 5},
+        {"batch_callback": lambda one, two: (one, two)},
+        {"callback": slow({}), "result_handler": lambda one: one},
+        {"callback": slow({}), "station_result_handler": lambda one, two: (one, two)},
+    ],
+)
+def test_functions_that_a_worker_refuses_are_refused_in_the_same_words(
+    functions: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FunctionError) as refused:
+        TopologyTestDriver(**functions)
+    with pytest.raises(SettingsError) as of_create_app:
+        load_given(functions)
+    assert str(refused.value) == str(of_create_app.value)
 
 
 def test_keywords_of_the_driver_are_meant_too() -> None:
