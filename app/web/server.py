@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from app.web.access import http_url
 from app.web.errors import error_response
 from app.web.guard import HEADERS
+from app.words import words
 
 MAX_CONNECTIONS: Final = 512
 REQUEST_SECONDS: Final = 10.0  # for a request to come in full, from the connection or its first byte on
@@ -167,14 +168,24 @@ class WebServer(Service):
 
     def _unusable(self, error: OSError) -> WebAddressError:
         if error.errno == errno.EADDRINUSE:
-            return PortTaken(
-                f"AGG_WEB_PORT={self._port}: another program listens on port {self._port} of {self._host}; "
-                "stop it, or set AGG_WEB_PORT to another port (0: any that is free)"
+            taken = words(
+                "AGG_WEB_PORT={port}: another program listens on port {port} of {host}; stop it, or set AGG_WEB_PORT "
+                "to another port (0: any that is free)",
+                "AGG_WEB_PORT={port}：{host} 的端口 {port} 已被另一个程序占用；请停止该程序，"
+                "或把 AGG_WEB_PORT 设为其他端口（0 表示任选空闲端口）",
+                port=self._port,
+                host=self._host,
             )
-        return WebAddressError(
-            f"AGG_WEB_HOST={self._host}, AGG_WEB_PORT={self._port}: can't listen there: {error.strerror or error}; "
-            "set them to an address of this machine and a port that this user may use"
+            return PortTaken(taken)
+        unusable = words(
+            "AGG_WEB_HOST={host}, AGG_WEB_PORT={port}: can't listen there: {error}; set them to an address of this "
+            "machine and a port that this user may use",
+            "AGG_WEB_HOST={host}、AGG_WEB_PORT={port}：无法在此监听：{error}；请设为本机的地址和该用户可用的端口",
+            host=self._host,
+            port=self._port,
+            error=error.strerror or error,
         )
+        return WebAddressError(unusable)
 
     async def on_start(self) -> None:
         """Take the port if need be, and serve."""

@@ -26,6 +26,7 @@ FILES = [
         "settings/loading.py",
         "settings/model.py",
         "settings/types.py",
+        "web/server.py",
         "worker/faust_command.py",
         "worker/users_parts.py",
         "worker/watchdog.py",

@@ -17,6 +17,7 @@ import uvloop
 from app.web import server as web_server
 from app.web.app import create_web
 from app.web.server import PortTaken, WebAddressError, WebServer
+from app.words import told
 from tests.web.fake_worker import FakeWorker
 
 ANSWER_BYTES = 20_000_000  # at least, of the largest answer here: more than sockets buffer
@@ -129,6 +130,10 @@ def test_a_taken_port_is_told_with_its_setting() -> None:
         f"AGG_WEB_PORT={port}: another program listens on port {port} of 127.0.0.1; "
         "stop it, or set AGG_WEB_PORT to another port (0: any that is free)"
     )
+    assert told(raised.value, "zh") == (
+        f"AGG_WEB_PORT={port}：127.0.0.1 的端口 {port} 已被另一个程序占用；请停止该程序，"
+        "或把 AGG_WEB_PORT 设为其他端口（0 表示任选空闲端口）"
+    )
 
 
 def test_two_servers_never_share_a_port() -> None:
@@ -140,8 +145,11 @@ def test_two_servers_never_share_a_port() -> None:
 
 
 def test_an_address_of_another_machine_is_told_with_its_setting() -> None:
-    with pytest.raises(WebAddressError, match=r"AGG_WEB_HOST=192\.0\.2\.1, AGG_WEB_PORT=0: can't listen there: "):
+    with pytest.raises(
+        WebAddressError, match=r"AGG_WEB_HOST=192\.0\.2\.1, AGG_WEB_PORT=0: can't listen there: "
+    ) as raised:
         server_of(FakeWorker(), host="192.0.2.1").bind()
+    assert told(raised.value, "zh").startswith("AGG_WEB_HOST=192.0.2.1、AGG_WEB_PORT=0：无法在此监听：")
 
 
 def test_the_port_is_known_before_the_start_and_free_after_the_stop(run: Run) -> None:
