@@ -93,6 +93,10 @@ COMMANDS: Final = {
 }
 
 
+# Options of `faust worker` that are for Faust's own web server; app/worker/faust_command.py says what to set instead.
+_REFUSED: Final = frozenset({"with_web", "web_port", "web_transport", "web_bind", "web_host"})
+
+
 class LazyCommand(click.Command):
     """Stands in the list of commands for one until that is wanted."""
 
@@ -115,9 +119,15 @@ class LazyCommand(click.Command):
 
 
 def register_commands(app: Callable[[], HasSettings]) -> None:
-    """Make all of them commands of `faust`. `app` is called when one is wanted."""
+    """Make all of them commands of `faust`, and hide the options of its own that are refused.
+
+    `app` is called when a command is wanted.
+    """
     importlib.import_module("faust.cli.faust")  # Faust's commands first: of two with one name the later one counts
     group = _faust()
+    for option in group.commands["worker"].params:
+        if isinstance(option, click.Option) and option.name in _REFUSED:
+            option.hidden = True
     for name, entry in COMMANDS.items():
         group.add_command(LazyCommand(name, entry, app), name)
 

@@ -141,6 +141,13 @@ def test_each_command_is_in_the_list_with_its_own_words() -> None:
         register_commands(App)
 
 
+def test_the_help_of_a_worker_does_not_offer_what_it_refuses(tmp_path: Path) -> None:
+    code, said, complaints, _ = faust(tmp_path, "worker", "--help")
+    assert (code, complaints) == (0, "")
+    assert "--loglevel" in said
+    assert "-web" not in said
+
+
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize(
     ("arguments", "rule"),
