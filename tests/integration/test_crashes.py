@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
+from app.kafka.members import worker_urls
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import EMPTY, FINE, GATED, SentBatch, stations_of
+from tests.integration.support.letters import settings_of
 from tests.integration.support.model import DELAY, GATE
 from tests.integration.support.waiting import PATIENCE, wait_for
-from tests.integration.support.worker import CLOCK_AHEAD, LATER, WorkerProcess
+from tests.integration.support.worker import CLOCK_AHEAD, FAUST_APP, LATER, WorkerProcess
 
 pytestmark = pytest.mark.kafka
 
@@ -100,3 +103,31 @@ def test_a_worker_that_was_stopped_and_comes_back_neither_loses_nor_changes_what
     report = cluster.finish(copies_allowed=True, clean_logs=False)
     print(report)  # noqa: T201 - the count of copies
     assert (report.complete, report.partial, report.late) == (150, 0, 0)
+
+
+@pytest.mark.chaos
+def test_what_a_forgotten_worker_had_in_memory_alone_is_stored_before_it_is_acknowledged(cluster: Cluster) -> None:
+    """It gets its partitions straight back, for there is no other, reads the same again, and is killed."""
+    gate = cluster.folder / "gate"
+    gated = {GATE: str(gate)}
+    stations = [*stations_of(FINE, range(10)), *stations_of(GATED, range(1))]
+    sole = cluster.start(environment=gated, program=FAUST_APP).wait_ready()  # the session as users have it
+    batches = [cluster.batch(number, stations) for number in range(300)]
+    load = cluster.send_steadily(batches, pause=0.02)
+    wait_for(
+        lambda: len(sole.ask("/batches?status=open&limit=1000")["batches"]) > 100,
+        lambda: f"a hundred batches are open\n{sole.tail()}",
+    )
+    sole.pause()
+    assert not load.done()
+    wait_for(lambda: asyncio.run(worker_urls(settings_of(cluster))) == [], "the group has forgotten the worker")
+    sole.resume()
+    load.result(PATIENCE)
+    applied = [cluster.source, f"{cluster.app_id}-batch-events"]
+    wait_for(lambda: not cluster.behind(applied), lambda: f"still behind: {cluster.behind(applied)}\n{sole.tail()}")
+    sole.kill()
+    gate.touch()
+    cluster.start(environment=gated)
+
+    report = cluster.finish(copies_allowed=True, clean_logs=False)
+    assert (report.complete, report.partial, report.late) == (300, 0, 0)
