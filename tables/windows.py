@@ -10,8 +10,9 @@ stations, is one *segment*, written once whatever the size of the windows:
 are None where a tombstone has deleted all that stands before. The windows in memory are the segments put together, in
 the order of the log, with what has left a window taken out. A segment of which nothing is in any window is deleted.
 Two kinds are written a second time, in a segment of their own with others: small ones, 64 together, and large ones of
-which less than a quarter is left. So each record is written at most a small number of times, and what stands in the
-changelog is at most about four times what the windows hold.
+which less than a quarter is left. Other hosts' records of the same station and time go along where they came later, so
+that their order is the same when they are read back. So each record is written at most a small number of times, and
+what stands in the changelog is at most about four times what the windows hold.
 
 Nothing is applied twice. A message whose place lies before the latest one that a window has of its partition is a
 repeat: a rewind, or an earlier worker's. What a message says anew that is there already is not written.
@@ -362,9 +363,10 @@ class Windows:
             window = self._windows.get(owner)
             if window is None:
                 continue
-            moved = window.move(wanted, ends, segment.number)
+            moved, others = window.move(wanted, ends, segment.number)
             if not moved:
                 continue
+            self._release(others)
             to = self._segments[segment.number]
             to.total += len(moved)
             to.live += len(moved)

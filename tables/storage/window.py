@@ -112,17 +112,21 @@ class _Block:
         rest = records.cut(first) if isinstance(records, Columnar) else records[first:]
         return _Block(self.times()[first:], self.segments()[first:], rest)
 
-    def moved(self, wanted: Container[int], to: int) -> tuple[_Block, list[Row]]:
-        """Return it with `to` in the place of some segments, and the rows of these."""
-        segments, times = self.segments(), self.times()
+    def moved(self, wanted: Container[int], to: int) -> tuple[_Block, list[Row], list[int]]:
+        """Return it with `to` in the place of some segments; the rows moved; and the segments of those not wanted."""
+        segments = self.segments()
         places = [place for place, segment in enumerate(segments) if segment in wanted]
         if not places:
-            return self, []
-        records = self.records()
+            return self, [], []
+        times, records = self.times(), self.records()
+        if self.points < self.rows:
+            places = _with_those_behind(places, times)
         found = records.pick(places) if isinstance(records, Columnar) else [records[place] for place in places]
         rows = [Row(times[place], to, record) for place, record in zip(places, found, strict=True)]
-        changed = [to if segment in wanted else segment for segment in segments]
-        return _Block(times, changed, records, self.body), rows
+        others = [segments[place] for place in places if segments[place] not in wanted]
+        for place in places:
+            segments[place] = to
+        return _Block(times, segments, records, self.body), rows, others
 
 
 class _Part(NamedTuple):
@@ -433,20 +437,35 @@ class Window:
         self.points = self.size = 0
         return gone
 
-    def move(self, segments: Container[int], ends: tuple[int, int], to: int) -> list[Row]:
-        """Give the records of some segments, whose numbers lie between these ends, the number `to`; return them."""
+    def move(self, segments: Container[int], ends: tuple[int, int], to: int) -> tuple[list[Row], list[int]]:
+        """Give the records of some segments, whose numbers lie between these ends, the number `to`, the highest.
+
+        Those that stand behind them at the same time go with them: read back, what is in `to` comes last, and the order
+        at a time, by which a model's input is made, has to be the same. So along a time the numbers never fall.
+
+        Returns:
+            The records moved, and of those that only went with them the segments' numbers.
+        """
         moved: list[Row] = []
+        others: list[int] = []
         for index, block in enumerate(self._blocks):
             if block.low <= ends[1] and block.high >= ends[0]:
-                new, rows = block.moved(segments, to)
+                new, rows, along = block.moved(segments, to)
                 if rows:
                     self._replace(index, index + 1, [new])
                     moved += rows
-        if any(segment in segments for _, segment, _ in self._tail):
-            waiting = [row._replace(segment=to) if row.segment in segments else row for row in self._waiting()]
+                    others += along
+        places = [place for place, (_, segment, _) in enumerate(self._tail) if segment in segments]
+        if places:
+            waiting = self._waiting()
+            for place in _with_those_behind(places, [row.time for row in waiting]):
+                row = waiting[place]
+                if row.segment not in segments:
+                    others.append(row.segment)
+                waiting[place] = row._replace(segment=to)
             self._wait(waiting)
             moved += [row for row in waiting if row.segment == to]
-        return moved
+        return moved, others
 
 
 def _slack(span: Span) -> int:
@@ -481,6 +500,17 @@ def _merged(rows: Sequence[Row], new: Sequence[Row]) -> tuple[list[Row], list[in
         gone += [row.segment for row in before if host_of(row.record) in hosts]
         by_time[time] = [*(row for row in before if host_of(row.record) not in hosts), *added]
     return [row for time in sorted(by_time) for row in by_time[time]], gone
+
+
+def _with_those_behind(places: Sequence[int], times: Sequence[int]) -> list[int]:
+    """Return the places of rows, ascending, and of the rows behind each that have its time."""
+    found: list[int] = []
+    for first, after in zip(places, [*places[1:], len(times)], strict=True):
+        end = first + 1
+        while end < after and times[end] == times[first]:
+            end += 1
+        found += range(first, end)
+    return found
 
 
 def _loaded(waiting: Sequence[bytes]) -> list[Any]:

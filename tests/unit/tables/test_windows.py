@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tables.windows
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Record, Tombstone
 from tables.storage import window as storage
 from tables.storage.records import Write
@@ -112,6 +113,17 @@ def test_the_same_time_again_is_replaced_host_by_host() -> None:
     log.apply(update(2, 10, {"hostCode": "h1", "n": 3}))
     assert log.of()[:2] == [(10, {"hostCode": "h2", "n": 2}), (10, {"hostCode": "h1", "n": 3})]
     assert log.recovered(compacted=True).of() == log.of()
+
+
+def test_the_hosts_of_a_time_keep_their_order_when_the_segment_of_an_earlier_one_is_packed_again() -> None:
+    log = Log()
+    log.apply(update(0, 10, {"hostCode": "h1", "n": 0}))
+    large = [point(1, 10, f"L{number}") for number in range(SMALL)]  # its segment is not packed with others
+    log.apply(update(1, 10, {"hostCode": "h2", "n": 1}), *large)
+    for offset in range(2, 2 + SMALL):
+        log.apply(point(offset, 10, f"S{offset}"))
+    assert log.numbers() == [0, 1]
+    assert log.recovered().numbers() == log.recovered(compacted=True).numbers() == [0, 1]
 
 
 def test_points_are_counted_as_times_however_many_hosts_they_have() -> None:
@@ -294,7 +306,7 @@ def test_messages_of_one_record_are_packed_once_more() -> None:
         log.apply(point(offset, offset // 10, f"S{offset % 10}"))
     records = sum((write.value or b"").count(b'"n"') for write in log.log)
     assert records < 2.1 * 3000
-    assert len(log.compacted()) < 2000 / SMALL + 2 * SMALL
+    assert len(log.compacted()) < 2000 / tables.windows.SMALL + 2 * tables.windows.SMALL
     assert log.recovered(compacted=True).numbers("S3") == log.numbers("S3")
 
 
@@ -353,10 +365,10 @@ class Model:
 STATIONS = ["A", "B", "C"]
 records = st.builds(
     lambda host, n: {"n": n} if host is None else {"hostCode": host, "n": n},
-    st.sampled_from([None, "h1"]),
+    st.sampled_from([None, "h1", "h2"]),
     st.sampled_from([1, 1.0, 2.5, None, "x", 2**70, [1], {"a": 1}]),
 )
-steps = st.tuples(st.sampled_from(STATIONS), st.integers(0, 30), st.lists(records, min_size=1, max_size=2) | st.none())
+steps = st.tuples(st.sampled_from(STATIONS), st.integers(0, 9), st.lists(records, min_size=1, max_size=2) | st.none())
 logs = st.lists(st.lists(steps, min_size=1, max_size=6), min_size=1, max_size=25)
 
 
@@ -379,13 +391,15 @@ def contents(log: Log) -> list[Any]:
     return [log.of(station) for station in STATIONS]
 
 
-@pytest.fixture(params=[(8, 64, 512), (2, 3, 6)], ids=["usual", "tiny"], autouse=True)
+@pytest.fixture(params=[(8, 64, 512, 64, 512), (2, 3, 6, 4, 3)], ids=["usual", "tiny"], autouse=True)
 def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks as they are, and so small that a few records fill several."""
-    tail, small, block = request.param
+    """Blocks and segments as they are, and so small that a few records fill several, and have them written anew."""
+    tail, small_block, block, small, sparse = request.param
     monkeypatch.setattr(storage, "TAIL", tail)
-    monkeypatch.setattr(storage, "SMALL_BLOCK", small)
+    monkeypatch.setattr(storage, "SMALL_BLOCK", small_block)
     monkeypatch.setattr(storage, "BLOCK", block)
+    monkeypatch.setattr(tables.windows, "SMALL", small)
+    monkeypatch.setattr(tables.windows, "_SPARSE", sparse)
 
 
 @given(logs, st.sampled_from([1, 3, 7]), st.data())
