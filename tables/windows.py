@@ -29,6 +29,7 @@ from typing import Final
 
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Entry, MessageRecords, Place, Record, Tombstone
 from tables.storage.exact_json import dumps
+from tables.storage.marks import Mark, all_deleted, is_repeat, marked
 from tables.storage.packing import pack
 from tables.storage.records import Table, UnreadableRecordError, Write
 from tables.storage.window import Row, Span, Window, host_of
@@ -145,19 +146,19 @@ class Windows:
         parts = decode_segment(key, value)
         self._last_owner = max(self._last_owner, owner_in(key))
         number = self._begin(key)
-        for owner, places, message_key, times, records in parts:
+        for owner, marks, message_key, times, records in parts:
             window = self._windows.get(owner)
             if window is None:
                 window = self._windows[owner] = Window()
             if times is None:  # it stands alone in its segment
                 self._forget(key)
                 self._clear(owner, window, key)
-                _mark(window, places, None)
+                _mark(window, marks, None)
                 return
-            if window.cut is None or not _is_before(places, window):
+            if window.cut is None or not _are_before(marks, window):
                 self._count(owner, number, len(times))
                 self._release(window.extend(times, number, records))
-            _mark(window, places, message_key)
+            _mark(window, marks, message_key)
             self._trim(owner, window)
         self._end(number)
 
@@ -208,10 +209,11 @@ class Windows:
     def _update(self, updates: Sequence[ContextUpdate], segment: SegmentWriter, changes: Changes) -> None:
         """Take in the records of a station, or of everyone, in a message."""
         place, owner = updates[0].place, (updates[0].topic, updates[0].station_id)
+        message = Mark(*place)
         window = self._windows.get(owner)
         if window is None:
             window = Window()
-        elif _is_repeat(place, window):
+        elif is_repeat(message, window.marks):
             return
         span = self._spans.get(owner[0], _ALL)
         rows, too_old = _fresh(window, span, place, updates, segment.number)
@@ -232,27 +234,28 @@ class Windows:
                 self._release(window.drop_before(earliest))
         self._windows[owner] = window
         self._put(owner, window, rows)
-        _mark(window, [place], updates[-1].key if owner[1] == EVERYONE else None)
+        _mark(window, [message], updates[-1].key if owner[1] == EVERYONE else None)
         self._trim(owner, window)
-        segment.add(owner, [place], window.key, times, packed)
+        segment.add(owner, [message], window.key, times, packed)
 
     def _delete(self, tombstone: Tombstone) -> list[Write]:
         """Delete a station's window, and everyone's if that came with the same key."""
         writes: list[Write] = []
+        message = Mark(*tombstone.place)
         for station_id in (EVERYONE, tombstone.station_id):
             owner = (tombstone.topic, station_id or EVERYONE)
             window = self._windows.get(owner)
-            if station_id is None or window is None or _is_repeat(tombstone.place, window):
+            if station_id is None or window is None or is_repeat(message, window.marks):
                 continue
             if station_id == EVERYONE and window.key != tombstone.key:
                 continue
             key = self._key()
             self._clear(owner, window, key)
-            _mark(window, [tombstone.place], None)
-            cut = SegmentWriter(self._next - 1)
+            _mark(window, [message], None)
             # What was deleted is to be known as a repeat if it comes again, the last message of each partition too.
-            window.marks = tuple([(partition, offset + 1, timestamp) for partition, offset, timestamp in window.marks])
-            cut.add_cut(owner, [Place(*mark) for mark in window.marks])
+            window.marks = all_deleted(window.marks)
+            cut = SegmentWriter(self._next - 1)
+            cut.add_cut(owner, window.marks)
             writes.append(Write(Table.CONTEXT, key, cut.encoded()))
         return writes
 
@@ -373,8 +376,7 @@ class Windows:
             if to.total < SMALL:
                 to.owners = (*to.owners, owner)
             times, records = [row.time for row in moved], [row.record for row in moved]
-            marks = [Place(*mark) for mark in window.marks]
-            segment.add(owner, marks, window.key, times, pack(records))
+            segment.add(owner, window.marks, window.key, times, pack(records))
             if segment.size > _SEGMENT_BYTES:
                 self._store(segment, changes)
                 segment = SegmentWriter(self._begin(self._key()))
@@ -393,9 +395,9 @@ class Windows:
         if window is None or window.newest is None:
             return None
         time = window.newest
-        place = max((Place(*mark) for mark in window.marks), key=attrgetter("timestamp"))
+        latest = max(window.marks, key=attrgetter("timestamp"))
         records = [{"sendTime": time, **record} for record in window.at([time])[time]]
-        return Entry(time, window.key, [MessageRecords(place, records)])
+        return Entry(time, window.key, [MessageRecords(Place(*latest[:3]), records)])
 
 
 def _fresh(
@@ -456,33 +458,15 @@ def _without_time(record: Record) -> Record:
     return {name: value for name, value in record.items() if name not in TIME_FIELDS}
 
 
-def _is_repeat(place: Place, window: Window) -> bool:
-    """Return whether a message stands before the latest of its partition, which may come in several frames."""
-    return any(
-        partition == place.partition and place.offset < offset and place.timestamp <= timestamp
-        for partition, offset, timestamp in window.marks
-    )
+def _are_before(marks: Sequence[Mark], window: Window) -> bool:
+    """Return whether messages with these marks stand before the deletion that a window remembers."""
+    seen = [mark for mark in marks if mark.seen]
+    return all(is_repeat(mark, window.marks) for mark in seen or marks)
 
 
-def _is_before(marks: Sequence[Place], window: Window) -> bool:
-    """Return whether records with these places stand before the deletion that a window remembers."""
-    return all(_is_repeat(place, window) for place in marks)
-
-
-def _mark(window: Window, places: Iterable[Place], key: bytes | None) -> None:
-    """Note the places of what was applied, the latest of each partition."""
+def _mark(window: Window, marks: Iterable[Mark], key: bytes | None) -> None:
+    """Note what was applied, and the key that it came with."""
     window.key = key
-    for place in places:
-        window.stamp = max(window.stamp, place.timestamp)
-        before = [mark for mark in window.marks if mark[0] == place.partition]
-        if before:
-            _, offset, timestamp = before[0]
-            if place.offset < offset and place.timestamp <= timestamp:
-                continue
-            # A lower offset with a later timestamp is not before: the topic has been made anew.
-            if place.timestamp < timestamp:
-                place = place._replace(timestamp=timestamp)  # noqa: PLW2901 - the latest of both
-            if len(window.marks) == 1:
-                window.marks = (place,)
-                continue
-        window.marks = (*(mark for mark in window.marks if mark[0] != place.partition), place)
+    window.marks = marked(window.marks, marks)
+    for mark in window.marks:
+        window.stamp = max(window.stamp, mark.timestamp)

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from tables.storage.exact_json import MARK, dumps_marked, loads_marked
+from tables.storage.marks import Marks
 from tables.storage.packing import (
     Columnar,
     Record,
@@ -169,8 +170,7 @@ class Window:
     Attributes:
         points: points in time that are held, some of which may have left the window.
         size: bytes that the records take.
-        marks: the latest place of each partition of the topic that something was applied from, as
-            `(partition, offset, timestamp)`.
+        marks: how far each partition of the topic has been taken in.
         stamp: the latest of these timestamps; 0.0 where there is none.
         key: of the message that was applied last, where it is everyone's.
         cut: the number of the segment that says that all before it was deleted; None where none does.
@@ -181,7 +181,7 @@ class Window:
     def __init__(self) -> None:
         self.points = 0
         self.size = 0
-        self.marks: tuple[tuple[int, int, float], ...] = ()
+        self.marks: Marks = ()
         self.stamp = 0.0
         self.key: bytes | None = None
         self.cut: int | None = None

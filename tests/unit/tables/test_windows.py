@@ -89,8 +89,8 @@ def point(offset: int, time: int, station: str = "A", **options: Any) -> Context
     return update(offset, time, {"n": offset}, station=station, **options)
 
 
-def deletion(offset: int, station: str | None = "A", key: bytes = b"A", topic: str = METER) -> Tombstone:
-    return Tombstone(topic, place(offset), key, station)
+def deletion(offset: int, station: str | None = "A", key: bytes = b"A", **options: Any) -> Tombstone:
+    return Tombstone(options.pop("topic", METER), place(offset, **options), key, station)
 
 
 def test_the_last_points_in_time_are_kept_in_whatever_order_they_come() -> None:
@@ -177,6 +177,28 @@ def test_a_tombstone_deletes_what_stands_before_it_for_good() -> None:
 def test_updates_around_a_tombstone_in_one_frame_keep_their_order() -> None:
     log = Log().apply(point(0, 10), deletion(1), point(2, 9))
     assert log.numbers() == log.recovered().numbers() == [2]
+
+
+@pytest.mark.parametrize("tombstones", [1, 2, 3])
+def test_tombstones_of_one_partition_make_no_repeats_of_what_comes_from_another(tombstones: int) -> None:
+    log = Log().apply(point(0, 10, "B")).apply(point(0, 10, partition=1, timestamp=START))
+    for offset in range(tombstones):
+        log.apply(deletion(1 + offset, timestamp=START))
+    for one in (log, log.recovered(), log.recovered(compacted=True)):
+        assert one.apply(point(0, 10, partition=1, timestamp=START)).numbers() == []  # it has been deleted
+        assert one.apply(point(1, 20, partition=1, timestamp=START)).numbers() == [1]
+
+
+def test_a_message_that_is_still_to_come_is_no_repeat_after_segments_were_packed_and_read_back() -> None:
+    log = Log().apply(point(0, 10, partition=1, timestamp=START), point(0, 10, "B")).apply(deletion(1))
+    log.apply(point(2, 30))
+    for offset in range(3, 3 + SMALL):
+        log.apply(point(offset, offset, f"S{offset}"))
+    assert len(log.compacted()) < SMALL // 2
+    for one in (log.recovered(), log.recovered(compacted=True), log):
+        one.apply(deletion(1000))
+        assert one.apply(point(0, 10, partition=1, timestamp=START)).numbers() == []
+        assert one.apply(point(1, 20, partition=1, timestamp=START)).numbers() == [1]
 
 
 def test_what_is_everyones_is_deleted_by_the_key_that_it_came_with() -> None:
