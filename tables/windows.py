@@ -15,7 +15,9 @@ that their order is the same when they are read back. So each record is written 
 what stands in the changelog is at most about four times what the windows hold.
 
 Nothing is applied twice. A message whose place lies before the latest one that a window has of its partition is a
-repeat: a rewind, or an earlier worker's. What a message says anew that is there already is not written.
+repeat: a rewind, or an earlier worker's. What a message says anew that is there already is not written. A place that
+stands twice is that of the next message, not the latest: all before it were deleted. It is in each segment with records
+that came after the deletion, because without it the deletion would be done again, and they would be repeats.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import Final
 
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Entry, MessageRecords, Place, Record, Tombstone
 from tables.storage.exact_json import dumps
-from tables.storage.marks import Mark, all_deleted, is_repeat, marked
+from tables.storage.marks import Mark, Marks, all_deleted, is_repeat, marked
 from tables.storage.packing import pack
 from tables.storage.records import Table, UnreadableRecordError, Write
 from tables.storage.window import Row, Span, Window, host_of
@@ -42,6 +44,8 @@ SMALL: Final = 64  # records of a segment that is packed with others, and such s
 _LEFT: Final = 4  # of so many records of a segment, one at most is in a window: then it is written anew
 _SPARSE: Final = 512  # records of such segments, at least, before a pass is worth it
 _SEGMENT_BYTES: Final = 512 * 1024  # of one that is written anew, about
+
+_DELETED: Final = 4096  # stations of which nothing is left that are known as deleted, in some 2 MB
 
 _ALL: Final = Span()
 
@@ -107,6 +111,7 @@ class Windows:
         self._small: dict[int, None] = {}
         self._sparse: dict[int, None] = {}
         self._cuts: dict[int, tuple[bytes, Owner]] = {}
+        self._deleted: dict[Owner, Marks] = {}
         self._owner = 0
         self._last_owner = 0  # of the segments that were read
 
@@ -150,6 +155,7 @@ class Windows:
             window = self._windows.get(owner)
             if window is None:
                 window = self._windows[owner] = Window()
+                window.marks = self._deleted.pop(owner, ())
             if times is None:  # it stands alone in its segment
                 self._forget(key)
                 self._clear(owner, window, key)
@@ -213,13 +219,16 @@ class Windows:
         window = self._windows.get(owner)
         if window is None:
             window = Window()
-        elif is_repeat(message, window.marks):
+            window.marks = self._deleted.get(owner, ())
+        if is_repeat(message, window.marks):
             return
         span = self._spans.get(owner[0], _ALL)
         rows, too_old = _fresh(window, span, place, updates, segment.number)
         if too_old:
             changes.too_old[owner[0]] += too_old
         if not rows:
+            # If it comes again, behind a deletion, it is a repeat like what the deletion has found.
+            _mark(window, [message], window.key)
             return
         times, records = [row.time for row in rows], [row.record for row in rows]
         packed = pack(records)
@@ -229,14 +238,17 @@ class Windows:
             after = _size_after(window, rows, earliest, size)
             if after > self._most:
                 changes.refused.append(Refused(updates, after))
+                _mark(window, [message], window.key)
                 return
             if earliest is not None:
                 self._release(window.drop_before(earliest))
         self._windows[owner] = window
+        self._deleted.pop(owner, None)
         self._put(owner, window, rows)
         _mark(window, [message], updates[-1].key if owner[1] == EVERYONE else None)
         self._trim(owner, window)
-        segment.add(owner, [message], window.key, times, packed)
+        still_to_come = [mark for mark in window.marks if not mark.seen]
+        segment.add(owner, [message, *still_to_come], window.key, times, packed)
 
     def _delete(self, tombstone: Tombstone) -> list[Write]:
         """Delete a station's window, and everyone's if that came with the same key."""
@@ -245,7 +257,13 @@ class Windows:
         for station_id in (EVERYONE, tombstone.station_id):
             owner = (tombstone.topic, station_id or EVERYONE)
             window = self._windows.get(owner)
-            if station_id is None or window is None or is_repeat(message, window.marks):
+            if station_id is None:
+                continue
+            if window is None:
+                if station_id != EVERYONE:  # whose messages of one key come from one partition
+                    self._remember(owner, marked(self._deleted.get(owner, ()), [message]))
+                continue
+            if is_repeat(message, window.marks):
                 continue
             if station_id == EVERYONE and window.key != tombstone.key:
                 continue
@@ -313,6 +331,14 @@ class Windows:
             window.cut = None
             if not window.points:
                 del self._windows[owner]
+                self._remember(owner, window.marks)
+
+    def _remember(self, owner: Owner, marks: Marks) -> None:
+        """Keep the marks of a window of which nothing is left: its next segment will say what has been deleted."""
+        self._deleted.pop(owner, None)
+        self._deleted[owner] = all_deleted(marks)
+        if len(self._deleted) > _DELETED:
+            del self._deleted[next(iter(self._deleted))]
 
     def _unneeded(self) -> list[bytes]:
         """Return the keys of segments that can be deleted.
@@ -464,9 +490,9 @@ def _are_before(marks: Sequence[Mark], window: Window) -> bool:
     return all(is_repeat(mark, window.marks) for mark in seen or marks)
 
 
-def _mark(window: Window, marks: Iterable[Mark], key: bytes | None) -> None:
+def _mark(window: Window, marks: Sequence[Mark], key: bytes | None) -> None:
     """Note what was applied, and the key that it came with."""
     window.key = key
     window.marks = marked(window.marks, marks)
-    for mark in window.marks:
+    for mark in marks:
         window.stamp = max(window.stamp, mark.timestamp)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from itertools import count
 from typing import Any
 
 import pytest
@@ -201,6 +202,45 @@ def test_a_message_that_is_still_to_come_is_no_repeat_after_segments_were_packed
         assert one.apply(point(1, 20, partition=1, timestamp=START)).numbers() == [1]
 
 
+def test_what_changed_nothing_before_a_deletion_is_not_taken_in_after_it() -> None:
+    log = Log(Span(points=1), most=700).apply(point(0, 0, "B"))
+    first = point(0, 20, partition=1)
+    log.apply(first)
+    for nothing in (
+        point(1, 10, partition=1),  # too old
+        update(1, 20, {"n": 0}, partition=1),  # there already
+        update(1, 30, {"n": sha256(b"").hexdigest() * 20}, partition=1),  # too large
+    ):
+        other = log.recovered()
+        other.apply(nothing).apply(deletion(1))
+        for one in (other, other.recovered(), other.recovered(compacted=True)):
+            assert one.apply(first).apply(nothing).apply(deletion(1)).numbers() == []
+
+
+@pytest.mark.parametrize("before", [[], [point(0, 10, partition=1)]], ids=["nothing", "a point"])
+def test_a_deletion_that_comes_again_deletes_nothing_that_came_after_it(before: list[ContextEvent]) -> None:
+    log = Log().apply(*before).apply(deletion(0))
+    assert log.compacted() == []
+    after = [point(1 + number, 100 + number, partition=1) for number in range(40)]
+    for number, event in enumerate(after):
+        log.apply(event)
+        expected = [*range(max(1, number - 3), number + 2)]
+        for one in (log.recovered(), log.recovered(compacted=True)):
+            one.apply(*before, deletion(0), *after[: number + 1])
+            assert one.numbers() == expected
+
+
+def test_of_so_many_stations_without_records_it_is_known_that_they_were_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables.windows, "_DELETED", 3)
+    log = Log().apply(*[deletion(number, f"S{number}") for number in range(10)])
+    assert (len(log.windows), log.log) == (0, [])
+    assert [*log.windows._deleted] == [(METER, f"S{number}") for number in (7, 8, 9)]
+    log.apply(point(0, 10, "S9", partition=1))
+    assert [*log.windows._deleted] == [(METER, "S7"), (METER, "S8")]
+
+
 def test_what_is_everyones_is_deleted_by_the_key_that_it_came_with() -> None:
     log = Log().apply(update(0, 10, {"n": 0}, station=EVERYONE, key=b"\xff"))
     log = log.apply(deletion(1, "B", b"B")).recovered()
@@ -348,23 +388,16 @@ def test_a_station_that_has_gone_silent_does_not_keep_what_others_have_let_go_of
 
 
 class Model:
-    """All that has come, and the last points of it."""
+    """All that has come, in its order, and the last points of it."""
 
     def __init__(self, points: int) -> None:
         self.points = points
         self.of: dict[str, dict[int, list[Record]]] = {}
-        self.marks: dict[str, int] = {}
 
     def apply(self, *events: ContextEvent) -> None:
         for event in events:
             station = event.station_id or ""
-            repeat = event.place.offset < self.marks.get(station, -1)
-            again = event.place.offset == self.marks.get(station, -1)
-            if repeat or (again and isinstance(event, Tombstone)):
-                continue
             if isinstance(event, Tombstone):
-                if self.of.get(station):
-                    self.marks[station] = event.place.offset
                 self.of[station] = {}
                 continue
             assert event.time is not None
@@ -377,7 +410,6 @@ class Model:
             if repr([one for one in there if one.get("hostCode") in hosts]) == repr([*event.records]):
                 continue  # what is there already changes nothing
             known[event.time] = [*before, *event.records]
-            self.marks[station] = event.place.offset
 
     def rows(self, station: str) -> list[Any]:
         known = self.of.get(station, {})
@@ -394,18 +426,25 @@ steps = st.tuples(st.sampled_from(STATIONS), st.integers(0, 9), st.lists(records
 logs = st.lists(st.lists(steps, min_size=1, max_size=6), min_size=1, max_size=25)
 
 
-def frames_of(log: Sequence[Sequence[Any]]) -> list[list[ContextEvent]]:
+ONE = {None: 0, "h1": 0, "h2": 0}
+SEVERAL = {None: 0, "h1": 1, "h2": 2}
+"""The partition that has the messages of a host; tombstones are in the first."""
+
+
+def frames_of(log: Sequence[Sequence[Any]], partitions: Mapping[str | None, int]) -> list[list[ContextEvent]]:
     frames: list[list[ContextEvent]] = []
-    offset = 0
+    offsets = count()
     for of_frame in log:
         frames.append([])
         for station, time, found in of_frame:
             if found is None:
-                frames[-1].append(deletion(offset, station, station.encode()))
-            else:
-                distinct = {one.get("hostCode"): one for one in found}
-                frames[-1].append(update(offset, time, *distinct.values(), station=station))
-            offset += 1
+                frames[-1].append(deletion(next(offsets), station, station.encode(), timestamp=START))
+                continue
+            distinct = {one.get("hostCode"): one for one in found}
+            for partition in dict.fromkeys(partitions[host] for host in distinct):
+                of_hosts = [one for host, one in distinct.items() if partitions[host] == partition]
+                options = {"station": station, "partition": partition, "timestamp": START}
+                frames[-1].append(update(next(offsets), time, *of_hosts, **options))
     return frames
 
 
@@ -424,12 +463,12 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(tables.windows, "_SPARSE", sparse)
 
 
-@given(logs, st.sampled_from([1, 3, 7]), st.data())
+@given(logs, st.sampled_from([1, 3, 7]), st.sampled_from([ONE, SEVERAL]), st.data())
 @examples(150)
 def test_windows_are_the_last_points_of_all_that_has_come_and_are_read_back_so(
-    log: Any, points: int, data: st.DataObject
+    log: Any, points: int, partitions: Mapping[str | None, int], data: st.DataObject
 ) -> None:
-    frames = frames_of(log)
+    frames = frames_of(log, partitions)
     model, windows = Model(points), Log(Span(points=points))
     crash = data.draw(st.integers(0, len(frames)))
     for number, frame in enumerate(frames):
