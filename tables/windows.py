@@ -309,6 +309,8 @@ class Windows:
     def _count(self, owner: Owner, number: int, records: int) -> None:
         """Note that a segment has so many records more, which are in a window."""
         segment = self._segments[number]
+        if segment.live == 0 and segment.total:
+            self._dead.pop(number, None)  # all of it had left a window at once, but here is more of it
         segment.total += records
         segment.live += records
         if segment.total < SMALL:

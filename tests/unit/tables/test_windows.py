@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 import tables.windows
 from tables.context import EVERYONE, ContextEvent, ContextUpdate, Place, Record, Tombstone
 from tables.storage import window as storage
-from tables.storage.records import Write
+from tables.storage.marks import Mark
+from tables.storage.records import Table, Write
 from tables.storage.window import Span
+from tables.window_segments import SegmentWriter
 from tables.windows import SMALL, Windows
 from tests.examples import examples
 
@@ -370,6 +372,17 @@ def test_messages_of_one_record_are_packed_once_more() -> None:
     assert records < 2.1 * 3000
     assert len(log.compacted()) < 2000 / tables.windows.SMALL + 2 * tables.windows.SMALL
     assert log.recovered(compacted=True).numbers("S3") == log.numbers("S3")
+
+
+def test_a_segment_whose_first_station_has_no_room_for_it_is_kept_for_the_others() -> None:
+    first, second = SegmentWriter(0), SegmentWriter(1)
+    first.add((METER, "A"), [Mark(0, 0, START)], None, range(100, 114), [{"n": number} for number in range(14)])
+    second.add((METER, "A"), [Mark(0, 0, START)], None, [1], [{"n": 1}])  # packed when it was in the window
+    second.add((METER, "B"), [Mark(0, 1, START)], None, [1], [{"n": 1}])
+    log = Log()
+    log.log = [Write(Table.CONTEXT, b":1.%d" % one.number, one.encoded()) for one in (first, second)]
+    log = log.recovered().apply(point(2, 200, "C"))
+    assert log.numbers("B") == log.recovered().numbers("B") == log.recovered(compacted=True).numbers("B") == [1]
 
 
 def test_a_station_that_has_gone_silent_does_not_keep_what_others_have_let_go_of() -> None:
