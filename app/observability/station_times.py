@@ -7,6 +7,7 @@ there anyway are kept.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -28,7 +29,7 @@ class StationTimes:
         self._most = most
         self._count = 0
         # By batch: stations, the times at which the first of them began and each ended, and what is added to those.
-        self._batches: dict[str, list[tuple[Sequence[str], Sequence[float], float]]] = {}
+        self._batches: dict[str, deque[tuple[Sequence[str], Sequence[float], float]]] = {}
 
     def add(self, batch_id: str, stations: Sequence[str], times: Sequence[float], now: float) -> None:
         """Take callbacks that ran in a row for stations of a batch, and have ended by now.
@@ -41,12 +42,17 @@ class StationTimes:
         """
         rows = self._batches.get(batch_id)
         if rows is None:
-            rows = self._batches[batch_id] = []
+            rows = self._batches[batch_id] = deque()
         rows.append((stations, times, now - times[-1]))
         self._count += len(stations)
         while self._count > self._most and len(self._batches) > 1:
             oldest = self._batches.pop(next(iter(self._batches)))
             self._count -= sum([len(row[0]) for row in oldest])
+        # A batch id that all messages share, by a header, is the only one that a worker may see.
+        if self._count > self._most:
+            (only,) = self._batches.values()
+            while self._count > self._most and len(only) > 1:
+                self._count -= len(only.popleft()[0])
 
     def of(self, batch_id: str) -> Mapping[str, CallTimes]:
         """Return the times by station, of the last call where there were several; empty where they are not known."""

@@ -33,3 +33,15 @@ def test_the_oldest_batches_are_forgotten_and_the_newest_never(most: int) -> Non
         times.add(f"b{number}", ("A", "B"), (0.0, 1.0, 2.0), 100.0)
     known = [number for number in range(5) if times.of(f"b{number}")]
     assert known == {1: [4], 4: [3, 4], 5: [3, 4]}[most]
+
+
+def test_of_a_single_batch_the_latest_callbacks_are_known() -> None:
+    times = StationTimes(4)
+    for number in range(1000):
+        times.add("b", (f"S{number}", "A"), (0.0, 1.0, 2.0), 100.0 + number)
+    assert [*times.of("b")] == ["S998", "A", "S999"]
+    assert times.of("b")["A"] == (1098.0, 1099.0)
+    times.add("b", [f"T{number}" for number in range(9)], [float(number) for number in range(10)], 2000.0)
+    assert len(times.of("b")) == 9
+    times.add("other", ("A",), (0.0, 1.0), 3000.0)
+    assert (times.of("b"), len(times.of("other"))) == ({}, 1)
