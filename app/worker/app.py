@@ -96,7 +96,7 @@ class AggregatorApp(UsersParts):
         self._pipeline: Pipeline | None = None
         self._loop_watch: LoopWatch | None = None
         self._web: WebServer | None = None
-        self._gives_up = False
+        self._gives_up = 0  # times that work is being given up: a subscription may change as a rebalance begins
         self._owner_since: int | None = None  # the group's generation whose tables have been recovered
 
     # -- the start ---------------------------------------------------------------------------------------------------
@@ -256,12 +256,12 @@ class AggregatorApp(UsersParts):
         pipeline = self._pipeline
         if pipeline is None:
             return
-        self._gives_up = True
+        self._gives_up += 1
         try:
             await asyncio.gather(*(intake.cancel(agent.grace(pipeline)) for agent, intake in self.intakes))
             await pipeline.cancel()
         finally:
-            self._gives_up = False
+            self._gives_up -= 1
 
     async def _fence(self) -> None:
         """Hold back what a worker wants to send while it may be a zombie, which owns nothing any more.

@@ -80,3 +80,27 @@ def test_a_recovery_that_is_under_way_hands_nothing_over_any_more(monkeypatch: p
     asyncio.run(app.give_up_work())  # while the worker starts, too: there is no pipeline yet
     asyncio.run(app.take_over())  # would ask the pipeline
     assert recovery._generation_id != 7
+
+
+def test_work_is_given_up_until_the_last_of_those_who_give_it_up_has_done_so() -> None:
+    """A stream of the user's changes the subscription, and a rebalance begins meanwhile."""
+    app = create_app(Settings())
+    given_up: list[int] = []
+
+    class Ending:
+        """Takes a while to end."""
+
+        async def cancel(self) -> None:
+            await asyncio.sleep(len(given_up) + 1)
+            given_up.append(app._gives_up)
+
+    app._pipeline = cast(Pipeline, Ending())
+    app.intakes = []
+
+    async def both() -> None:
+        first = asyncio.create_task(app.give_up_work())
+        await asyncio.sleep(0.5)
+        await asyncio.gather(first, app.give_up_work())
+
+    run_in_virtual_time(both())
+    assert (given_up, app._gives_up) == ([2, 1], 0)
