@@ -126,6 +126,26 @@ def stand_still(world: World, random: Random) -> None:
     world.workers.resume(place)
 
 
+@_fault(
+    "all-stand-still",
+    "all stand still for longer than the session, go on, and are killed",
+    "全部停顿超过会话，继续后被杀死",
+)
+def all_stand_still(world: World, random: Random) -> None:
+    """Have the group forget all at once: each gets back partitions that it had, and another one soon has them."""
+    still, lives = random.uniform(SESSION + 0.5, 2 * SESSION), random.uniform(0.5, 8)
+    world.say(f"for {still:.1f} s, killed {lives:.1f} s after it")
+    places = world.workers.places
+    for place in places:
+        world.workers.pause(place)
+    time.sleep(still)
+    for place in places:
+        world.workers.resume(place)
+    time.sleep(lives)
+    world.workers.kill(places)
+    _start_all(world)
+
+
 @_fault("join-leave", "one more joins, works, and leaves", "另一个加入、工作、离开")
 def join_leave(world: World, random: Random) -> None:
     """Have a guest for a while; it leaves by SIGTERM or dies."""
