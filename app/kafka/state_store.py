@@ -30,7 +30,6 @@ from tables.windows import Windows
 
 RECORDS_AT_ONCE = 5_000
 TURN_SECONDS = 0.02  # of the event loop
-FETCH_BYTES = 8 * 1024 * 1024
 _NONE = -1  # no generation of a group has this number
 
 
@@ -134,8 +133,7 @@ class BulkRecovery(Recovery):
         if not ends:
             return
         ranges = {TopicPartition(*tp): OffsetRange(offsets[tp] + 1, end + 1) for tp, end in ends.items()}
-        options = {"max_partition_fetch_bytes": FETCH_BYTES, "max_poll_records": RECORDS_AT_ONCE}
-        async with reading(cast(Application, self.app).settings, **options) as consumer:
+        async with reading(cast(Application, self.app).settings, max_poll_records=RECORDS_AT_ONCE) as consumer:
             # A broker that is away is the watchdog's business.
             async for topic_partition, records in read_batches(consumer, ranges, stalled_after=None):
                 tp = TP(*topic_partition)

@@ -28,6 +28,9 @@ __all__ = ["main"]
 
 MEBI = 1024 * 1024
 CLOSED_TTL = 60.0  # seconds
+# Between two replacements: after a rebalance what closed before it is not forgotten for a while (two minutes, with the
+# settings as they are), so a group that is never left in peace for so long keeps all, up to AGG_CLOSED_MAX.
+EACH = 240.0
 STAYS = 0  # the place of the worker that is never replaced
 REPLACED = (1, 2)
 TITLES = {
@@ -124,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=20.0, help="batches a second")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two samples")
-    parser.add_argument("--each", type=float, default=60.0, help="seconds between two replacements of a worker")
+    parser.add_argument("--each", type=float, default=EACH, help="seconds between two replacements of a worker")
     parser.add_argument("--csv", type=Path, help="file for all samples")
     parser.add_argument("--plot", type=Path, help="file for a plot, SVG")
     parser.add_argument("--write", type=Path, nargs="+", default=[], help="pages whose table is replaced")
