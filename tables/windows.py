@@ -247,8 +247,10 @@ class Windows:
         self._put(owner, window, rows)
         _mark(window, [message], updates[-1].key if owner[1] == EVERYONE else None)
         self._trim(owner, window)
-        still_to_come = [mark for mark in window.marks if not mark.seen]
-        segment.add(owner, [message, *still_to_come], window.key, times, packed)
+        marks = [message]
+        if len(window.marks) > 1:
+            marks += [mark for mark in window.marks if not mark.seen]
+        segment.add(owner, marks, window.key, times, packed)
 
     def _delete(self, tombstone: Tombstone) -> list[Write]:
         """Delete a station's window, and everyone's if that came with the same key."""

@@ -29,16 +29,20 @@ Marks = tuple[Mark, ...]
 
 def is_repeat(message: Mark, marks: Marks) -> bool:
     """Return whether a message stands before the mark of its partition."""
-    return any(
-        mark.partition == message.partition and message.offset < mark.offset and message.timestamp <= mark.timestamp
-        for mark in marks
-    )
+    partition, offset, timestamp, _ = message
+    for mark in marks:  # by hand: once for each record, and `any` takes three times as long
+        if mark[0] == partition:
+            return offset < mark[1] and timestamp <= mark[2]
+    return False
 
 
 def marked(marks: Marks, new: Iterable[Mark]) -> Marks:
     """Return marks with new ones, the latest of each partition."""
     for mark in new:
-        before = next((one for one in marks if one.partition == mark.partition), None)
+        before = None
+        for one in marks:
+            if one[0] == mark[0]:
+                before = one
         if before is None:
             marks = (*marks, mark)
             continue
