@@ -247,9 +247,8 @@ def _environment(stack: ExitStack, console: Console, *, once: bool) -> Environme
     settings = load_settings()  # a mistake is said before Kafka is started
     given = {key.upper() for key in find_keys(os.environ, Path(".env"))[0]}
     environ = dict(os.environ)
-    if "AGG_WEB_PORT" not in given or settings.web_port == 0:
-        environ["AGG_WEB_PORT"] = str(USUAL_PORT if port_is_free(USUAL_PORT) else free_port())
-    elif settings.web_host == HOST and not port_is_free(settings.web_port):
+    has_port = "AGG_WEB_PORT" in given and settings.web_port != 0
+    if has_port and settings.web_host == HOST and not port_is_free(settings.web_port):
         message = f"AGG_WEB_PORT={settings.web_port} is taken: set another, or none for one that is free"
         raise PortTaken(message)
     token = None
@@ -259,6 +258,8 @@ def _environment(stack: ExitStack, console: Console, *, once: bool) -> Environme
     if "AGG_BROKER" not in given:
         broker = stack.enter_context(DevBroker(report=partial(console.print, markup=False)))
         environ["AGG_BROKER"] = broker.url
+    if not has_port:  # only now: to fetch and start Kafka takes long enough for another demo to take the usual one
+        environ["AGG_WEB_PORT"] = str(USUAL_PORT if port_is_free(USUAL_PORT) else free_port())
     if not given & {"AGG_CALLBACK", "AGG_BATCH_CALLBACK"}:
         environ["AGG_CALLBACK"] = CALLBACK
     return Environment(environ, broker, token)

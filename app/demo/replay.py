@@ -22,7 +22,7 @@ from app.demo.sample import PUSHES, load_stations, make_push, shares_of
 from app.inputs.source_message import batch_id
 from app.kafka.client import administering, reading
 from app.kafka.producer import producing
-from app.kafka.topics import ensure_topics
+from app.kafka.topics import ensure_topics, not_created
 from app.messages.dead_letters import Reason
 from app.settings import Settings
 
@@ -173,9 +173,17 @@ def live_pace(settings: Settings) -> int:
 async def open_playback(
     settings: Settings, tally: Tally, console: Console, check: Callable[[], None]
 ) -> AsyncIterator[Playback]:
-    """Stand at the end of the topics that the worker writes; it has created them."""
+    """Stand at the end of the topics that the worker writes; it has created them.
+
+    Raises:
+        TopicError: it has not: another program's worker has answered in its place.
+    """
     counts = await ensure_topics(settings, patience=settings.broker_patience, create=False)
     topics = (settings.output_topic, settings.late_topic, settings.dead_letter_topic)
+    for topic in topics:
+        if topic not in counts:
+            check()
+            raise not_created(settings, topic)
     partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
     async with reading(settings) as consumer:
         consumer.assign(partitions)

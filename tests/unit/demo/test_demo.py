@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -18,8 +20,9 @@ import pytest
 from rich.console import Console
 
 from app.cli.published import Output
-from app.demo import model
-from app.demo.__main__ import CALLBACK, PortTaken, _environment
+from app.demo import __main__ as demo
+from app.demo import model, replay
+from app.demo.__main__ import CALLBACK, PortTaken, WorkerDied, _environment
 from app.demo.model import callback, forecast
 from app.demo.outputs import Tally, dead_letter_line, late_line, output_line, summary
 from app.demo.replay import create_source_topics, live_pace
@@ -42,7 +45,7 @@ from app.demo.sample import (
 from app.inputs.alignment import Alignment, align
 from app.inputs.grouping import SourceBatch
 from app.inputs.source_message import parse_message
-from app.kafka.topics import BrokerError
+from app.kafka.topics import BrokerError, TopicError
 from app.settings import Settings
 from app.settings.enums import Fill
 from tests.ports import own_port
@@ -328,6 +331,47 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(monkeypatch: pytest
         monkeypatch.setenv("AGG_WEB_PORT", str(port))
         with pytest.raises(PortTaken, match=f"AGG_WEB_PORT={port} is taken"):
             _environment(stack, Console(), once=True)
+
+
+def test_the_port_of_another_demo_that_starts_meanwhile_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each looks for a port when its Kafka is up, which takes seconds, the first time minutes."""
+    monkeypatch.delenv("AGG_BROKER", raising=False)
+    monkeypatch.delenv("AGG_WEB_PORT", raising=False)
+    is_up: list[bool] = []
+
+    @contextmanager
+    def broker(**_: object) -> Iterator[SimpleNamespace]:
+        is_up.append(True)
+        yield SimpleNamespace(url="kafka://127.0.0.1:1")
+
+    monkeypatch.setattr(demo, "DevBroker", broker)
+    monkeypatch.setattr(demo, "port_is_free", lambda _: not is_up)
+    monkeypatch.setattr(demo, "free_port", lambda: 23456)
+    with ExitStack() as stack:
+        assert _environment(stack, Console(), once=True).environ["AGG_WEB_PORT"] == "23456"
+
+
+@pytest.mark.parametrize("has_died", [True, False])
+def test_topics_that_are_missing_though_a_worker_was_ready_are_said(
+    has_died: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program's worker had answered on our port."""
+
+    async def ensure_topics(*_: object, **__: object) -> dict[str, int]:
+        return {}
+
+    def check() -> None:
+        if has_died:
+            message = "the worker ended"
+            raise WorkerDied(message)
+
+    async def play() -> None:
+        async with replay.open_playback(Settings(), Tally(), Console(), check):
+            pytest.fail("there is nothing to read")
+
+    monkeypatch.setattr(replay, "ensure_topics", ensure_topics)
+    with pytest.raises(WorkerDied if has_died else TopicError):
+        asyncio.run(play())
 
 
 @pytest.mark.parametrize(
