@@ -140,8 +140,8 @@ class AggregatorApp(UsersParts):
             observe=self.statistics.lagged,
             on_stuck=partial(stop_at_once, EXIT_BUG),
         )
-        self._loop_watch.start()
         self._web, self.url = await start_web(settings, self.status, self.pages, loop=self.loop, beacon=self.beacon)
+        self._loop_watch.start()  # to make the web holds the loop up, on a busy machine for seconds: nobody's fault
         partitions, largest = await prepare_topics(settings, self.users_topics())
         await self.producer.start()
         client = self._kafka_producer().client
