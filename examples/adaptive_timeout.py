@@ -1,7 +1,7 @@
 # adaptive_timeout.py
 """An adaptive timeout: batches get the time that batches of their size have needed lately."""
 
-from load_model import predict
+from slow_model import predict
 
 from app import create_app
 

@@ -1,7 +1,7 @@
 # revised_outputs.py
 """AGG_LATE_POLICY=revise: what comes after the deadline makes another output of the whole batch, the next revision."""
 
-from load_model import predict
+from slow_model import predict
 
 from app import create_app
 

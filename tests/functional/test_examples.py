@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.further import further
 
 EXAMPLES = ROOT / "examples"
 DOCUMENTS = ("docs/python.md", "docs/python.zh-CN.md")
+LOG_LINE = re.compile(r"^(?:Batch|Dead letter|Timeout) .*", re.MULTILINE)
+MESSAGE = re.compile(r'^\{"realTimeData": .*\}$', re.MULTILINE)
 
 Example = Callable[[str], Any]
 
@@ -111,50 +114,29 @@ def test_modules_are_chained_by_the_first_ones_output(example: Example) -> None:
 
 
 def test_an_adaptive_timeout_follows_what_batches_have_needed(example: Example) -> None:
-    app = example("adaptive_timeout").app
-
-    async def quick(station_id: str, module_input: object) -> int:
-        await asyncio.sleep(0.1 if station_id != "silent" else 1000)
-        return 1
-
-    with TopologyTestDriver(quick, settings=app.settings) as driver:
-        for minute in range(30):
-            driver.send(records("A", "B", time=f"2025-11-14 10:{minute:02}:00"))
-            driver.advance(1.0)
-        driver.send(records("A", "silent", time="2025-11-14 11:00:00"))
-        driver.advance(20.0)
-        meta = driver.outputs[-1].value["meta"]
-    assert meta["missing"] == ["silent"]
-    assert 1.0 <= meta["deadline"] - meta["opened_at"] < 5.0, "less than the five seconds of the beginning"
-
-
-def slow(*stations: str, seconds: float = 30.0) -> Callable[..., Any]:
-    """A model that takes its time for some stations."""
-
-    async def model(station_id: str, module_input: object) -> dict[str, int]:
-        if station_id in stations:
-            await asyncio.sleep(seconds)
-        return {"last_kw": 1}
-
-    return model
+    with TopologyTestDriver.of(example("adaptive_timeout").app) as driver:
+        for hour in (10, 11):
+            driver.send(records("A", "B", time=f"2025-11-14 {hour}:00:00"))
+            driver.advance(10.0)
+        first, second = (output.value["meta"] for output in driver.outputs)
+    assert (first["missing"], first["timeout"]) == (["B"], 5.0)
+    assert (second["missing"], second["timeout"]) == ([], pytest.approx(12.0, abs=0.1))
 
 
 def test_a_batch_is_released_with_its_share(example: Example) -> None:
-    settings = example("early_release").app.settings
-    with TopologyTestDriver(slow("D", "E", seconds=9.0), settings=settings) as driver:
-        driver.send(records("A", "B", "C", "D", "E"))
+    with TopologyTestDriver.of(example("early_release").app) as driver:
+        driver.send(records("A", "B"))
         (output,) = driver.outputs
         assert output.value["meta"]["completed_by"] == "ratio"
-        assert sorted(output.value["meta"]["missing"]) == ["D", "E"]
-        driver.advance(9.5)
-        assert sorted(message.headers["station-id"] for message in driver.late) == ["D", "E"]
+        assert output.value["meta"]["missing"] == ["B"]
+        driver.advance(8.5)
+        assert [message.headers["station-id"] for message in driver.late] == ["B"]
 
 
 def test_a_batch_without_a_required_station_is_discarded(example: Example) -> None:
-    settings = example("required_stations").app.settings
-    with TopologyTestDriver(slow("A"), settings=settings) as driver:
+    with TopologyTestDriver.of(example("required_stations").app) as driver:
         driver.send(records("A", "B"))
-        driver.send(records("B", "C", time="2025-11-14 11:00:00"))
+        driver.send(records("A", "C", time="2025-11-14 11:00:00"))
         driver.advance(5.1)
         assert [output.key for output in driver.outputs] == [f"{TOPIC}_1763089200"]
         assert [letter.headers["reason"] for letter in driver.dead_letters] == ["discarded"]
@@ -177,13 +159,36 @@ def test_gaps_are_filled(example: Example) -> None:
 
 
 def test_a_late_result_makes_a_revision(example: Example) -> None:
-    settings = example("revised_outputs").app.settings
-    with TopologyTestDriver(slow("B", seconds=8.0), settings=settings) as driver:
+    with TopologyTestDriver.of(example("revised_outputs").app) as driver:
         driver.send(records("A", "B"))
         driver.advance(10.0)
         assert [output.value["meta"]["revision"] for output in driver.outputs] == [1, 2]
         assert [len(results(output)) for output in driver.outputs] == [1, 2]
         assert driver.late == []
+
+
+def after_example(document: str, name: str) -> str:
+    """What a document says of an example, up to the next one."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return text.split(f"# {name}.py\n")[1].split("```python")[0]
+
+
+@pytest.mark.parametrize("name", ["adaptive_timeout", "early_release", "required_stations", "revised_outputs"])
+def test_the_message_of_the_document_makes_the_log_that_it_shows(
+    name: str, example: Example, caplog: pytest.LogCaptureFixture
+) -> None:
+    english, chinese = (after_example(document, name) for document in DOCUMENTS)
+    shown = LOG_LINE.findall(english)
+    assert shown == LOG_LINE.findall(chinese)
+    (message,) = {line for document in DOCUMENTS for line in MESSAGE.findall((ROOT / document).read_text("utf-8"))}
+    caplog.set_level(logging.INFO, "app.batches")
+    with TopologyTestDriver.of(example(name).app) as driver:
+        driver.send(message)
+        driver.advance(10.0)
+        for batch_id in re.findall(r"--header batch-id=([\w-]+)", english):
+            driver.send(message, headers={"batch-id": batch_id})
+            driver.advance(10.0)
+    assert [re.sub(r"\[\w+=.*\]", "[...]", record.getMessage()) for record in caplog.records] == shown
 
 
 @pytest.mark.parametrize("document", [DOCUMENTS[0], *further(DOCUMENTS[1])])  # their code is the same
