@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import settings
 
 __all__ = ["ALL_EXAMPLES", "examples"]
 
@@ -17,6 +16,8 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 def examples(count: int) -> Callable[[Test], Test]:
     """Have a property test try so many examples in `make chaos`, and a quarter of them in `make test`."""
+    from hypothesis import settings  # noqa: PLC0415 - pytest has to see it first, and `make chaos` imports this before
+
     tried = settings(max_examples=count if os.environ.get(ALL_EXAMPLES) else count // 4)
 
     def with_examples(test: Test) -> Test:
