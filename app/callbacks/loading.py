@@ -165,6 +165,11 @@ class UserFunctions:
         return "AGG_BATCH_CALLBACK" if self.many else "AGG_CALLBACK"
 
     @property
+    def keyword(self) -> str:
+        """The keyword by which a program gives the callback."""
+        return "batch_callback" if self.many else "callback"
+
+    @property
     def name(self) -> str:
         """The callback's name, for log lines."""
         return self.path or str(getattr(self.callback, "__qualname__", type(self.callback).__qualname__))
@@ -182,6 +187,26 @@ class UserFunctions:
         for part in name.split("."):
             found = getattr(found, part, None)
         return f"{module}:{name}" if found == self.callback else None
+
+    def path_for_processes(self) -> str:
+        """Return `importable_path`, which AGG_EXECUTOR=process needs.
+
+        Raises:
+            FunctionError: there is none.
+        """
+        path = self.importable_path
+        if path is None:  # only what a program has given by keyword has none
+            message = words(
+                "{keyword}={name}: can't be imported by another process, as AGG_EXECUTOR=process needs it; define it "
+                "with `def` or `async def` at the top of a module that can be imported: not of a program that is "
+                "started as `python program.py`, and without a decorator that puts another in its place",
+                "{keyword}={name}：其他进程无法导入它，而 AGG_EXECUTOR=process 需要这样；请用 `def` 或 `async def` "
+                "把它定义在可导入模块的顶层：不要在以 `python program.py` 启动的程序中，也不要用会替换它的装饰器",
+                keyword=self.keyword,
+                name=self.name,
+            )
+            raise FunctionError(message)
+        return path
 
 
 def find_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> UserFunctions:

@@ -21,14 +21,13 @@ from app.callbacks.executors.processes import ProcessExecutor, available_cores
 from app.callbacks.executors.threads import ThreadExecutor
 from app.callbacks.groups import BEHIND, LATE, GroupLoop, Stretch, Suspended
 from app.callbacks.limits import Retries, TimeLimits
-from app.callbacks.loading import FunctionError, UserFunctions, is_async
+from app.callbacks.loading import UserFunctions, is_async
 from app.callbacks.outcome import Outcome, encode_result, failed, out_of_time
 from app.callbacks.scheduler import Call, CallGroup, Context, Run, Scheduler
 from app.callbacks.tasks import contain_exits, coroutine_of, ended, stack_of, user_context
 from app.observability.log_lines import Line
 from app.settings import Settings
 from app.settings.enums import Executor, LogFormat
-from app.words import words
 
 ModuleInput = dict[str, Any]
 
@@ -73,21 +72,9 @@ def make_executor(
     if kind is not Executor.PROCESS:
         own_loops = kind is Executor.THREAD
         return ThreadExecutor(callback, workers=workers or settings.concurrency, own_loops=own_loops)
-    path = functions.importable_path
-    if path is None:
-        message = words(
-            "{setting}: {name} can't be imported by another process, as AGG_EXECUTOR=process "
-            "needs it; define it with `def` or `async def` at the top of a module that can be imported: not of a "
-            "program that is started as `python program.py`, and without a decorator that puts another in its place",
-            "{setting}：其他进程无法导入 {name}，而 AGG_EXECUTOR=process 需要这样；请用 `def` 或 `async def` 把它定义在"
-            "可导入模块的顶层：不要在以 `python program.py` 启动的程序中，也不要用会替换它的装饰器",
-            setting=functions.setting,
-            name=functions.name,
-        )
-        raise FunctionError(message)
     job = ChildJob(
         list(sys.path),
-        path,
+        functions.path_for_processes(),
         functions.setting,
         functions.many,
         max_result_bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -14,14 +14,15 @@ from aiokafka.errors import KafkaError
 from mode.utils.imports import cwd_in_path
 
 from app.callbacks.given import FUNCTIONS, overruled_keywords
-from app.callbacks.loading import NO_CALLBACK, FunctionError, load_function
+from app.callbacks.loading import NO_CALLBACK, NOTHING_GIVEN, FunctionError, Functions, UserFunctions, load_function
 from app.cli.base import FAILED, broker_problem, command, language, say
 from app.kafka.client import administering
 from app.kafka.permissions import lacking, operations_text, principal
 from app.kafka.topics import LARGEST, RETENTION, TopicSpec, largest_messages, topic_numbers, topic_specs
 from app.messages.output import RECORD_OVERHEAD
 from app.settings import Settings
-from app.settings.enums import Language
+from app.settings.enums import Executor, Language
+from app.settings.loading import CALLBACKS
 from app.settings.model import PREFIX
 from app.words import Words, both_of, joined, told, words
 from app.worker.shutdown import EXIT_SETTINGS
@@ -128,8 +129,8 @@ def check_keywords(keywords: Mapping[str, object]) -> list[Finding]:
     return [Finding(Mark.NOTE, key, text) for key, text in overruled_keywords(keywords)]
 
 
-def check_functions(settings: Settings, given: Collection[str] = ()) -> list[Finding]:
-    """Import the user's functions as a worker does; those of these settings have been given by the program itself."""
+def check_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> list[Finding]:
+    """Import the user's functions as a worker does, but for those that the program has given as objects."""
     findings = []
     if not _has_callback(settings):
         text = words(
@@ -146,6 +147,8 @@ def check_functions(settings: Settings, given: Collection[str] = ()) -> list[Fin
             if name not in given:
                 with cwd_in_path():
                     load_function(spec, key)
+            elif name in CALLBACKS and settings.executor is Executor.PROCESS:
+                UserFunctions(given[name], many=name == "batch_callback").path_for_processes()
         except FunctionError as error:
             findings.append(Finding(Mark.WRONG, key, _without(both_of(error), f"{key}={spec}: ", f"{key}={spec}：")))
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -27,8 +27,8 @@ class HasSettings(Protocol):
     settings: Settings
 
     @property
-    def given(self) -> Collection[str]:
-        """Return the settings, in lower case, that stand for functions which it gave as objects."""
+    def given(self) -> Mapping[str, Callable[..., Any]]:
+        """Return the functions which it gave as objects, by the settings, in lower case, that they stand for."""
 
     @property
     def keywords(self) -> Mapping[str, object]:
@@ -156,7 +156,7 @@ def only_commands_are_wanted(names: Sequence[str]) -> bool:
 
 def commands_alone() -> Any:
     """Register the commands; returns what has of an application what Faust asks it before it drops it."""
-    register_commands(lambda: SimpleNamespace(settings=_settings(), given=(), keywords={}))
+    register_commands(lambda: SimpleNamespace(settings=_settings(), given={}, keywords={}))
     return SimpleNamespace(
         conf=SimpleNamespace(_origin=None, autodiscover=False),
         finalize=_do_nothing,

@@ -134,7 +134,7 @@ def test_a_process_can_not_import_what_a_program_of_its_own_holds(folder: Path) 
     program = MODULE.replace("app.main()", "from app.testing import TopologyTestDriver; TopologyTestDriver.of(app)")
     (folder / "mymodule.py").write_text(program)
     done = run(folder, "mymodule.py", executor="process")
-    assert "AGG_CALLBACK: predict can't be imported by another process" in done.stderr
+    assert "callback=predict: can't be imported by another process" in done.stderr
     assert "python program.py" in done.stderr
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.callbacks.loading import Functions
 from app.cli.check import Finding, Mark, Topic, check_functions, check_keywords, check_topics, conclusion
 from app.kafka.topics import topic_specs
 from app.settings import Settings, load_settings
@@ -171,6 +172,21 @@ def test_functions_that_are_not_there_are_wrong() -> None:
     assert [finding.mark for finding in findings] == [Mark.WRONG, Mark.WRONG]
     assert "there is no module no_such_module" in findings[0].text
     assert "json has no attribute no_such_name" in findings[1].text
+
+
+def test_a_callback_that_no_process_can_import_is_wrong_where_callbacks_run_in_processes() -> None:
+    given: Functions = {"callback": lambda _station_id, _module_input: {}}
+    chosen = settings(CALLBACK="program:_lambda_", EXECUTOR="process")
+    (finding,) = check_functions(chosen, given)
+    assert (finding.mark, finding.what) == (Mark.WRONG, "AGG_CALLBACK")
+    assert "<lambda>: can't be imported by another process, as AGG_EXECUTOR=process needs it" in finding.text
+    assert finding.text.startswith("callback=")
+    assert "<lambda>：其他进程无法导入它" in told(finding.text, "zh")
+    assert conclusion(chosen, [finding]) == ("1 wrong", 2)
+    many = check_functions(settings(BATCH_CALLBACK="program:_lambda_", EXECUTOR="process"), {"batch_callback": dir})
+    assert [one.mark for one in many] == [Mark.OK]
+    (finding,) = check_functions(settings(CALLBACK="program:_lambda_"), given)
+    assert finding.mark is Mark.OK
 
 
 @pytest.mark.parametrize(

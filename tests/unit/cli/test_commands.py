@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import click
 import pytest
 from faust.cli.base import cli
 
+from app.callbacks.loading import NOTHING_GIVEN, Functions
 from app.cli.commands import COMMANDS, LazyCommand, register_commands
 from app.settings import Settings
 from app.settings.enums import Language
@@ -92,7 +93,7 @@ def parsed(arguments: list[str], language: Language) -> dict[str, object]:
 
     class App:
         settings = Settings(log_language=language)
-        given: Collection[str] = ()
+        given: Functions = NOTHING_GIVEN
         keywords: Mapping[str, object] = {}
 
     register_commands(App)
@@ -125,7 +126,7 @@ def test_a_command_imports_nothing_that_only_a_worker_needs(command: str, tmp_pa
 def test_each_command_is_in_the_list_with_its_own_words() -> None:
     class App:
         settings = Settings()
-        given: Collection[str] = ()
+        given: Functions = NOTHING_GIVEN
         keywords: Mapping[str, object] = {}
 
     register_commands(App)
