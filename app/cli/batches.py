@@ -53,6 +53,21 @@ PROBE_SECONDS: Final = 2.0  # for which a worker that the broker knows is asked 
 PAGE: Final = 1000
 HEADINGS: Final = ("BATCH", "STATUS", "BY", "ARRIVED", "FAILED", "EMPTY", "OPENED", "DEADLINE", "LEFT", "WORKER")
 _NAME_SHOWN: Final = 120
+# The API's errors by their code, which is for programs; its texts are in English.
+_IN_CHINESE: Final = {
+    "unknown-batch": "没有这个批次：从未建立，或已被遗忘",
+    "being-recovered": "该批次的分区正由某个 worker 接手；请稍后再试",
+    "no-owner": "被问到的 worker（还）不在消费组中",
+    "owner-away": "该批次所在的 worker 没有应答",
+    "batch-closed": "该批次已关闭；可用 show 查看",
+    "not-confirmed": "Kafka 没有确认该操作：它仍有可能被执行；请查看该批次",
+    "actions-disabled": "操作需要令牌：请为所有 worker 设置 AGG_WEB_TOKEN",
+    "read-only": "此令牌是 AGG_WEB_READ_TOKEN，只能查看；操作需要 AGG_WEB_TOKEN",
+    "unauthorized": "令牌未给出或有误：需要 worker 所设的 AGG_WEB_TOKEN 或 AGG_WEB_READ_TOKEN",
+    "too-many-requests": "请求过于频繁；请稍后再试",
+    "bad-host": "--url 中的主机必须是该 worker 的：回环地址、AGG_WEB_HOST，或 AGG_WEB_ADVERTISED_URL 中的主机",
+    "internal-server-error": "这是程序缺陷；详情见 worker 的日志",
+}
 _SKIPPED: Final = "skipped"  # see `app.web.models.OutcomeStatus`, whose import costs a command a tenth of a second
 
 Row = dict[str, Any]
@@ -393,7 +408,8 @@ class _WorkerWeb:
             answered: Row = orjson.loads(content)
             if answer.ok and answer.status < 300:  # noqa: PLR2004 - a redirect is no answer
                 return answered
-            raise CommandError(printable(answered["error"]["message"]))
+            refusal = answered["error"]
+            raise CommandError(_refusal_text(refusal["code"], refusal["message"]))
         except (ValueError, LookupError, TypeError) as error:
             message = words(
                 "what answers at {url} with status {status} is no worker's web",
@@ -402,6 +418,12 @@ class _WorkerWeb:
                 status=answer.status,
             )
             raise CommandError(message) from error
+
+
+def _refusal_text(code: str, message: str) -> Words:
+    """Return the API's text of an error, with the Chinese of its code where that has one."""
+    text = printable(message)
+    return Words(text, _IN_CHINESE.get(code, text))
 
 
 def full(batch: Row, timezone: ZoneInfo, skipped: Collection[str] = ()) -> list[str]:

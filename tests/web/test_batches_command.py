@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
 
 from app.cli.base import CommandError, table_lines
-from app.cli.batches import HEADINGS, Request, _address, _run, _url, _WorkerWeb, full, row_cells
+from app.cli.batches import _IN_CHINESE, HEADINGS, Request, _address, _run, _url, _WorkerWeb, full, row_cells
 from app.settings import Settings
 from app.words import told
 from tests.integration.support.worker import PATIENT, clean_environment
@@ -177,6 +178,32 @@ def test_a_refusal_is_said_as_the_worker_says_it(options: dict[str, Any], settin
     workers[0].add_closed("T_0", at=1.0)
     with pytest.raises(CommandError, match=message):
         on_cluster(workers, commanded(workers, (options, 0), settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "message"),
+    [
+        ({"action": "show", "batch_id": "no"}, SETTINGS, "没有这个批次：从未建立，或已被遗忘"),
+        ({"action": "complete", "batch_id": "T_0"}, SETTINGS, "该批次已关闭；"),
+        ({"action": "list"}, Settings(), "令牌未给出或有误："),
+        ({"action": "list"}, Settings(web_token="no"), "令牌未给出或有误："),  # noqa: S106
+        ({"action": "extend", "batch_id": "T_9", "seconds": -1.0}, SETTINGS, "seconds: Input should be greater than 0"),
+    ],
+)
+def test_a_refusal_is_said_in_chinese_by_its_code(options: dict[str, Any], settings: Settings, message: str) -> None:
+    workers = [FakeWorker(0)]
+    workers[0].add_closed("T_0", at=1.0)
+    with pytest.raises(CommandError) as refused:
+        on_cluster(workers, commanded(workers, (options, 0), settings=settings))
+    assert told(refused.value, "zh").startswith(message)
+
+
+def test_every_refusal_of_a_batch_has_its_chinese() -> None:
+    web = Path(__file__).parents[2] / "app" / "web"
+    source = "".join((web / name).read_text() for name in ("routers/batches.py", "operators.py"))
+    codes = set(re.findall(r'HTTPStatus\.[A-Z_]+, "([a-z-]+)"', source)) - {"bad-request"}
+    assert {"unknown-batch", "read-only"} < codes
+    assert codes <= _IN_CHINESE.keys()
 
 
 def test_something_else_at_the_address_is_no_workers_web() -> None:
