@@ -35,8 +35,9 @@ from app.kafka.producer import producing
 from app.kafka.topics import CREATE_SECONDS, create_and_wait, message_bytes, partition_counts, source_spec
 from app.observability.log_lines import printable
 from app.settings import Settings
+from app.settings.enums import Language
 from app.settings.types import topic_name
-from app.words import words
+from app.words import Words, told, words
 
 if TYPE_CHECKING:
     from app.worker.app import AggregatorApp
@@ -266,12 +267,13 @@ class LineSender:
 
     def _fail(self, number: int, error: Exception) -> None:
         self.failed += 1
+        shown = [printable(told(error, language), ERROR_SHOWN) for language in (Language.EN, Language.ZH)]
         complain(
             words(
                 "line {number}: not sent: {error}",
                 "第 {number} 行：未发送：{error}",
                 number=number,
-                error=printable(str(error), ERROR_SHOWN),
+                error=Words(*shown),
             )
         )
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from app.inputs.timestamps import TIME_KEYS, Moment, read_moment, record_moment
+from app.words import Words, words
 from tables.context import EVERYONE, Record
 from tables.model.fast_dataclass import fast_dataclass
 from tables.storage import exact_json
@@ -36,11 +37,20 @@ DEEPEST = 246
 
 _NAMES_SHOWN = 10
 _VALUE_SHOWN = 100
-_KINDS = {NoneType: "null", bool: "a boolean", str: "a text", list: "a list", dict: "an object"}
+_KINDS = {
+    NoneType: words("null", "null"),
+    bool: words("a boolean", "布尔值"),
+    str: words("a text", "文本"),
+    list: words("a list", "列表"),
+    dict: words("an object", "对象"),
+}
 
 
 class BadMessage(ValueError):  # noqa: N818 - the contract's word
-    """A source message that is not JSON, or is none of the four forms; the text says what was wrong."""
+    """A source message that is not JSON, or is none of the four forms; the text says what was wrong.
+
+    It has its Chinese for who sends such a message. In a dead letter it is English, as all errors there are.
+    """
 
 
 class TooDeepError(ValueError):
@@ -124,21 +134,34 @@ def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[st
     if isinstance(loaded, list):
         return loaded
     if not isinstance(loaded, dict):
-        message = f"none of the four forms: {_kind(loaded)}, not an object or a list"
+        message = words(
+            "none of the four forms: {kind}, not an object or a list",
+            "不是四种形式之一：{kind}，而不是对象或列表",
+            kind=_kind(loaded),
+        )
         raise BadMessage(message)
     for key in envelope_keys:
         if key in loaded:
             records = loaded[key]
             if isinstance(records, list):
                 return records
-            message = f"none of the four forms: the envelope key {key!r} holds {_kind(records)}, not a list of records"
+            message = words(
+                "none of the four forms: the envelope key {key!r} holds {kind}, not a list of records",
+                "不是四种形式之一：信封键 {key!r} 下是{kind}，而不是记录列表",
+                key=key,
+                kind=_kind(records),
+            )
             raise BadMessage(message)
     # An object that looks like a record is one. `divide` finds out whether its station id is usable.
     if any(key in loaded for key in (*id_keys, *TIME_KEYS, "gunPower")):
         return [loaded]
-    message = (
-        f"none of the four forms: an object with the keys {_names(loaded)} has neither an envelope key"
-        f" ({_names(dict.fromkeys(envelope_keys))}) nor a station id ({_names(id_keys)})"
+    message = words(
+        "none of the four forms: an object with the keys {found} has neither an envelope key ({envelopes}) nor a "
+        "station id ({ids})",
+        "不是四种形式之一：对象的键为 {found}，既没有信封键（{envelopes}），也没有场站 id（{ids}）",
+        found=_names(loaded),
+        envelopes=_names(dict.fromkeys(envelope_keys)),
+        ids=_names(id_keys),
     )
     raise BadMessage(message)
 
@@ -279,7 +302,7 @@ def _read(
     except BadMessage:
         raise
     except ValueError as error:
-        message = f"a number that can't be held: {error}"
+        message = words("a number that can't be held: {error}", "数字太大，无法读取：{error}", error=error)
         raise BadMessage(message) from error
 
 
@@ -296,13 +319,18 @@ def _has_decimal_id(record: Any) -> bool:
 def _load(value: bytes | None) -> Any:
     """Return the JSON value of a message; raises BadMessage."""
     if value is None:
-        message = "not JSON: the message has no value"
+        message = words("not JSON: the message has no value", "不是 JSON：消息没有值")
         raise BadMessage(message)
     try:
         return exact_json.loads_roughly(value)
     except orjson.JSONDecodeError as error:
-        message = f"not JSON: {error}"
-        raise BadMessage(message) from error
+        raise BadMessage(_why_no_json(error)) from error
+
+
+def _why_no_json(error: orjson.JSONDecodeError) -> Words:
+    """Say what is wrong with the JSON of a message; the parser's own words are English, its place is a number."""
+    place = "须为 UTF-8 编码，不带 BOM" if "UTF-8" in error.msg else f"第 {error.pos + 1} 个字符处有误"
+    return words("not JSON: {en}", "不是 JSON：{zh}", en=error, zh=place)
 
 
 class _Depth:
@@ -325,7 +353,12 @@ class _Depth:
         try:
             orjson.dumps([[[[[[[[self._loaded]]]]]]]])
         except orjson.JSONEncodeError as error:
-            message = f"nested too deeply: more than {DEEPEST} levels of lists and objects ({error})"
+            message = words(
+                "nested too deeply: more than {n} levels of lists and objects ({error})",
+                "嵌套过深：列表和对象超过 {n} 层（{error}）",
+                n=DEEPEST,
+                error=error,
+            )
             raise BadMessage(message) from error
         self.unchecked = False
 
@@ -418,14 +451,24 @@ class _TimeReader:
                     timed.append(record)
 
 
-def too_many_rejects(first: Reject) -> str:
+def too_many_rejects(first: Reject) -> Words:
     """Say what is wrong with a message that has more rejects than MOST_REJECTS."""
-    return f"more than {MOST_REJECTS} of its records can't be used, the first one because: {first.error}"
+    return words(
+        "more than {n} of its records can't be used, the first one because: {error}",
+        "其中超过 {n} 条记录无法使用，第一条的原因：{error}",
+        n=MOST_REJECTS,
+        error=first.error,
+    )
 
 
-def too_many_stations(stations: int, limit: int) -> str:
+def too_many_stations(stations: int, limit: int) -> Words:
     """Say what is wrong with a message that has more stations than that."""
-    return f"{stations} stations, more than the {limit} of a message (AGG_MAX_STATIONS)"
+    return words(
+        "{stations} stations, more than the {limit} of a message (AGG_MAX_STATIONS)",
+        "{stations} 个场站，超过单条消息的 {limit} 个（AGG_MAX_STATIONS）",
+        stations=stations,
+        limit=limit,
+    )
 
 
 def _why_too_long(station: str, limits: Limits) -> str:
@@ -455,17 +498,17 @@ def _found(record: Record, keys: Sequence[str]) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, list | dict):
-        return _kind(value)
+        return str(_kind(value))
     text = exact_json.dumps(value).decode()
     return text if len(text) <= _VALUE_SHOWN else text[:_VALUE_SHOWN] + "…"
 
 
-def _names(names: Iterable[str]) -> str:
+def _names(names: Iterable[str]) -> Words | str:
     every = [name if len(name) <= _VALUE_SHOWN else name[:_VALUE_SHOWN] + "…" for name in names]
     more = f", … +{len(every) - _NAMES_SHOWN}" if len(every) > _NAMES_SHOWN else ""
-    return (", ".join(every[:_NAMES_SHOWN]) or "(none)") + more
+    return ", ".join(every[:_NAMES_SHOWN]) + more if every else words("(none)", "（无）")
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any) -> Words:
     """Name the JSON type of a value, with its article."""
-    return _KINDS.get(type(value), "a number")
+    return _KINDS.get(type(value)) or words("a number", "数字")

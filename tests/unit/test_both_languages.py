@@ -18,6 +18,7 @@ FILES = [
         "callbacks/given.py",
         "callbacks/loading.py",
         "callbacks/signatures.py",
+        "inputs/grouping.py",
         "kafka/client.py",
         "kafka/diagnosis.py",
         "kafka/permissions.py",
@@ -36,6 +37,14 @@ A_TEXT = re.compile(r"\b[a-z]{2,}[,:;]? [a-z]{2,}\b")
 # Told in English only, by place: what is a bug, or never reaches a user.
 ENGLISH: dict[str, set[str]] = {
     "app/__init__.py": {"module {} has no attribute {}"},  # Python's own words
+    "app/inputs/grouping.py": {  # of a record, which becomes a dead letter
+        "a station id of {} characters, more than {} (AGG_MAX_ID_LENGTH): {}",
+        "{} is not a record",
+        "no station id: {}; text or an integer is wanted in one of {}",
+        "; some of its times are too late for the message's (AGG_MAX_AHEAD)",
+        "no usable time in a record of station {}, which has records with one: {}{}",
+        "none of {} is there",
+    },
     "app/kafka/client.py": {"the connection was closed while the request was under way"},  # it is tried again
     "app/settings/model.py": {"opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"},
     "app/worker/watchdog.py": {  # the worker's health, as /healthz has it, and before exit code 70

@@ -22,6 +22,7 @@ from app.inputs.grouping import (
 )
 from app.inputs.source_message import batch_id, parse_message
 from app.inputs.timestamps import parse_time
+from app.words import told
 from tables.storage import exact_json
 from tests.examples import examples
 
@@ -97,6 +98,23 @@ def test_what_is_none_of_the_four_forms_is_a_bad_message_that_says_why(value: by
     with pytest.raises(BadMessage) as caught:
         parse_message(value, topic=TOPIC, envelope_keys=(), timezone=SHANGHAI)
     assert error in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (None, "不是 JSON：消息没有值"),
+        (b"[NaN]", "不是 JSON：第 2 个字符处有误"),
+        (b"\xff", "不是 JSON：须为 UTF-8 编码，不带 BOM"),
+        (b"1.5", "不是四种形式之一：数字，而不是对象或列表"),
+        (b'{"realTimeData":{}}', "不是四种形式之一：信封键 'realTimeData' 下是对象，而不是记录列表"),
+        (b"{}", "不是四种形式之一：对象的键为 （无），既没有信封键"),
+    ],
+)
+def test_why_a_message_is_bad_is_there_in_chinese_too(value: bytes | None, error: str) -> None:
+    with pytest.raises(BadMessage) as caught:
+        parse_message(value, topic=TOPIC, envelope_keys=(), timezone=SHANGHAI)
+    assert told(caught.value, "zh").startswith(error)
 
 
 def test_a_message_that_could_not_be_written_again_is_bad() -> None:
