@@ -18,6 +18,7 @@ from app.cli.base import (
     command,
     complain,
     json_option,
+    language,
     moment_option,
     option,
     shown_time,
@@ -45,7 +46,7 @@ from app.kafka.topics import not_created, partition_counts
 from app.messages.message import InMessage
 from app.observability.log_lines import printable
 from app.settings import Settings
-from app.words import words
+from app.words import joined, told, words
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -344,7 +345,8 @@ def _named(outcome: StationOutcome) -> str:
 
 
 def _line(message: InMessage, timezone: ZoneInfo, pieces: Iterable[Piece]) -> str:
-    return f"{shown_time(math.floor(message.timestamp), timezone)}  {''.join(text for text, _ in pieces)}"
+    text = told(joined("", (piece for piece, _ in pieces)), language())
+    return f"{shown_time(math.floor(message.timestamp), timezone)}  {text}"
 
 
 def _table(found: Iterable[StationOutcome]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from app.messages.late import read_late
 from app.messages.message import InMessage
 from app.messages.output import number_in
 from app.observability.log_lines import printable
+from app.words import words
 from tables.storage import exact_json
 
 NAMES_SHOWN: Final = 5
@@ -23,7 +24,7 @@ TEXT_SHOWN: Final = 300
 PLACE: Final = "kafka"  # the key of a JSON line under which the message's place stands
 
 Piece = tuple[str, str]
-"""A part of a line, and the style that a colourful reader gives it."""
+"""A part of a line, in English or in both languages, and the style that a colourful reader gives it."""
 
 _STYLES: Final = {"complete": "green", "partial": "yellow"}
 
@@ -151,15 +152,23 @@ def output_pieces(output: Output) -> list[Piece]:
 def late_pieces(key: bytes | None, value: bytes | None) -> list[Piece]:
     """One message of the late topic, without its time."""
     late = read_late(key, value)
-    skipped = late.status == "skipped"
-    told = "not run: the deadline had passed before its turn came" if skipped else f"{late.status}, too late"
+    if late.status == "skipped":
+        came = words("not run: the deadline had passed before its turn came", "未运行：轮到它之前截止时间已过")
+    else:
+        came = words("{status}, too late", "{status}，迟到", status=printable(str(late.status)))
     pieces: list[Piece] = [
         (f"{printable(late.batch_id, BATCH_SHOWN)}  ", ""),
         (printable(str(late.station_id), NAME_SHOWN), "yellow"),
-        (f"  {printable(told)}", ""),
+        ("  ", ""),
+        (came, ""),
     ]
     if late.closed_at and late.timestamp:
-        pieces.append((f" ({late.timestamp - late.closed_at:.2f} s after the batch was closed)", ""))
+        after = words(
+            " ({seconds:.2f} s after the batch was closed)",
+            "（批次关闭后 {seconds:.2f} 秒）",
+            seconds=late.timestamp - late.closed_at,
+        )
+        pieces.append((after, ""))
     return pieces
 
 

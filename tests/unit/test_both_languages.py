@@ -55,9 +55,6 @@ ENGLISH: dict[str, set[str]] = {
     "app/cli/result_comparison.py": {"no station id"},  # caught where the message is named
     "app/cli/published.py": {  # what stands in a message, in the words of its fields
         "  a custom payload",
-        "not run: the deadline had passed before its turn came",
-        "{}, too late",
-        " ({} s after the batch was closed)",
     },
 }
 CHINESE_TOO = {"words", "Words", "_shared", "_own"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import click
 import orjson
 import pytest
 
-from app.cli.outputs import Request, output_teller
+from app.cli.base import speak
+from app.cli.outputs import Request, _late_teller, output_teller
 from app.cli.published import (
     Output,
     StationOutcome,
@@ -20,6 +22,7 @@ from app.cli.published import (
     output_pieces,
 )
 from app.messages.message import InMessage
+from app.settings.enums import Language
 
 BATCH = "T_1763085600"
 META = {
@@ -140,6 +143,23 @@ def test_a_late_record_is_told_with_how_late_it_was() -> None:
     assert late_outcome(orjson.dumps(late)) == StationOutcome("D", "result", '{"kw":2}')
     told = "".join(text for text, _ in late_pieces(None, orjson.dumps(late)))
     assert told == f"{BATCH}  D  result, too late (2.25 s after the batch was closed)"
+
+
+@pytest.mark.parametrize(
+    ("language", "status", "said"),
+    [
+        (Language.EN, "skipped", "not run: the deadline had passed before its turn came"),
+        (Language.ZH, "skipped", "未运行：轮到它之前截止时间已过（批次关闭后 2.25 秒）"),
+        (Language.ZH, "failed", "failed，迟到（批次关闭后 2.25 秒）"),
+    ],
+)
+def test_a_late_record_is_told_in_the_language_that_is_set(language: Language, status: str, said: str) -> None:
+    late = {"batch_id": BATCH, "station_id": "D", "status": status, "closed_at": 1763085608.25,
+            "timestamp": 1763085610.5}  # fmt: skip
+    with click.Context(click.Command("late")) as context:
+        speak(context, language)
+        (line,) = _late_teller(ZoneInfo("Asia/Shanghai"), Request())(message(late)) or ()
+    assert f"  {BATCH}  D  {said}" in line
 
 
 def test_json_is_the_message_with_its_place() -> None:
