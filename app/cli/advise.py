@@ -249,10 +249,12 @@ def lines(advice: Advice, settings: Settings, stations: int) -> Iterator[str]:
             n=more,
             all=len(advice.stations),
         )
-    yield words(
-        "LAST: the others had come, and it was waited for; SOONER: the batch would have been complete without it",
-        "LAST：其他场站已到，只等该场站；SOONER：没有该场站时批次可提前完成的时间",
-    )
+    last = words("LAST: the others had come, and it was waited for", "LAST：其他场站已到，只等该场站")
+    sooner = words("SOONER: the batch would have been complete without it", "SOONER：没有该场站时批次可提前完成的时间")
+    if any(station.sooner is not None for station in shown):  # then it was the last to come
+        yield words("{last}; {sooner}", "{last}；{sooner}", last=last, sooner=sooner)
+    elif any(station.last for station in shown):
+        yield last
 
 
 def _timeout_rows(advice: Advice, settings: Settings) -> Iterator[Sequence[str]]:

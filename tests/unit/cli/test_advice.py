@@ -265,6 +265,20 @@ def test_it_is_told_in_two_tables() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("events", "note"),
+    [
+        ([open_("AB"), arrived("AB")], []),  # neither was waited for
+        ([open_("AB"), arrived("A"), expire()], ["LAST: the others had come, and it was waited for"]),
+    ],
+)
+def test_only_columns_that_are_there_are_explained(events: list[BatchEvent], note: list[str]) -> None:
+    told = list(lines(advice_of(events, 5.0), Settings(), stations=2))
+    heading = next(number for number, line in enumerate(told) if line.startswith("STATION"))
+    assert [told[heading].count(name) for name in ("LAST", "SOONER")] == [len(note), 0]
+    assert told[heading + 3 :] == note
+
+
 def test_a_timeout_that_no_batch_may_have_and_an_adaptive_one_are_marked() -> None:
     advice = advice_of(five_batches(), 5.0, 90.0)
     told = list(lines(advice, Settings(timeout_mode=TimeoutMode.ADAPTIVE), stations=0))
