@@ -119,7 +119,7 @@ class LazyCommand(click.Command):
 
 
 def register_commands(app: Callable[[], HasSettings]) -> None:
-    """Make all of them commands of `faust`, and hide the options of its own that are refused.
+    """Make all of them commands of `faust`, hide the options of its own that are refused, and have usages name `-A`.
 
     `app` is called when a command is wanted.
     """
@@ -128,8 +128,21 @@ def register_commands(app: Callable[[], HasSettings]) -> None:
     for option in group.commands["worker"].params:
         if isinstance(option, click.Option) and option.name in _REFUSED:
             option.hidden = True
+    for param in group.params:
+        if param.name == "app":
+            found: Any = param
+            found.get_usage_pieces = _usage_of_app
     for name, entry in COMMANDS.items():
         group.add_command(LazyCommand(name, entry, app), name)
+
+
+def _usage_of_app(context: click.Context) -> list[str]:
+    """Return what stands before a command in its usage: without its `-A` it would be another one, or none."""
+    root = context.find_root()
+    app = root.params.get("app")
+    if context is root or app is None or (root.info_name == "batch-aggregator" and app == "app"):  # which it has itself
+        return []
+    return ["-A", app]
 
 
 def _faust() -> click.Group:

@@ -13,7 +13,7 @@ import pytest
 from faust.cli.base import cli
 
 from app.callbacks.loading import NOTHING_GIVEN, Functions
-from app.cli.commands import COMMANDS, LazyCommand, register_commands
+from app.cli.commands import COMMANDS, LazyCommand, commands_alone, register_commands
 from app.settings import Settings
 from app.settings.enums import Language
 from app.settings.types import TOPIC_RULE, UTF8_RULE
@@ -205,12 +205,29 @@ def test_faust_s_own_commands_have_the_application(app: str, tmp_path: Path) -> 
     assert "Callbacks" in said
 
 
+@pytest.mark.parametrize(
+    ("program", "app", "usage"),
+    [
+        ("faust", "mine:app", "faust -A mine:app send"),
+        ("batch-aggregator", "app", "batch-aggregator send"),
+        ("batch-aggregator", "mine", "batch-aggregator -A mine send"),
+        ("mine.py", None, "mine.py send"),
+    ],
+)
+def test_a_usage_names_the_application_where_the_command_needs_it(program: str, app: str | None, usage: str) -> None:
+    commands_alone()
+    root = click.Context(cli, info_name=program)
+    root.params["app"] = app
+    assert click.Context(click.Command("send"), root, info_name="send").command_path == usage
+    assert "-A" not in cli.collect_usage_pieces(root)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_in_the_language_that_is_set(name: str, helps: Callable[[str], Helps]) -> None:
     texts, _, _ = helps("zh")
     assert COMMANDS[name].line.zh[:8] in texts[""]
     own = texts[name]
-    assert " ".join(own.split()).startswith(f"Usage: -c {name} [OPTIONS]")
+    assert " ".join(own.split()).startswith(f"Usage: -c -A app {name} [OPTIONS]")
     assert COMMANDS[name].line.zh in own
     options = [line for line in own.splitlines() if line.startswith("  --") and not line.startswith("  --help")]
     assert [line for line in options if line.isascii() and len(line.split()) > 3] == []
