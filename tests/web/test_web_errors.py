@@ -69,6 +69,12 @@ def test_other_bad_input_is_400_too(query: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad-request")
 
 
+@pytest.mark.parametrize("path", ["/batches", "/stations", "/heatmap"])
+def test_a_query_key_that_is_not_known_is_ignored(path: str) -> None:
+    answer = ask(FakeWorker(), f"{path}?statuss=partial")
+    assert (answer.status_code, answer.json()) == (200, ask(FakeWorker(), path).json())
+
+
 def test_a_batch_that_is_not_known_is_404() -> None:
     answer = ask(FakeWorker(), "/batches/T_1")
     message = "batch T_1 is not known: never opened, or forgotten"
