@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.kafka.reading import CLOCK_SLACK, OffsetRange, in_message, partitions_of, read_batches, read_sources
 from app.messages.message import InMessage
-from app.messages.output import number_in, output_id
+from app.messages.output import OutputId, output_id, whole_outputs
 from app.words import counted_word
 from tables.model.events import Source
 
@@ -114,9 +114,9 @@ async def _time_asked_for(consumer: AIOKafkaConsumer, source: Source, near: floa
 
 @dataclass(slots=True)
 class _Outputs:
-    """Outputs of one batch that have been found, by revision and part."""
+    """Outputs of one batch that have been found, by their ids: those of parts of another cut are others."""
 
-    found: dict[tuple[int, int], InMessage] = field(default_factory=dict)
+    found: dict[OutputId, InMessage] = field(default_factory=dict)
     size: int = 0
     records: int = 0
 
@@ -129,20 +129,16 @@ class _Outputs:
         self.size += message.size
         self.records += 1
         if message.key == key:
-            found = output_id(message.key, message.headers, None)
+            found = output_id(message.key, message.headers, message.value)
             if found is not None:
-                self.found.setdefault((found.revision, found.part), message)
+                self.found.setdefault(found, message)
         if self.size > MOST_BYTES or self.records > MOST_RECORDS:
             text = f"{counted_word(self.records, 'message')} of {counted_word(self.size, 'byte')} read"
             raise TooMuchError(text)
 
     def has(self, revision: int) -> bool:
         """Say whether all parts of a revision have been found."""
-        parts = [number for one, number in self.found if one == revision]
-        if not parts:
-            return False
-        header = dict(self.found[revision, parts[0]].headers).get("parts")
-        return len(parts) >= (number_in(header) or 1)
+        return any(whole == revision for _, whole in whole_outputs(self.found))
 
 
 async def find_outputs_of(

@@ -106,6 +106,15 @@ def test_all_parts_and_revisions_are_found_each_at_its_time() -> None:
     assert topic.fetched < 10
 
 
+def test_a_part_of_another_cut_stands_for_none_of_the_whole_output() -> None:
+    """A worker died between two parts, and came back with a larger limit."""
+    topic = Topic(
+        [(100_000, b"k", 1, 1, 3), *others(100_000), (100_000, b"k", 1, 1, 1), *others(*range(200_000, 900_000, 1000))]
+    )
+    messages, gone = outputs(topic, {1: 100.0})
+    assert (sorted(message.offset for message in messages), gone) == ([0, 2], False)
+
+
 @pytest.mark.parametrize("parts", [0, 10**9, 10**4000])
 def test_a_count_of_parts_that_none_of_ours_has_is_one(parts: int) -> None:
     topic = Topic([(100_000, b"k", 1, 1, parts), *others(*range(100_000, 900_000, 1000))])
