@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.devbroker import DevBroker
+from app.messages.partitioner import partition_of
 from tests.further import further
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, SentBatch, stations_of
@@ -32,6 +34,21 @@ def cluster(kafka_broker: SharedBroker, tmp_path: Path) -> Iterator[Cluster]:
 
 def batches(cluster: Cluster, first: int, count: int) -> list[SentBatch]:
     return [cluster.batch(first + number, STATIONS) for number in range(count)]
+
+
+def of_each_partition(cluster: Cluster, partitions: int, each: int) -> list[SentBatch]:
+    """So many batches of each partition of the internal topics."""
+    found: Counter[int] = Counter()
+    chosen = []
+    for number in range(1_000):
+        batch = cluster.batch(number, STATIONS)
+        partition = partition_of(batch.batch_id.encode(), partitions)
+        if found[partition] < each:
+            found[partition] += 1
+            chosen.append(batch)
+        if found.total() == partitions * each:
+            return chosen
+    raise AssertionError(f"{found} of {each} each")
 
 
 def metric(worker: WorkerProcess, name: str) -> float:
@@ -209,7 +226,7 @@ def test_a_log_that_is_truncated_under_a_running_worker_is_read_on(tmp_path: Pat
 def test_a_changelog_that_has_lost_its_end_is_told_at_the_next_start(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path, source_partitions=1) as cluster:
         cluster.start().wait_ready()
-        for batch in batches(cluster, 0, 24):
+        for batch in of_each_partition(cluster, 4, 6):  # half of a log of six batches holds what is known of some
             cluster.send(batch)
             cluster.wait_out()
         cluster.wait_settled()

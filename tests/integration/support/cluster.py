@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -29,11 +32,21 @@ LARGEST = 64 * 1024 * 1024
 BAD_SIGNS = ("Traceback (most", "never retrieved", "were not delivered", "nclosed", "this is a bug")
 
 
+_MADE: Counter[str] = Counter()  # by test
+
+
+def _own_name() -> str:
+    """A name that no other test's share has, and this one has in each run: so do the partitions of its batch ids."""
+    test = os.environ["PYTEST_CURRENT_TEST"]
+    _MADE[test] += 1
+    return hashlib.sha256(f"{test} {_MADE[test]}".encode()).hexdigest()[:10]
+
+
 class Cluster:
     """Settings are given without their prefix: `batch_timeout="2"`."""
 
     def __init__(self, broker: Broker, folder: Path, *, partitions: int = 4, source_partitions: int = 4) -> None:
-        name = uuid.uuid4().hex[:10]
+        name = _own_name()
         self.broker = broker
         self.folder = folder
         self.app_id = f"app-{name}"
@@ -54,6 +67,7 @@ class Cluster:
             "max_batch_age": "1200",
         }
         self.sent: dict[str, SentBatch] = {}
+        self._turns: Counter[str] = Counter()
         self.workers: list[WorkerProcess] = []
         self._loop = Background()
         self._producer: AIOKafkaProducer | None = None
@@ -126,7 +140,7 @@ class Cluster:
         return batch_of(self.source, number, stations, window=window, headers=headers)
 
     def send(self, *batches: SentBatch) -> None:
-        """Send batches, spread over the source's partitions, and wait until the broker has them. They are due out."""
+        """Send batches to the source's partitions in turn, and wait until the broker has them. They are due out."""
         for batch in batches:
             assert batch.batch_id not in self.sent, "one message for each batch"
             self.sent[batch.batch_id] = batch
@@ -206,10 +220,14 @@ class Cluster:
                 bootstrap_servers=self.broker.bootstrap, enable_idempotence=True, max_request_size=LARGEST
             )
             await self._producer.start()
-        producer = self._producer
-        confirmed = [
-            await producer.send(topic, value, key=key, headers=list(headers)) for topic, key, value, headers in messages
-        ]
+        producer, confirmed = self._producer, []
+        for topic, key, value, headers in messages:
+            partition = None
+            if key is None:  # the producer would roll dice
+                there = sorted(await producer.partitions_for(topic))
+                partition = there[self._turns[topic] % len(there)]
+                self._turns[topic] += 1
+            confirmed.append(await producer.send(topic, value, key=key, partition=partition, headers=list(headers)))
         await asyncio.gather(*confirmed)
 
     # -- workers -----------------------------------------------------------------------------------------------------
