@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from app.messages.partitioner import partition_of
+from tests.chaos.points.trap import TRAP, set_trap
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, SentBatch, stations_of
 from tests.integration.support.model import HANDLER_CALLS, HANDLER_GATE, SIDE_TOPIC
 from tests.integration.support.reading import Received, admin_client, end_offsets
 from tests.integration.support.waiting import wait_for
+from tests.integration.support.worker import Program, WorkerProcess
 from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
+
+WATCHED = Program(app="tests.chaos.points.worker", warm=True)
 
 PARTITIONS = 4
 
@@ -45,6 +51,20 @@ def make_again(cluster: Cluster, topic: str, partitions: int) -> None:
 
 def batches(cluster: Cluster, numbers: range) -> list[SentBatch]:
     return [cluster.batch(number, stations_of(FINE, range(3))) for number in numbers]
+
+
+def of_gone_partitions(cluster: Cluster, count: int) -> list[SentBatch]:
+    """Batches that do not go to partition 0, which a topic of one partition has too."""
+    found = (batch for batch in batches(cluster, range(100)) if partition_of(batch.batch_id.encode(), PARTITIONS))
+    return list(islice(found, count))
+
+
+def all_is_acknowledged(cluster: Cluster, worker: WorkerProcess) -> bool:
+    """What this sole worker says of its partitions, all of which end there still."""
+    rows = worker.ask("/partitions")["partitions"]
+    topics = {row["topic"] for row in rows}
+    ends = asyncio.run(end_offsets(cluster.broker.bootstrap, sorted(topics)))
+    return sum(row["end"] for row in rows) == sum(ends.values()) and not any(row["lag"] for row in rows)
 
 
 def places(outputs: list[Received]) -> dict[str, int]:
@@ -87,6 +107,38 @@ def test_decisions_that_were_stored_for_partitions_that_are_gone_come_out_once(s
     strict.wait_out()
     strict.wait_settled()
     assert count(strict, strict.output) == len(sent) + len(more), "no crash makes a second output of it"
+    strict.assert_clean_logs()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("point", ["closing-sent", "closing-stored", "output-sent", "output-confirmed"])
+def test_a_worker_that_dies_while_it_moves_outputs_to_another_place_loses_none_and_sends_none_twice(
+    strict: Cluster, tmp_path: Path, point: str
+) -> None:
+    """What is stored on the move is the decision (`closing`) with its new place, before anything is sent there."""
+    settings, trap = {"broker_patience": "900"}, tmp_path / "trap"
+    worker = strict.start(settings).wait_ready()
+    strict.send(*batches(strict, range(200, 202)))
+    strict.wait_out()
+    delete(strict, strict.output)
+    moved = of_gone_partitions(strict, 6)
+    strict.send(*moved)
+    # All are decided and stored, with their partitions. (Faust commits when its producer has nothing more to send.)
+    wait_for(lambda: all_is_acknowledged(strict, worker), lambda: f"{worker.ask('/partitions')}\n{worker.tail()}")
+    worker.kill()
+    strict.create_topic(strict.output, 1)
+
+    set_trap(trap, point, 1)
+    dies = strict.start(settings, {TRAP: str(trap)}, WATCHED)
+    assert dies.wait_exit() == -signal.SIGKILL
+    trap.unlink()
+    worker = strict.start(settings).wait_ready()
+    wait_for(lambda: count(strict, strict.output) >= len(moved), worker.tail)
+    strict.send(*batches(strict, range(300, 302)))
+    wait_for(lambda: count(strict, strict.output) >= len(moved) + 2, worker.tail)
+    strict.wait_settled()
+    due = sorted(batch.batch_id for batch in [*moved, *batches(strict, range(300, 302))])
+    assert sorted(one.name for one in strict.read_topic(strict.output)) == due
     strict.assert_clean_logs()
 
 
