@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.cli import base as faust_base
 from faust.cli.base import AppCommand
 
+from app.cli import click_words
 from app.inputs.timestamps import format_time, parse_duration, parse_time
 from app.kafka.diagnosis import find_trouble
 from app.kafka.permissions import AUTHORIZATION_ERRORS, denial_text
@@ -133,6 +134,7 @@ _LANGUAGE: Final = "app.language"  # in the `meta` of click's contexts, which a 
 def speak(context: click.Context, language: Language) -> None:
     """Have what is told while a command runs, or reads its options, be in a language."""
     context.meta[_LANGUAGE] = language
+    click_words.use(language)
 
 
 def language() -> Language:

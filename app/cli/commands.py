@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import click
 
+from app.cli import click_words
 from app.settings import Settings, SettingsError, load_settings
 from app.settings.loading import found_language
 from app.words import Words, told, words
@@ -123,6 +124,7 @@ def register_commands(app: Callable[[], HasSettings]) -> None:
 
     `app` is called when a command is wanted.
     """
+    click_words.use(found_language(os.environ))
     importlib.import_module("faust.cli.faust")  # Faust's commands first: of two with one name the later one counts
     group = _faust()
     for option in group.commands["worker"].params:

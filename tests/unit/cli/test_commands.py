@@ -227,7 +227,8 @@ def test_help_is_in_the_language_that_is_set(name: str, helps: Callable[[str], H
     texts, _, _ = helps("zh")
     assert COMMANDS[name].line.zh[:8] in texts[""]
     own = texts[name]
-    assert " ".join(own.split()).startswith(f"Usage: -c -A app {name} [OPTIONS]")
+    assert " ".join(own.split()).startswith(f"用法： -c -A app {name} [OPTIONS]")
+    assert "显示此帮助并退出。" in own
     assert COMMANDS[name].line.zh in own
     options = [line for line in own.splitlines() if line.startswith("  --") and not line.startswith("  --help")]
     assert [line for line in options if line.isascii() and len(line.split()) > 3] == []
@@ -243,7 +244,8 @@ def test_help_is_in_the_language_that_is_set(name: str, helps: Callable[[str], H
             1,
             "127.0.0.1:9 没有 Kafka 应答：请启动它，或设置 AGG_BROKER（",
         ),
-        (["outputs", "--since", "x"], {}, 2, "'x' 既不是 2025-11-14T10:00:00 这样的时间"),
+        (["outputs", "--since", "x"], {}, 2, "错误：'--since' 的值无效：'x' 既不是 2025-11-14T10:00:00 这样的时间"),
+        (["sent"], {}, 2, "错误：没有命令 'sent'。"),
         (["batches", "show"], {}, 2, "show 需要批次 id"),
         (["worker", "--web-port", "1"], {"callback": "x:y"}, 2, "此处不使用 --web-port：请设置 AGG_WEB_PORT=1"),
         (["worker"], {"callback": "nowhere:y"}, 2, "AGG_CALLBACK=nowhere:y：没有模块 nowhere；"),
