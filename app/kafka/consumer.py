@@ -26,6 +26,7 @@ Every override replaces a method of Faust. Without it:
     acknowledging
     _new_offset               commits what was never processed, and is off by one with a single message in flight
     _filter_tps_with_…        knows Faust's acknowledgements only: no partition is ever committed
+    _commit_offsets           waits for all that the producer has: a topic that is gone holds all commits up
     track_message             remembers every message that was delivered, and waits for it in `wait_empty`
     wait_empty                a rebalance waits without end for a station that hangs
     subscribe                 a stream of the user's that begins later takes all partitions away, with work in flight
@@ -449,6 +450,22 @@ class AggregatorConsumer(FetchingConsumer):
             acked.clear()
             self._acked_index[tp].clear()
         return self.ledger.committable(tp)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        """Commit once what the user's code has sent before is out: what is ours was stored before it was acknowledged.
+
+        At a rebalance and at the end Faust has the producer flushed besides: the next owner looks for what is out.
+        """
+        producer: Any = self.app.producer
+        await producer.confirmed()
+        owned = self.assignment()
+        offsets = {tp: offset for tp, offset in offsets.items() if tp in owned}
+        if not offsets or not await self._commit(offsets):
+            return False
+        self.app.tables.on_commit(offsets)
+        self._committed_offset.update(offsets)
+        self.app.monitor.on_tp_commit(offsets)
+        return True
 
     async def wait_empty(self) -> None:
         """Give up what is in flight, bounded in time, and commit what is done.

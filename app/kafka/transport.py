@@ -5,10 +5,13 @@ Every override replaces a method of Faust. Without it:
     _settings_extra           a batch that is sent again after a broker's fault is appended twice
     create_topic              Faust creates topics with its own partition counts
     send                      a topic that is not there is asked for without end, with an ERROR ten times a second
+
+`confirmed` is for the consumer's commits; Faust has `flush` for that.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
@@ -39,6 +42,10 @@ class FetchedSchema(faust.Schema[Any, Any]):
 class AggregatorProducer(driver.Producer):
     """Faust's producer, idempotent: a batch that is sent again after a broker's fault is not appended twice."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unconfirmed: set[asyncio.Future[Any]] = set()  # of the user's messages
+
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"enable_idempotence": True}
 
@@ -54,7 +61,20 @@ class AggregatorProducer(driver.Producer):
             UnknownTopicError: there is no such topic, for five seconds.
         """
         await self._topics.choose_from(topic)
-        return await super().send(topic, *args, **options)
+        sent = cast("asyncio.Future[Any]", await super().send(topic, *args, **options))
+        self._unconfirmed.add(sent)
+        sent.add_done_callback(self._unconfirmed.discard)
+        return sent
+
+    async def confirmed(self) -> None:
+        """Wait until what the user's code has sent so far is out, or has failed.
+
+        `flush` waits for what the pipeline sends, too, whose acknowledgements wait for it by themselves. A topic that
+        is gone, or a partition that has no leader, would hold up the commits of all others.
+        """
+        await self.buffer.flush()
+        if self._unconfirmed:
+            await asyncio.wait(set(self._unconfirmed))
 
     @cached_property
     def _topics(self) -> ProducerTopics:

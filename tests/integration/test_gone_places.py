@@ -17,7 +17,7 @@ from tests.integration.support.data import FINE, SentBatch, stations_of
 from tests.integration.support.model import HANDLER_CALLS, HANDLER_GATE, SIDE_TOPIC
 from tests.integration.support.reading import Received, admin_client, end_offsets
 from tests.integration.support.waiting import wait_for
-from tests.integration.support.worker import Program, WorkerProcess
+from tests.integration.support.worker import Program
 from tests.shared_brokers import SharedBroker
 
 pytestmark = pytest.mark.kafka
@@ -57,14 +57,6 @@ def of_gone_partitions(cluster: Cluster, count: int) -> list[SentBatch]:
     """Batches that do not go to partition 0, which a topic of one partition has too."""
     found = (batch for batch in batches(cluster, range(100)) if partition_of(batch.batch_id.encode(), PARTITIONS))
     return list(islice(found, count))
-
-
-def all_is_acknowledged(cluster: Cluster, worker: WorkerProcess) -> bool:
-    """What this sole worker says of its partitions, all of which end there still."""
-    rows = worker.ask("/partitions")["partitions"]
-    topics = {row["topic"] for row in rows}
-    ends = asyncio.run(end_offsets(cluster.broker.bootstrap, sorted(topics)))
-    return sum(row["end"] for row in rows) == sum(ends.values()) and not any(row["lag"] for row in rows)
 
 
 def places(outputs: list[Received]) -> dict[str, int]:
@@ -123,8 +115,7 @@ def test_a_worker_that_dies_while_it_moves_outputs_to_another_place_loses_none_a
     delete(strict, strict.output)
     moved = of_gone_partitions(strict, 6)
     strict.send(*moved)
-    # All are decided and stored, with their partitions. (Faust commits when its producer has nothing more to send.)
-    wait_for(lambda: all_is_acknowledged(strict, worker), lambda: f"{worker.ask('/partitions')}\n{worker.tail()}")
+    strict.wait_settled()  # all are decided and stored, with their partitions
     worker.kill()
     strict.create_topic(strict.output, 1)
 

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.kafka.consumer import AggregatorConsumer
 from app.kafka.fetching import FetchingConsumer
 from app.kafka.offset_ledger import OffsetLedger
 from app.kafka.producer import KafkaSender
+from app.kafka.transport import AggregatorProducer
 from app.messages.message import OutMessage
 from app.settings import Settings
 
@@ -136,3 +138,52 @@ def test_a_subscription_that_changes_while_partitions_are_ours_gives_up_what_is_
     consumer.app.flow_control = SimpleNamespace(suspend=lambda: None, clear=lambda: steps.append("cleared"))
     asyncio.run(consumer.subscribe({"users"}))
     assert steps == [*(["closed", "cleared", "given up"] if owned else []), "subscribed to users"]
+
+
+def test_a_commit_waits_for_what_the_users_code_has_sent_and_for_nothing_of_the_pipelines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`flush` waits for both: a topic of ours that is gone held all commits up."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        futures = {topic: loop.create_future() for topic in ("mine", "theirs")}
+
+        async def send(_: object, topic: str) -> asyncio.Future[None]:
+            return futures[topic]
+
+        async def nothing(*_: object) -> None: ...
+
+        monkeypatch.setattr(driver.Producer, "send", send)
+        producer: Any = AggregatorProducer.__new__(AggregatorProducer)
+        producer.__dict__["_topics"] = SimpleNamespace(choose_from=nothing)
+        producer.buffer, producer._unconfirmed = SimpleNamespace(flush=nothing), set()
+        producer.flush = lambda: pytest.fail("it must not be flushed")
+        for topic in futures:
+            await producer.send(topic)
+
+        committed: list[dict[TP, int]] = []
+
+        async def commit(offsets: dict[TP, int]) -> bool:
+            committed.append(offsets)
+            return len(committed) > 1
+
+        consumer = consumer_of(OWN, PLANT)
+        consumer._commit, consumer.assignment = commit, lambda: {OWN}
+        consumer._committed_offset = {}
+        consumer.app.producer, consumer.app.monitor = producer, SimpleNamespace(on_tp_commit=lambda _: None)
+        consumer.app.tables = SimpleNamespace(on_commit=lambda _: None)
+        committing = asyncio.ensure_future(consumer._commit_offsets({OWN: 12, PLANT: 13}))
+        futures["mine"].set_result(None)
+        await asyncio.sleep(0.01)
+        assert not committing.done()
+        futures["theirs"].set_exception(ConnectionError())
+        assert await committing is False
+        assert (committed, consumer._committed_offset) == ([{OWN: 12}], {})  # tried again with the next commit
+        assert await consumer._commit_offsets({OWN: 12}) is True
+        assert consumer._committed_offset == {OWN: 12}
+        assert await consumer._commit_offsets({PLANT: 13}) is False
+        assert len(committed) == 2
+        futures["theirs"].exception()
+
+    asyncio.run(main())
