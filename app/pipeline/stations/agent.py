@@ -200,13 +200,15 @@ class StationAgent:
                 self._submit(order)
                 await self._run_suspected(suspected)
                 await self._context.apply(message.partition, content.context, frame.stored)
-            suspicion = self._notes.suspicion(message.partition, message.offset)
-            if suspicion is None:
-                order.add(message.partition, content.groups, frame)
-                continue
+            if message.partition not in suspected:  # or what stands before it is not over
+                note = self._notes.suspicion(message.partition, message.offset)
+                if note is None:
+                    order.add(message.partition, content.groups, frame)
+                    continue
+                suspected[message.partition] = (note, [])
             calls = [(group.source, call) for group in content.groups for call in self._calls(group, frame)]
             marked = [(mark_of(source, call.station_id), call) for source, call in calls]
-            suspected.setdefault(message.partition, (suspicion, []))[1].extend(marked)
+            suspected[message.partition][1].extend(marked)
         self._submit(order)
         await self._run_suspected(suspected)
 
