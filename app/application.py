@@ -62,6 +62,9 @@ def create_app(
         consumer_max_fetch_size=4 * 1024 * 1024,  # of a partition at once; a larger message comes alone
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=30_000,
+        # Faust would take these two from the environment; users' messages would go by another way than ours.
+        processing_guarantee="at_least_once",
+        producer_threaded=False,
         producer_acks=-1,
         producer_max_batch_size=BATCH_BYTES,
         producer_max_request_size=message_bytes(settings),

@@ -452,10 +452,7 @@ class AggregatorConsumer(FetchingConsumer):
         return self.ledger.committable(tp)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:  # noqa: ARG002
-        """Commit once what the user's code has sent before is out: what is ours was stored before it was acknowledged.
-
-        At a rebalance and at the end Faust has the producer flushed besides: the next owner looks for what is out.
-        """
+        """Commit once what the user's code has sent is out; what is ours was stored before it was acknowledged."""
         producer: Any = self.app.producer
         await producer.confirmed()
         owned = self.assignment()
@@ -468,15 +465,16 @@ class AggregatorConsumer(FetchingConsumer):
         return True
 
     async def wait_empty(self) -> None:
-        """Give up what is in flight, bounded in time, and commit what is done.
+        """Give up what is in flight, bounded in time, commit what is done, and wait for what the producer has.
 
-        Called when partitions are revoked and when the worker stops.
+        Called when partitions are revoked and when the worker stops. The next owner looks for what is out.
         """
         await self._application.give_up_work()
         await self.notes.end()
         while self._commit_fut is not None:  # its offsets may be older; one that is asked for meanwhile is not made
             await self.maybe_wait_for_commit_to_finish()
         await self.commit_and_end_transactions()
+        await self.app.producer.flush()
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Give up what is in flight first, if anything is ours."""

@@ -53,6 +53,10 @@ class _Lane:
     pump: asyncio.Task[None] | None = None
 
 
+class _GivenUpError(Exception):
+    """Of what is in a batch something is not to be sent any more, and nothing has been."""
+
+
 class KafkaSender:
     """Sends through the worker's producer."""
 
@@ -104,9 +108,7 @@ class KafkaSender:
             for (topic, partition, _), indices in groups.items()
         ]
         # Whatever happens, nothing of ours may still be on its way when the caller goes on: so all are waited for.
-        if len(tickets) > 1:
-            await asyncio.wait([ticket.confirmed for ticket in tickets])
-        results = [await _result_of(ticket) for ticket in tickets]
+        results = await _results_of(tickets)
         refused = [one for one in results if isinstance(one, SendError) and not isinstance(one, PlaceGoneError)]
         if refused:
             raise refused[0]
@@ -201,7 +203,9 @@ class KafkaSender:
         self._count(size)
         number = self._numbers[tp]
         try:
-            base = await self._submit(batch, tp)
+            base = await self._submit(batch, tp, taken)
+        except _GivenUpError:
+            return
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             if self._numbers_again(tp, number, error):
                 return
@@ -248,12 +252,14 @@ class KafkaSender:
             if not ticket.confirmed.done():
                 ticket.confirmed.set_exception(self._failure(ticket.messages[len(ticket.offsets)], error, tp[1]))
 
-    async def _submit(self, batch: BatchBuilder, tp: tuple[str, int]) -> int:
+    async def _submit(self, batch: BatchBuilder, tp: tuple[str, int], taken: Sequence[tuple[_Ticket, int]]) -> int:
         topic, partition = tp
         batch.close()
         async with asyncio.timeout(self._patience or None):
             # An idempotent producer tries for ever, so it is here that patience ends.
             await self._topics.ensure(topic, partition)
+            if any(ticket.confirmed.cancelled() for ticket, _ in taken):
+                raise _GivenUpError
             confirmed = await self._producer().send_batch(batch, topic, partition=partition)
             base: int = (await confirmed).offset
         return base
@@ -299,6 +305,18 @@ def _all_of(gone: Sequence[PlaceGoneError]) -> PlaceGoneError:
     for error in gone[1:]:
         gone[0].counts.update(error.counts)
     return gone[0]
+
+
+async def _results_of(tickets: Sequence[_Ticket]) -> list[list[int] | SendError]:
+    """Wait for all; who is cancelled takes back what has not been handed over: another may own it from now on."""
+    try:
+        if len(tickets) > 1:
+            await asyncio.wait([ticket.confirmed for ticket in tickets])
+        return [await _result_of(ticket) for ticket in tickets]
+    except asyncio.CancelledError:
+        for ticket in tickets:
+            ticket.confirmed.cancel()
+        raise
 
 
 async def _result_of(ticket: _Ticket) -> list[int] | SendError:

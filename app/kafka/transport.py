@@ -60,17 +60,24 @@ class AggregatorProducer(driver.Producer):
         Raises:
             UnknownTopicError: there is no such topic, for five seconds.
         """
-        await self._topics.choose_from(topic)
-        sent = cast("asyncio.Future[Any]", await super().send(topic, *args, **options))
-        self._unconfirmed.add(sent)
-        sent.add_done_callback(self._unconfirmed.discard)
-        return sent
+        over = asyncio.get_running_loop().create_future()
+        over.add_done_callback(self._unconfirmed.discard)
+        self._unconfirmed.add(over)
+        try:
+            await self._topics.choose_from(topic)
+            sent = cast("asyncio.Future[Any]", await super().send(topic, *args, **options))
+        except BaseException:
+            over.cancel()
+            raise
+        sent.add_done_callback(lambda _: over.cancel())
+        return asyncio.shield(sent)  # who waits for it no longer does not end it
 
     async def confirmed(self) -> None:
         """Wait until what the user's code has sent so far is out, or has failed.
 
-        `flush` waits for what the pipeline sends, too, whose acknowledgements wait for it by themselves. A topic that
-        is gone, or a partition that has no leader, would hold up the commits of all others.
+        That is what Faust has begun to send: `send_soon` and tables have a buffer before it, which is given 0.1 s, as
+        by Faust's commit. `flush` waits for what the pipeline sends, too, whose acknowledgements wait for it by
+        themselves. A topic of ours that is gone, or a partition without a leader, would hold up the commits of all.
         """
         await self.buffer.flush()
         if self._unconfirmed:

@@ -134,6 +134,31 @@ def test_a_worker_that_dies_while_it_moves_outputs_to_another_place_loses_none_a
 
 
 @pytest.mark.chaos
+def test_outputs_that_wait_for_their_topic_come_out_once_though_their_partitions_change_hands(strict: Cluster) -> None:
+    settings = {"broker_patience": "900"}
+    stays, dies = (strict.start(settings).wait_ready() for _ in range(2))
+    wait_for(lambda: stays.ready and dies.ready, strict.logs)
+    strict.send(*batches(strict, range(200, 204)))
+    strict.wait_out()
+    delete(strict, strict.output)
+    waiting = batches(strict, range(12))
+    for batch in waiting:  # the first is with the producer, those behind it are not yet
+        strict.send(batch)
+        strict.wait_settled()
+    dies.kill()
+    wait_for(lambda: not stays.ready, strict.logs)  # it gives up what is in flight, and has all to itself then
+    strict.create_topic(strict.output, PARTITIONS)
+    wait_for(lambda: stays.ready, strict.logs)
+    wait_for(lambda: count(strict, strict.output) >= len(waiting), strict.logs)
+    strict.send(*batches(strict, range(300, 304)))
+    wait_for(lambda: count(strict, strict.output) >= len(waiting) + 4, strict.logs)
+    strict.wait_settled()
+    due = sorted(batch.batch_id for batch in [*waiting, *batches(strict, range(300, 304))])
+    assert sorted(one.name for one in strict.read_topic(strict.output)) == due
+    strict.assert_clean_logs()
+
+
+@pytest.mark.chaos
 def test_an_output_topic_that_was_deleted_is_created_by_the_next_start(strict: Cluster) -> None:
     worker = strict.start().wait_ready()
     strict.send(*batches(strict, range(3)))

@@ -140,50 +140,114 @@ def test_a_subscription_that_changes_while_partitions_are_ours_gives_up_what_is_
     assert steps == [*(["closed", "cleared", "given up"] if owned else []), "subscribed to users"]
 
 
+class Sent:
+    """A producer of the user's messages, each of which is out when a test says so; it is never flushed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.out: dict[str, asyncio.Future[None]] = {}
+        self.known = asyncio.Event()
+        self.buffers = 0
+        monkeypatch.setattr(driver.Producer, "send", lambda _, topic: self._send(topic))
+        producer: Any = AggregatorProducer.__new__(AggregatorProducer)
+        self.producer = producer
+        producer.__dict__["_topics"] = SimpleNamespace(choose_from=self._choose_from)
+        producer.buffer, producer._unconfirmed = SimpleNamespace(flush=self._flush_buffer), set()
+        producer.flush = lambda: pytest.fail("it must not be flushed")
+
+    async def _send(self, topic: str) -> asyncio.Future[None]:
+        self.out[topic] = asyncio.get_running_loop().create_future()
+        return self.out[topic]
+
+    async def _choose_from(self, topic: str) -> None:
+        if topic == "unknown":
+            await self.known.wait()
+        if topic == "nowhere":
+            raise KeyError(topic)
+
+    async def _flush_buffer(self) -> None:
+        self.buffers += 1
+
+
+async def ends(task: asyncio.Future[Any]) -> bool:
+    await asyncio.sleep(0.01)
+    return task.done()
+
+
+def test_what_the_users_code_has_sent_is_waited_for_from_its_first_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        sent = Sent(monkeypatch)
+        producer = sent.producer
+        unknown = asyncio.ensure_future(producer.send("unknown"))
+        taken = await producer.send("mine")
+        failing = await producer.send("theirs")
+        with pytest.raises(KeyError):
+            await producer.send("nowhere")
+        waiting = asyncio.ensure_future(producer.confirmed())
+        assert not await ends(waiting)
+        taken.cancel()  # who sent it waits no longer; it is on its way all the same
+        sent.out["theirs"].set_exception(ConnectionError())
+        with pytest.raises(ConnectionError):
+            await failing
+        sent.known.set()
+        await unknown
+        assert not await ends(waiting)
+        sent.out["unknown"].set_result(None)
+        assert not await ends(waiting)
+        sent.out["mine"].set_result(None)
+        await waiting
+        assert (sent.buffers, producer._unconfirmed) == (1, set())
+        await producer.confirmed()
+
+    asyncio.run(main())
+
+
 def test_a_commit_waits_for_what_the_users_code_has_sent_and_for_nothing_of_the_pipelines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`flush` waits for both: a topic of ours that is gone held all commits up."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        futures = {topic: loop.create_future() for topic in ("mine", "theirs")}
-
-        async def send(_: object, topic: str) -> asyncio.Future[None]:
-            return futures[topic]
-
-        async def nothing(*_: object) -> None: ...
-
-        monkeypatch.setattr(driver.Producer, "send", send)
-        producer: Any = AggregatorProducer.__new__(AggregatorProducer)
-        producer.__dict__["_topics"] = SimpleNamespace(choose_from=nothing)
-        producer.buffer, producer._unconfirmed = SimpleNamespace(flush=nothing), set()
-        producer.flush = lambda: pytest.fail("it must not be flushed")
-        for topic in futures:
-            await producer.send(topic)
-
-        committed: list[dict[TP, int]] = []
+        sent = Sent(monkeypatch)
+        await sent.producer.send("mine")
+        asked: list[dict[TP, int]] = []
+        told: list[str] = []
 
         async def commit(offsets: dict[TP, int]) -> bool:
-            committed.append(offsets)
-            return len(committed) > 1
+            asked.append(offsets)
+            return len(asked) > 1
 
         consumer = consumer_of(OWN, PLANT)
         consumer._commit, consumer.assignment = commit, lambda: {OWN}
         consumer._committed_offset = {}
-        consumer.app.producer, consumer.app.monitor = producer, SimpleNamespace(on_tp_commit=lambda _: None)
-        consumer.app.tables = SimpleNamespace(on_commit=lambda _: None)
+        consumer.app.producer = sent.producer
+        consumer.app.tables = SimpleNamespace(on_commit=lambda _: told.append("tables"))
+        consumer.app.monitor = SimpleNamespace(on_tp_commit=lambda _: told.append("monitor"))
         committing = asyncio.ensure_future(consumer._commit_offsets({OWN: 12, PLANT: 13}))
-        futures["mine"].set_result(None)
-        await asyncio.sleep(0.01)
-        assert not committing.done()
-        futures["theirs"].set_exception(ConnectionError())
+        assert not await ends(committing)
+        sent.out["mine"].set_result(None)
         assert await committing is False
-        assert (committed, consumer._committed_offset) == ([{OWN: 12}], {})  # tried again with the next commit
+        assert (asked, consumer._committed_offset, told) == ([{OWN: 12}], {}, [])  # tried again with the next commit
         assert await consumer._commit_offsets({OWN: 12}) is True
-        assert consumer._committed_offset == {OWN: 12}
+        assert (consumer._committed_offset, told) == ({OWN: 12}, ["tables", "monitor"])
         assert await consumer._commit_offsets({PLANT: 13}) is False
-        assert len(committed) == 2
-        futures["theirs"].exception()
+        assert len(asked) == 2
 
     asyncio.run(main())
+
+
+def test_what_is_on_its_way_is_waited_for_before_partitions_are_given_away() -> None:
+    """The next owner looks for it: what came behind its look would be there twice."""
+    steps: list[str] = []
+
+    def step(name: str) -> Any:
+        async def take() -> None:
+            steps.append(name)
+
+        return take
+
+    consumer = consumer_of(OWN)
+    consumer.app.give_up_work, consumer.notes = step("given up"), SimpleNamespace(end=step("notes taken away"))
+    consumer._commit_fut, consumer.commit_and_end_transactions = None, step("committed")
+    consumer.app.producer = SimpleNamespace(flush=step("flushed"))
+    asyncio.run(consumer.wait_empty())
+    assert steps == ["given up", "notes taken away", "committed", "flushed"]
