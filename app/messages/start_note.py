@@ -64,11 +64,11 @@ class StartNote:
         condemned = self.condemned
         if len(self.running) == 1 and self.deaths > 0 and self.running[0] not in condemned:
             condemned = (*condemned, *self.running)
-        return StartNote(self.starts + 1, self.running, self.deaths + bool(self.running), condemned)
+        return StartNote(self.starts + 1, self.running, self.deaths, condemned)
 
     def begun(self, events: tuple[Mark, ...]) -> StartNote:
         """Return what is noted before these events begin; `self` is what this start goes by."""
-        deaths = self.deaths if events == self.running else 0
+        deaths = self.deaths + 1 if events == self.running else 0
         return StartNote(running=events[-_RUNNING:], deaths=deaths, condemned=self.condemned)
 
 

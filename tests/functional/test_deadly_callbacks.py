@@ -180,22 +180,3 @@ def test_an_event_whose_deadline_has_passed_is_neither_run_nor_suspected(
     driver.restart()
     assert not plant.running
     assert driver.outputs[0].value["meta"]["missing"] == ["X"]
-
-
-def test_what_has_come_of_a_partition_is_looked_at_together(driver_of: Callable[..., TopologyTestDriver]) -> None:
-    """Or each message waits for the one before, as long as that is slow, and more come than are done."""
-    seconds = LONG
-
-    async def one_is_slow(station_id: str, _: ModuleInput) -> dict[str, str]:
-        await asyncio.sleep(seconds if station_id.endswith("-1") else 0.0)
-        return {"of": station_id}
-
-    driver = driver_of(one_is_slow)
-    for number in range(20):
-        driver.send(message(*(f"S{number}-{station}" for station in range(6)), time=f"2025-11-14 10:00:{number:02}"))
-        driver.advance(1)
-    driver.restart()
-    seconds = 0.15
-    driver.restart()
-    driver.advance(3 * seconds)  # 120 events are two groups
-    assert len(driver.outputs) == 20

@@ -26,7 +26,7 @@ from app.inputs.topic_columns import TopicColumns
 from app.messages.frames import FrameError, StationFrame, StationGroup, decode_stations
 from app.messages.message import Clock, Delivery, newer
 from app.messages.partitioner import Partitioner
-from app.messages.start_note import Mark, StartNote, mark_of
+from app.messages.start_note import mark_of
 from app.observability.batch_log import CallbackLog
 from app.observability.counters import ContextSize
 from app.pipeline.dead_letters import DeadLetters, failure_letter
@@ -41,9 +41,6 @@ from app.settings import Settings
 from tables.context import Record
 from tables.model.enums import Code
 from tables.storage.checks import NewerFormatError
-
-Suspected = dict[int, tuple[StartNote, list[tuple[Mark, StationCall]]]]
-"""By partition: what this start goes by there, and the events that have come."""
 
 MAX_STATIONS = 20_000  # station events taken in and not stored yet, at most
 MAX_BYTES = 64 * 1024 * 1024
@@ -174,7 +171,6 @@ class StationAgent:
         Returns when there is room for more, not when these are done.
         """
         order = SubmissionOrder()
-        suspected: Suspected = {}
         for delivery in deliveries:
             message = delivery.message
             try:
@@ -186,7 +182,6 @@ class StationAgent:
                 content = StationFrame((), ())
             if not self._room.is_set() or order.stations >= ORDERED_STATIONS:
                 self._submit(order)
-                await self._run_suspected(suspected)
                 await self._room.wait()
             self.in_flight.taken(message.partition, message.offset)
             count = sum([group.count for group in content.groups])
@@ -196,30 +191,18 @@ class StationAgent:
             frame = FrameInProgress(delivery, count + bool(content.context), self._finish)
             self._frames[message.partition, message.offset] = frame
             self._grow(count, message.size)
-            if content.context:
+            suspicion = self._notes.suspicion(message.partition, message.offset)
+            if content.context or suspicion is not None:
                 self._submit(order)
-                await self._run_suspected(suspected)
+            if content.context:
                 await self._context.apply(message.partition, content.context, frame.stored)
-            if message.partition not in suspected:  # or what stands before it is not over
-                note = self._notes.suspicion(message.partition, message.offset)
-                if note is None:
-                    order.add(message.partition, content.groups, frame)
-                    continue
-                suspected[message.partition] = (note, [])
+            if suspicion is None:
+                order.add(message.partition, content.groups, frame)
+                continue
             calls = [(group.source, call) for group in content.groups for call in self._calls(group, frame)]
             marked = [(mark_of(source, call.station_id), call) for source, call in calls]
-            suspected[message.partition][1].extend(marked)
+            await self._suspects.run(message.partition, suspicion, marked)
         self._submit(order)
-        await self._run_suspected(suspected)
-
-    async def _run_suspected(self, suspected: Suspected) -> None:
-        """Run these events, and forget them here.
-
-        What has come of a partition is run together: a note and a wait for each frame takes longer than the next one.
-        """
-        for partition in list(suspected):
-            note, calls = suspected.pop(partition)
-            await self._suspects.run(partition, note, calls)
 
     def _submit(self, order: SubmissionOrder) -> None:
         runner = self.runner

@@ -58,10 +58,10 @@ class Suspects(Generic[Context]):
         self._clock = clock
 
     async def run(self, partition: int, note: StartNote, calls: Sequence[tuple[Mark, Call[Context]]]) -> None:
-        """Run events of one partition; returns when each has its outcome, or has had its time.
+        """Run the events of a frame; returns when each has its outcome, or has had its time.
 
         Args:
-            partition: where their frames stand.
+            partition: where the frame stands.
             note: what the notes had to say of that place.
             calls: of the events, with their marks.
         """

@@ -54,7 +54,15 @@ def test_an_event_is_condemned_when_it_has_ended_two_workers_alone() -> None:
 
 def test_deaths_in_which_others_ran_do_not_count() -> None:
     note = StartNote().begun((A,)).next_start().begun((B,)).next_start()
-    assert (note.running, note.deaths, note.condemned) == ((B,), 1, ())
+    assert (note.running, note.deaths, note.condemned) == ((B,), 0, ())
+
+
+def test_deaths_before_it_has_begun_again_do_not_count() -> None:
+    note = StartNote().begun((A,))
+    for _ in range(3):  # killed while it recovers, or while another partition has its turn
+        note = StartNote.read(note.text).next_start()
+    assert note.condemned == ()
+    assert note.begun((A,)).next_start().condemned == (A,)
 
 
 def test_an_event_is_another_with_another_station_or_source() -> None:
