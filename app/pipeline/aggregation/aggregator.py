@@ -38,6 +38,7 @@ from tables.working_set import WorkingSet
 TICK_SECONDS: Final = 0.05  # between two looks for deadlines
 STORE_SECONDS: Final = 1.0  # as long as Faust takes to commit what is acknowledged: a crash repeats that much anyway
 STORE_BYTES: Final = 8 * 1024 * 1024  # of the log that wait for that; of more, the oldest are stored
+CLOCK_SET: Final = 10.0  # seconds by which a clock jumps that has been set; less makes nothing old
 FORGET_GRACE: Final = 30.0  # on top of the time in which what was read before a crash comes again
 
 
@@ -141,7 +142,7 @@ class Aggregator:
         self._batch_events_topic = settings.batch_events_topic
         self._closed_ttl = settings.closed_ttl
         self._closed_max = settings.closed_max
-        # After a recovery: what was read and not acknowledged before it comes again first.
+        # What was read and not acknowledged before a recovery comes again first.
         self._forget_grace = settings.max_batch_age + settings.station_timeout + FORGET_GRACE
         self._store = backend.store
         self._sender = backend.sender
@@ -154,7 +155,9 @@ class Aggregator:
         self.sets: dict[int, WorkingSet] = {}
         self._open_batches = open_batches
         open_batches.own(self.sets)
-        self._recovered_at = -math.inf
+        # Nothing that closed before this is forgotten for a while: since a recovery, or since the clock was set.
+        self._remember_since = -math.inf
+        self._clock_ahead: float | None = None  # of the loop's, which nobody sets
         self._deferred = DeferredAcks()
         self._storing = asyncio.Lock()  # what is stored later must not overtake what is stored now
 
@@ -167,7 +170,8 @@ class Aggregator:
             UnreadableRecordError: a record is damaged, or a newer version's.
         """
         releases: list[Release] = []
-        self._recovered_at = self._clock()
+        self._watch_clock(self._clock())
+        self._remember_since = self._clock()
         for partition in sorted(partitions):
             try:
                 working_set = WorkingSet(self._store.records(partition), self._rules)
@@ -282,17 +286,28 @@ class Aggregator:
         Then store what has waited long enough for it.
         """
         now = self._clock()
+        self._watch_clock(now)
         frames = self._timely_events(now)
         if frames:
             await self._sender.send(frames)
         if self._deferred.due(now):
             await self._store_what_waits(now)
 
+    def _watch_clock(self, now: float) -> None:
+        """Forget nothing for a while when the clock has been set.
+
+        What closed a moment ago may look an hour old, and its messages, not acknowledged yet, may come again.
+        """
+        ahead, before = now - asyncio.get_running_loop().time(), self._clock_ahead
+        self._clock_ahead = ahead
+        if before is not None and abs(ahead - before) > CLOCK_SET:
+            self._remember_since = now
+
     def _timely_events(self, now: float) -> list[OutMessage]:
         beyond = self._beyond_the_limit()
         # A batch that aged out while nobody ran may still be about to get its messages again: forgotten, it would open
         # a second time.
-        held = self._recovered_at if now < self._recovered_at + self._forget_grace else -math.inf
+        held = self._remember_since if now < self._remember_since + self._forget_grace else -math.inf
         frames: list[OutMessage] = []
         for partition, working_set in self.sets.items():
             events: list[BatchEvent] = [*working_set.due(now)]
