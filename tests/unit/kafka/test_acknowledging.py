@@ -233,21 +233,3 @@ def test_a_commit_waits_for_what_the_users_code_has_sent_and_for_nothing_of_the_
         assert len(asked) == 2
 
     asyncio.run(main())
-
-
-def test_what_is_on_its_way_is_waited_for_before_partitions_are_given_away() -> None:
-    """The next owner looks for it: what came behind its look would be there twice."""
-    steps: list[str] = []
-
-    def step(name: str) -> Any:
-        async def take() -> None:
-            steps.append(name)
-
-        return take
-
-    consumer = consumer_of(OWN)
-    consumer.app.give_up_work, consumer.notes = step("given up"), SimpleNamespace(end=step("notes taken away"))
-    consumer._commit_fut, consumer.commit_and_end_transactions = None, step("committed")
-    consumer.app.producer = SimpleNamespace(flush=step("flushed"))
-    asyncio.run(consumer.wait_empty())
-    assert steps == ["given up", "notes taken away", "committed", "flushed"]

@@ -142,8 +142,11 @@ def test_a_commit_that_is_under_way_does_not_stand_for_the_last_one() -> None:
         consumer._commit_fut = None
         commit.set_result(None)
 
-    consumer.app = SimpleNamespace(give_up_work=give_up_work, client_only=False)
+    async def flush() -> None:
+        done.append("all is sent")
+
+    consumer.app = SimpleNamespace(give_up_work=give_up_work, client_only=False, producer=SimpleNamespace(flush=flush))
     consumer.notes = SimpleNamespace(end=end)
     consumer.force_commit = force_commit
     asyncio.run(run())
-    assert done == ["work has ended", "notes are gone", "commit"]
+    assert done == ["work has ended", "notes are gone", "commit", "all is sent"]
