@@ -20,10 +20,18 @@ __all__ = ["app"]
 SECONDS_EACH = 0.002
 
 
-class OurConsumer(AggregatorTransport):
-    """Our consumer beside Faust's producer, which creates the changelog's topic."""
+class FlushedProducer(Producer):
+    """Faust's producer, which creates the changelog's topic; what our consumer asks of it is Faust's way."""
 
-    Producer = Producer  # type: ignore[assignment]  # ours is in its place
+    async def confirmed(self) -> None:
+        """Wait for all that has been sent."""
+        await self.flush()
+
+
+class OurConsumer(AggregatorTransport):
+    """Our consumer beside Faust's producer."""
+
+    Producer = FlushedProducer  # type: ignore[assignment]  # ours is in its place
 
 
 class StockApp(faust.App):
