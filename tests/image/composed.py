@@ -32,10 +32,11 @@ def docker(*arguments: str, text: str = "", check: bool = True, environ: Mapping
 
 
 class Project:
-    """The services of docker-compose.yml."""
+    """The services of docker-compose.yml, whose batches wait for a worker that comes back (patient.yml)."""
 
     def __init__(self) -> None:
-        self.environ = {"AGG_WEB_TOKEN": TOKEN}
+        files = ("docker-compose.yml", "tests/image/patient.yml")
+        self.environ = {"AGG_WEB_TOKEN": TOKEN, "COMPOSE_FILE": os.pathsep.join(files)}
         self._batches = 0
 
     def compose(
