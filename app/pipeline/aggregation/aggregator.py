@@ -170,8 +170,9 @@ class Aggregator:
             UnreadableRecordError: a record is damaged, or a newer version's.
         """
         releases: list[Release] = []
-        self._watch_clock(self._clock())
-        self._remember_since = self._clock()
+        now = self._clock()
+        self._watch_clock(now)
+        self._remember_since = now
         for partition in sorted(partitions):
             try:
                 working_set = WorkingSet(self._store.records(partition), self._rules)
