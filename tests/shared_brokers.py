@@ -30,6 +30,10 @@ class Broker(Protocol):
     """Any Kafka that tests use."""
 
     @property
+    def data(self) -> Path:
+        """The folder that it keeps everything in."""
+
+    @property
     def bootstrap(self) -> str:
         """The address that Kafka clients take."""
 

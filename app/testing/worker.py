@@ -184,7 +184,9 @@ class MemoryWorker:
         return calls.union(*(handler.threads.calls for handler in self.pipeline.handlers))
 
     def commit(self, topic: str, partition: int, offset: int) -> None:
-        """Commit an offset, with the note of its partition."""
+        """Commit an offset if it is progress, as Faust does, with the note of its partition."""
+        if offset <= self._broker.committed.get((topic, partition), 0):
+            return
         self._broker.committed[topic, partition] = offset
         if topic == self._settings.station_events_topic:
             self._broker.notes[partition] = self._notes.texts.get(partition, "")

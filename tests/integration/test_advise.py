@@ -26,7 +26,7 @@ def test_what_other_timeouts_would_have_done_is_read_from_the_log_whatever_the_p
     cluster.send(cluster.batch(0, stations_of(FINE, [1, 2])))
     cluster.wait_out()
     mixed = [*stations_of(FINE, [1]), *stations_of(EMPTY, [1]), *stations_of(GATED, [1])]
-    cluster.send(cluster.batch(1, mixed, headers={"batch-timeout": "1"}))
+    cluster.send(cluster.batch(1, mixed, headers={"batch-timeout": "5"}))
     cluster.wait_out()
     gate.touch()
     wait_for(cluster.late_records, lambda: f"the late result\n{cluster.logs()}")

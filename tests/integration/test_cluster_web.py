@@ -47,12 +47,17 @@ Workers = tuple[WorkerProcess, WorkerProcess, list[str]]
 def workers(shared_cluster: Cluster) -> Workers:
     """Two workers, and the batches that are open there; who looks at all of them comes before who ends some."""
     first, second = two_workers(shared_cluster, gate_of(shared_cluster) | SHARES)
-    return first, second, open_batches(shared_cluster, 24)
+    due = open_batches(shared_cluster, 24)
+    wait_for(
+        lambda: [row["arrived_count"] for row in ask(first, "/batches?status=open").json()["batches"]] == [2] * 24,
+        lambda: f"all are open, and what is not gated has arrived\n{shared_cluster.logs()}",
+    )
+    return first, second, due
 
 
-def test_either_worker_shows_the_batches_of_both(shared_cluster: Cluster, workers: Workers) -> None:
-    cluster, (first, second, due) = shared_cluster, workers
-    wait_for(lambda: ids(ask(first, "/batches?status=open")) == due, lambda: f"all are open\n{cluster.logs()}")
+def test_either_worker_shows_the_batches_of_both(workers: Workers) -> None:
+    first, second, due = workers
+    assert ids(ask(first, "/batches?status=open")) == due
     own = [ids(ask(worker, "/batches?local=true")) for worker in (first, second)]
     assert all(own)
     assert sorted(own[0] + own[1]) == due
@@ -107,11 +112,6 @@ def test_a_worker_that_does_not_answer_is_named_and_not_waited_for(cluster: Clus
 
 def test_actions_reach_batches_of_either_worker_through_the_other(shared_cluster: Cluster, workers: Workers) -> None:
     cluster, (first, second, due) = shared_cluster, workers
-    wait_for(lambda: ids(ask(first, "/batches")) == due, lambda: f"all are open\n{cluster.logs()}")
-    wait_for(
-        lambda: all(row["arrived_count"] == 2 for row in ask(first, "/batches").json()["batches"]),
-        lambda: f"what is not gated has arrived\n{cluster.logs()}",
-    )
     complete, discard, extend, *_ = ids(ask(second, "/batches?local=true"))
 
     def act(batch_id: str, action: str, token: str | None = TOKEN, **more: Any) -> httpx.Response:

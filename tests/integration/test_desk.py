@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.support.cluster import Cluster
@@ -188,10 +189,17 @@ def test_an_output_that_the_topic_has_let_go_of_is_no_longer_kept(cluster: Clust
     cluster.send(batch)
     cluster.wait_out()
     path = f"/batches/{batch.batch_id}/output"
+    wait_for(lambda: whole(worker, path)["outputs"], "the worker knows that it is out, too")
     (output,) = whole(worker, path)["outputs"]
     cluster.delete_records(output["offset"] + 1, cluster.output, output["partition"])
-    wait_for(lambda: ask(worker, path).status_code == 404, lambda: f"it is gone: {ask(worker, path).text}")
-    assert ask(worker, path).json()["error"]["code"] == "no-longer-kept"
+    answers: list[httpx.Response] = []
+
+    def is_gone() -> bool:
+        answers.append(ask(worker, path))
+        return answers[-1].status_code == 404
+
+    wait_for(is_gone, lambda: f"it is gone: {answers[-1].text}")
+    assert answers[-1].json()["error"]["code"] == "no-longer-kept"
     assert ask(worker, "/batches/unknown/output").json()["error"]["code"] == "unknown-batch"
     timeline = whole(worker, f"/batches/{batch.batch_id}/timeline")["events"]
     assert [one["offset"] for one in timeline if one["event"] == "published"] == [None]

@@ -15,7 +15,7 @@ from tests.chaos.points.trap import TRAP, set_trap
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.data import FINE, SentBatch, stations_of
 from tests.integration.support.model import HANDLER_CALLS, HANDLER_GATE, SIDE_TOPIC
-from tests.integration.support.reading import Received, admin_client, end_offsets
+from tests.integration.support.reading import Received, end_offsets
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.worker import Program
 from tests.shared_brokers import SharedBroker
@@ -34,18 +34,8 @@ def strict(strict_broker: SharedBroker, tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def delete(cluster: Cluster, topic: str) -> None:
-    async def run() -> None:
-        async with admin_client(cluster.broker.bootstrap) as admin:
-            await admin.delete_topics([topic])
-            while topic in await admin.list_topics():  # noqa: ASYNC110 - another process does it
-                await asyncio.sleep(0.05)
-
-    asyncio.run(run())
-
-
 def make_again(cluster: Cluster, topic: str, partitions: int) -> None:
-    delete(cluster, topic)
+    cluster.delete_topic(topic)
     cluster.create_topic(topic, partitions)
 
 
@@ -124,7 +114,7 @@ def test_a_worker_that_dies_while_it_moves_outputs_to_another_place_loses_none_a
     worker = strict.start(settings).wait_ready()
     strict.send(*batches(strict, range(200, 202)))
     strict.wait_out()
-    delete(strict, strict.output)
+    strict.delete_topic(strict.output)
     moved = of_gone_partitions(strict, 6)
     strict.send(*moved)
     strict.wait_settled()  # all are decided and stored, with their partitions
@@ -146,7 +136,7 @@ def test_outputs_that_wait_for_their_topic_come_out_once_though_their_partitions
     wait_for(lambda: stays.ready and dies.ready, strict.logs)
     strict.send(*batches(strict, range(200, 204)))
     strict.wait_out()
-    delete(strict, strict.output)
+    strict.delete_topic(strict.output)
     waiting = batches(strict, range(12))
     for batch in waiting:  # the first is with the producer, those behind it are not yet
         strict.send(batch)
@@ -164,7 +154,7 @@ def test_an_output_topic_that_was_deleted_is_created_by_the_next_start(strict: C
     strict.send(*batches(strict, range(3)))
     strict.wait_out()
     worker.terminate()
-    delete(strict, strict.output)
+    strict.delete_topic(strict.output)
     worker = strict.start().wait_ready()
     assert f"Topics created: {strict.output}" in worker.log
     strict.send(*batches(strict, range(10, 13)))
@@ -176,7 +166,7 @@ def test_an_output_topic_that_is_made_again_smaller_while_the_worker_runs_is_use
     worker = strict.start({"broker_patience": "900"}).wait_ready()
     strict.send(*batches(strict, range(6)))
     strict.wait_out()
-    delete(strict, strict.output)
+    strict.delete_topic(strict.output)
     more = batches(strict, range(10, 18))
     strict.send(*more)
     wait_for(lambda: "is not there: what is to be sent to it waits up to 900 s" in worker.log, worker.tail)
@@ -194,7 +184,7 @@ def test_a_topic_of_ours_that_stays_away_ends_the_worker_by_name_and_the_next_st
     worker = strict.start({"broker_patience": "5"}).wait_ready()
     strict.send(*batches(strict, range(2)))
     strict.wait_out()
-    delete(strict, strict.output)
+    strict.delete_topic(strict.output)
     more = batches(strict, range(10, 13))
     strict.send(*more)
     assert worker.wait_exit() == 1

@@ -35,7 +35,7 @@ def test_a_scrape_counts_what_has_happened(cluster: Cluster) -> None:
     wait_for(lambda: scraped(worker, "ready") == 1, "the gauge says that it is ready")
     stations = [*stations_of(FINE, range(6)), *stations_of(EMPTY, range(2)), *stations_of(FAILS, range(1))]
     whole = [cluster.batch(number, stations) for number in range(10)]
-    partial = cluster.batch(10, stations_of(GATED, range(1)), headers={"batch-timeout": "1"})
+    partial = cluster.batch(10, stations_of(GATED, range(1)), headers={"batch-timeout": "5"})
     cluster.send(*whole, partial)
     cluster.wait_out()
     gate.touch()

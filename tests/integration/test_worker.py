@@ -85,14 +85,14 @@ def test_many_batches_come_out_once_with_results_empties_and_failures(cluster: C
 def test_a_batch_is_out_at_its_deadline_although_no_message_comes_any_more(cluster: Cluster) -> None:
     gate = cluster.folder / "gate"
     cluster.start(environment={GATE: str(gate)}).wait_ready()
-    batch = cluster.batch(0, stations_of(GATED, range(1)), headers={"batch-timeout": "2"})
+    batch = cluster.batch(0, stations_of(GATED, range(1)), headers={"batch-timeout": "5"})
     cluster.send(batch)
 
     cluster.wait_out()
     (output,) = cluster.outputs()
     meta = output.json["meta"]
     assert meta["missing"] == ["W-0"]
-    assert meta["deadline"] - meta["opened_at"] == pytest.approx(2.0)
+    assert meta["deadline"] - meta["opened_at"] == pytest.approx(5.0)
     assert meta["closed_at"] >= meta["deadline"]
 
     gate.touch()

@@ -63,7 +63,7 @@ UNKNOWN_BATCH: Final = described(
     }
 )
 
-_CONFIRMED_WITHIN: Final = 3.0  # seconds
+CONFIRMED_WITHIN: Final = 3.0  # seconds
 _ACTION_ANSWERS: Final = UNKNOWN_BATCH | described(
     {
         403: FORBIDDEN,
@@ -280,7 +280,7 @@ def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> AP
             raise Refusal(HTTPStatus.CONFLICT, "batch-closed", message)
         command = Command(batch_id, action, time.time(), by, seconds)
         try:
-            async with asyncio.timeout(_CONFIRMED_WITHIN):
+            async with asyncio.timeout(CONFIRMED_WITHIN):
                 await state.send_command(command)
         except (TimeoutError, NotConfirmed) as error:
             message = "Kafka has not confirmed the action: it may be carried out all the same; look at the batch"

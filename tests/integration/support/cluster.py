@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
+from app.devbroker.config import STORAGE
 from app.kafka.topics import TopicSpec, create_and_wait, partition_counts
 from tests.integration.support.background import Background
 from tests.integration.support.data import SentBatch, batch_of
@@ -88,7 +90,10 @@ class Cluster:
         self._loop.run(create())
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic, wait until it is gone, and forget the producer that knows it."""
+        """Delete a topic, wait until it is gone, and forget the producer that knows it.
+
+        A broker takes messages for it for a moment after it has said that it is gone, until its folders are renamed.
+        """
 
         async def delete() -> None:
             await self._forget_producer()
@@ -98,6 +103,12 @@ class Cluster:
                     await asyncio.sleep(0.02)
 
         self._loop.run(delete())
+        folders = self.broker.data / STORAGE
+        own = re.compile(rf"{re.escape(name)}-\d+")
+        wait_for(
+            lambda: not any(own.fullmatch(folder.name) for folder in folders.iterdir()),
+            lambda: f"{name} is gone from {folders}",
+        )
 
     def delete_records(self, before: int, topic: str | None = None, partition: int = 0) -> None:
         """Have a partition, the source's first one unless told otherwise, begin at an offset, as retention does."""

@@ -16,7 +16,9 @@ from faust.cli.faust import cli
 from app import application
 from app.cli import batches
 from app.web import backwards, cluster
-from app.web.routers import letters
+from app.web.routers import batches as actions
+from app.web.routers import courses, letters, one_station
+from app.worker import topics
 from app.worker.app import AggregatorApp
 
 SESSION: Final = 600.0  # seconds; more than a test waits for anything
@@ -35,6 +37,8 @@ if __name__ == "__main__":
         seconds = float(os.environ["PATIENT_SHARES"])
         vars(cluster)["DEADLINE"] = vars(backwards)["SECONDS"] = seconds
         vars(letters)["ANSWER_SECONDS"] = vars(letters)["REPLAY_SECONDS"] = seconds
+        vars(topics)["WITHIN"] = vars(courses)["WITHIN"] = vars(one_station)["WITHIN"] = seconds
+        vars(actions)["CONFIRMED_WITHIN"] = seconds
     vars(batches)["SECONDS"] = SESSION
     if "AGG_TRACES" in os.environ:
         vars(importlib.import_module("app.observability.opentelemetry"))["FLUSH_SECONDS"] = SESSION
