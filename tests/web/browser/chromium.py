@@ -9,7 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Playwright
 
-__all__ = ["MISSING", "PATIENCE", "Desk", "Kept", "find_chromium", "launch"]
+__all__ = ["LATE_EFFECTS", "MISSING", "PATIENCE", "Desk", "Kept", "find_chromium", "launch"]
 
 MISSING = "no Chromium on PATH: `apt-get install chromium-headless-shell` (Debian), or your system's `chromium`"
 # First the one without windows: the same engine, but a reader of his own costs 0.8 s of CPU instead of 2.
@@ -28,6 +28,14 @@ _PHONE = (360, 780)  # the narrowest that are in use
 PATIENCE = 240_000.0  # milliseconds that a step may take: no measure of speed, a busy machine takes its time
 _NOWHERE = "about:blank"
 _NOT_LOADED = "Failed to load resource"  # the page has to deal with it
+
+
+# Effects of Preact run after a frame has been painted, or 35 ms later where none is.
+LATE_EFFECTS = """
+    window.requestAnimationFrame = () => 0;
+    const soon = window.setTimeout;
+    window.setTimeout = (work, milliseconds, ...more) => soon(work, milliseconds === 35 ? 3000 : milliseconds, ...more);
+"""
 
 
 def find_chromium() -> str | None:

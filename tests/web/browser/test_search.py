@@ -16,7 +16,7 @@ from playwright.sync_api import Locator, Page, expect
 from app.web.access import Access
 from tests.further import further
 from tests.web.browser.axe import findings
-from tests.web.browser.chromium import Desk
+from tests.web.browser.chromium import LATE_EFFECTS, Desk
 from tests.web.browser.scene import LONG, MARKUP, OPEN, TOPIC, busy_worker
 from tests.web.browser.served import served
 from tests.web.fake_worker import FakeWorker
@@ -67,6 +67,19 @@ def test_the_box_finds_batches_by_id_by_a_part_of_it_and_by_time(
     other = desk.open(page.url, token=TOKEN)
     expect(found(other)).to_have_count(len(ids))
     expect(other.get_by_role("searchbox", name="Batch, station or time")).to_have_value(text.strip())
+
+
+def test_what_is_typed_and_chosen_before_the_first_painting_stays(busy: str, desk: Desk) -> None:
+    page = desk.open(f"{busy}/#/batches", token=TOKEN, script=LATE_EFFECTS)
+    box = page.get_by_role("searchbox", name="Batch, station or time")
+    box.fill("DUN00")
+    expect(box).to_have_value("DUN00")
+    page.get_by_label("Status").select_option("closed")
+    page.get_by_label("Station", exact=True).fill("DUN01")
+    expect(found(page)).to_have_count(26)
+    expect(page.get_by_label("Status")).to_have_value("closed")
+    expect(page.get_by_label("Station", exact=True)).to_have_value("DUN01")
+    expect(box).to_have_value("DUN00")
 
 
 def test_the_box_finds_a_station_and_leads_to_its_page_and_its_batches(busy: str, desk: Desk) -> None:
@@ -293,6 +306,7 @@ def test_what_a_station_did_since_noon_is_a_permalink(desk: Desk) -> None:
         expect(page.locator(".found tbody tr")).to_have_count(2)
         assert page.url.endswith(f"#/batches?station=A&since={noon}")
         expect(page.get_by_label("Since")).to_have_value(f"{day} 12:00:00")
+        page.get_by_label("Station", exact=True).fill("B")
         page.get_by_role("button", name="Filter").click()
-        assert page.url.endswith(f"#/batches?station=A&since={noon}")
+        expect(page).to_have_url(re.compile(rf"#/batches\?station=B&since={noon}$"))
         page.close()

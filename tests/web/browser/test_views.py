@@ -16,7 +16,7 @@ from app.settings.fingerprint import fingerprint
 from app.web.access import Access
 from tests.further import further
 from tests.web.browser.axe import findings
-from tests.web.browser.chromium import Desk
+from tests.web.browser.chromium import LATE_EFFECTS, Desk
 from tests.web.browser.scene import ERROR, LONG, MANY, MARKUP, OPEN, TOPIC, busy_worker
 from tests.web.browser.served import served
 from tests.web.fake_worker import FakeWorker
@@ -71,14 +71,6 @@ VIEWS: dict[str, tuple[str, str | None, Step]] = {
     "question before a discard": ("/", TOKEN, asked("discard")),
     "question for the token": ("/", None, refused),
 }
-
-
-# Effects of Preact run after a frame has been painted, or 35 ms later where none is.
-LATE_EFFECTS = """
-    window.requestAnimationFrame = () => 0;
-    const soon = window.setTimeout;
-    window.setTimeout = (work, milliseconds, ...more) => soon(work, milliseconds === 35 ? 3000 : milliseconds, ...more);
-"""
 
 
 def test_an_answer_that_is_quicker_than_the_first_painting_is_shown(busy: str, desk: Desk) -> None:

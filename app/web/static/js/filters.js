@@ -4,7 +4,7 @@ import { request } from "./api.js";
 import { moment } from "./format.js";
 import { html, useEffect, useState } from "./html.js";
 import { explain, t } from "./i18n.js";
-import { Absent } from "./parts.js";
+import { Absent, useStateOf } from "./parts.js";
 
 const MOMENTS = ["since", "until"];
 
@@ -46,9 +46,7 @@ function givenBy(query) {
  * @param {{view: string, query: string, fields: Field[]}} props `query`: the filters that the address has now
  */
 export function Filters({ view, query, fields }) {
-  const given = givenBy(query);
-  const [values, setValues] = useState(given);
-  useEffect(() => setValues(given), [query]);
+  const [values, setValues] = useStateOf(query, () => givenBy(query));
   const change = (/** @type {string} */ name) => (/** @type {any} */ event) => setValues({ ...values, [name]: event.target.value });
 
   /** @param {SubmitEvent} event */

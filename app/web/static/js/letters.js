@@ -8,7 +8,7 @@ import { count, moment } from "./format.js";
 import { html, useEffect, useRef, useState } from "./html.js";
 import { explain, has, t } from "./i18n.js";
 import { remember, remembered } from "./memory.js";
-import { BatchId, StationId } from "./parts.js";
+import { BatchId, StationId, useStateOf } from "./parts.js";
 import { hurry } from "./poll.js";
 import { set } from "./store.js";
 
@@ -23,7 +23,7 @@ const MOST = 100; // letters that the worker sends again at once
 /** @param {{state: State}} props */
 export function LettersPage({ state }) {
   const page = state.data.letters;
-  const [chosen, choose] = useState(/** @type {Set<string>} */ (new Set()));
+  const [chosen, choose] = useStateOf(state.query, () => /** @type {Set<string>} */ (new Set()));
   const older = useOlder({
     path: "dead-letters",
     query: state.query,
@@ -34,7 +34,6 @@ export function LettersPage({ state }) {
   });
   const reader = isReader(state);
   const reason = whyNot(state);
-  useEffect(() => choose(new Set()), [state.query]);
   /** @param {string} id */
   function turn(id) {
     const next = new Set(chosen);

@@ -120,6 +120,21 @@ export function Absent({ error, path }) {
 }
 
 /**
+ * A state that starts anew with each key. No effect sets it back: one that runs after the first painting would take
+ * away what a reader has typed by then.
+ * @template Value
+ * @param {string} key
+ * @param {() => Value} first
+ * @returns {[Value, (value: Value) => void]}
+ */
+export function useStateOf(key, first) {
+  const [held, hold] = useState({ key, value: /** @type {Value | undefined} */ (undefined) });
+  if (held.key !== key) hold({ key, value: undefined });
+  const value = held.key === key && held.value !== undefined ? held.value : first();
+  return [value, (next) => hold({ key, value: next })];
+}
+
+/**
  * Renders again so many times a second, for what a clock moves.
  * @param {number} milliseconds
  */

@@ -2,10 +2,10 @@
 
 import { Export } from "./export.js";
 import { clock, count, duration, short } from "./format.js";
-import { html, memo, useEffect, useMemo, useState } from "./html.js";
+import { html, memo, useMemo, useState } from "./html.js";
 import { t } from "./i18n.js";
 import { marksOf } from "./marks.js";
-import { Absent } from "./parts.js";
+import { Absent, useStateOf } from "./parts.js";
 import { Plot } from "./plot.js";
 
 /** @typedef {import("./types.js").Sample} Sample */
@@ -32,12 +32,11 @@ const LISTED = 6; // marks that are listed
  */
 function AllPlots({ history, cluster, operated, range, error, language, theme }) {
   const [at, look] = useState(/** @type {number | null} */ (null));
-  const [span, setSpan] = useState(/** @type {Span | null} */ (null));
+  const [span, setSpan] = useStateOf(range, () => /** @type {Span | null} */ (null));
   const end = history?.samples.at(-1)?.at ?? 0;
   const from = end - SECONDS[range];
   const samples = useMemo(() => history?.samples.filter((sample) => sample.at > from) ?? [], [history, range]);
   const marks = useMemo(() => marksOf(cluster, operated?.batches ?? []).filter((mark) => mark.at > from), [cluster, operated, from, language]);
-  useEffect(() => setSpan(null), [range]);
   const first = samples[0]?.at ?? 0;
   /** @param {Span | null} wanted */
   const zoom = (wanted) => setSpan(wanted && within(wanted, first, end));

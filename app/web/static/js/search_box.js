@@ -1,7 +1,8 @@
 // The one box in the page's head: whatever is typed there, its answer is an address.
 
-import { html, useEffect, useState } from "./html.js";
+import { html } from "./html.js";
 import { t } from "./i18n.js";
+import { useStateOf } from "./parts.js";
 import { listPage, stationPage } from "./places.js";
 
 const LONGEST = 200; // characters of a batch id: what is longer is a station's
@@ -9,8 +10,7 @@ const LONGEST = 200; // characters of a batch id: what is longer is a station's
 /** @param {{state: import("./store.js").State}} props */
 export function SearchBox({ state }) {
   const asked = state.view === "batches" ? (new URLSearchParams(state.query).get("q") ?? "") : "";
-  const [text, change] = useState(asked);
-  useEffect(() => change(asked), [asked, state.view]);
+  const [text, change] = useStateOf(`${state.view} ${asked}`, () => asked);
   return html`<form
     class="find"
     role="search"
