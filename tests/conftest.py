@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -40,6 +41,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if hasattr(config, "workerinput"):  # of one of pytest-xdist's processes
         items.sort(key=lambda item: item.get_closest_marker("kafka") is None and "browser" not in item.path.parts)
+
+
+@pytest.fixture(autouse=True)
+def event_loops_as_they_were() -> Iterator[None]:
+    """Give each test asyncio's own event loops: `create_app` makes AGG_EVENT_LOOP's those of the process."""
+    before = asyncio.events._event_loop_policy  # type: ignore[attr-defined]  # the public name is deprecated in 3.14
+    yield
+    asyncio.events._event_loop_policy = before  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)

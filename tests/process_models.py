@@ -61,7 +61,7 @@ def _fork(module_input: ModuleInput) -> int | None:
     process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     process.start()
     process.terminate()
-    process.join(5)
+    process.join(600)
     code = process.exitcode
     process.kill()
     return code

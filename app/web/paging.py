@@ -41,7 +41,7 @@ from tables.working_set import WorkingSet
 T = TypeVar("T")
 
 LIMIT: Final = 100  # rows of a page, unless the request says otherwise
-_SEARCH: Final = 0.6  # seconds of a search for a station; what has not been looked at is on the next page
+SEARCH_SECONDS: Final = 0.6  # seconds of a search for a station; what has not been looked at is on the next page
 
 
 # -- query parameters --------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ async def _first_with(station: str, count: int, look: _Look) -> tuple[list[_Foun
 
     The second is the cursor of the last batch that was looked at where the search has been given up, else None.
     """
-    give_up_at = perf_counter() + _SEARCH
+    give_up_at = perf_counter() + SEARCH_SECONDS
     lists: list[list[_Found]] = []
     behind = _place_of(look.after) if look.after else (-math.inf, "")
     for partition, working_set in list(look.sets.items()):

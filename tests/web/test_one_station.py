@@ -152,7 +152,7 @@ def test_a_message_that_has_no_record_of_it_any_more_tells_none(value: bytes | N
 
 
 def test_what_has_not_been_searched_in_time_is_not_said_to_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_station, "_SEARCH", -1.0)  # time for one batch
+    monkeypatch.setattr(one_station, "SEARCH_SECONDS", -1.0)  # time for one batch
     worker = plant()
     answer = get(worker, "/stations/A")
     assert ([one["batch_id"] for one in answer["outcomes"]], answer["incomplete"]) == (["other"], [worker.url])

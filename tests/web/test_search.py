@@ -142,7 +142,7 @@ def test_no_value_is_no_condition() -> None:
 
 
 def test_a_search_that_takes_long_goes_on_with_the_next_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "_SEARCH", -1.0)  # time for one batch
+    monkeypatch.setattr(paging, "SEARCH_SECONDS", -1.0)  # time for one batch
     worker = plant()
     page = get(worker, "/batches?station=C3")
     assert (page["batches"], page["next"] is None) == ([], False)

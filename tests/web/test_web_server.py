@@ -39,7 +39,7 @@ def run(
             asyncio.get_running_loop().slow_callback_duration = 1e9
             await test()
 
-        factory = uvloop.new_event_loop if request.param == "uvloop" else None
+        factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.SelectorEventLoop
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(main())
 

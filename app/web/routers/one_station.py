@@ -35,7 +35,7 @@ from tables.working_set import WorkingSet
 
 WITHIN: Final = 1.9  # seconds of an answer
 BATCHES: Final = 50
-_SEARCH: Final = 1.1  # seconds of a search for batches that expected the station
+SEARCH_SECONDS: Final = 1.1  # of a search for batches that expected the station
 _STATION: Final = "/one-station"  # of the workers: an older one's counts are since its start
 
 StationId = Annotated[str, Path(description="As the source messages name it")]
@@ -201,7 +201,7 @@ async def _newest_outcomes(
 
     The second says whether all batches have been looked into, or so many outcomes been found as were asked for.
     """
-    give_up_at = perf_counter() + _SEARCH
+    give_up_at = perf_counter() + SEARCH_SECONDS
     found: list[_Found] = []
     is_whole = True
     lists: list[list[tuple[float, int, str]]] = []

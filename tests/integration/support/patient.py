@@ -1,8 +1,8 @@
 """`faust` whose group waits long for a member that is away: a busy machine takes its time to start one.
 
-With `PATIENT_SHARES` workers have so many seconds to answer each other, and Kafka to be read for who asks them, for
-tests in which all of them do. Spans have as long as they take to be sent at the end, and requests of the command line
-as long as they take.
+With `OWN_SESSION` it waits as long as the application's. With `PATIENT_SHARES` workers have so many seconds to answer
+each other, and Kafka to be read for who asks them, for tests in which all of them do. Spans have as long as they take
+to be sent at the end, and requests of the command line as long as they take.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def patient_app(*arguments: Any, **options: Any) -> AggregatorApp:
 
 
 if __name__ == "__main__":
-    vars(application)["AggregatorApp"] = patient_app
+    if "OWN_SESSION" not in os.environ:
+        vars(application)["AggregatorApp"] = patient_app
     if "PATIENT_SHARES" in os.environ:
         seconds = float(os.environ["PATIENT_SHARES"])
         vars(cluster)["DEADLINE"] = vars(backwards)["SECONDS"] = seconds

@@ -9,7 +9,7 @@ import httpx
 
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.waiting import PATIENCE, wait_for
-from tests.integration.support.worker import PATIENT, Program, WorkerProcess
+from tests.integration.support.worker import PATIENT, WorkerProcess
 
 __all__ = ["TOKEN", "ask", "two_workers"]
 
@@ -25,15 +25,15 @@ def ask(
 
 
 def two_workers(
-    cluster: Cluster, environment: Mapping[str, str] | None = None, *, program: Program = PATIENT, **settings: str
+    cluster: Cluster, environment: Mapping[str, str] | None = None, **settings: str
 ) -> tuple[WorkerProcess, WorkerProcess]:
     """Two workers that both own partitions, and know it.
 
-    They stay in their group however busy the machine is, unless `program` is the application's own: then the group does
+    They stay in their group however busy the machine is, unless the environment has OWN_SESSION: then the group does
     not wait long for one that has died.
     """
     own = {"web_token": TOKEN} | settings
-    workers = [cluster.start(own, environment, program) for _ in range(2)]
+    workers = [cluster.start(own, environment, PATIENT) for _ in range(2)]
     for worker in workers:
         worker.wait_ready()
 

@@ -29,10 +29,10 @@ async def main():
         loop.add_signal_handler(number, got.append, number)
     part_forks()
     codes = {await asyncio.to_thread(fork_and_end, number) for number in [signal.SIGTERM, signal.SIGUSR1] * 20}
-    await asyncio.sleep(0.1)
     print(sorted(codes), got)
     signal.raise_signal(signal.SIGTERM)
-    await asyncio.sleep(0.1)
+    while not got:
+        await asyncio.sleep(0.01)
     print([int(number) for number in got])
 
 with asyncio.Runner(loop_factory={"asyncio": None, "uvloop": uvloop.new_event_loop}[sys.argv[1]]) as runner:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import uvloop
 
+from app.callbacks.executors import child_process
 from app.callbacks.executors.child_calls import ChildJob
 from app.callbacks.executors.processes import ProcessExecutor
 from app.callbacks.scheduler import Call
@@ -102,7 +103,9 @@ def test_one_that_gets_no_turn_on_the_processor_says_where_it_stood_as_soon_as_i
     uvloop.run(main())
 
 
-def test_one_that_can_not_say_where_it_stands_is_killed_all_the_same() -> None:
+def test_one_that_can_not_say_where_it_stands_is_killed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "STACK_SECONDS", 0.5)
+
     async def main() -> None:
         pool = Pool(keep=1, station_timeout=1000)
         executor = pool.executor

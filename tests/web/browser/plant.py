@@ -14,7 +14,7 @@ from tests.integration.support.data import SentBatch
 from tests.integration.support.reading import Received
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.web import TOKEN, ask, two_workers
-from tests.integration.support.worker import PATIENT, Program, WorkerProcess
+from tests.integration.support.worker import WorkerProcess
 from tests.web.browser.plant_model import GATES, Mood
 
 __all__ = ["STATIONS", "TOPIC", "Plant"]
@@ -26,17 +26,23 @@ HOUR = 3600
 
 
 class Plant:
-    """Sends batches and sees what comes out."""
+    """Sends batches and sees what comes out.
 
-    def __init__(self, cluster: Cluster, *, program: Program = PATIENT, **settings: str) -> None:
+    Its workers have longer to answer each other, and to read Kafka, than the application's 1.4 s, but not as long as
+    the page waits. With `own_session` the group waits for one that has died no longer than the application's.
+    """
+
+    def __init__(self, cluster: Cluster, *, own_session: bool = False, **settings: str) -> None:
         self._cluster = cluster
         self._gates = cluster.folder / "gates"
         self._gates.mkdir()
         self._pushes = 0
         self._waiting: set[str] = set()
-        self._environment = {GATES: str(self._gates)}
+        self._environment = {GATES: str(self._gates), "PATIENT_SHARES": "8"}
+        if own_session:
+            self._environment["OWN_SESSION"] = "1"
         self._settings = {"callback": "tests.web.browser.plant_model:callback"} | settings
-        self.first, self.second = two_workers(cluster, self._environment, program=program, **self._settings)
+        self.first, self.second = two_workers(cluster, self._environment, **self._settings)
 
     def another(self, **settings: str) -> WorkerProcess:
         """Start one more worker, with settings of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import FloatRect, Page, expect
@@ -54,6 +55,11 @@ def draw_over(page: Page, start: float, end: float) -> None:
     page.mouse.up()
 
 
+def seconds_of(time_of_day: str) -> int:
+    hours, minutes, seconds = map(int, time_of_day.strip().split(":"))
+    return hours * 3600 + minutes * 60 + seconds
+
+
 def samples_shown(page: Page) -> int:
     return int(page.locator(".plot-tools input").get_attribute("max") or 0) + 1
 
@@ -93,7 +99,8 @@ def test_a_part_is_drawn_over_moved_and_left_again(busy: str, desk: Desk) -> Non
     page.keyboard.up("Shift")
     look(page, 0.5)
     expect(page.locator(".plots figcaption time").first).not_to_have_text(before)
-    assert page.locator(".plots figcaption time").first.inner_text() < before
+    earlier = seconds_of(before) - seconds_of(page.locator(".plots figcaption time").first.inner_text())
+    assert 0 < earlier % 86_400 < 3600, "within the hour, whatever the day"
     assert abs(samples_shown(page) - part) <= 1
     box = area(page)
     page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -119,15 +126,25 @@ def test_keyboard_and_finger_can_do_all_that_the_mouse_can(phone: bool, busy: st
     page.get_by_role("button", name="Wider").press("Enter")
     page.get_by_role("button", name=WHOLE).press("Enter")
     expect(page.get_by_role("button", name=WHOLE)).to_be_disabled()
-    assert abs(samples_shown(page) - whole) <= 2
+    assert samples_shown(page) >= whole - 1  # one more for each ten seconds that it took
     assert findings(page, ".plots") == []
     assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth")
 
 
-def test_the_time_that_is_looked_at_stays_when_new_samples_come(desk: Desk) -> None:
+def next_history(page: Page, then: str = "") -> Any:
+    """The page's next answer about all samples; `then` is what is done while it is waited for."""
+    with page.expect_response(lambda answer: answer.url.endswith("/history")) as got:
+        page.evaluate(then)
+    return got.value.json()
+
+
+def test_the_time_and_the_span_that_are_looked_at_stay_when_new_samples_come(desk: Desk) -> None:
     worker = busy_worker()
     with served(worker, Access(TOKEN)) as url:
         page = charts(desk, url)
+        draw_over(page, 0.3, 0.6)
+        expect(page.get_by_role("button", name=WHOLE)).to_be_enabled()
+        part = samples_shown(page)
         slider = page.get_by_role("slider", name="Values at a time")
         slider.focus()
         for _ in range(4):
@@ -137,25 +154,13 @@ def test_the_time_that_is_looked_at_stays_when_new_samples_come(desk: Desk) -> N
         before = shown.first.inner_text()
         ends: set[float] = set()
         while len(ends) < 2:  # a sample is of ten seconds, and they are asked for as often
-            with page.expect_response(lambda answer: answer.url.endswith("/history")) as got:
-                pass
-            ends.add(got.value.json()["samples"][-1]["at"])
-        expect(page.locator(".plots canvas")).to_have_count(4)
+            ends.add(next_history(page)["samples"][-1]["at"])
+        next_history(page, "dispatchEvent(new Event('online'))")  # the one before has been drawn by now
         assert set(shown.all_inner_texts()) == {before}
+        assert samples_shown(page) == part
+        page.get_by_role("button", name="last 15 min").click()
+        expect(page.get_by_role("button", name=WHOLE)).to_be_disabled()
         page.close()
-
-
-def test_the_span_that_was_chosen_stays_when_new_samples_come(busy: str, desk: Desk) -> None:
-    page = charts(desk, busy)
-    draw_over(page, 0.3, 0.6)
-    expect(page.get_by_role("button", name=WHOLE)).to_be_enabled()
-    part = samples_shown(page)
-    for _ in range(2):
-        with page.expect_response(lambda answer: answer.url.endswith("/history")):
-            page.evaluate("dispatchEvent(new Event('online'))")
-    assert abs(samples_shown(page) - part) <= 1
-    page.get_by_role("button", name="last 15 min").click()
-    expect(page.get_by_role("button", name=WHOLE)).to_be_disabled()
 
 
 @pytest.mark.parametrize(

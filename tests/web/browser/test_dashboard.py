@@ -151,7 +151,7 @@ def test_the_batches_of_both_workers_are_shown_and_one_that_is_silent_is_named(p
 def test_stations_that_are_late_are_ranked_and_stand_in_the_heat_map(plant: Plant, desk: Desk) -> None:
     slow = STATIONS[-1]
     for _ in range(2):
-        batch_id = plant.push({slow: Mood.WAITS}, timeout=2.0, stations=(slow,))  # nobody else can be late
+        batch_id = plant.push({slow: Mood.WAITS}, timeout=5.0, stations=(slow,))  # nobody else can be late
         assert plant.output(batch_id)["meta"]["missing"] == [slow]
     page = desk.open(plant.second.url, token=TOKEN)
     first = page.locator(".stations tbody tr").first

@@ -12,7 +12,6 @@ from playwright.sync_api import Browser, Page, expect
 from tests.integration.support.cluster import Cluster
 from tests.integration.support.waiting import wait_for
 from tests.integration.support.web import TOKEN, ask
-from tests.integration.support.worker import WARM_APP
 from tests.shared_brokers import SharedBroker
 from tests.web.browser.chromium import Desk
 from tests.web.browser.plant import STATIONS, Plant
@@ -39,8 +38,8 @@ class Day:
         fine = plant.push(stations=FEW)
         assert plant.output(fine)["meta"]["status"] == "complete"
         # Of one station: no other can be late on a machine that has much to do.
-        self.timed_out = plant.push({SLOW: Mood.WAITS}, timeout=2.0, stations=(SLOW,))
-        tardy = plant.push({TARDY: Mood.WAITS}, timeout=2.0, stations=(TARDY,))
+        self.timed_out = plant.push({SLOW: Mood.WAITS}, timeout=5.0, stations=(SLOW,))
+        tardy = plant.push({TARDY: Mood.WAITS}, timeout=5.0, stations=(TARDY,))
         for batch_id in (self.timed_out, tardy):
             assert plant.output(batch_id)["meta"]["completed_by"] == "timeout"
         plant.let(TARDY)
@@ -65,7 +64,7 @@ class Day:
 
 
 def test_six_questions_are_answered_by_clicking(cluster: Cluster, desk: Desk) -> None:
-    plant = Plant(cluster, program=WARM_APP)
+    plant = Plant(cluster, own_session=True)
     day = Day(plant, cluster)
     page = desk.open(plant.first.url, token=TOKEN)
     expect(page.get_by_text("1 worker", exact=True)).to_be_visible()
@@ -92,6 +91,7 @@ def what_is_late_now(page: Page, day: Day) -> None:
     flying = page.locator(".flying")
     expect(flying).to_have_count(1)
     flying.locator(f"a[title='{day.open}']").click()
+    expect(page.locator(".course .steps")).to_be_visible()  # it pushes what stands below it down, from under a click
     page.get_by_role("button", name="pending 1").click()
     expect(page.locator(".tile")).to_have_count(1)
     expect(page.locator(".tile")).to_contain_text(SLOW)
