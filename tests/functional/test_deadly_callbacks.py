@@ -11,6 +11,7 @@ import pytest
 from app.messages.start_note import GROUP
 from app.testing import TopologyTestDriver
 from tests.functional.plant import ModuleInput, message, record
+from tests.further import further
 
 DEATHS = 5  # two that are only counted, one in a group, two alone
 LONG = 500.0
@@ -84,7 +85,7 @@ def test_a_station_that_ends_its_worker_again_and_again_is_failed_and_the_others
 
 @pytest.mark.parametrize("after", [0.1, 0.19, 0.25, 1.0, 10.0])
 @pytest.mark.parametrize("slow", [(), ("SLOW",), ("SLOW", "SLOWER", "HANGS")])
-@pytest.mark.parametrize("topic", [None, "SINGLES"])
+@pytest.mark.parametrize("topic", [None, *further("SINGLES")])
 def test_it_is_found_also_when_it_takes_its_time_and_beside_slow_ones(
     driver_of: Callable[..., TopologyTestDriver], topic: str | None, slow: tuple[str, ...], after: float
 ) -> None:

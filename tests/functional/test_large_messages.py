@@ -15,6 +15,7 @@ from app.messages.message import Delivery, InMessage, OutMessage
 from app.pipeline.splitting import splitter
 from app.testing import TopologyTestDriver
 from tests.functional.plant import START, TOPIC, ModuleInput, Record, record, unacknowledged
+from tests.further import further
 
 STATIONS, HOURS = 80, 10
 
@@ -52,7 +53,7 @@ def come_to(message: bytes) -> tuple[list[Any], list[Any]]:
         [record("A", load=1, code=1, deep=json.loads("[" * 300 + "]" * 300))],
     ],
 )
-@pytest.mark.parametrize(("before", "behind"), [({}, {}), ({"code": 200}, {"data": [1], "errors": [[], {}]})])
+@pytest.mark.parametrize(("before", "behind"), [*further(({}, {})), ({"code": 200}, {"data": [1], "errors": [[], {}]})])
 def test_a_large_message_comes_to_the_same_in_pieces(
     odd: list[Any], before: Record, behind: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:

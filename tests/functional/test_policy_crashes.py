@@ -11,6 +11,7 @@ import pytest
 from app.testing import Message, TopologyTestDriver
 from tests.functional.plant import BATCH, TOPIC, ModuleInput, message, steps
 from tests.functional.test_crashes import HOW, Crashes, Handler, only
+from tests.further import further
 
 SECOND = f"{TOPIC}_1763085601"
 SETTINGS: dict[str, Any] = {
@@ -115,7 +116,10 @@ def test_a_crash_before_any_send_loses_no_revision_of_a_custom_handlers(
         check(driver)
 
 
-@pytest.mark.parametrize("first", range(sends_of(None)))
+FIRST = range(sends_of(None))
+
+
+@pytest.mark.parametrize("first", [*FIRST[::2], *further(of=FIRST[1::2])])
 def test_a_crash_in_the_recovery_loses_none_either(first: int) -> None:
     for second in range(first + 1, first + 8):
         crashes = Crashes(first, second, second + 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.further import further
 from tests.integration.support.worker import clean_environment
 from tests.ports import own_port
 
@@ -85,8 +86,8 @@ def test_the_environment_wins_over_the_object(folder: Path) -> None:
     assert done.returncode == SETTINGS
 
 
-@pytest.mark.parametrize("way", [WAYS["python -m faust"], WAYS["batch-aggregator"]])
-@pytest.mark.parametrize("command", [("worker",), ("send", "x.jsonl"), ("--help",)])
+@pytest.mark.parametrize("way", [*further((WAYS["python -m faust"],)), WAYS["batch-aggregator"]])
+@pytest.mark.parametrize("command", [("worker",), ("send", "x.jsonl"), *further((("--help",),))])
 def test_a_bad_keyword_is_told_in_a_line_and_ends_with_the_exit_code_of_settings(
     way: tuple[str, ...], command: tuple[str, ...], folder: Path
 ) -> None:

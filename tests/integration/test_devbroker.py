@@ -100,6 +100,7 @@ def test_a_data_folder_keeps_messages_from_one_broker_to_the_next(tmp_path: Path
         assert first_value(broker, "kept") == b"for later"
 
 
+@pytest.mark.chaos
 def test_a_temporary_folder_is_gone_after_stop() -> None:
     broker = DevBroker()
     broker.start()

@@ -180,6 +180,7 @@ async def hang(stream):
     cluster.finish(clean_logs=False)
 
 
+@pytest.mark.chaos
 def test_a_timer_that_raises_ends_the_worker_and_loses_nothing(cluster: Cluster) -> None:
     write_module(
         cluster,

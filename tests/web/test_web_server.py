@@ -18,6 +18,7 @@ from app.web import server as web_server
 from app.web.app import create_web
 from app.web.server import PortTaken, WebAddressError, WebServer
 from app.words import told
+from tests.further import further
 from tests.web.fake_worker import FakeWorker
 
 ANSWER_BYTES = 20_000_000  # at least, of the largest answer here: more than sockets buffer
@@ -223,7 +224,8 @@ def test_a_restart_gets_the_port_again_while_old_connections_linger(run: Run) ->
 
 
 @pytest.mark.parametrize(
-    "request_bytes", [b"", b"GET /healthz HTT", b"GET /batches/big HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+    "request_bytes",
+    [*further(b"", b"GET /healthz HTT"), b"GET /batches/big HTTP/1.1\r\nHost: localhost\r\n\r\n"],
 )
 def test_a_stop_does_not_wait_for_a_client_that_is_silent_or_does_not_read(run: Run, request_bytes: bytes) -> None:
     async def test() -> None:

@@ -141,9 +141,8 @@ WATCH = """
 @pytest.mark.parametrize(
     ("address", "heard"),
     [
-        ("/", []),
+        *further(("/", []), ("/?wall=1&sound=1", ["sound"])),
         ("/?wall=1", []),
-        ("/?wall=1&sound=1", ["sound"]),
         ("/?sound=1&notify=1", ["may I", "sound", "1 dead letter · Station batch aggregator"]),
     ],
 )
