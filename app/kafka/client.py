@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from random import sample
 from typing import Any, Final, Protocol, TypeVar
 
 import faust
@@ -13,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest
 from faust.types.auth import CredentialsT
 
@@ -231,6 +232,24 @@ async def connected(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+async def send_to_any(client: AIOKafkaClient, request: Any) -> Any:
+    """Send what any broker can answer; where one is not there, another one is asked.
+
+    aiokafka asks one of those that it knows, at random, and fails when just that one is away.
+
+    Raises:
+        KafkaError: no broker is known, or none is there.
+    """
+    nodes = [broker.nodeId for broker in client.cluster.brokers()]
+    failed: KafkaError = KafkaConnectionError("no broker is known")
+    for node in sample(nodes, len(nodes)):
+        try:
+            return await client.send(node, request)
+        except (KafkaConnectionError, NodeNotReadyError) as error:
+            failed = error
+    raise failed
+
+
 @asynccontextmanager
 async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client that looks at topics and makes them; closed whatever happens.
@@ -238,6 +257,12 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
     It is asked about all topics: asking for one that is not there could create it.
     """
     admin = AIOKafkaAdminClient(**client_options(settings))
+    client, send_to = admin._client, admin._send_request
+
+    async def send_request(request: Any, node_id: int | None = None) -> Any:
+        return await (send_to_any(client, request) if node_id is None else send_to(request, node_id))
+
+    admin._send_request = send_request
     try:
         with _unexpected_is_unconnected():
             await connected(admin.start())

@@ -12,10 +12,12 @@ from io import BytesIO
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError
+from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
+
+from app.kafka.client import send_to_any
 
 _UUID_BYTES: Final = 16
 _NO_ID: Final = bytes(_UUID_BYTES)
@@ -117,13 +119,9 @@ async def ask_topics(
     Raises:
         IncompatibleBrokerVersion: the broker is older than ids.
         NotImplementedError: the same.
-        KafkaError: no broker is known, or the one that was asked does not answer.
+        KafkaError: no broker is known, or none answers.
     """
-    node = client.get_random_node()
-    if node is None:
-        message = "no broker is known"
-        raise KafkaConnectionError(message)
-    response: Any = await client.send(node, _Topics(names, operations=operations))
+    response = await send_to_any(client, _Topics(names, operations=operations))
     topics: Sequence[tuple[Any, ...]] = response.topics
     return topics
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -32,6 +33,8 @@ from app.words import Words, joined, told, words
 from tables.storage.records import Table
 
 logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 INTERNAL_MESSAGE_BYTES = 64 * 1024 * 1024
 INTERNAL_HEADROOM = 16 * 1024 * 1024  # for what else of a chunk is in the same message
@@ -141,9 +144,10 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
         BrokerError: there is no broker, or it refuses us, or something that a worker does.
         TopicError: a topic has the wrong partition count, or can't be created.
     """
-    async with _connected(settings, patience) as admin:
+    specs = topic_specs(settings)
+
+    async def ensure(admin: AIOKafkaAdminClient) -> dict[str, int]:
         counts = await partition_counts(admin)
-        specs = topic_specs(settings)
         missing = [spec for spec in specs if spec.name not in counts]
         if create:
             await _require_permissions(admin, settings, specs)
@@ -156,6 +160,8 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
         if create:
             await _tell_retention(admin, settings, [spec for spec in specs if spec not in missing])
         return counts
+
+    return await _with_broker(settings, patience, ensure)
 
 
 async def _require_permissions(admin: AIOKafkaAdminClient, settings: Settings, specs: Sequence[TopicSpec]) -> None:
@@ -179,9 +185,43 @@ def is_shorter(retention: int, than: int) -> bool:
     return 0 <= retention < than
 
 
+async def _with_broker(
+    settings: Settings, patience: float, work: Callable[[AIOKafkaAdminClient], Awaitable[Answer]]
+) -> Answer:
+    """Do something with a client of the broker, which is waited for; again where it goes away meanwhile.
+
+    Raises:
+        BrokerError: it can't be reached, not for so many seconds, or refuses us.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + patience
+    while True:
+        async with _connected(settings, patience, give_up_at) as admin:
+            try:
+                return await work(admin)
+            except (KafkaError, TimeoutError) as error:  # aiokafka's own for a controller that is not there
+                if isinstance(error, KafkaError) and not error.retriable:
+                    raise
+                if loop.time() >= give_up_at:
+                    raise BrokerError(_no_answer(settings, repr(error), patience)) from error
+        await asyncio.sleep(CONNECT_PAUSE)
+
+
+def _no_answer(settings: Settings, why: str | Words, patience: float) -> Words:
+    return words(
+        "no broker answers at {servers} ({why}); start it, or set AGG_BROKER "
+        "(waited {patience:g} s, AGG_BROKER_PATIENCE)",
+        "{servers} 没有 Kafka 应答（{why}）；请启动它，或设置 AGG_BROKER"
+        "（已等待 {patience:g} 秒，AGG_BROKER_PATIENCE）",
+        servers=Shown(", ".join(settings.bootstrap_servers)),
+        why=why,
+        patience=patience,
+    )
+
+
 @asynccontextmanager
-async def _connected(settings: Settings, patience: float) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client of the broker, which is waited for; closed whatever happens."""
+async def _connected(settings: Settings, patience: float, give_up_at: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client of the broker, which is waited for until then, by the loop's time; closed whatever happens."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     servers = Shown(", ".join(settings.bootstrap_servers))
@@ -196,17 +236,8 @@ async def _connected(settings: Settings, patience: float) -> AsyncIterator[AIOKa
                 if trouble.final:
                     message = refused(servers, trouble.text)
                     raise BrokerError(message) from error
-                if loop.time() >= started + patience:
-                    message = words(
-                        "no broker answers at {servers} ({why}); start it, or set AGG_BROKER "
-                        "(waited {patience:g} s, AGG_BROKER_PATIENCE)",
-                        "{servers} 没有 Kafka 应答（{why}）；请启动它，或设置 AGG_BROKER"
-                        "（已等待 {patience:g} 秒，AGG_BROKER_PATIENCE）",
-                        servers=servers,
-                        why=trouble.text,
-                        patience=patience,
-                    )
-                    raise BrokerError(message) from error
+                if loop.time() >= give_up_at:
+                    raise BrokerError(_no_answer(settings, trouble.text, patience)) from error
                 if not away:
                     away = True
                     about = {
@@ -311,8 +342,10 @@ def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
 
 async def output_limit(settings: Settings) -> int | None:
     """Return `max.message.bytes` of the output topic, which may be the user's own; None if the broker does not tell."""
-    async with _connected(settings, settings.broker_patience) as admin:
-        return (await largest_messages(admin, [settings.output_topic])).get(settings.output_topic)
+    limits = await _with_broker(
+        settings, settings.broker_patience, lambda admin: largest_messages(admin, [settings.output_topic])
+    )
+    return limits.get(settings.output_topic)
 
 
 async def largest_messages(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:

@@ -30,9 +30,7 @@ class FakeAdmin:
     def __init__(self, topics: Mapping[str, int | type], group: Any = ALL) -> None:
         self.topics, self.group = topics, group
         self._client = self
-
-    def get_random_node(self) -> int:
-        return 1
+        self.cluster = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=1)])
 
     async def send(self, _node: int, request: Any) -> Any:
         names = [name for _, name, _ in request.build(lambda topics, *_: SimpleNamespace(topics=topics)).topics]
