@@ -241,7 +241,7 @@ async def send_to_any(client: AIOKafkaClient, request: Any) -> Any:
         KafkaError: no broker is known, or none is there.
     """
     nodes = [broker.nodeId for broker in client.cluster.brokers()]
-    failed: KafkaError = KafkaConnectionError("no broker is known")
+    failed: KafkaError = KafkaConnectionError(words("no broker is known", "没有已知的 Kafka"))
     for node in sample(nodes, len(nodes)):
         try:
             return await client.send(node, request)
