@@ -21,6 +21,7 @@ from faust.cli.base import AppCommand
 
 from app.cli import click_words
 from app.inputs.timestamps import format_time, parse_duration, parse_time
+from app.kafka.client import BrokersSilentError
 from app.kafka.diagnosis import find_trouble
 from app.kafka.permissions import AUTHORIZATION_ERRORS, denial_text
 from app.kafka.topics import TopicError, refused
@@ -109,6 +110,9 @@ async def broker_problem(settings: Settings, error: Exception) -> Words:
     if isinstance(error, AUTHORIZATION_ERRORS):
         return denial_text(settings, error)
     servers = ", ".join(settings.bootstrap_servers)
+    if isinstance(error, BrokersSilentError):
+        silent = both_of(error)
+        return words("{servers} answers, but {silent}", "{servers} 有应答，但{silent}", servers=servers, silent=silent)
     if not isinstance(error, KafkaConnectionError):
         return words(
             "the broker at {servers} refuses: {error}",

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, RequestTimedOutError
 from aiokafka.protocol.metadata import MetadataRequest
 from faust.types.auth import CredentialsT
 
@@ -232,22 +232,43 @@ async def connected(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def send_to_any(client: AIOKafkaClient, request: Any) -> Any:
-    """Send what any broker can answer; where one is not there, another one is asked.
+class BrokersSilentError(KafkaError):  # type: ignore[misc]  # aiokafka is untyped here
+    """None of the brokers that the cluster names answers, at the address that it names."""
+
+    retriable = True
+
+
+async def send_to_any(client: AIOKafkaClient, request: Any, *, first: int | None = None) -> Any:
+    """Send what any broker can answer, and any may get twice; where one is not there, another one is asked.
 
     aiokafka asks one of those that it knows, at random, and fails when just that one is away.
 
+    Args:
+        client: what is known of the cluster.
+        request: any of aiokafka's.
+        first: the broker that is asked before the others.
+
     Raises:
-        KafkaError: no broker is known, or none is there.
+        BrokersSilentError: none is there.
+        KafkaConnectionError: no broker is known.
     """
-    nodes = [broker.nodeId for broker in client.cluster.brokers()]
-    failed: KafkaError = KafkaConnectionError(words("no broker is known", "没有已知的 Kafka"))
-    for node in sample(nodes, len(nodes)):
+    brokers = client.cluster.brokers()
+    nodes = [broker.nodeId for broker in brokers]
+    failed: KafkaError | None = None
+    for node in sorted(sample(nodes, len(nodes)), key=lambda node: node != first):
         try:
             return await client.send(node, request)
-        except (KafkaConnectionError, NodeNotReadyError) as error:
+        except (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError) as error:
             failed = error
-    raise failed
+    if failed is None:
+        raise KafkaConnectionError(words("no broker is known", "没有已知的 Kafka"))
+    message = words(
+        "the brokers that it names do not answer, {others}; do they run, and is advertised.listeners right? ({error})",
+        "它所列出的 broker {others} 没有应答；它们是否在运行，advertised.listeners 是否正确？（{error}）",
+        others=", ".join(sorted(f"{broker.host}:{broker.port}" for broker in brokers)),
+        error=type(failed).__name__,
+    )
+    raise BrokersSilentError(message) from failed
 
 
 @asynccontextmanager
@@ -262,7 +283,13 @@ async def administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient
     async def send_request(request: Any, node_id: int | None = None) -> Any:
         return await (send_to_any(client, request) if node_id is None else send_to(request, node_id))
 
-    admin._send_request = send_request
+    async def send_to_controller(request: Any) -> Any:
+        """Ask the controller first. aiokafka waits 40 s for that one; brokers of Kafka 4 name any, and pass it on."""
+        controller = client.cluster.controller
+        return await send_to_any(client, request, first=controller and controller.nodeId)
+
+    survive_lost_connections(client)
+    admin._send_request, admin._send_to_controller = send_request, send_to_controller
     try:
         with _unexpected_is_unconnected():
             await connected(admin.start())

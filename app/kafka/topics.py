@@ -29,7 +29,7 @@ from app.kafka.permissions import hidden_hint, lacking, lacks_text
 from app.messages.output import OUTPUT_HEADROOM
 from app.observability.log_lines import Line, Shown, tell
 from app.settings import Settings
-from app.words import Words, joined, told, words
+from app.words import Words, both_of, joined, told, words
 from tables.storage.records import Table
 
 logger = logging.getLogger(__name__)
@@ -195,28 +195,30 @@ async def _with_broker(
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + patience
+    waits = False
     while True:
         async with _connected(settings, patience, give_up_at) as admin:
             try:
                 return await work(admin)
-            except (KafkaError, TimeoutError) as error:  # aiokafka's own for a controller that is not there
-                if isinstance(error, KafkaError) and not error.retriable:
+            except KafkaError as error:
+                if not error.retriable:
                     raise
+                servers, why = Shown(", ".join(settings.bootstrap_servers)), both_of(error)
                 if loop.time() >= give_up_at:
-                    raise BrokerError(_no_answer(settings, repr(error), patience)) from error
+                    message = words(
+                        "Kafka at {servers} can't do what a start needs: {why} "
+                        "(waited {patience:g} s, AGG_BROKER_PATIENCE)",
+                        "Kafka {servers} 无法完成启动所需的操作：{why}（已等待 {patience:g} 秒，AGG_BROKER_PATIENCE）",
+                        servers=servers,
+                        why=why,
+                        patience=patience,
+                    )
+                    raise BrokerError(message) from error
+                if not waits:
+                    waits = True
+                    about = {"broker": servers, "error": told(why, settings.log_language), "patience": patience}
+                    tell(logger, logging.WARNING, settings.log_language, Line.BROKER_UNABLE, **about)
         await asyncio.sleep(CONNECT_PAUSE)
-
-
-def _no_answer(settings: Settings, why: str | Words, patience: float) -> Words:
-    return words(
-        "no broker answers at {servers} ({why}); start it, or set AGG_BROKER "
-        "(waited {patience:g} s, AGG_BROKER_PATIENCE)",
-        "{servers} 没有 Kafka 应答（{why}）；请启动它，或设置 AGG_BROKER"
-        "（已等待 {patience:g} 秒，AGG_BROKER_PATIENCE）",
-        servers=Shown(", ".join(settings.bootstrap_servers)),
-        why=why,
-        patience=patience,
-    )
 
 
 @asynccontextmanager
@@ -237,7 +239,16 @@ async def _connected(settings: Settings, patience: float, give_up_at: float) -> 
                     message = refused(servers, trouble.text)
                     raise BrokerError(message) from error
                 if loop.time() >= give_up_at:
-                    raise BrokerError(_no_answer(settings, trouble.text, patience)) from error
+                    message = words(
+                        "no broker answers at {servers} ({why}); start it, or set AGG_BROKER "
+                        "(waited {patience:g} s, AGG_BROKER_PATIENCE)",
+                        "{servers} 没有 Kafka 应答（{why}）；请启动它，或设置 AGG_BROKER"
+                        "（已等待 {patience:g} 秒，AGG_BROKER_PATIENCE）",
+                        servers=servers,
+                        why=trouble.text,
+                        patience=patience,
+                    )
+                    raise BrokerError(message) from error
                 if not away:
                     away = True
                     about = {
@@ -270,6 +281,7 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) 
 
     Raises:
         TopicError: one can't be created.
+        KafkaError: the broker can't do it just now.
     """
     response = await admin.create_topics(
         [NewTopic(spec.name, spec.partitions, spec.replication_factor, topic_configs=spec.config) for spec in specs]
@@ -285,6 +297,8 @@ async def create_topics(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) 
         raise TopicError(text)
     for name, code, *message in response.topic_errors:
         error = for_code(code)
+        if code and error.retriable:
+            raise error(name)
         if code and error is not TopicAlreadyExistsError:
             text = words(
                 "topic {name} can't be created: {error}",

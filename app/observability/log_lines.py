@@ -208,6 +208,11 @@ class Line(StrEnum):
         "Kafka at {broker} is back after {away:.1f} s",
         "Kafka {broker} 已恢复，中断 {away:.1f} 秒",
     )
+    BROKER_UNABLE = (
+        "broker-unable",
+        "Kafka at {broker} can't do what a start needs, waiting for it up to {patience:g} s: {error}",
+        "Kafka {broker} 无法完成启动所需的操作，最多等待 {patience:g} 秒: {error}",
+    )
     BROKER_UNUSABLE = (
         "broker-unusable",
         "{broker} of AGG_BROKER can't be used, another one answers: {error}",

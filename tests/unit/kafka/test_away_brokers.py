@@ -18,52 +18,75 @@ from aiokafka.errors import (
 )
 
 from app.kafka import topics
-from app.kafka.client import administering, send_to_any
+from app.kafka.client import BrokersSilentError, administering, send_to_any
 from app.kafka.topics import BrokerError, output_limit
 from app.settings import Settings
 
 SETTINGS = Settings(output_topic="OUT", broker_patience=60.0)
-GONE = [NodeNotReadyError(), KafkaConnectionError(), RequestTimedOutError(), TimeoutError()]
+GONE = [NodeNotReadyError(), KafkaConnectionError(), RequestTimedOutError()]
+GONE_ERRORS = [type(error) for error in GONE]
 
 
 class FakeClient:
     """Knows brokers, of which some are away."""
 
-    def __init__(self, known: Sequence[int], away: Sequence[int]) -> None:
+    def __init__(self, known: Sequence[int], away: Sequence[int], controller: int | None = None) -> None:
         self.asked: list[int] = []
-        self.cluster = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=node) for node in known])
+        self.cluster = SimpleNamespace(
+            brokers=lambda: [SimpleNamespace(nodeId=node, host="inside", port=9090 + node) for node in known],
+            controller=None if controller is None else SimpleNamespace(nodeId=controller),
+        )
         self._away = away
 
     async def send(self, node: int, request: str) -> str:
         self.asked.append(node)
         if node in self._away:
-            raise NodeNotReadyError if node % 2 else KafkaConnectionError
+            raise GONE_ERRORS[node % 3]
         return f"{request} at {node}"
 
 
 def test_another_broker_is_asked_where_one_is_away() -> None:
     for _ in range(20):  # in any order
-        client = FakeClient([1, 2, 3], away=[1, 2])
-        assert asyncio.run(send_to_any(client, "what")) == "what at 3"
+        client = FakeClient([1, 2, 3, 4], away=[1, 2, 3])
+        assert asyncio.run(send_to_any(client, "what")) == "what at 4"
         assert len(client.asked) == len(set(client.asked))
 
 
-@pytest.mark.parametrize(("known", "error"), [([], KafkaConnectionError), ([1], NodeNotReadyError)])
-def test_it_is_an_error_where_none_is_there(known: list[int], error: type[KafkaError]) -> None:
-    with pytest.raises(error):
+def test_one_that_is_named_is_asked_first() -> None:
+    for first in (1, 2, 3):
+        client = FakeClient([1, 2, 3], away=[1, 2])
+        assert asyncio.run(send_to_any(client, "what", first=first)) == "what at 3"
+        assert client.asked[0] == first
+
+
+@pytest.mark.parametrize(
+    ("known", "error", "text"),
+    [
+        ([], KafkaConnectionError, "no broker is known"),
+        ([2, 1], BrokersSilentError, "do not answer, inside:9091, inside:9092; .* advertised.listeners right"),
+    ],
+)
+def test_it_is_an_error_where_none_is_there(known: list[int], error: type[KafkaError], text: str) -> None:
+    with pytest.raises(error, match=text):
         asyncio.run(send_to_any(FakeClient(known, away=known), "what"))
 
 
-def test_who_administers_asks_any_broker_but_where_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = FakeClient([1, 2, 3], away=[1, 2])
+@pytest.mark.parametrize("controller", [None, 2, 3])
+def test_who_administers_asks_any_broker_but_where_one_is_named(
+    controller: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = FakeClient([1, 2, 3], away=[1, 2], controller=controller)
 
     async def main() -> None:
         async with administering(SETTINGS) as admin:
-            monkeypatch.setattr(admin._client.cluster, "brokers", client.cluster.brokers)
+            monkeypatch.setattr(admin._client, "cluster", client.cluster)
             monkeypatch.setattr(admin._client, "send", client.send)
             for _ in range(20):
                 assert await admin._send_request("what") == "what at 3"
-            with pytest.raises(NodeNotReadyError):
+                client.asked.clear()
+                assert await admin._send_to_controller("what") == "what at 3"
+                assert client.asked[0] == (controller or client.asked[0])
+            with pytest.raises(KafkaConnectionError):
                 await admin._send_request("what", 1)
 
     monkeypatch.setattr("aiokafka.admin.AIOKafkaAdminClient.start", lambda _: asyncio.sleep(0))
@@ -92,16 +115,22 @@ class FakeBroker:
         return {"OUT": answer}
 
 
-def test_a_broker_that_goes_while_it_is_asked_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_goes_while_it_is_asked_is_waited_for_and_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     broker = FakeBroker(monkeypatch, *GONE, 7)
     assert asyncio.run(output_limit(SETTINGS)) == 7
     assert broker.connections == len(GONE) + 1
+    (line,) = [one.getMessage() for one in caplog.records]
+    assert line.startswith(
+        "Kafka at 127.0.0.1:9092 can't do what a start needs, waiting for it up to 60 s: NodeNotReady"
+    )
 
 
 @pytest.mark.parametrize("error", GONE, ids=lambda error: type(error).__name__)
 def test_it_is_named_in_a_line_when_patience_ends(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     FakeBroker(monkeypatch, error)
-    text = rf"^no broker answers at 127.0.0.1:9092 \({type(error).__name__}.*; start it.*waited 0 s"
+    text = rf"^Kafka at 127.0.0.1:9092 can't do what a start needs: .*{type(error).__name__}.* \(waited 0 s"
     with pytest.raises(BrokerError, match=text):
         asyncio.run(output_limit(SETTINGS.model_copy(update={"broker_patience": 0.0})))
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from aiokafka.errors import (
     InvalidReplicationFactorError,
+    KafkaError,
+    NotControllerError,
     RequestTimedOutError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -50,6 +52,12 @@ def test_a_topic_that_can_not_be_created_is_named_with_the_brokers_reason() -> N
     for creating in (create_topics(admin, [SPEC]), create_and_wait(admin, [SPEC], patience=1.0)):
         with pytest.raises(TopicError, match=f"^{text}$"):
             asyncio.run(creating)
+
+
+@pytest.mark.parametrize("error", [RequestTimedOutError, NotControllerError])
+def test_what_the_broker_can_not_do_just_now_is_no_topics_error(error: type[KafkaError]) -> None:
+    with pytest.raises(error, match="yard"):
+        asyncio.run(create_topics(FakeAdmin(error.errno), [SPEC]))
 
 
 def test_an_answer_that_does_not_come_is_the_brokers_error_and_no_topics() -> None:
