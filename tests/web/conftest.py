@@ -6,20 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.web import backwards, paging, tallies
-from app.web.routers import courses, letters, one_station
+from app.web import paging, tallies
+from app.web.routers import one_station
+from tests.integration.support.patient import READINGS
 
 
 @pytest.fixture(scope="session", autouse=True)
 def patient_readings() -> Iterator[None]:
     """Give who reads a topic all the time that it needs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backwards, "SECONDS", 600.0)
-        for name in ("ANSWER_SECONDS", "REPLAY_SECONDS"):
-            patch.setattr(letters, name, 600.0)
-        for module in (courses, one_station):
-            patch.setattr(module, "WITHIN", 600.0)
-        for searching in (paging, one_station):
-            patch.setattr(searching, "SEARCH_SECONDS", 600.0)
-        patch.setattr(tallies, "GIVE_UP", 600.0)
+        searching = ((paging, "SEARCH_SECONDS"), (one_station, "SEARCH_SECONDS"), (tallies, "GIVE_UP"))
+        for module, name in (*READINGS, *searching):
+            patch.setattr(module, name, 600.0)
         yield

@@ -22,6 +22,13 @@ from app.worker import topics
 from app.worker.app import AggregatorApp
 
 SESSION: Final = 600.0  # seconds; more than a test waits for anything
+READINGS: Final = (  # seconds for which who asks waits until topics and tables have been read
+    (backwards, "SECONDS"),
+    (letters, "ANSWER_SECONDS"),
+    (letters, "REPLAY_SECONDS"),
+    (courses, "WITHIN"),
+    (one_station, "WITHIN"),
+)
 
 
 def patient_app(*arguments: Any, **options: Any) -> AggregatorApp:
@@ -36,10 +43,8 @@ if __name__ == "__main__":
         vars(application)["AggregatorApp"] = patient_app
     if "PATIENT_SHARES" in os.environ:
         seconds = float(os.environ["PATIENT_SHARES"])
-        vars(cluster)["DEADLINE"] = vars(backwards)["SECONDS"] = seconds
-        vars(letters)["ANSWER_SECONDS"] = vars(letters)["REPLAY_SECONDS"] = seconds
-        vars(topics)["WITHIN"] = vars(courses)["WITHIN"] = vars(one_station)["WITHIN"] = seconds
-        vars(actions)["CONFIRMED_WITHIN"] = seconds
+        for module, name in (*READINGS, (cluster, "DEADLINE"), (topics, "WITHIN"), (actions, "CONFIRMED_WITHIN")):
+            vars(module)[name] = seconds
     vars(batches)["SECONDS"] = SESSION
     if "AGG_TRACES" in os.environ:
         vars(importlib.import_module("app.observability.opentelemetry"))["FLUSH_SECONDS"] = SESSION

@@ -85,9 +85,8 @@ export function Filters({ view, query, fields }) {
  * @param {{path: string, query: string, page: any, rowsOf: (page: any) => any[], keyOf: (row: any) => string, timeOf: (row: any) => number, changes?: boolean}} list
  */
 export function useOlder({ path, query, page, rowsOf, keyOf, timeOf, changes = false }) {
-  const [older, setOlder] = useState(/** @type {any} */ ({ query, rows: new Map(), next: undefined, failure: "" }));
+  const [own, setOlder] = useStateOf(query, () => /** @type {any} */ ({ rows: new Map(), next: undefined, failure: "" }));
   const [busy, setBusy] = useState(false);
-  const own = older.query === query ? older : { query, rows: new Map(), next: undefined, failure: "" };
   const seen = new Map(own.rows);
   if (changes && page) {
     const last = page.next === null ? -Infinity : Math.min(Infinity, ...rowsOf(page).map(timeOf));
@@ -104,7 +103,7 @@ export function useOlder({ path, query, page, rowsOf, keyOf, timeOf, changes = f
       const answer = JSON.parse(await request(`${path}?${query ? `${query}&` : ""}limit=100&cursor=${encodeURIComponent(next)}`));
       const rows = new Map(seen);
       for (const row of rowsOf(answer)) if (!rows.has(keyOf(row))) rows.set(keyOf(row), row);
-      setOlder({ query, rows, next: answer.next, failure: "" });
+      setOlder({ rows, next: answer.next, failure: "" });
     } catch (error) {
       setOlder({ ...own, failure: explain(/** @type {import("./api.js").ApiError} */ (error)) });
     } finally {

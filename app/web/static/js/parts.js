@@ -128,10 +128,10 @@ export function Absent({ error, path }) {
  * @returns {[Value, (value: Value) => void]}
  */
 export function useStateOf(key, first) {
-  const [held, hold] = useState({ key, value: /** @type {Value | undefined} */ (undefined) });
-  if (held.key !== key) hold({ key, value: undefined });
-  const value = held.key === key && held.value !== undefined ? held.value : first();
-  return [value, (next) => hold({ key, value: next })];
+  const [held, hold] = useState(() => ({ key, value: first() }));
+  const now = held.key === key ? held : { key, value: first() };
+  if (now !== held) hold(now);
+  return [now.value, (value) => hold({ key, value })];
 }
 
 /**
