@@ -46,8 +46,7 @@ def test_a_backlog_does_not_run_into_its_deadlines_with_two_workers(cluster: Clu
     for worker in workers:
         worker.wait_ready()
     cluster.send(*(cluster.batch(number, stations_of(FINE, range(500))) for number in range(40)))
-    report = cluster.finish()
-    assert report.complete >= 36, f"{report}: a busy machine may be late with some"
+    assert str(cluster.finish()) == "40 complete, 0 partial, 0 copies, 0 late"
 
 
 @pytest.mark.chaos
