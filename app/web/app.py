@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from app.web.access import Access
 from app.web.cluster import Cluster
-from app.web.errors import ANYWHERE, answer_errors
+from app.web.description import DescribedWeb
+from app.web.errors import answer_errors, api_router
 from app.web.guard import STATIC, Guard
 from app.web.routers.batches import Batches, actions_router
 from app.web.routers.courses import Courses
@@ -38,13 +38,6 @@ from app.web.turns import Pace
 from app.web.users_pages import Page, add_pages
 
 _FREE: Final = Access()
-# For the description only: the guard has asked for the token before.
-_BEARER: Final = Depends(
-    HTTPBearer(
-        auto_error=False, description="AGG_WEB_TOKEN, or AGG_WEB_READ_TOKEN to look only; the same for all workers"
-    )
-)
-
 _FILES: Final = Path(__file__).parent / "static"
 _FOR_EVER: Final = "public, max-age=31536000, immutable"  # the version of a vendored file is in its name
 _ASK_AGAIN: Final = "no-cache"
@@ -66,40 +59,33 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
     Raises:
         PageError: a page can't be served.
     """
-    web = FastAPI(
-        title="Station batch aggregator",
-        version="1",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        responses=ANYWHERE,
-    )
     cluster, pace = Cluster(state, access.tokens), Pace()
     batches = Batches(state, cluster, pace)
     workers = ClusterView(state, cluster)
     lags, tallies = Lags(state, cluster), Tallies(state, pace)
     letters = Letters(state)
     enabled = access.token is not None
-    web.include_router(_dashboard_router())
-    web.include_router(health_router(state))
-    for guarded in (
-        batches.router(),
-        Courses(state, cluster, batches, letters).router(),
-        actions_router(state, batches, enabled=enabled),
-        letters.router(),
-        letters.replay_router(enabled=enabled),
-        Stations(state, cluster, tallies, pace).router(),
-        OneStation(state, cluster, tallies, pace).router(),
-        statistics_router(state, cluster, lags, pace),
-        lags.router(),
-        Heatmap(state, cluster, pace).router(),
-        workers.router(),
-        settings_router(state, cluster),
-        partitions_router(state, cluster),
-        sources_router(state, cluster),
-        metrics_router(state),
-    ):
-        web.include_router(guarded, dependencies=[_BEARER] if access.tokens else [])
+    web = DescribedWeb(
+        free=[_dashboard_router(), health_router(state)],
+        guarded=[
+            batches.router(),
+            Courses(state, cluster, batches, letters).router(),
+            actions_router(state, batches, enabled=enabled),
+            letters.router(),
+            letters.replay_router(enabled=enabled),
+            Stations(state, cluster, tallies, pace).router(),
+            OneStation(state, cluster, tallies, pace).router(),
+            statistics_router(state, cluster, lags, pace),
+            lags.router(),
+            Heatmap(state, cluster, pace).router(),
+            workers.router(),
+            settings_router(state, cluster),
+            partitions_router(state, cluster),
+            sources_router(state, cluster),
+            metrics_router(state),
+        ],
+        tokens=bool(access.tokens),
+    )
     add_pages(web, pages, state.settings, enabled=enabled)
     answer_errors(web)
     web.add_middleware(Guard, access=access, pace=pace)
@@ -113,7 +99,7 @@ def create_web(state: WorkerState, access: Access = _FREE, pages: Sequence[Page]
 
 def _dashboard_router() -> APIRouter:
     """Serve `/` and the files that it needs; open to everybody who may talk to the worker at all."""
-    router = APIRouter(tags=["dashboard"])
+    router = api_router("dashboard")
     files = {path.relative_to(_FILES).as_posix(): _served(path) for path in _FILES.rglob("*") if path.is_file()}
 
     @router.get("/", response_class=Response, responses={200: {"content": {"text/html": {}}}})

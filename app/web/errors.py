@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
@@ -21,8 +22,13 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def described(descriptions: Mapping[int | str, str]) -> Responses:
-    """Return the errors of a path for its description, by status."""
-    return {status: {"model": ErrorAnswer, "description": text} for status, text in descriptions.items()}
+    """Return the errors of a path for its description, by status.
+
+    By the name of their form alone, which the description has (app/web/description.py): FastAPI would make validators
+    of an answer's `model`, ten for each path of each worker, for answers that it never validates.
+    """
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}}}
+    return {status: {"description": text, "content": content} for status, text in descriptions.items()}
 
 
 ANYWHERE: Final = described(
@@ -37,6 +43,11 @@ ANYWHERE: Final = described(
         "default": "Any other error",
     }
 )
+
+
+def api_router(tag: str | None = None, route_class: type[APIRoute] = APIRoute) -> APIRouter:
+    """Return a router for paths of the API, all of which may answer with the errors that any may."""
+    return APIRouter(tags=None if tag is None else [tag], route_class=route_class, responses=ANYWHERE)
 
 
 class Refusal(Exception):  # noqa: N818 - not an error of ours: an answer

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.web.cluster import INTERNAL, Cluster, NoAnswer, Share, share_of
-from app.web.errors import SHOWN_CHARACTERS, Refusal, described
+from app.web.errors import SHOWN_CHARACTERS, Refusal, api_router, described
 from app.web.filters import (
     EVERYTHING,
     CompletedByQuery,
@@ -83,7 +83,7 @@ class Batches:
 
     def router(self) -> APIRouter:
         """Serve `/batches`, and the workers' shares of it."""
-        router = APIRouter(tags=["batches"])
+        router = api_router("batches")
         router.get("/batches")(self.listing)
         router.get("/batches/{batch_id}", responses=UNKNOWN_BATCH)(self.batch)
         router.get(INTERNAL + "/batches", include_in_schema=False)(self.own_listing)
@@ -263,7 +263,7 @@ class Accepted(Answer):
 
 def actions_router(state: WorkerState, batches: Batches, *, enabled: bool) -> APIRouter:
     """Serve the three actions; `enabled`: whether the workers have a token for operators."""
-    router = APIRouter(tags=["actions"], route_class=action_route(state.settings, enabled=enabled))
+    router = api_router("actions", route_class=action_route(state.settings, enabled=enabled))
 
     class Extension(BaseModel):
         """How far the deadline is moved."""

@@ -21,7 +21,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 from app.messages.message import InMessage
 from app.messages.output import OutputId, output_id
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
-from app.web.errors import SHOWN_CHARACTERS, Refusal, described
+from app.web.errors import SHOWN_CHARACTERS, Refusal, api_router, described
 from app.web.models import STATUS_OF, Answer, OutcomeStatus
 from app.web.paging import BatchId, LocalQuery
 from app.web.routers.batches import UNKNOWN_BATCH, Batches
@@ -171,7 +171,7 @@ class Courses:
 
     def router(self) -> APIRouter:
         """Serve a batch's output and timeline, and the workers' shares of them."""
-        router = APIRouter(tags=["batches"])
+        router = api_router("batches")
         answers: dict[int | str, dict[str, Any]] = {200: {"model": Outputs}}
         router.get("/batches/{batch_id}/output", response_class=Response, responses=answers | _OUTPUT_ANSWERS)(
             self.output

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from app.observability.counters import SLOT, SLOTS
 from app.web.cluster import INTERNAL, Cluster, NoAnswer, Share, share_of
+from app.web.errors import api_router
 from app.web.models import Answer
 from app.web.routers.partitions import find_partitions
 from app.web.state import WorkerState
@@ -44,7 +45,7 @@ class Lags:
 
     def router(self) -> APIRouter:
         """Serve the samples to the other workers."""
-        router = APIRouter()
+        router = api_router()
 
         @router.get(INTERNAL + _LAGS, include_in_schema=False)
         async def lags(after: int) -> Share[list[Lag]]:

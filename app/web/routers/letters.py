@@ -24,7 +24,7 @@ from app.messages.partitioner import partition_of
 from app.messages.replays import CLOCK_SLACK, Fate, Filters, Replay, ReplayLog, parse_place
 from app.observability.log_lines import Line, names, tell
 from app.web.backwards import ANSWER_SECONDS, Page, Readings, newest_first, read_cursor
-from app.web.errors import Refusal, described
+from app.web.errors import Refusal, api_router, described
 from app.web.filters import SinceQuery, UntilQuery, moment_of
 from app.web.models import Answer
 from app.web.operators import FORBIDDEN, action_route, operator_of
@@ -156,7 +156,7 @@ class Letters:
 
     def router(self) -> APIRouter:
         """Serve `/dead-letters` and `/late`."""
-        router = APIRouter(tags=["letters"])
+        router = api_router("letters")
         router.get("/dead-letters", responses=_UNREADABLE)(self.listing)
         router.get("/dead-letters/{letter_id}", responses=_UNKNOWN)(self.letter)
         router.get("/late", responses=_UNREADABLE)(self.late)
@@ -277,7 +277,7 @@ class Letters:
 
     def replay_router(self, *, enabled: bool) -> APIRouter:
         """Serve the action; `enabled`: whether the workers have a token for operators."""
-        router = APIRouter(tags=["actions"], route_class=action_route(self._state.settings, enabled=enabled))
+        router = api_router("actions", route_class=action_route(self._state.settings, enabled=enabled))
 
         @router.post(
             "/dead-letters/replay",

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from app.observability.counters import StationCounters
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
-from app.web.errors import SHOWN_CHARACTERS, Refusal, described
+from app.web.errors import SHOWN_CHARACTERS, Refusal, api_router, described
 from app.web.last_record import last_record
 from app.web.models import STATUS_OF, Answer, OutcomeStatus
 from app.web.paging import LocalQuery, MayBeEmpty
@@ -112,7 +112,7 @@ class OneStation:
 
     def router(self) -> APIRouter:
         """Serve `/stations/{station_id}`, and the workers' shares of it."""
-        router = APIRouter(tags=["statistics"])
+        router = api_router("statistics")
         answers: dict[int | str, dict[str, Any]] = {200: {"model": StationAnswer}}
         unknown = described(
             {404: "It is in no batch that is remembered", 504: "Not all batches could be looked into (`not-searched`)"}

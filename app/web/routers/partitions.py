@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from pydantic import Field, TypeAdapter
 
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
+from app.web.errors import api_router
 from app.web.models import Answer
 from app.web.paging import LocalQuery
 from app.web.state import WorkerState
@@ -50,7 +51,7 @@ _SHARE: Final = TypeAdapter(Share[list[PartitionRow]])
 
 def partitions_router(state: WorkerState, cluster: Cluster) -> APIRouter:
     """Serve `/partitions`, and the workers' shares of it."""
-    router = APIRouter(tags=["cluster"])
+    router = api_router("cluster")
 
     @router.get(_PARTITIONS)
     async def partitions(local: LocalQuery = None) -> PartitionList:

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from app.settings.shown import PLACES, shown_settings
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
+from app.web.errors import api_router
 from app.web.models import Answer
 from app.web.paging import LocalQuery
 from app.web.state import WorkerState
@@ -40,7 +41,7 @@ _SHARE: Final = TypeAdapter(Share[SettingsShare])
 
 def settings_router(state: WorkerState, cluster: Cluster) -> APIRouter:
     """Serve `/settings`, and the workers' shares of it."""
-    router = APIRouter(tags=["cluster"])
+    router = api_router("cluster")
 
     @router.get(_SETTINGS)
     async def settings(local: LocalQuery = None) -> SettingsAnswer:

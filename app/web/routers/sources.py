@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from app.web.cluster import DEADLINE, Cluster
+from app.web.errors import api_router
 from app.web.figures import Fresh
 from app.web.models import Answer
 from app.web.paging import LocalQuery
@@ -50,7 +51,7 @@ class SourceList(Answer):
 
 def sources_router(state: WorkerState, cluster: Cluster) -> APIRouter:
     """Serve `/sources`."""
-    router = APIRouter(tags=["cluster"])
+    router = api_router("cluster")
     known: Fresh[str, Mapping[str, Arrivals]] = Fresh()
     asking = asyncio.Lock()
 

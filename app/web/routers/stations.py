@@ -27,7 +27,7 @@ from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from app.observability.counters import Histogram, StationCounters
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
-from app.web.errors import Refusal
+from app.web.errors import Refusal, api_router
 from app.web.figures import Fresh
 from app.web.filters import Moment, SinceQuery, UntilQuery, moment_of, moment_text
 from app.web.models import Answer
@@ -111,7 +111,7 @@ class Stations:
 
     def router(self) -> APIRouter:
         """Serve `/stations`, and the workers' shares of it."""
-        router = APIRouter(tags=["statistics"])
+        router = api_router("statistics")
         router.get(_STATIONS)(self.listing)
         router.get(INTERNAL + _TALLIES, include_in_schema=False)(self.own_share)
         return router
@@ -323,7 +323,7 @@ class Heatmap:
 
     def router(self) -> APIRouter:
         """Serve `/heatmap`, and the workers' shares of it."""
-        router = APIRouter(tags=["statistics"])
+        router = api_router("statistics")
         router.get(_HEATMAP)(self.whole)
         router.get(INTERNAL + _HEATMAP, include_in_schema=False)(self.own_share)
         return router

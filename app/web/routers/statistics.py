@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from app.observability.counters import MINUTE, SLOT, SLOTS, Histogram, oldest_open_age, open_batches
 from app.web.cluster import INTERNAL, Cluster, Share, share_of
+from app.web.errors import api_router
 from app.web.figures import Figures, Seldom, Span, TopicCounts, Written, figures_of
 from app.web.filters import Moment, SinceQuery, UntilQuery, moment_of, moment_text
 from app.web.models import Answer
@@ -119,7 +120,7 @@ _HISTORY_SHARE: Final = TypeAdapter(Share[_OwnHistory])
 
 def statistics_router(state: WorkerState, cluster: Cluster, lags: Lags, pace: Pace) -> APIRouter:
     """Serve `/stats` and `/history`, and the workers' shares of them."""
-    router = APIRouter(tags=["statistics"])
+    router = api_router("statistics")
 
     figures, slots, counts = Seldom(figures_of, pace), Slots(state, pace), TopicCounts(state)
 

@@ -17,7 +17,7 @@ from app.observability.peers import exchange
 from app.observability.prometheus import program_version
 from app.web.access import Role
 from app.web.cluster import INTERNAL, Cluster, Gathered, Share, share_of
-from app.web.errors import Refusal, described
+from app.web.errors import Refusal, api_router, described
 from app.web.guard import role_of
 from app.web.models import Answer, Health
 from app.web.paging import LocalQuery
@@ -121,7 +121,7 @@ class ClusterView:
 
     def router(self) -> APIRouter:
         """Serve `/cluster`, and the workers' shares of it."""
-        router = APIRouter(tags=["cluster"])
+        router = api_router("cluster")
 
         @router.get("/cluster")
         async def workers(request: Request, local: LocalQuery = None) -> Workers:
@@ -171,7 +171,7 @@ def _resident() -> int | None:
 
 def health_router(state: WorkerState) -> APIRouter:
     """Serve the probes, which need no token."""
-    router = APIRouter(tags=["health"])
+    router = api_router("health")
     unwell = described({503: "It is not"})
 
     @router.get("/healthz", responses=unwell)
@@ -194,7 +194,7 @@ def health_router(state: WorkerState) -> APIRouter:
 
 def metrics_router(state: WorkerState) -> APIRouter:
     """Serve `/metrics`, this worker's."""
-    router = APIRouter(tags=["metrics"])
+    router = api_router("metrics")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics(accept: Annotated[str | None, Header(include_in_schema=False)] = None) -> Response:
