@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from app.devbroker import config
+from app.devbroker.archive import archive_options
 from app.devbroker.config import DevBrokerError, Listener
 from app.devbroker.folder import DataFolder
 from app.devbroker.install import KAFKA_VERSION, ensure_kafka, find_java
@@ -52,6 +53,7 @@ class DevBroker:
         overrides: Mapping[str, str | int] | None = None,
         listeners: Sequence[Listener] = (),
         format_options: Sequence[str] = (),
+        jvm_options: Sequence[str] | None = None,
         report: Callable[[str], None] = lambda _line: None,
     ) -> None:
         """Take the choices; nothing is started, fetched or written yet.
@@ -63,6 +65,7 @@ class DevBroker:
             overrides: Kafka broker settings that win over those of `config.server_properties`.
             listeners: further ports for clients.
             format_options: of the tool that makes the storage: `--add-scram` and a user.
+            jvm_options: more of the JVM's options. None: those that let it start quickly.
             report: gets a line of text now and then while Kafka is fetched (only the first time) and started.
 
         Raises:
@@ -74,6 +77,7 @@ class DevBroker:
         self._overrides = dict(overrides or {})
         self._listeners = tuple(listeners)
         self._format_options = tuple(format_options)
+        self._jvm_options = jvm_options
         self._report = report
         self._process: Supervised | None = None
 
@@ -135,7 +139,10 @@ class DevBroker:
         java = find_java()
         jars = ensure_kafka(self._report)
         folder = self._made_folder()
-        command = [str(java.path), *config.JVM_OPTIONS, *config.jvm_paths(folder.path), "-cp", jars.class_path]
+        more = self._jvm_options
+        if more is None:
+            more = archive_options(java, jars, _run_once, self._report)
+        command = [str(java.path), *config.JVM_OPTIONS, *more, *config.jvm_paths(folder.path), "-cp", jars.class_path]
         self._report(f"Starting Apache Kafka {KAFKA_VERSION} on {self.bootstrap} (Java {java.version}) ...")
         with folder.locked() as lock:
             if not config.port_is_free(self.port):
@@ -251,6 +258,11 @@ class DevBroker:
             message = f"the Kafka on {self.bootstrap} (pid {process.command_pid}) does not end."
             raise DevBrokerError(message) from error
         self._process = None
+
+
+def _run_once(jvm_options: Sequence[str]) -> None:
+    with DevBroker(jvm_options=jvm_options):
+        pass
 
 
 def cluster_at(host: str, port: int, *, timeout: float) -> str | None:

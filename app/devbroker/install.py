@@ -123,7 +123,7 @@ def ensure_kafka(
         return jars
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(home.parent / "install.lock", report):
+        with only_one(home.parent / "install.lock", report):
             return _installed(home) or _install(home, fetch or _from_maven, report)
     except OSError as error:
         message = (
@@ -163,13 +163,13 @@ def _install(
 
 
 @contextmanager
-def _only_one(lock: Path, report: Callable[[str], None]) -> Iterator[None]:
+def only_one(lock: Path, report: Callable[[str], None]) -> Iterator[None]:
     """Hold an exclusive lock on a file; the kernel gives it up with the process, however that ends."""
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("Another process is fetching Apache Kafka; waiting for it.")
+            report("Another process is fetching or preparing Apache Kafka; waiting for it.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

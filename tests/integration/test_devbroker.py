@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -98,6 +99,8 @@ def test_a_data_folder_keeps_messages_from_one_broker_to_the_next(tmp_path: Path
         produce(broker, "kept", b"for later")
     with DevBroker(data, overrides=CREATES_TOPICS) as broker:
         assert first_value(broker, "kept") == b"for later"
+        mapped = Path(f"/proc/{broker.pid}/maps").read_text()
+        assert re.search(r"/classes-\w+\.jsa$", mapped, re.MULTILINE)  # or each start takes twice as long
 
 
 @pytest.mark.chaos

@@ -141,7 +141,7 @@ def test_of_two_processes_one_fetches_and_the_other_waits_for_it(cache: Path) ->
         other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         others.append(other)
         assert other.stdout is not None
-        assert other.stdout.readline() == "Another process is fetching Apache Kafka; waiting for it.\n"
+        assert other.stdout.readline() == "Another process is fetching or preparing Apache Kafka; waiting for it.\n"
         other_waits.set()
         return fetch_two(target, report)
 
