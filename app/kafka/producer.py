@@ -11,13 +11,14 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import BrokerResponseError, OutOfOrderSequenceNumber, UnknownError
 from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.exceptions import NotReady
 
 from app.kafka.client import client_options
 from app.kafka.producer_topics import ProducerTopics
@@ -164,9 +165,10 @@ class KafkaSender:
         """Look after messages that are on their way to a partition that is not there any more."""
         self._look_at = None
         busy = [tp for tp, lane in self._lanes.items() if lane.pump is not None]
-        for tp in busy:
-            if not self._topics.has(*tp) and tp not in self._looked_after:
-                self._looked_after[tp] = asyncio.get_running_loop().create_task(self._look_after(tp))
+        with suppress(NotReady):  # the worker stops, and its producer has
+            for tp in busy:
+                if not self._topics.has(*tp) and tp not in self._looked_after:
+                    self._looked_after[tp] = asyncio.get_running_loop().create_task(self._look_after(tp))
         if busy:
             self._look_at = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
@@ -177,6 +179,8 @@ class KafkaSender:
             await self._topics.ensure(*tp)
         except SendError as error:
             await self._topics.withdraw(*tp, error)
+        except NotReady:  # the worker stops, and its producer has
+            return
         finally:
             del self._looked_after[tp]
 
@@ -188,6 +192,8 @@ class KafkaSender:
                     lane.tickets.popleft()
                     continue
                 await self._send_batch(tp, lane)
+        except NotReady:  # the worker stops, and its producer has: who waits goes with it
+            return
         finally:
             lane.pump = None
 

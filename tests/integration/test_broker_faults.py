@@ -39,6 +39,14 @@ def test_a_broker_killed_under_load_costs_neither_a_batch_nor_a_copy(tmp_path: P
         assert str(report) == "400 complete, 0 partial, 0 copies, 0 late"
 
 
+def test_a_worker_that_is_stopped_after_its_broker_ends_without_a_traceback(tmp_path: Path) -> None:
+    with DevBroker(tmp_path / "kafka") as broker, Cluster(broker, tmp_path) as cluster:
+        worker = cluster.start().wait_ready()
+        broker.stop()
+        worker.terminate()
+        assert "Traceback" not in worker.log, worker.tail()
+
+
 @pytest.mark.chaos
 def test_a_broker_that_is_away_for_long_while_a_worker_seeks_ends_no_recovery(tmp_path: Path) -> None:
     with DevBroker(tmp_path / "kafka", overrides=CREATES_TOPICS) as broker, Cluster(broker, tmp_path) as cluster:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaTimeoutError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.errors import IllegalStateError, KafkaTimeoutError, NodeNotReadyError
 from aiokafka.util import commit_structure_validate
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from app.kafka.consumer_thread import ConsumerThread, Looks, note_ends
+from app.kafka.consumer_thread import ConsumerThread, Looks, _closing, note_ends
 
 TOPIC = "app-batch-events"
 TP0 = TP(TOPIC, 0)
@@ -132,3 +135,26 @@ def test_another_error_is_no_matter_of_time(monkeypatch: pytest.MonkeyPatch) -> 
     thread: Any = ConsumerThread.__new__(ConsumerThread)
     with pytest.raises(IllegalStateError):
         asyncio.run(thread.seek_wait({TP0: 5}))
+
+
+def test_a_fetch_that_waits_to_be_tried_again_does_not_end_the_close() -> None:
+    async def main() -> None:
+        tried = asyncio.Event()
+
+        async def send(*_: object) -> None:
+            tried.set()
+            raise NodeNotReadyError
+
+        subscriptions, request = SubscriptionState(), SimpleNamespace(topics=[])
+        subscriptions.subscribe({TOPIC})
+        client = AIOKafkaClient()
+        client.send = send
+        fetcher = Fetcher(client, subscriptions, retry_backoff_ms=1_000_000)
+        await asyncio.sleep(0)  # it waits for an assignment
+        waiting = asyncio.create_task(fetcher._proc_fetch_request(None, 0, request))
+        fetcher._pending_tasks.add(waiting)
+        await tried.wait()
+        await _closing(fetcher.close)()
+        assert waiting.cancelled()
+
+    asyncio.run(main())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.exceptions import NotReady
 
+from app.kafka import producer
 from app.kafka.producer import KafkaSender
 from app.messages.message import OutMessage
 from app.settings import Settings
@@ -100,3 +103,31 @@ def test_what_waits_for_its_topic_stays_here_and_what_others_send_there_goes_out
         assert await other == [0]
 
     asyncio.run(main())
+
+
+def test_a_stop_with_messages_under_way_leaves_no_error_of_the_sender(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(producer, "LOOK_SECONDS", 0.0)
+        errors: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        kafka = Kafka(monkeypatch)
+        sending = [asyncio.create_task(kafka.sender.send(messages(partition, 1))) for partition in (0, 1)]
+        await kafka.settle()
+        monkeypatch.setattr(kafka.sender, "_producer", stopped)
+        monkeypatch.setattr(kafka.sender, "_topics", SimpleNamespace(ensure=stopped, has=stopped))
+        await kafka.settle()
+        kafka.waiting[0].set_exception(OSError("it has been stopped"))
+        await kafka.settle()
+        for task in sending:
+            await cancelled(task)
+        del kafka, sending
+        gc.collect()
+        assert errors == []
+
+    def stopped(*_: object) -> Any:
+        raise NotReady
+
+    asyncio.run(main())
+    assert caplog.text == ""
