@@ -366,8 +366,8 @@ async def _list(web: _WorkerWeb, timezone: ZoneInfo, request: Request) -> int:
     for url in sorted(incomplete):
         complain(
             words(
-                "not complete: the worker at {url} did not answer",
-                "结果不完整：{url} 的 worker 没有应答",
+                "not complete: the worker at {url} did not answer, or does not take the token of the one asked",
+                "结果不完整：{url} 的 worker 没有应答，或不接受被询问的 worker 的令牌",
                 url=printable(url),
             )
         )

@@ -232,10 +232,14 @@ class TopologyTestDriver:
         Raises:
             ValueError: it is no context topic.
         """
-        if topic not in self.settings.context_names:
-            text = f"{topic} is no context topic; those are {', '.join(self.settings.context_names) or 'none'}"
-            raise ValueError(text)
+        self._check_context(topic)
         return self.send(records, topic, key)
+
+    def _check_context(self, topic: str) -> None:
+        if topic not in (known := self.settings.context_names):
+            those = f"those are {', '.join(known)}" if known else "there is none"
+            text = f"{topic} is no context topic; {those} (context_topics={topic!r} makes it one)"
+            raise ValueError(text)
 
     def advance(self, seconds: float) -> None:
         """Move the clock. Everything that becomes due on the way happens, in order, each at its own time."""
@@ -313,9 +317,7 @@ class TopologyTestDriver:
             ValueError: it is no context topic.
             AlignmentError: the topic's records can't be aligned; the station's callback gets none of any topic.
         """
-        if topic not in self.settings.context_names:
-            text = f"{topic} is no context topic; those are {', '.join(self.settings.context_names) or 'none'}"
-            raise ValueError(text)
+        self._check_context(topic)
         stations = self._alive().pipeline.stations
         columns = stations.context_of(station, stations.aligner)[topic]
         if isinstance(columns, AlignmentError):
