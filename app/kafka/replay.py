@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,12 +30,19 @@ from app.settings import Settings
 from app.words import both_of, words
 from tables.model.enums import CompletedBy, Status
 
+_TO_SOURCE = frozenset({Reason.BAD_MESSAGE, Reason.BAD_RECORD, Reason.STATION_FAILED})
 _REPLAYED = words("it has been replayed", "已重发过")
 _UNKNOWN = words("there is no such letter", "没有这封死信")
 
 
 class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
     """A letter that there is no way of sending again; the text says why."""
+
+
+def unread_topics(settings: Settings, letters: Iterable[Letter]) -> list[str]:
+    """Return the topics that letters would go back to and that nobody of this application reads, in order."""
+    ours = {*settings.foreign_topics, settings.station_events_topic, settings.batch_events_topic}
+    return sorted({one.source.topic for one in letters if one.source is not None and one.reason in _TO_SOURCE} - ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class ReplayRules:
             CannotReplay: nothing can be sent for it.
         """
         match letter.reason:
-            case Reason.BAD_MESSAGE | Reason.BAD_RECORD | Reason.STATION_FAILED:
+            case reason if reason in _TO_SOURCE:
                 return self._to_source(letter)
             case Reason.DISCARDED:
                 return self._to_output(letter)

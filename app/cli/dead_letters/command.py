@@ -31,7 +31,7 @@ from app.cli.base import (
     terminal_width,
 )
 from app.kafka.letters import LetterStore, chunks, open_letters
-from app.kafka.replay import Replayer, ReplayRules, open_replay_producer, replayer_of
+from app.kafka.replay import Replayer, ReplayRules, open_replay_producer, replayer_of, unread_topics
 from app.messages.dead_letters import Letter, Reason, last_line, place_of
 from app.messages.replays import Fate, Filters, Replay, parse_place
 from app.observability.log_lines import printable
@@ -243,6 +243,15 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
     due = [letter for letter in letters if request.again or store.log.replayed_at(letter) is None]
     earlier = len(letters) - len(due)
     due = newest(due, request.limit)
+    for topic in unread_topics(settings, due):
+        if topic in store.counts:
+            complain(
+                words(
+                    "{topic}: this application does not read it (AGG_SOURCE_TOPICS): nothing will come of it",
+                    "{topic}：本应用不读取该主题（AGG_SOURCE_TOPICS），发送到那里的消息不会被处理",
+                    topic=topic,
+                )
+            )
     async with AsyncExitStack() as stack:
         producer = None
         if due and not request.dry_run:

@@ -83,3 +83,18 @@ def test_again_sends_what_was_sent_before(monkeypatch: pytest.MonkeyPatch) -> No
     told, sent = run(monkeypatch, dry_run=False, again=True)
     assert told["1@8"] is Fate.SENT
     assert [key for topic, key, _ in sent if topic == "T"] == [b"k", b"k"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason", "expected"),
+    [
+        ({}, "station-failed", ["T"]),
+        ({}, "bad-record", ["T"]),
+        ({}, "discarded", []),
+        ({"source_topics": ("S", "T")}, "bad-message", []),
+        ({"passthrough_topics": ("T",)}, "bad-message", []),
+        ({"context_topics": ("T",)}, "bad-message", []),
+    ],
+)
+def test_a_topic_that_nobody_here_reads_is_known(settings: dict[str, Any], reason: str, expected: list[str]) -> None:
+    assert replay.unread_topics(Settings(**settings), [letter(7, reason), letter(8, reason)]) == expected
