@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.shared_brokers import SharedBroker
 pytestmark = pytest.mark.kafka
 
 BACKLOG = 1_000  # messages
+VALUES = [b"%d" % number for number in range(2 * BACKLOG)]
 # Faust takes no web_enabled=False from the application: its web page would want 0.0.0.0:6066, which others may have.
 STOCK = Program(SLOW_SEEK, STOCK_APP, ("--without-web",))
 
@@ -38,7 +40,7 @@ def test_twenty_thousand_stations_survive_restart_after_restart(cluster: Cluster
     assert str(report) == "200 complete, 0 partial, 0 copies, 0 late"
 
 
-def lost_messages(cluster: Cluster, environment: dict[str, str]) -> set[int]:
+def lost_messages(cluster: Cluster, environment: dict[str, str], is_done: Callable[[], bool]) -> set[int]:
     """Restart the small application of `stock` within a backlog, to which more is added: what never comes out?"""
 
     def start() -> WorkerProcess:
@@ -46,30 +48,32 @@ def lost_messages(cluster: Cluster, environment: dict[str, str]) -> set[int]:
 
     for topic in (cluster.output, cluster.late, cluster.dead_letters):
         cluster.create_topic(topic)
-    values = [b"%d" % number for number in range(2 * BACKLOG)]
-    cluster.send_raw(cluster.source, *values[:BACKLOG])
+    cluster.send_raw(cluster.source, *VALUES[:BACKLOG])
     worker = start()
     wait_for(lambda: len(cluster.outputs()) > BACKLOG // 10, lambda: f"some are out\n{worker.tail()}")
     worker.terminate()
     worker = start()
     wait_for(lambda: "Worker ready" in worker.log, lambda: f"recovered\n{worker.tail()}")
-    cluster.send_raw(cluster.source, *values[BACKLOG:])
-    wait_for(lambda: not cluster.behind([cluster.source]), lambda: f"all acknowledged\n{worker.tail()}")
+    cluster.send_raw(cluster.source, *VALUES[BACKLOG:])
+    wait_for(is_done, lambda: f"all done\n{worker.tail()}")
     worker.terminate()
     cluster.read_to_end()
     out = {message.value for message in cluster.outputs()}
-    return {int(value) for value in values if value not in out}
+    return {int(value) for value in VALUES if value not in out}
 
 
 @pytest.mark.chaos
-def test_fausts_own_consumer_acknowledges_messages_of_a_backlog_that_nobody_got(
-    kafka_broker: SharedBroker, tmp_path: Path
-) -> None:
+def test_fausts_own_consumer_passes_over_messages_of_a_backlog(kafka_broker: SharedBroker, tmp_path: Path) -> None:
+    """Without this the next test could not fail. Those at the backlog's beginning it acknowledges, too.
+
+    Of others it acknowledges nothing from there on, for ever: so it is not asked whether it has.
+    """
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
-        assert len(lost_messages(cluster, {})) > BACKLOG // 10
+        lost = lost_messages(cluster, {}, lambda: cluster.outputs()[-1].value == VALUES[-1])
+        assert len(lost) > BACKLOG // 10
 
 
 @pytest.mark.chaos
 def test_our_consumer_acknowledges_none_of_them_before_it_is_done(kafka_broker: SharedBroker, tmp_path: Path) -> None:
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
-        assert lost_messages(cluster, {OURS: "yes"}) == set()
+        assert lost_messages(cluster, {OURS: "yes"}, lambda: not cluster.behind([cluster.source])) == set()
