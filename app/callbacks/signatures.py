@@ -18,6 +18,10 @@ WANTED: Final = {
 }
 """Setting -> the signature of the function that it names."""
 _POSITIONAL: Final = {"AGG_BATCH_CALLBACK": 1, "AGG_STATION_RESULT_HANDLER": 3}  # arguments; of the others 2
+_OTHER: Final = {  # setting -> the first parameter of the other handler, and that one's setting
+    "AGG_RESULT_HANDLER": ("station_id", "AGG_STATION_RESULT_HANDLER"),
+    "AGG_STATION_RESULT_HANDLER": ("batch_id", "AGG_RESULT_HANDLER"),
+}
 _CONTEXT_POSITION: Final = 3
 _SHOWN: Final = 200
 
@@ -45,6 +49,12 @@ def takes_context(function: Callable[..., Any]) -> ContextBy:
     bound = function.keywords if isinstance(function, functools.partial) else {}
     keywords = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
     return ContextBy.KEYWORD if "context" in keywords - bound.keys() else ContextBy.NOTHING
+
+
+def _first_parameter(function: Callable[..., Any]) -> str | None:
+    """Return its name; of a decorator's function its own, since it may call what it decorates in another way."""
+    signature = _own(function)
+    return next(iter(signature.parameters), None) if signature is not None else None
 
 
 def misfit(function: Callable[..., Any], setting: str) -> Words | None:
@@ -92,6 +102,16 @@ def misfit(function: Callable[..., Any], setting: str) -> Words | None:
                 shown=_shown(function, signature),
                 error=error,
             )
+    first, other = _OTHER.get(setting, (None, ""))
+    if len(arguments) == _CONTEXT_POSITION and _first_parameter(function) == first:
+        return words(
+            "it is called as {wanted}, but its first parameter is {first}: {other} is called as {form}",
+            "它以 {wanted} 调用，而其第一个参数是 {first}：以 {form} 调用的是 {other}",
+            wanted=wanted,
+            first=first,
+            other=other,
+            form=WANTED[other],
+        )
     return None
 
 

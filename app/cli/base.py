@@ -62,8 +62,31 @@ class PlainCommand(AppCommand):
         """Run it and exit with its code."""
         # What goes wrong is said once, by the command.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        named = _named_settings(self.ctx)
+        if named is not None and named != self.settings:
+            complain(
+                words(
+                    "-A names the application {named}, and commands are those of the one made last, {last}: make each "
+                    "in a module of its own, after what it imports",
+                    "-A 指定的应用是 {named}，而命令属于最后创建的应用 {last}：请在各自的模块中、在导入之后创建应用",
+                    named=named.app_id,
+                    last=self.settings.app_id,
+                )
+            )
+            raise SystemExit(EXIT_SETTINGS)
         run: Any = self.run
         raise SystemExit(exit_code_of(self.settings, partial(run, *self.args, *args, **(self.kwargs | kwargs))))
+
+
+def _named_settings(context: click.Context) -> Settings | None:
+    """Return those of the application that `-A` names, or whose `main()` runs; None if it is not known."""
+    application = getattr(context.find_root(), "app", None)
+    if application is None:
+        name, _, attribute = str(context.ensure_object(faust_base.State).app or "").partition(":")
+        module = sys.modules.get(name)  # of which nothing is asked: our own would build its application
+        application = None if module is None else vars(module).get(attribute or "app")
+    settings = getattr(application, "settings", None)
+    return settings if isinstance(settings, Settings) else None
 
 
 def command(app: AggregatorApp, *options: Any, zh: str) -> Callable[[Callable[..., int]], object]:

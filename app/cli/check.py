@@ -152,8 +152,17 @@ def check_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> lis
         except FunctionError as error:
             findings.append(Finding(Mark.WRONG, key, _without(both_of(error), f"{key}={spec}: ", f"{key}={spec}：")))
         else:
-            findings.append(Finding(Mark.OK, key, spec))
+            is_called = name != "station_result_handler" or settings.passthrough_topics
+            findings.append(Finding(Mark.OK, key, spec) if is_called else Finding(Mark.NOTE, key, _never_called(spec)))
     return findings
+
+
+def _never_called(spec: str) -> Words:
+    return words(
+        "{spec} is never called: AGG_PASSTHROUGH_TOPICS is empty",
+        "{spec} 不会被调用：AGG_PASSTHROUGH_TOPICS 为空",
+        spec=spec,
+    )
 
 
 def _has_callback(settings: Settings) -> bool:

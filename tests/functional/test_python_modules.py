@@ -152,3 +152,43 @@ def test_another_package_of_the_name_tables_is_told_in_a_line(other: str, folder
         assert done.returncode == SETTINGS
     done = run(folder, *WAYS["batch-aggregator"], "check")
     assert "mymodule:predict" in done.stdout, done.stderr
+
+
+TWO = """
+from app import create_app
+
+def predict(station_id, module_input):
+    return 1
+
+first = create_app(callback=predict, module="alpha")
+second = create_app(callback=predict, module="beta")
+"""
+
+
+def test_commands_never_act_on_another_application_than_the_one_named(folder: Path) -> None:
+    (folder / "two.py").write_text(TWO)
+    done = run(folder, *WAYS["batch-aggregator"][:-1], "two:first", "check")
+    assert done.returncode == SETTINGS
+    assert "-A names the application batch-aggregator-alpha, and commands are those of the one made last" in done.stderr
+    assert "Traceback" not in done.stderr
+    last = run(folder, *WAYS["batch-aggregator"][:-1], "two:second", "check")
+    assert "module beta" in last.stdout, last.stdout + last.stderr
+
+
+def test_a_handler_of_single_stations_is_not_taken_for_one_of_batches(folder: Path) -> None:
+    (folder / "handlers.py").write_text("def publish(station_id, module_input, result): ...\n")
+    done = run(folder, *WAYS["batch-aggregator"], "check")
+    assert (
+        "AGG_STATION_RESULT_HANDLER is called as station_result_handler(station_id, module_input, result)"
+        in done.stdout
+    )
+    assert done.returncode == SETTINGS
+
+
+def test_a_handler_of_single_stations_without_topics_of_single_stations_is_noted(folder: Path) -> None:
+    (folder / "handlers.py").write_text("def publish(station_id, module_input, result): ...\n")
+    module = MODULE.replace("result_handler=", "station_result_handler=")
+    for topics, expected in (("", "note   AGG_STATION_RESULT_HANDLER"), ("T", "ok     AGG_STATION_RESULT_HANDLER")):
+        (folder / "mymodule.py").write_text(module.replace("partitions=3", f"passthrough_topics={topics!r}"))
+        done = run(folder, *WAYS["batch-aggregator"], "check")
+        assert expected in done.stdout, done.stdout + done.stderr

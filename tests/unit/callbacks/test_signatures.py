@@ -62,6 +62,7 @@ def named(**kwargs: object) -> None: ...
 def context_by_name(batch_id: str, results: object, *, context: object) -> None: ...
 def other_by_name(batch_id: str, results: object, *, upload: object) -> None: ...
 def other_by_default(batch_id: str, results: object, *, upload: object = None) -> None: ...
+def handled(batch_id: str, results: object, context: object) -> None: ...
 def with_session(station_id: str, module_input: object, session: object) -> None: ...
 def generator(station_id: str, module_input: object) -> Iterator[int]:
     yield 1
@@ -177,6 +178,12 @@ BAD: list[tuple[str, Any, str]] = [
     (STATION, two, "two(station_id, module_input): too many"),
     (STATION, four, "four(a, b, c, d): missing a required argument: 'd'"),
     (STATION, generator, "a generator function"),
+    (
+        HANDLER,
+        with_session,
+        "its first parameter is station_id: AGG_STATION_RESULT_HANDLER is called as station_result_",
+    ),
+    (STATION, handled, "its first parameter is batch_id: AGG_RESULT_HANDLER is called as result_handler(b"),
 ]
 
 
