@@ -64,13 +64,21 @@ def lost_messages(cluster: Cluster, environment: dict[str, str], is_done: Callab
 
 @pytest.mark.chaos
 def test_fausts_own_consumer_passes_over_messages_of_a_backlog(kafka_broker: SharedBroker, tmp_path: Path) -> None:
-    """Without this the next test could not fail. Those at the backlog's beginning it acknowledges, too.
+    """Without this the next test could not fail.
 
-    Of others it acknowledges nothing from there on, for ever: so it is not asked whether it has.
+    It acknowledges them, too. Once, on a busy machine, it had not acknowledged all for 240 s: what it passes over may
+    also lie behind what is acknowledged, which then ends there.
     """
     with Cluster(kafka_broker, tmp_path, source_partitions=1) as cluster:
-        lost = lost_messages(cluster, {}, lambda: cluster.outputs()[-1].value == VALUES[-1])
-        assert len(lost) > BACKLOG // 10
+
+        def is_done() -> bool:
+            out = {message.value for message in cluster.outputs()}
+            if VALUES[-1] not in out:
+                return False
+            first_lost = next((int(value) for value in VALUES if value not in out), None)
+            return cluster.committed(cluster.source).get(0) in {first_lost, len(VALUES)}
+
+        assert len(lost_messages(cluster, {}, is_done)) > BACKLOG // 10
 
 
 @pytest.mark.chaos
