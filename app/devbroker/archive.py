@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.devbroker.config import JVM_OPTIONS, DevBrokerError
-from app.devbroker.install import Java, KafkaJars, only_one
+from app.devbroker.install import Java, KafkaJars, folder_beside, only_one
 
 _MADE_WITHIN = 240.0  # seconds; it takes 8 on a laptop
 
@@ -48,12 +47,9 @@ def archive_options(
 
 def _make(archive: Path, java: Java, jars: KafkaJars, run_once: Callable[[Sequence[str]], None]) -> None:
     """Make the archive from what a run has loaded, or an empty file: it is not tried again. The lock is held."""
-    partial = archive.with_name("archive.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what an earlier attempt left (it was killed)
-    partial.mkdir()
-    loaded, made = partial / "loaded", partial / archive.name
-    dump = ["-Xshare:dump", f"-XX:SharedClassListFile={loaded}", f"-XX:SharedArchiveFile={made}"]
-    try:
+    with folder_beside(jars.folder / "archive") as partial:
+        loaded, made = partial / "loaded", partial / archive.name
+        dump = ["-Xshare:dump", f"-XX:SharedClassListFile={loaded}", f"-XX:SharedArchiveFile={made}"]
         with contextlib.suppress(DevBrokerError, subprocess.SubprocessError):
             run_once([f"-XX:DumpLoadedClassList={loaded}"])
             command = [str(java.path), *JVM_OPTIONS, *dump, "-cp", jars.class_path]
@@ -61,5 +57,3 @@ def _make(archive: Path, java: Java, jars: KafkaJars, run_once: Callable[[Sequen
         if not made.exists():
             made.touch()
         made.rename(archive)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -147,19 +147,26 @@ def _install(
     home: Path, fetch: Callable[[Path, Callable[[str], None]], list[str]], report: Callable[[str], None]
 ) -> KafkaJars:
     """Fetch into a folder beside `home` and rename it; the lock is held."""
-    partial = home.with_name(f"{home.name}.partial")
-    # What an earlier attempt left (it was killed): a jar in there may be half a jar.
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with folder_beside(home) as partial:
         names = fetch(partial, report)
         marker = {"kafka": KAFKA_VERSION, "class_path": names}
         (partial / _MARKER).write_text(json.dumps(marker, indent=1), encoding="utf-8")
         shutil.rmtree(home, ignore_errors=True)
         partial.rename(home)
+    return KafkaJars(KAFKA_VERSION, home, tuple(names))
+
+
+@contextmanager
+def folder_beside(place: Path) -> Iterator[Path]:
+    """Make an empty folder, in which something is made that belongs at this place; the lock is held."""
+    partial = place.with_name(f"{place.name}.partial")
+    # What an earlier attempt left (it was killed): a jar in there may be half a jar.
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return KafkaJars(KAFKA_VERSION, home, tuple(names))
 
 
 @contextmanager

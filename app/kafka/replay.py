@@ -41,8 +41,8 @@ class CannotReplay(ValueError):  # noqa: N818 - says what is wrong
 
 def unread_topics(settings: Settings, letters: Iterable[Letter]) -> list[str]:
     """Return the topics that letters would go back to and that nobody of this application reads, in order."""
-    ours = {*settings.foreign_topics, settings.station_events_topic, settings.batch_events_topic}
-    return sorted({one.source.topic for one in letters if one.source is not None and one.reason in _TO_SOURCE} - ours)
+    topics = {one.source.topic for one in letters if one.source is not None and one.reason in _TO_SOURCE}
+    return sorted(topics.difference(settings.pipeline_topics))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class ReplayRules:
         if self.operator is not None:
             headers.append(("replayed-by", self.operator[0].encode()))
         # A message of an internal topic belongs to the partition that it was in.
-        internal = source.topic in {self.settings.station_events_topic, self.settings.batch_events_topic}
+        internal = source.topic in self.settings.event_topics
         partition = source.partition if internal else None
         return [OutMessage(source.topic, letter.value, key=letter.key, partition=partition, headers=headers)]
 
