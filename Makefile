@@ -32,6 +32,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the environment in VENV; the other targets do it when they need it
+	@echo "The environment is ready: $(VENV). Next: make run; commands are on the path after . $(VENV)/bin/activate"
 
 # `exec`: a shell that Ctrl-C ends would have make tell an error.
 run: $(READY) ## Start Kafka and a worker, replay the sample data until Ctrl-C; ONCE=1: once, and end when all has come out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +25,28 @@ def main() -> None:
     if (problem := import_ours()) is not None:
         sys.stderr.write(f"{problem[os.environ.get('AGG_LOG_LANGUAGE', '').strip() == 'zh']}\n")
         raise SystemExit(EXIT_COLLISION)
-    if not any(argument == "-A" or argument.startswith("--app") for argument in sys.argv[1:]):
-        sys.argv[1:1] = ["-A", "app"]  # in place: Faust keeps the list
+    sys.argv[1:] = with_app_first(sys.argv[1:])  # in place: Faust keeps the list
     prepared_cli()(prog_name="batch-aggregator")
+
+
+def with_app_first(arguments: list[str]) -> list[str]:
+    """Return the arguments with the application in front of the command, as Faust wants it; ours where none is named.
+
+    No command of Faust's or of ours has an option of these names.
+    """
+    named: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            others += [argument, *rest]
+        elif argument in {"-A", "--app"}:
+            named += [argument, *islice(rest, 1)]
+        elif argument.startswith(("-A", "--app=")):
+            named.append(argument)
+        else:
+            others.append(argument)
+    return [*(named or ["-A", "app"]), *others]
 
 
 def prepared_cli() -> click.Group:

@@ -9,7 +9,7 @@ from mode import loop as event_loop
 
 from app.callbacks.given import load_given
 from app.callbacks.loading import NOTHING_GIVEN, Functions
-from app.cli.commands import register_commands
+from app.cli.commands import COMMANDS, register_commands
 from app.kafka.assignor import AggregatorAssignor
 from app.kafka.client import worker_credentials
 from app.kafka.delivery import Intake
@@ -96,6 +96,7 @@ def _wire(app: AggregatorApp) -> None:
     complete: Any = app.on_rebalance_complete  # its stubs want receivers that no function can be
     complete.connect(app.take_over, weak=False)
     register_commands(lambda: app)
+    app.taken_commands = {*COMMANDS, "worker"}
 
 
 def _declare(app: AggregatorApp, agent: Agent, intake: Intake) -> None:

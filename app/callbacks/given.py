@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import re
 import sys
@@ -46,6 +47,14 @@ def load_given(arguments: Mapping[str, object], env_file: Path | None = Path(".e
 
 def unfit(name: str, value: object) -> Words | None:
     """Return why an object can't be the function that a program gives by this keyword; None if it can."""
+    if inspect.iscoroutine(value):
+        value.close()  # nobody awaits it, which Python would tell, too
+        return words(
+            "{name}=...: this is a call of {it}; give the function itself, without parentheses",
+            "{name}=...：这是对 {it} 的调用；请给出函数本身，不带括号",
+            name=name,
+            it=value.__qualname__,
+        )
     if not callable(value):
         return words(
             "{name}={value!r}: must be a function, or its name as package.module:function",

@@ -114,11 +114,7 @@ def _value_bytes(value: object, topic: str) -> bytes | None:
         return bytes(value)
     if isinstance(value, str):
         return _encoded(value, f"the value of a message for topic {topic}")
-    try:
-        return json_bytes(value)
-    except Exception as error:  # hooks of the user's objects may raise anything
-        message = f"the value of a message for topic {topic} can't be written as JSON: {_text(error)}"
-        raise TypeError(message) from error
+    return json_bytes(value, f"the value of a message for topic {topic}")
 
 
 def _encoded(text: str, what: str) -> bytes:
@@ -135,10 +131,3 @@ def _shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - __repr__ is the user's
         return "(it can't be shown)"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def _text(error: Exception) -> str:
-    try:
-        return str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - __str__ is the user's
-        return type(error).__name__

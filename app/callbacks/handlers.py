@@ -201,7 +201,7 @@ class HandlerCalls:
         """Return the JSON of what one call returns, nothing, or the error: whatever leaves the handler."""
         try:
             payload = await self._called(call, about, on_ignored)
-            return Prepared(None if payload is None else json_bytes(payload).decode())
+            return Prepared(None if payload is None else json_bytes(payload, "what the handler returned").decode())
         except BaseException as error:  # noqa: BLE001 - a task that raises a SystemExit ends the event loop
             outcome = self._failed(error, call)
             return Prepared(None, outcome.traceback or outcome.value)

@@ -36,18 +36,19 @@ class FunctionError(ValueError):
     """A setting that should name a function doesn't; the text names the setting and says what to do."""
 
 
-def load_function(spec: str, setting: str) -> Callable[..., Any]:
+def load_function(spec: str, setting: str, keyword: str | None = None) -> Callable[..., Any]:
     """Import the function that a setting names, and see whether it can be called as it will be.
 
     Args:
         spec: `package.module:function`; the part after the colon may be dotted, such as `models:Load.predict`.
         setting: the name of the setting, for error texts, such as `AGG_CALLBACK`.
+        keyword: the one by which a program has given the name; None: it is the setting's.
 
     Raises:
         FunctionError: the form is wrong, the module can't be imported, there is no such callable in it, or it has
             another signature.
     """
-    where = f"{setting}={spec}"
+    where = f"{setting}={spec}" if keyword is None else f"{keyword}={spec!r}"
     module_name, colon, attribute = spec.strip().partition(":")
     parts = attribute.split(".")
     if not colon or not all(module_name.split(".")) or not all(part.isidentifier() for part in parts):
@@ -209,18 +210,26 @@ class UserFunctions:
         return path
 
 
-def find_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> UserFunctions:
+def find_functions(
+    settings: Settings, given: Functions = NOTHING_GIVEN, keywords: Mapping[str, object] = NOTHING_GIVEN
+) -> UserFunctions:
     """Take the functions that a program has given, and import the others that a worker needs.
 
+    Args:
+        settings: with their names.
+        given: those that the program gave as objects.
+        keywords: all that the program gave; an error names the one that has a bad name.
+
     Raises:
-        FunctionError: no callback is named, or a setting does not lead to a function.
+        FunctionError: no callback is named, a setting does not lead to a function, or processes could not import it.
     """
 
     def find(name: str) -> Callable[..., Any] | None:
         if name in given:
             return given[name]
         path: str | None = getattr(settings, name)
-        return load_function(path, f"AGG_{name.upper()}") if path else None
+        keyword = name if path and keywords.get(name) == path else None
+        return load_function(path, f"AGG_{name.upper()}", keyword) if path else None
 
     handler, station_handler = find("result_handler"), find("station_result_handler")
     many = settings.batch_callback is not None
@@ -229,4 +238,7 @@ def find_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> User
     if callback is None:
         raise FunctionError(NO_CALLBACK)
     path = None if name in given else getattr(settings, name)
-    return UserFunctions(callback, handler, many=many, path=path, station_result_handler=station_handler)
+    functions = UserFunctions(callback, handler, many=many, path=path, station_result_handler=station_handler)
+    if settings.executor == "process":
+        functions.path_for_processes()  # before anything starts
+    return functions

@@ -87,12 +87,16 @@ def encode_result(station_id: str | None, value: object, *, max_bytes: int) -> O
         try:
             data = orjson.dumps(_named(station_id, _plain(value, "", ())), option=_OPTIONS)
         except BaseException as error:  # noqa: BLE001 - as above
-            why = error if isinstance(error, _NotJson) else _one_line(error)
-            return Outcome(Code.FAILED, _one_line(TypeError(f"the result can't be written as JSON: {why}")))
+            return Outcome(Code.FAILED, _one_line(TypeError(f"the result can't be written as JSON: {_why(error)}")))
     if len(data) > max_bytes:
         text = f"the result is {len(data):,} bytes of JSON, over the limit of {max_bytes:,} (AGG_MAX_MESSAGE_BYTES)"
         return Outcome(Code.FAILED, f"ValueError: {text}")
     return Outcome(Code.RESULT, data.decode())
+
+
+def _why(error: BaseException) -> str:
+    """Return why a value can't be written, of the error that writing it has ended with."""
+    return str(error) if isinstance(error, _NotJson) else _one_line(error)
 
 
 def result_text(station_id: str, value: object, max_bytes: int) -> str | None:
@@ -143,16 +147,20 @@ def encode_results(
     return outcomes, list(islice(strangers, _STRANGERS_TOLD))
 
 
-def json_bytes(value: object) -> bytes:
-    """Any JSON value as bytes, numpy and NaN as in `encode_result`: for what a result handler returns.
+def json_bytes(value: object, what: str) -> bytes:
+    """Any JSON value as bytes, numpy and NaN as in `encode_result`: for what a result handler returns, or sends.
 
     Raises:
-        TypeError: it, or something in it, has no form in JSON.
+        TypeError: it, or something in it, has no form in JSON; the text begins with `what` it is.
     """
     try:
         return orjson.dumps(value, _default, _OPTIONS)
     except Exception:  # noqa: BLE001 - hooks of the user's objects may raise anything; the slow way names it
-        return orjson.dumps(_plain(value, "", ()), option=_OPTIONS)
+        try:
+            return orjson.dumps(_plain(value, "", ()), option=_OPTIONS)
+        except Exception as error:  # noqa: BLE001 - as above
+            message = f"{what} can't be written as JSON: {_why(error)}"
+            raise TypeError(message) from None if isinstance(error, _NotJson) else error
 
 
 def failed(error: BaseException) -> Outcome:

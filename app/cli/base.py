@@ -29,6 +29,7 @@ from app.settings import Settings, SettingsError
 from app.settings.enums import Language
 from app.settings.types import UTF8_RULE, is_utf8, require
 from app.words import Words, both_of, told, words
+from app.worker.command_line import in_users_words
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ def command(app: AggregatorApp, *options: Any, zh: str) -> Callable[[Callable[..
     decorator: Any = PlainCommand.from_handler(*options, settings=app.settings)
 
     def make(function: Callable[..., int]) -> object:
-        if app.settings.log_language is Language.ZH:
-            function.__doc__ = zh
+        function.__doc__ = in_users_words(zh if app.settings.log_language is Language.ZH else function.__doc__ or "")
         return decorator(function)
 
     return make

@@ -25,6 +25,7 @@ from app.settings.enums import Executor, Language
 from app.settings.loading import CALLBACKS
 from app.settings.model import PREFIX
 from app.words import Words, both_of, joined, told, words
+from app.worker.command_line import called_as
 from app.worker.shutdown import EXIT_SETTINGS
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Mark(StrEnum):
     WRONG = "WRONG"
 
 
-_FUNCTIONS = frozenset(PREFIX + name.upper() for name in FUNCTIONS)
+_PAGES = "pages"
+_ENDS_WITH_SETTINGS = frozenset([_PAGES, *(PREFIX + name.upper() for name in FUNCTIONS)])
 _STYLES = {Mark.OK: "green", Mark.NOTE: "yellow", Mark.WRONG: "red"}
 
 
@@ -98,6 +100,7 @@ def register_check(app: AggregatorApp) -> None:
             ),
             *check_keywords(app.keywords),
             *check_functions(settings, app.given),
+            *check_pages(app),
             *asyncio.run(_check_cluster(settings)),
         ]
         width = max(len(finding.what) for finding in findings)
@@ -113,7 +116,7 @@ def conclusion(settings: Settings, findings: Sequence[Finding]) -> tuple[Words, 
     """Return the last line of the table, and the exit code that a worker would end with; 0 if it would work."""
     wrong = [finding.what for finding in findings if finding.mark is Mark.WRONG]
     has_callback = _has_callback(settings)
-    code = EXIT_SETTINGS if not has_callback or _FUNCTIONS.intersection(wrong) else FAILED if wrong else 0
+    code = EXIT_SETTINGS if not has_callback or _ENDS_WITH_SETTINGS.intersection(wrong) else FAILED if wrong else 0
     if wrong:
         return words("{n} wrong", "{n} 项有误", n=len(wrong)), code
     if has_callback:
@@ -155,6 +158,22 @@ def check_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> lis
             is_called = name != "station_result_handler" or settings.passthrough_topics
             findings.append(Finding(Mark.OK, key, spec) if is_called else Finding(Mark.NOTE, key, _never_called(spec)))
     return findings
+
+
+def check_pages(app: AggregatorApp) -> list[Finding]:
+    """Hold the pages of the user's against ours, as a worker does when it starts."""
+    pages = getattr(app, "pages", ())  # commands alone have none
+    if not pages:
+        return []
+    # Imported where there are pages: what a worker's web needs is much.
+    from app.web.app import create_web  # noqa: PLC0415
+    from app.web.users_pages import PageError  # noqa: PLC0415
+
+    try:
+        create_web(app.status, pages=pages)
+    except PageError as error:
+        return [Finding(Mark.WRONG, _PAGES, Words(str(error), told(error, Language.ZH)))]
+    return [Finding(Mark.OK, _PAGES, words("{n} of yours", "{n} 个自己的页面", n=len(pages)))]
 
 
 def _never_called(spec: str) -> Words:
@@ -233,9 +252,10 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
         kind = words("context topic", "上下文主题")
     if topic is None:
         text = words(
-            "{kind}: not there; whoever sends creates it, or `faust -A app send --create --topic {name} FILE`",
-            "{kind}：不存在；由发送方创建，或用 `faust -A app send --create --topic {name} FILE`",
+            "{kind}: not there; whoever sends creates it, or `{command} send --create --topic {name} FILE`",
+            "{kind}：不存在；由发送方创建，或用 `{command} send --create --topic {name} FILE`",
             kind=kind,
+            command=called_as(),
             name=name,
         )
         return Finding(Mark.WRONG, name, text)

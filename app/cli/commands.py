@@ -6,6 +6,7 @@ no application is built.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -19,6 +20,7 @@ from app.cli import click_words
 from app.settings import Settings, SettingsError, load_settings
 from app.settings.loading import found_language
 from app.words import Words, told, words
+from app.worker.command_line import named_by
 from app.worker.shutdown import EXIT_SETTINGS
 
 
@@ -136,15 +138,31 @@ def register_commands(app: Callable[[], HasSettings]) -> None:
             found.get_usage_pieces = _usage_of_app
     for name, entry in COMMANDS.items():
         group.add_command(LazyCommand(name, entry, app), name)
+    if not isinstance(group.resolve_command, _Suggesting):
+        found_group: Any = group
+        found_group.resolve_command = _Suggesting(group)
+
+
+class _Suggesting:
+    """Finds a command as the group does, and names what is meant where there is none of that name."""
+
+    def __init__(self, group: click.Group) -> None:
+        self._group, self._resolve = group, group.resolve_command
+
+    def __call__(self, context: click.Context, arguments: list[str]) -> Any:
+        try:
+            return self._resolve(context, arguments)
+        except click.UsageError as error:
+            for close in difflib.get_close_matches(arguments[0], self._group.list_commands(context), n=1):
+                hint = words(" Did you mean {name}?", "是否想写 {name}？", name=close)
+                error.message += told(hint, found_language(os.environ))
+            raise
 
 
 def _usage_of_app(context: click.Context) -> list[str]:
-    """Return what stands before a command in its usage: without its `-A` it would be another one, or none."""
+    """Return what stands before a command in its usage."""
     root = context.find_root()
-    app = root.params.get("app")
-    if context is root or app is None or (root.info_name == "batch-aggregator" and app == "app"):  # which it has itself
-        return []
-    return ["-A", app]
+    return [] if context is root else named_by(root)
 
 
 def _faust() -> click.Group:

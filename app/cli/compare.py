@@ -134,12 +134,23 @@ async def _compare(settings: Settings, request: Request) -> int:
     different = [pair for pair in pairs if not pair.same]
     for line in [line for pair in different[: request.limit] for line in _lines(pair, request, settings.timezone)]:
         say(line)
-    for place in [*old.unreadable, *new.unreadable][: request.limit]:
+    unreadable = [*old.unreadable, *new.unreadable]
+    for place in unreadable[: request.limit]:
         complain(
             words("{place}: no result of a station can be read in it", "{place}：其中没有可读取的场站结果", place=place)
         )
-    unreadable = len(old.unreadable) + len(new.unreadable)
-    say(_summary(pairs, request, unreadable))
+    timeless = [*old.timeless, *new.timeless]
+    if timeless:
+        complain(
+            words(
+                "{n:message} without a time in the field {field} (--time), the first is {place}",
+                "{n} 条消息的字段 {field}（--time）中没有时间，第一条是 {place}",
+                n=len(timeless),
+                field=request.time_field,
+                place=timeless[0],
+            )
+        )
+    say(_summary(pairs, request, len(unreadable) + len(timeless)))
     if joined and not pairs:
         complain(
             words(
@@ -148,7 +159,7 @@ async def _compare(settings: Settings, request: Request) -> int:
                 n=len(joined),
             )
         )
-    return FAILED if different or unreadable or not pairs else 0
+    return FAILED if different or unreadable or timeless or not pairs else 0
 
 
 async def _read(

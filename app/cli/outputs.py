@@ -222,7 +222,18 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
     if shown.count or request.follow:
         return 0
     if request.batch or request.station or request.since:
-        complain(words("nothing like that in {topic}", "{topic} 中没有符合条件的消息", topic=topic))
+        own = words(
+            "; payloads of AGG_RESULT_HANDLER say nothing of stations that could be read here",
+            "；AGG_RESULT_HANDLER 的消息内容不含此处可读取的场站",
+        )
+        complain(
+            words(
+                "nothing like that in {topic}{own}",
+                "{topic} 中没有符合条件的消息{own}",
+                topic=topic,
+                own=own if request.station and settings.result_handler and topic == settings.output_topic else "",
+            )
+        )
     else:
         complain(words("nothing in {topic}", "{topic} 中没有消息", topic=topic))
     return FAILED if request.batch else 0

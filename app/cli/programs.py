@@ -88,12 +88,20 @@ def _file_hint(program: str) -> Words | None:
     file, colon, name = program.partition(":")
     if not file.endswith(".py") and "/" not in file:
         return None
-    module = ".".join(part for part in file.removesuffix(".py").split("/") if part not in {"", "."})
+    path = Path(file)
+    if path.is_absolute() or ".." in path.parts:
+        return words(
+            "-A {program}: that is the name of a file; go to its folder, {folder}, and name the module: -A {module}",
+            "-A {program}：这是文件名；请进入其所在的文件夹 {folder}，并写模块名：-A {module}",
+            program=program,
+            folder=path.parent,
+            module=f"{path.stem}{colon}{name}",
+        )
     return words(
         "-A {program}: that is the name of a file; name the module: -A {module}",
         "-A {program}：这是文件名；请写模块名：-A {module}",
         program=program,
-        module=f"{module}{colon}{name}",
+        module=f"{'.'.join(path.with_suffix('').parts)}{colon}{name}",
     )
 
 

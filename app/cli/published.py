@@ -14,7 +14,7 @@ from app.messages.late import read_late
 from app.messages.message import InMessage
 from app.messages.output import number_in
 from app.observability.log_lines import printable
-from app.words import words
+from app.words import joined, words
 from tables.storage import exact_json
 
 NAMES_SHOWN: Final = 5
@@ -127,25 +127,29 @@ def output_pieces(output: Output) -> list[Piece]:
     """One merged batch, without its time."""
     arrived = output.results if output.arrived is None else output.arrived
     count = "" if arrived is None else f"{arrived}/{output.expected}" if output.expected is not None else f"{arrived}"
-    stations = "station" if count.rpartition("/")[2] == "1" else "stations"
+    stations = words("  {count} stations", "  {count} 个场站", count=count)
+    if count.rpartition("/")[2] == "1":
+        stations = words("  {count} station", "  {count} 个场站", count=count)
+    custom = words("  a custom payload", "  自定义的消息内容")
     pieces: list[Piece] = [
         (f"{printable(output.batch_id, BATCH_SHOWN)}  ", ""),
         (f"{printable(output.outcome):8}", _STYLES.get(output.outcome, "cyan")),
-        (f"  {count} {stations}" if count else "  a custom payload", ""),
+        (stations if count else custom, ""),
     ]
     if output.parts > 1:
-        pieces.append((f"  part {output.part} of {output.parts}", ""))
+        part = words("  part {n} of {parts}", "  第 {n}/{parts} 部分", n=output.part, parts=output.parts)
+        pieces.append((part, ""))
     if output.revision > 1:
-        pieces.append((f"  revision {output.revision}", ""))
+        pieces.append((words("  revision {n}", "  修订 {n}", n=output.revision), ""))
     if output.seconds is not None:
-        pieces.append((f"  {output.seconds:.2f} s", ""))
+        pieces.append((words("  {seconds:.2f} s", "  {seconds:.2f} 秒", seconds=output.seconds), ""))
     for what, ids, style in (
-        ("missing", output.missing, "yellow"),
-        ("failed", output.failed, "red"),
-        ("empty", output.empty, "dim"),
+        (words("missing: ", "缺失："), output.missing, "yellow"),
+        (words("failed: ", "失败："), output.failed, "red"),
+        (words("empty: ", "空："), output.empty, "dim"),
     ):
         if ids:
-            pieces.append((f"  {what}: {_names(ids)}", style))
+            pieces.append((joined("", ["  ", what, _names(ids)]), style))
     return pieces
 
 

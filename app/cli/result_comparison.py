@@ -70,6 +70,10 @@ class Pair:
         return any(since <= result.written <= until for result in self.results)
 
 
+class _NoTime(Exception):  # noqa: N818 - says what is wrong with a message
+    """A station's message has no time in the field that should have it."""
+
+
 class ResultReader:
     """Reads the results of one topic out of its messages, which are given in the order of each partition.
 
@@ -85,6 +89,7 @@ class ResultReader:
         self._singles: list[StationResult] = []
         self._batches: dict[str, dict[int, dict[int, list[StationResult]]]] = {}
         self.unreadable: list[str] = []  # places of messages in which no result could be found
+        self.timeless: list[str] = []  # those of messages that have a result, and no time where it should be
 
     def take(self, message: InMessage) -> None:
         """Read one message. Tombstones are passed over."""
@@ -98,6 +103,8 @@ class ResultReader:
                 self._take_batch(message, value, place)
             else:
                 self._singles.append(self._single(message, value, place))
+        except _NoTime:
+            self.timeless.append(place)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             self.unreadable.append(place)
 
@@ -145,12 +152,13 @@ class ResultReader:
         return StationResult(station_id, at, message.timestamp, _bare(wanted), place)
 
     def _time_of(self, value: Any) -> float:
-        for holder in (value, value.get("result")):
+        holders = (value, value.get("result")) if isinstance(value, dict) else ()
+        for holder in holders:
             if isinstance(holder, dict) and self._time_field in holder:
                 seconds = parse_time(holder[self._time_field], self._timezone)
                 if seconds is not None:
                     return float(int(seconds))
-        raise LookupError(self._time_field)
+        raise _NoTime
 
 
 def join(old: Iterable[StationResult], new: Iterable[StationResult], *, within: float) -> list[Pair]:

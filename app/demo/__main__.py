@@ -45,8 +45,9 @@ from app.devbroker.install import cache_folder
 from app.devbroker.supervise import STOP, Supervised
 from app.kafka.topics import BrokerError, TopicError
 from app.settings import Settings, SettingsError, load_settings
-from app.settings.loading import find_keys
+from app.settings.loading import find_keys, found_language
 from app.web.access import http_url
+from app.words import Words, told, words
 
 CALLBACK: Final = "app.demo.model:callback"
 USUAL_PORT: Final = 6066
@@ -88,7 +89,7 @@ def _guarded(stack: ExitStack, console: Console, tally: Tally, *, begin: int, on
         sys.stderr.write(f"{error}\n")
         return 2
     except (BrokerError, TopicError, DevBrokerError, WorkerDied, PortTaken, KafkaError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{told(error, found_language(os.environ))}\n")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         if once or not tally.number:
@@ -107,7 +108,7 @@ def _end(settings: Settings, console: Console, tally: Tally) -> int:
 
 def _say_summary(settings: Settings, console: Console, tally: Tally, overdue: Sequence[str]) -> None:
     topics = {"late_topic": settings.late_topic, "dead_letter_topic": settings.dead_letter_topic}
-    for line in summary(tally, overdue, **topics):
+    for line in summary(tally, overdue, **topics, language=settings.log_language):
         console.print(line)
 
 
@@ -146,23 +147,99 @@ class Demo:
         worker = stack.enter_context(
             WorkerProcess(self.given.environ, _log_file(settings), http_url(settings.web_host, settings.web_port))
         )
-        stack.callback(console.print, "Stopping ...")  # the first that is called when it ends
-        console.print(f"Starting a worker; its log is [bold]{escape(str(worker.log))}[/bold]")
+        stack.callback(self.say, words("Stopping ...", "正在停止……"))  # the first that is called when it ends
+        self.say(
+            words(
+                "Starting a worker; its log is [bold]{log}[/bold]",
+                "正在启动 worker，其日志在 [bold]{log}[/bold]",
+                log=escape(str(worker.log)),
+            )
+        )
         await worker.wait_until_ready()
 
         def check() -> None:
             worker.check()
             if broker and not broker.running:
-                message = f"Kafka has ended.\n{broker.log_tail(5)}"
+                message = words("Kafka has ended.\n{tail}", "Kafka 已结束。\n{tail}", tail=broker.log_tail(5))
                 raise DevBrokerError(message)
 
         async with open_playback(settings, tally, console, check) as playback:
-            _introduce(settings, console, worker, self.given, once=once)
+            self._introduce(worker, once=once)
             if not once:
                 await playback.go_on(begin)
             await playback.replay(begin)
             console.print()
             _say_summary(settings, console, tally, tally.awaited)
+
+    def say(self, text: Words) -> None:
+        """Print a line in the user's language."""
+        self.console.print(told(text, self.settings.log_language))
+
+    def _introduce(self, worker: WorkerProcess, *, once: bool) -> None:
+        """Say where everything is; the worker is ready by now, so its page answers."""
+        settings, given, say = self.settings, self.given, self.say
+        say(words("The dashboard: [bold]{url}/[/bold]", "仪表盘：[bold]{url}/[/bold]", url=worker.url))
+        if given.token is not None:
+            say(
+                words(
+                    "It asks for a token, with which its buttons act: [bold]{token}[/bold]",
+                    "它会要求输入令牌，有了令牌按钮才能操作：[bold]{token}[/bold]",
+                    token=given.token,
+                )
+            )
+        say(_what_is_replayed(settings, once=once))
+        if settings.callback == CALLBACK:
+            say(_what_its_model_does(settings, once=once))
+        found = {} if given.broker is None else {"AGG_BROKER": given.broker.url}
+        if given.token is not None:
+            found["AGG_WEB_TOKEN"] = given.token
+        if found:
+            say(
+                words(
+                    "Commands in another terminal find all this after\n    export {found}",
+                    "在另一个终端中，先运行以下命令，其他命令便能找到这一切：\n    export {found}",
+                    found=" ".join(f"{key}={value}" for key, value in found.items()),
+                )
+            )
+
+
+def _what_is_replayed(settings: Settings, *, once: bool) -> Words:
+    topic = settings.source_topics[0]
+    if once:
+        replay = words("Replaying {n} batches on {topic}", "正在向 {topic} 重放 {n} 个批次", n=PUSHES, topic=topic)
+    else:
+        replay = words(
+            "Replaying a batch every {pace} s on {topic} until Ctrl-C",
+            "每 {pace} 秒向 {topic} 重放一个批次，直到 Ctrl-C",
+            pace=live_pace(settings),
+            topic=topic,
+        )
+    return words(
+        "{replay}: charging stations of Dundee, Perth and\nKinross, each with its last {hours} hours. What comes out "
+        "on {output}:",
+        "{replay}：Dundee、Perth 和 Kinross 的充电场站，\n各带最近 {hours} 小时的数据。{output} 的输出：",
+        replay=replay,
+        hours=WINDOW,
+        output=settings.output_topic,
+    )
+
+
+def _what_its_model_does(settings: Settings, *, once: bool) -> Words:
+    in_flight = words(
+        "\nSix stations of each batch take up to {most:g} s on purpose, so that some are in flight.",
+        "\n每个批次有六个场站故意用时至多 {most:g} 秒，使一些场站总在处理中。",
+        most=settings.batch_timeout * max(SHARES),
+    )
+    return words(
+        "(Three stations had closed before: empty. {broken} has a broken meter now and then: failed.\n"
+        "{slow} takes over {timeout:g} s (AGG_BATCH_TIMEOUT) at times: missing, late.{in_flight})",
+        "（三个场站此前已关闭：空。{broken} 的电表偶尔出错：失败。\n"
+        "{slow} 有时用时超过 {timeout:g} 秒（AGG_BATCH_TIMEOUT）：缺失、迟到。{in_flight}）",
+        broken=BROKEN_STATION,
+        slow=SLOW_STATION,
+        timeout=settings.batch_timeout,
+        in_flight="" if once else in_flight,
+    )
 
 
 class PortTaken(RuntimeError):  # noqa: N818 - says what happened
@@ -193,7 +270,13 @@ class WorkerProcess:
         """Raise WorkerDied if it is not running."""
         code = self._process.poll()
         if code is not None:
-            message = f"the worker ended with exit code {code}; from its log, {self.log}:\n{self._trouble()}"
+            message = words(
+                "the worker ended with exit code {code}; from its log, {log}:\n{trouble}",
+                "worker 已结束，退出码 {code}；摘自其日志 {log}：\n{trouble}",
+                code=code,
+                log=self.log,
+                trouble=self._trouble(),
+            )
             raise WorkerDied(message)
 
     async def wait_until_ready(self) -> None:
@@ -207,8 +290,12 @@ class WorkerProcess:
         while not await asyncio.to_thread(self._ready):
             self.check()
             if loop.time() > give_up_at:
-                message = (
-                    f"the worker was not ready within {READY_WITHIN:g} s; from its log, {self.log}:\n{self._trouble()}"
+                message = words(
+                    "the worker was not ready within {seconds:g} s; from its log, {log}:\n{trouble}",
+                    "worker 在 {seconds:g} 秒内未就绪；摘自其日志 {log}：\n{trouble}",
+                    seconds=READY_WITHIN,
+                    log=self.log,
+                    trouble=self._trouble(),
                 )
                 raise WorkerDied(message)
             await asyncio.sleep(POLL)
@@ -249,7 +336,11 @@ def _environment(stack: ExitStack, console: Console, *, once: bool) -> Environme
     environ = dict(os.environ)
     has_port = "AGG_WEB_PORT" in given and settings.web_port != 0
     if has_port and settings.web_host == HOST and not port_is_free(settings.web_port):
-        message = f"AGG_WEB_PORT={settings.web_port} is taken: set another, or none for one that is free"
+        message = words(
+            "AGG_WEB_PORT={port} is taken: set another, or none for one that is free",
+            "AGG_WEB_PORT={port} 已被占用：请另设一个，或不设置，以使用空闲端口",
+            port=settings.web_port,
+        )
         raise PortTaken(message)
     token = None
     if not once and "AGG_WEB_TOKEN" not in given:
@@ -263,38 +354,6 @@ def _environment(stack: ExitStack, console: Console, *, once: bool) -> Environme
     if not given & {"AGG_CALLBACK", "AGG_BATCH_CALLBACK"}:
         environ["AGG_CALLBACK"] = CALLBACK
     return Environment(environ, broker, token)
-
-
-def _introduce(settings: Settings, console: Console, worker: WorkerProcess, given: Environment, *, once: bool) -> None:
-    """Say where everything is; the worker is ready by now, so its page answers."""
-    topic = settings.source_topics[0]
-    console.print(f"The dashboard: [bold]{worker.url}/[/bold]")
-    if given.token is not None:
-        console.print(f"It asks for a token, with which its buttons act: [bold]{given.token}[/bold]")
-    if once:
-        console.print(f"Replaying {PUSHES} batches on {topic}: charging stations of Dundee, Perth and")
-    else:
-        pace = live_pace(settings)
-        console.print(
-            f"Replaying a batch every {pace} s on {topic} until Ctrl-C: charging stations of Dundee, Perth and"
-        )
-    console.print(f"Kinross, each with its last {WINDOW} hours. What comes out on {settings.output_topic}:")
-    if settings.callback == CALLBACK:
-        lines = [
-            f"(Three stations had closed before: empty. {BROKEN_STATION} has a broken meter now and then: failed.",
-            f"{SLOW_STATION} takes over {settings.batch_timeout:g} s (AGG_BATCH_TIMEOUT) at times: missing, late.",
-        ]
-        if not once:
-            most = settings.batch_timeout * max(SHARES)
-            lines.append(f"Six stations of each batch take up to {most:g} s on purpose, so that some are in flight.")
-        for line in (*lines[:-1], f"{lines[-1]})"):
-            console.print(line)
-    found = {} if given.broker is None else {"AGG_BROKER": given.broker.url}
-    if given.token is not None:
-        found["AGG_WEB_TOKEN"] = given.token
-    if found:
-        console.print("Commands in another terminal find all this after")
-        console.print(f"    export {' '.join(f'{key}={value}' for key, value in found.items())}")
 
 
 def _log_file(settings: Settings) -> Path:

@@ -12,7 +12,8 @@ from rich.text import Text
 from app.cli.published import BATCH_SHOWN, Output, Piece, late_pieces, output_pieces
 from app.messages.dead_letters import last_line
 from app.observability.log_lines import printable
-from app.words import counted_word
+from app.settings.enums import Language
+from app.words import Words, joined, told, words
 
 ERROR_SHOWN = 80
 
@@ -82,17 +83,17 @@ class Tally:
         return len(parts) == output.parts
 
 
-def output_line(output: Output, at: datetime) -> Text:
+def output_line(output: Output, at: datetime, language: Language) -> Text:
     """One merged batch."""
-    return _line(at, "batch", output_pieces(output))
+    return _line(at, words("batch", "批次"), output_pieces(output), language)
 
 
-def late_line(key: bytes | None, value: bytes | None, at: datetime) -> Text:
+def late_line(key: bytes | None, value: bytes | None, at: datetime, language: Language) -> Text:
     """One message of the late topic."""
-    return _line(at, "late result", late_pieces(key, value))
+    return _line(at, words("late result", "迟到的结果"), late_pieces(key, value), language)
 
 
-def dead_letter_line(headers: Mapping[str, bytes], at: datetime) -> Text:
+def dead_letter_line(headers: Mapping[str, bytes], at: datetime, language: Language) -> Text:
     """One message of the dead-letter topic."""
     known = {name: value.decode(errors="replace") for name, value in headers.items()}
     error = printable(last_line(known.get("error", "")), ERROR_SHOWN)
@@ -101,35 +102,47 @@ def dead_letter_line(headers: Mapping[str, bytes], at: datetime) -> Text:
         (printable(known.get("reason", "?")), "red"),
     ]
     rest = (f"  {part}" for part in (printable(known.get("station-id", "")), error) if part)
-    return _line(at, "dead letter", [*pieces, *((part, "") for part in rest)])
+    return _line(at, words("dead letter", "死信"), [*pieces, *((part, "") for part in rest)], language)
 
 
-def summary(tally: Tally, overdue: Sequence[str], *, late_topic: str, dead_letter_topic: str) -> list[Text]:
+def summary(
+    tally: Tally, overdue: Sequence[str], *, late_topic: str, dead_letter_topic: str, language: Language
+) -> list[Text]:
     """Lines that say how the demo ended. `overdue` are the batches that should have come out, and have not."""
     statuses = tally.settled + Counter(output.outcome for output in tally.outputs)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
     under_way = len(tally.awaited) - len(overdue)
-    said = f"{counted_word(tally.number, 'batch')} sent, {statuses.total()} came out" + (
-        f": {counts}" if counts else ""
-    )
-    lines = [
-        Text(
-            f"{said}; {under_way} under way." if under_way else f"{said}.",
-            "bold red" if overdue or tally.repeated else "bold green",
+    said = [
+        words(
+            "{n:batch} sent, {out} came out", "已发送 {n} 个批次，输出 {out} 个", n=tally.number, out=statuses.total()
         )
     ]
-    if overdue:
-        lines.append(Text(f"Not come out: {', '.join(overdue)}", "red"))
-    if tally.repeated:
-        lines.append(Text(f"Came out more than once: {', '.join(tally.repeated)}", "red"))
+    if counts:
+        said.append(words(": {counts}", "：{counts}", counts=counts))
+    if under_way:
+        said.append(words("; {n} under way", "；{n} 个正在处理", n=under_way))
+    lines = [(joined("", [*said, words(".", "。")]), "bold red" if overdue or tally.repeated else "bold green")]
+    for text, ids in (
+        (words("Not come out: {ids}", "未输出：{ids}", ids=", ".join(overdue)), overdue),
+        (words("Came out more than once: {ids}", "重复输出：{ids}", ids=", ".join(tally.repeated)), tally.repeated),
+    ):
+        if ids:
+            lines.append((text, "red"))
     if tally.discarded:
-        lines.append(Text(f"Discarded: {', '.join(sorted(tally.discarded))}"))
-    if tally.dead_letters:
-        lines.append(Text(f"Dead letters: {tally.dead_letters}, in {dead_letter_topic}"))
-    if tally.late:
-        lines.append(Text(f"Late results: {tally.late}, in {late_topic}"))
-    return lines
+        lines.append((words("Discarded: {ids}", "已丢弃：{ids}", ids=", ".join(sorted(tally.discarded))), ""))
+    for said_of, count, topic in (
+        (
+            ("Dead letters: {count}, in {topic}", "死信：{count} 条，在 {topic} 中"),
+            tally.dead_letters,
+            dead_letter_topic,
+        ),
+        (("Late results: {count}, in {topic}", "迟到的结果：{count} 个，在 {topic} 中"), tally.late, late_topic),
+    ):
+        if count:
+            lines.append((words(*said_of, count=count, topic=topic), ""))
+    return [Text(told(text, language), style) for text, style in lines]
 
 
-def _line(at: datetime, what: str, pieces: Iterable[Piece]) -> Text:
-    return Text.assemble(f"{at:%H:%M:%S}  {what:11}  ", *pieces)
+def _line(at: datetime, what: Words, pieces: Iterable[Piece], language: Language) -> Text:
+    parts = ((told(text, language), style) for text, style in pieces)
+    return Text.assemble(f"{at:%H:%M:%S}  {told(what, language):11}  ", *parts)

@@ -146,21 +146,22 @@ class Playback:
 
     def _show(self, message: Any) -> None:
         settings, tally = self.settings, self.tally
+        language = settings.log_language
         at = datetime.fromtimestamp(message.timestamp / 1000, UTC).astimezone()
         headers = dict(message.headers)
         if message.topic == settings.output_topic:
             output = Output.read(message.key, message.value, headers)
             tally.take(output)
-            line = output_line(output, at)
+            line = output_line(output, at, language)
         elif message.topic == settings.late_topic:
             tally.late += (message.key or b"").decode(errors="replace") in tally.sent
-            line = late_line(message.key, message.value, at)
+            line = late_line(message.key, message.value, at, language)
         else:
             batch = headers.get("batch-id", b"").decode(errors="replace")
             tally.dead_letters += batch in tally.sent
             if batch in tally.sent and headers.get("reason") == Reason.DISCARDED.encode():
                 tally.discarded.add(batch)
-            line = dead_letter_line(headers, at)
+            line = dead_letter_line(headers, at, language)
         self.console.print(line, highlight=False, soft_wrap=True)
 
 

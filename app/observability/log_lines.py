@@ -194,8 +194,8 @@ class Line(StrEnum):
     SOURCES_MISSING = (
         "sources-missing",
         "Not there yet, and not created by a worker: {topics}; read within half a minute once created "
-        "(`faust -A app send --create --topic TOPIC FILE` does it; FILE may be /dev/null)",
-        "主题尚不存在，worker 不会创建: {topics}；可用 `faust -A app send --create --topic TOPIC FILE` 创建"
+        "(`{command} send --create --topic TOPIC FILE` does it; FILE may be /dev/null)",
+        "主题尚不存在，worker 不会创建: {topics}；可用 `{command} send --create --topic TOPIC FILE` 创建"
         "（FILE 可为 /dev/null），半分钟内开始读取",
     )
     BROKER_AWAY = (

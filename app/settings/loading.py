@@ -65,7 +65,7 @@ class SettingsError(Exception):
     """
 
     def __init__(self, problems: Iterable[str], language: Language = Language.EN) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(dict.fromkeys(problems))
         self.language = language
         super().__init__("\n".join(told(problem, language) for problem in self.problems))
 

@@ -7,8 +7,10 @@ A page gets a request that has what Faust's documentation shows of one, and answ
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -17,7 +19,11 @@ from starlette.routing import Match
 from yarl import URL
 
 from app.settings import Settings
+from app.web.errors import error_response
 from app.web.operators import act
+from app.words import words
+
+logger = logging.getLogger(__name__)
 
 _PATH: Final = re.compile(r"/(?:[^{}]|\{[A-Za-z_]\w*\})*")
 _LOOKS: Final = frozenset({"GET", "HEAD"})
@@ -102,12 +108,22 @@ def add_pages(web: FastAPI, pages: Iterable[Page], settings: Settings, *, enable
     for page in pages:
         path = "/" + page.view_path.lstrip("/")
         if _PATH.fullmatch(path) is None:
-            text = f"@app.page({path!r}): its path may have names in braces, as /loads/{{station}}, and no patterns"
-            raise PageError(text)
+            raise PageError(
+                words(
+                    "@app.page({path!r}): its path may have names in braces, as /loads/{{station}}, and no patterns",
+                    "@app.page({path!r})：路径中可以有花括号中的名称，如 /loads/{{station}}，不能有其他模式",
+                    path=path,
+                )
+            )
         scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
         if any(route.matches(scope)[0] is not Match.NONE for route in ours):
-            text = f"@app.page({path!r}): this application serves a page there; take another path"
-            raise PageError(text)
+            raise PageError(
+                words(
+                    "@app.page({path!r}): this application serves a page there; take another path",
+                    "@app.page({path!r})：本应用在此路径已有页面，请换一个路径",
+                    path=path,
+                )
+            )
         methods = sorted(page.get_methods() - {"HEAD"})
         web.add_route(path, _endpoint(page, settings, enabled=enabled), methods=methods, include_in_schema=False)
 
@@ -119,15 +135,24 @@ def _endpoint(page: Page, settings: Settings, *, enabled: bool) -> Any:
         return await act(settings, request, answer_of, enabled=enabled)
 
     async def answer_of(request: Request) -> Response:
-        answer = await page(PageRequest(request))
-        body = answer.body
-        if not isinstance(body, bytes | bytearray | None):
-            message = f"page {page.view_path} must answer with what view.json, text, html or bytes make"
-            raise TypeError(message)
-        response = Response(bytes(body or b""), status_code=answer.status)
-        for name, value in answer.headers.items():
-            if name.lower() not in _SET_BY_US:
-                response.headers[name] = value
-        return response
+        try:
+            return _response_of(await page(PageRequest(request)))
+        except Exception:
+            logger.exception("@app.page(%r) failed", page.view_path)
+            text = f"@app.page({page.view_path!r}) failed; the worker's log says how"
+            return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
     return serve
+
+
+def _response_of(answer: Any) -> Response:
+    """Return a page's answer, which is aiohttp's, as Starlette has it."""
+    body = getattr(answer, "body", answer)
+    if not isinstance(body, bytes | bytearray | None):
+        message = f"it must answer with what view.json, text, html or bytes make, not {type(body).__name__}"
+        raise TypeError(message)
+    response = Response(bytes(body or b""), status_code=answer.status)
+    for name, value in answer.headers.items():
+        if name.lower() not in _SET_BY_US:
+            response.headers[name] = value
+    return response

@@ -104,7 +104,7 @@ class AggregatorApp(UsersParts):
     def prepare(self) -> UserFunctions:
         """Find what a worker needs, before anything starts; exit code 2 when a setting does not lead to it."""
         try:
-            self._functions = find_functions(self.settings, self.given)
+            self._functions = find_functions(self.settings, self.given, self.keywords)
             self._traces = make_traces(self.settings, time.time)
         except (FunctionError, SettingsError) as error:
             sys.stderr.write(f"{told(error, self.settings.log_language)}\n")

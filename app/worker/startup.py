@@ -20,6 +20,7 @@ from app.web.app import create_web
 from app.web.server import WebServer
 from app.web.users_pages import Page
 from app.words import told
+from app.worker.command_line import called_as
 from app.worker.status import WorkerStatus
 
 logger = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ async def prepare_topics(settings: Settings, others: Sequence[str] = ()) -> tupl
     limit = await output_limit(settings)
     missing = [topic for topic in (*settings.foreign_topics, *others) if topic not in topics]
     if missing:
-        names = Shown(", ".join(missing))
-        tell(logger, logging.WARNING, settings.log_language, Line.SOURCES_MISSING, topics=names)
+        about = {"topics": Shown(", ".join(missing)), "command": called_as()}
+        tell(logger, logging.WARNING, settings.log_language, Line.SOURCES_MISSING, **about)
     if limit is None:
         return topics[settings.output_topic], None
     if limit - RECORD_OVERHEAD < settings.max_message_bytes:

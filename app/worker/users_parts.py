@@ -6,8 +6,11 @@ is refused where it is written down.
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar, Final, NoReturn, cast
 
 import click
@@ -26,6 +29,7 @@ from app.web.users_pages import Page
 from app.words import Words, told, words
 from app.worker.shutdown import EXIT_BROKER, EXIT_SETTINGS
 
+_SUFFIX: Final = re.compile(r"-(command|cmd|group|grp)$")  # of a function's name, which click leaves out
 RESTARTS_A_SECOND: Final = 10.0  # of an agent that raises
 
 
@@ -110,14 +114,31 @@ def _said(problem: SendError | KafkaError, settings: Settings) -> SendError | Wo
     )
 
 
+def _awaitable(decorator: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function, whose error names it where it makes nothing that can be awaited: Faust's would not."""
+
+    @functools.wraps(function)
+    async def call(*args: Any) -> Any:
+        made = function(*args)
+        if not inspect.isawaitable(made):
+            name = getattr(function, "__qualname__", repr(function))
+            message = f"{decorator}: {name} must be an `async def`; it returned {type(made).__name__}"
+            raise TypeError(message)
+        return await made
+
+    return call
+
+
 class UsersParts(faust.App):
     """A Faust application to which users add what is not the pipeline's.
 
     Attributes:
         pages: of the user's, in the order in which they were made.
+        taken_commands: the names of commands that no function of the user's can have.
     """
 
     settings: Settings
+    taken_commands: Collection[str] = ()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -141,8 +162,44 @@ class UsersParts(faust.App):
         return super().agent(channel, name=name, **options)
 
     def command(self, *options: Any, base: type[AppCommand] | None = None, **more: Any) -> Callable[[Any], Any]:
-        """Make a function a command, as Faust does."""
-        return super().command(*options, base=base or UsersCommand, **more)
+        """Make a function a command, as Faust does.
+
+        Raises:
+            RefusedError: it has the name of a command of this application's, whose place it would take.
+        """
+        decorate = super().command(*options, base=base or UsersCommand, **more)
+
+        def make(function: Any) -> Any:
+            name = _SUFFIX.sub("", function.__name__.lower().replace("_", "-"))
+            if name in self.taken_commands:
+                raise self._refused(
+                    words(
+                        "@app.command: {name} is a command of this application; give the function another name",
+                        "@app.command：{name} 是本应用的命令，请给函数换一个名称",
+                        name=name,
+                    )
+                )
+            return decorate(function)
+
+        return make
+
+    # These three hide class methods of mode's service, as Faust's own do.
+
+    def task(self, fun: Any = None, **options: Any) -> Any:  # type: ignore[override]
+        """Make an `async def` a task, as Faust does."""
+        if fun is None:
+            return lambda function: self.task(function, **options)
+        return super().task(_awaitable("@app.task", fun), **options)
+
+    def timer(self, interval: Any, *args: Any, **options: Any) -> Callable[[Any], Any]:  # type: ignore[override]
+        """Make an `async def` a timer, as Faust does."""
+        decorate = super().timer(interval, *args, **options)
+        return lambda function: decorate(_awaitable("@app.timer", function))
+
+    def crontab(self, cron_format: str, **options: Any) -> Callable[[Any], Any]:  # type: ignore[override]
+        """Make an `async def` a timer for fixed times, as Faust does."""
+        decorate = super().crontab(cron_format, **options)
+        return lambda function: decorate(_awaitable("@app.crontab", function))
 
     def stream(self, channel: Any, *args: Any, **options: Any) -> Any:
         """Make a stream of a channel, as Faust does.

@@ -99,6 +99,53 @@ def test_a_bad_keyword_is_told_in_a_line_and_ends_with_the_exit_code_of_settings
     assert done.returncode == SETTINGS
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("callback='nowhere:predict'", "callback='nowhere:predict': there is no module nowhere"),
+        ("callback=predict, result_handler='handlers:gone'", "result_handler='handlers:gone': handlers has no"),
+        ("callback=lambda station, inputs: 1, executor='process'", "callback=<lambda>: can't be imported by another"),
+        ("callback=wait()", "callback=...: this is a call of wait; give the function itself, without parentheses"),
+        ("callback=predict, source_topics=[1, None]", "source_topics=[1, None]: must be a valid string"),
+    ],
+)
+def test_a_worker_says_of_a_keyword_what_is_wrong_before_it_looks_for_a_broker(
+    arguments: str, said: str, folder: Path
+) -> None:
+    (folder / "mymodule.py").write_text(
+        "from app import create_app\ndef predict(station_id, module_input): ...\nasync def wait(): ...\n"
+        f"app = create_app({arguments})\n"
+    )
+    done = run(folder, *WAYS["batch-aggregator"], "worker")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(said)
+    assert done.returncode == SETTINGS
+
+
+def test_check_finds_a_page_in_the_place_of_one_of_ours(folder: Path) -> None:
+    page = "@app.page('/{path}')\nasync def mine(view, request): ...\n"
+    (folder / "mymodule.py").write_text(MODULE.partition("if __name__")[0] + page.format(path="mine"))
+    assert "ok     pages               1 of yours" in run(folder, *WAYS["python -m faust"], "check").stdout
+    (folder / "mymodule.py").write_text(MODULE.partition("if __name__")[0] + page.format(path="batches"))
+    done = run(folder, *WAYS["python -m faust"], "check")
+    assert "WRONG  pages               @app.page('/batches'): this application serves a page there" in done.stdout
+    assert done.returncode == SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("way", "called"),
+    [
+        (WAYS["python mymodule.py"], "python mymodule.py"),
+        ((*WAYS["batch-aggregator"][:2], "-A", "app"), "batch-aggregator"),
+        *further((WAYS["batch-aggregator"], "batch-aggregator -A mymodule")),
+        ((*WAYS["batch-aggregator"][:2], "outputs", "--app=mymodule"), "batch-aggregator -A mymodule"),
+    ],
+)
+def test_help_writes_commands_as_they_were_called(way: tuple[str, ...], called: str, folder: Path) -> None:
+    said = run(folder, *way, *([] if "outputs" in way else ["outputs"]), "--help").stdout
+    assert f"\n  {called} outputs --since 10m\n" in said
+
+
 def test_a_program_that_calls_it_gets_an_error_to_catch(folder: Path) -> None:
     program = "from app import create_app\nfrom app.settings import SettingsError\n"
     program += "try:\n    create_app(partitions=0)\nexcept SettingsError as error:\n    print(error.problems)\n"
@@ -118,6 +165,8 @@ def test_a_program_that_calls_it_gets_an_error_to_catch(folder: Path) -> None:
             "@app.agent(app.topic('MINE'), name='splitter')",
             "@app.agent(name='splitter'): there is an agent of this name",
         ),
+        ("@app.command()\nasync def check(): ...", "@app.command: check is a command of this application"),
+        ("@app.command()\nasync def dead_letters_command(): ...", "@app.command: dead-letters is a command"),
         ("@app.table_route(table=None)", "@app.table_route needs Faust's own web server"),
     ],
 )

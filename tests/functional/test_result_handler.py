@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_a_handler_may_return_numpy_values() -> None:
     with TopologyTestDriver(AB, handler) as driver:
         driver.send(message("A", "B"))
         assert driver.outputs[0].value == {"loads": [1.0, None], "n": 2}
+
+
+def test_a_value_that_json_has_no_form_for_is_named_by_its_place() -> None:
+    async def handler(batch_id: str, batch_results_list: Results) -> dict[str, Any]:
+        return {"made": {"at": datetime(2025, 11, 14, tzinfo=UTC)}}
+
+    with TopologyTestDriver(AB, handler, handler_retries=0) as driver:
+        driver.send(message("A", "B"))
+        (letter,) = driver.dead_letters
+        said = letter.headers["error"].rstrip().rpartition("\n")[2]
+        assert said == "TypeError: what the handler returned can't be written as JSON: datetime at made.at"
 
 
 def test_a_handler_that_returns_none_has_uploaded_by_itself_and_nothing_is_published(

@@ -53,9 +53,7 @@ ENGLISH: dict[str, set[str]] = {
         "the broker answers, but the group has not answered this worker's heartbeats since {}",
     },
     "app/cli/result_comparison.py": {"no station id"},  # caught where the message is named
-    "app/cli/published.py": {  # what stands in a message, in the words of its fields
-        "  a custom payload",
-    },
+    "app/worker/users_parts.py": {"{}: {} must be an `async def`; it returned {}"},  # in a traceback
 }
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 CHINESE_TOO = {"words", "Words", "_shared", "_own"}

@@ -41,6 +41,11 @@ def pages() -> Sequence[Page]:
         async def post(self, request: Any, station: str) -> Any:
             return self.text(f"{station} {(await request.json())['kw']}", status=201)
 
+    @app.page("/raises")
+    async def raises(self: View, request: Any) -> Any:
+        message = "a secret"
+        raise ValueError(message)
+
     @app.page("/broken")
     async def broken(self: View, request: Any) -> Any:
         return {"not": "an answer"}
@@ -88,9 +93,22 @@ def test_a_page_that_does_more_than_look_needs_a_token() -> None:
         assert ask("POST", "/loads/A", access, headers=reading, content=b'{"kw": 3}').status_code == 403
 
 
-def test_a_page_without_a_proper_answer_is_a_failure_that_gives_nothing_away() -> None:
-    answer = ask("GET", "/broken", Access())
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal-server-error")
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        ("/broken", "must answer with what view.json, text, html or bytes make, not dict"),
+        ("/raises", "ValueError: a secret"),
+    ],
+)
+def test_a_page_that_fails_is_named_as_the_users_and_gives_nothing_away(
+    path: str, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = ask("GET", path, Access())
+    assert (answer.status_code, answer.json()["error"]) == (
+        500,
+        {"code": "internal-server-error", "message": f"@app.page({path!r}) failed; the worker's log says how"},
+    )
+    assert logged in caplog.text
 
 
 def test_the_pages_of_the_application_stay_and_those_of_faust_are_not_there() -> None:

@@ -123,6 +123,15 @@ def test_a_command_imports_nothing_that_only_a_worker_needs(command: str, tmp_pa
     assert sorted(modules.intersection(NOT_IMPORTED)) == []
 
 
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "'chekc'. Did you mean check?"), ("zh", "没有命令 'chekc'。是否想写 check？")]
+)
+def test_a_command_that_is_misspelt_is_named(language: str, said: str, tmp_path: Path) -> None:
+    code, _, complaints, _ = faust(tmp_path, "chekc", log_language=language)
+    assert code == 2
+    assert said in complaints
+
+
 def test_each_command_is_in_the_list_with_its_own_words() -> None:
     class App:
         settings = Settings()

@@ -40,6 +40,8 @@ SAID = {
     "prog_syntax": "importing it fails with SyntaxError: invalid syntax (prog_syntax.py, line 1)",
     "prog_attribute": "importing it fails with AttributeError: module 'os' has no attribute 'nothing_like_that'",
     "prog_none.py": "that is the name of a file; name the module: -A prog_none",
+    "/srv/models/load.py:mine": "go to its folder, /srv/models, and name the module: -A load:mine",
+    "../load.py": "go to its folder, .., and name the module: -A load",
     "./models/load.py:app": "that is the name of a file; name the module: -A models.load:app",
 }
 

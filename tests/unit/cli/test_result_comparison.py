@@ -136,7 +136,7 @@ def test_a_message_without_the_time_that_was_asked_for_is_named() -> None:
     for value in ({"station_id": "A", "result": 1}, {"station_id": "A", "time": "soon", "result": {}}):
         reader.take(message(value))
     reader.take(message(7, key=b"A"))
-    assert len(reader.unreadable) == 3
+    assert (len(reader.timeless), reader.unreadable) == (3, [])
 
 
 # -- joining ---------------------------------------------------------------------------------------------------------

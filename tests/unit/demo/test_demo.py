@@ -47,7 +47,7 @@ from app.inputs.grouping import SourceBatch
 from app.inputs.source_message import parse_message
 from app.kafka.topics import BrokerError, TopicError
 from app.settings import Settings
-from app.settings.enums import Fill
+from app.settings.enums import Fill, Language
 from tests.ports import own_port
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -56,6 +56,7 @@ NOW = 1_762_246_800
 NOON = datetime(2018, 8, 20, 12)  # noqa: DTZ001 - the data is in local time
 CLOSED = ["DUN11", "DUN24", "DUN26"]
 AT = datetime(2025, 11, 4, 9, tzinfo=UTC)
+EN, ZH = Language.EN, Language.ZH
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +264,7 @@ def test_of_an_endless_replay_counts_are_kept_and_what_is_under_way_is_no_fault(
     tally.settle(before=4.0)
     assert (list(tally.sent), tally.settled, tally.number) == (["T_3", "T_4", "T_5"], {"complete": 2}, 5)
     assert (tally.repeated, tally.overdue(5.0), tally.overdue(5.5)) == (["T_3"], [], ["T_5"])
-    lines = summary(tally, (), late_topic="late", dead_letter_topic="dead")
+    lines = summary(tally, (), late_topic="late", dead_letter_topic="dead", language=EN)
     assert [line.plain for line in lines] == [
         "5 batches sent, 3 came out: 3 complete; 1 under way.",
         "Came out more than once: T_3",
@@ -407,24 +408,39 @@ def test_line_of_a_batch_names_who_is_missing_failed_and_empty() -> None:
         failed=[{"station_id": "B", "error": "ValueError: no"}],
         empty=["C", "D"],
     )
-    assert output_line(output(value=value), AT).plain == (
+    assert output_line(output(value=value), AT, EN).plain == (
         "09:00:00  batch        T_1  partial   4/5 stations  0.50 s  missing: A  failed: B  empty: C D"
     )
 
 
+def test_lines_and_summary_are_in_the_users_language() -> None:
+    value = payload(status="partial", arrived_count=1, expected_count=2, missing=["A"], failed=[{"station_id": "B"}])
+    line = output_line(output(value=value), AT, ZH).plain
+    assert line == "09:00:00  批次           T_1  partial   1/2 个场站  0.50 秒  缺失：A  失败：B"
+    tally = Tally(sent={"T_1": 0.0, "T_2": 1.0}, late=1, dead_letters=2)
+    tally.take(output())
+    lines = summary(tally, ["T_2"], late_topic="late", dead_letter_topic="dead", language=ZH)
+    assert [line.plain for line in lines] == [
+        "已发送 2 个批次，输出 1 个：1 complete。",
+        "未输出：T_2",
+        "死信：2 条，在 dead 中",
+        "迟到的结果：1 个，在 late 中",
+    ]
+
+
 @pytest.mark.parametrize("value", [b'{"mine": 1}', b"[1]", b"\xff", b""])
 def test_line_of_a_payload_that_is_the_users_own_says_so(value: bytes) -> None:
-    line = output_line(output(value=value, **{"completed-by": b"all"}), AT)
+    line = output_line(output(value=value, **{"completed-by": b"all"}), AT, EN)
     assert line.plain == "09:00:00  batch        T_1  all       a custom payload"
 
 
 def test_line_of_an_output_without_meta_has_its_station_count() -> None:
-    line = output_line(output(value=b'{"station_count": 7}', **{"completed-by": b"timeout"}), AT)
+    line = output_line(output(value=b'{"station_count": 7}', **{"completed-by": b"timeout"}), AT, EN)
     assert line.plain == "09:00:00  batch        T_1  timeout   7 stations"
 
 
 def test_many_missing_stations_are_counted_and_not_all_named() -> None:
-    line = output_line(output(value=payload(missing=[f"S{number}" for number in range(9)])), AT)
+    line = output_line(output(value=payload(missing=[f"S{number}" for number in range(9)])), AT, EN)
     assert line.plain.endswith("missing: S0 S1 S2 S3 S4 +4")
 
 
@@ -440,7 +456,7 @@ def late(status: str) -> bytes:
     ],
 )
 def test_line_of_a_late_result_says_how_late(status: str, said: str) -> None:
-    assert late_line(b"T_1", late(status), AT).plain == f"09:00:00  late result  T_1  {said}"
+    assert late_line(b"T_1", late(status), AT, EN).plain == f"09:00:00  late result  T_1  {said}"
 
 
 def test_line_of_a_dead_letter_has_the_last_line_of_its_traceback() -> None:
@@ -451,7 +467,7 @@ def test_line_of_a_dead_letter_has_the_last_line_of_its_traceback() -> None:
         "error": b'Traceback:\n  File "x"\nValueError: broken\n',
     }
     said = "09:00:00  dead letter  T_1  station-failed  A  ValueError: broken"
-    assert dead_letter_line(headers, AT).plain == said
+    assert dead_letter_line(headers, AT, EN).plain == said
 
 
 @pytest.mark.parametrize(
@@ -465,14 +481,14 @@ def test_summary_names_what_is_missing_or_repeated(outputs: int, said: list[str]
     tally = Tally(sent={"T_1": 0.0, "T_2": 1.0})
     for key in [b"T_1", b"T_2", b"T_1"][:outputs]:
         tally.take(output(key))
-    lines = summary(tally, tally.awaited, late_topic="late", dead_letter_topic="dead")
+    lines = summary(tally, tally.awaited, late_topic="late", dead_letter_topic="dead", language=EN)
     assert [line.plain for line in lines] == said
 
 
 def test_summary_of_a_good_run_is_one_line_and_where_the_rest_went() -> None:
     tally = Tally(sent={"T_1": 0.0}, late=1, dead_letters=2)
     tally.take(output())
-    lines = summary(tally, (), late_topic="late", dead_letter_topic="dead")
+    lines = summary(tally, (), late_topic="late", dead_letter_topic="dead", language=EN)
     assert [line.plain for line in lines] == [
         "1 batch sent, 1 came out: 1 complete.",
         "Dead letters: 2, in dead",
