@@ -14,7 +14,7 @@ from tables.model.enums import Action
 from tables.model.events import Command
 from tests.web.fake_worker import FakeWorker
 
-__all__ = ["ERROR", "LETTER", "LONG", "MANY", "MARKUP", "OPEN", "TOPIC", "busy_worker"]
+__all__ = ["ERROR", "LETTER", "LONG", "MANY", "MARKUP", "OPEN", "PAGES", "TOPIC", "busy_worker"]
 
 TOPIC = "SCHEDULE-STATION-REALTIME-DATA"
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -23,6 +23,16 @@ ERROR = f"ValueError: {MARKUP} reports 6553.5 kW: its meter must be broken"
 OPEN = f"{TOPIC}_1763085600"
 LETTER = "0@0"
 MANY = f"{TOPIC}_1763089200"  # of 1,000 stations
+PAGES = {  # and what comes last on each
+    "/": ".heatmap .grid",
+    "/#/batches": ".found tbody tr",
+    f"/#/batches/{OPEN}": ".bars li",
+    "/#/stations/DUN00": ".strip a",
+    "/#/dead-letters": ".letters tbody tr",
+    "/#/late": ".lates tbody tr",
+    "/#/workers": ".settings tbody tr",
+    "/#/partitions": ".partitions tbody tr",
+}
 
 Outcome = tuple[str, str | None]  # code and value
 _FINE: Outcome = ("r", '{"station_id":"A"}')

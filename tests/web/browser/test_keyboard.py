@@ -11,20 +11,10 @@ from app.web.access import Access
 from tests.further import further
 from tests.web.browser.axe import findings
 from tests.web.browser.chromium import Desk
-from tests.web.browser.scene import OPEN, busy_worker
+from tests.web.browser.scene import PAGES, busy_worker
 from tests.web.browser.served import served
 from tests.web.live_cluster import TOKEN
 
-PAGES = {
-    "/": ".heatmap .grid",
-    "/#/batches": ".found tbody tr",
-    f"/#/batches/{OPEN}": ".bars li",
-    "/#/stations/DUN00": ".strip a",
-    "/#/dead-letters": ".letters tbody tr",
-    "/#/late": ".lates tbody tr",
-    "/#/workers": ".settings tbody tr",
-    "/#/partitions": ".partitions tbody tr",
-}
 MARK = """() => {
     const all = [...document.querySelectorAll("a[href], button, input, select, textarea, [tabindex='0']")]
         .filter(one => !one.disabled && one.checkVisibility());

@@ -91,6 +91,7 @@ function Overview({ state }) {
   const { data, errors, language, theme } = state;
   const range = rangeOf(state.query);
   if (state.tokenWanted && !data.stats) return html`<p class="locked quiet">${t("token.needed")}</p>`;
+  if (!data.open && !errors.open) return html`<${Loading} />`; // all answers come at once: no panel is to push another
   return html`
     <${Figures} stats=${data.stats} sources=${data.sources} range=${range} error=${errors.stats} language=${language} />
     <div class="board">

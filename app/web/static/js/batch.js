@@ -1,4 +1,4 @@
-// The page of one batch: its times, its actions, and the state of each station.
+// The page of one batch: its times, its actions, the state of each station, and its course.
 
 import { ActionButtons, whyNot } from "./actions.js";
 import * as clock from "./clock.js";
@@ -10,7 +10,7 @@ import { t } from "./i18n.js";
 import { Absent, Closing, Progress, useTick } from "./parts.js";
 import { StationStates } from "./states.js";
 
-/** @param {{state: import("./store.js").State}} props */
+/** The course comes last: it comes later than the rest, and grows while the batch is open. @param {{state: import("./store.js").State}} props */
 export function BatchPage({ state }) {
   const batch = state.data.batch?.batch_id === state.batchId ? state.data.batch : undefined;
   const error = state.errors.batch;
@@ -23,8 +23,8 @@ export function BatchPage({ state }) {
     ${error?.status === 404 && html`<p class="error" role="alert">${t("batch.unknown", { id: state.batchId })}</p>`}
     ${!batch && error?.status !== 404 && html`<${Absent} error=${error} path=${`/batches/${state.batchId}`} />`}
     ${batch && html`<${Facts} batch=${batch} state=${state} />`}
-    ${batch && html`<${Course} key=${`course ${batch.batch_id}`} batch=${batch} language=${state.language} />`}
     ${batch && html`<${StationStates} key=${batch.batch_id} batch=${batch} query=${state.query} language=${state.language} />`}
+    ${batch && html`<${Course} key=${`course ${batch.batch_id}`} batch=${batch} language=${state.language} />`}
   </article>`;
 }
 

@@ -27,7 +27,7 @@ function BatchCourse({ batch }) {
     ${!timeline && html`<p class="quiet">${error ? explain(error) : t("loading")}</p>`}
     ${timeline && html`<${Sources} sources=${timeline.sources} /><${Steps} timeline=${timeline} batch=${batch} />`}
     ${timeline && html`<${Bars} timeline=${timeline} batch=${batch} />`}
-    ${!open && html`<${Published} key=${batch.revision} id=${batch.batch_id} />`}
+    ${!open && (timeline || error) && html`<${Published} key=${batch.revision} id=${batch.batch_id} />`}
   </section>`;
 }
 

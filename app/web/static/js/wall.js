@@ -30,11 +30,13 @@ export function Wall({ state }) {
         ${troubles.length === 0 && data.stats && html`<span class="trouble-good">✓ ${t("trouble.none")}</span>`}
         ${troubles.map(({ level, text }) => html`<span key=${text} class=${`trouble-${level}`}>${level === "bad" ? "◆" : "■"} ${text}</span>`)}
       </p>
-      <${Figures} stats=${data.stats} sources=${data.sources} range=${USUAL_RANGE} error=${errors.stats} language=${language} />
-      <div class="board">
-        <${Flight} state=${{ ...state, data: { ...data, open: firstOf(data.open, FLYING, soonest) } }} />
-        <${Recent} closed=${firstOf(data.closed, CLOSED)} error=${errors.closed} limit=${CLOSED} language=${language} />
-      </div>
+      ${data.open || errors.open
+        ? html`<${Figures} stats=${data.stats} sources=${data.sources} range=${USUAL_RANGE} error=${errors.stats} language=${language} />
+          <div class="board">
+            <${Flight} state=${{ ...state, data: { ...data, open: firstOf(data.open, FLYING, soonest) } }} />
+            <${Recent} closed=${firstOf(data.closed, CLOSED)} error=${errors.closed} limit=${CLOSED} language=${language} />
+          </div>`
+        : html`<p class="quiet">${t("loading")}</p>`}
     </main>`;
 }
 

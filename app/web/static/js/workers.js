@@ -20,12 +20,13 @@ export function WorkersPage({ state }) {
       </div>
       ${cluster ? html`<${Table} cluster=${cluster} />` : html`<${Absent} error=${state.errors.cluster} path="/cluster" />`}
     </section>
-    <section class="panel settings">
+    ${(cluster || state.errors.cluster) &&
+    html`<section class="panel settings">
       ${settings
         ? html`<${Settings} answer=${settings} cluster=${cluster} query=${state.query} />`
         : html`<h2 id="settings">${t("settings.heading")}</h2>
             <${Absent} error=${state.errors.settings} path="/settings" />`}
-    </section>`;
+    </section>`}`;
 }
 
 /** @param {{cluster: import("./types.js").ClusterState}} props */
