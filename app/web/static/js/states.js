@@ -10,7 +10,7 @@ import { Choice, More, StationId } from "./parts.js";
 /** @typedef {import("./types.js").BatchDetail} BatchDetail */
 /** @typedef {{station: string, state: string, error: string}} StationState */
 
-const PAGE = 400; // stations
+const PAGE = 100; // stations at first: what went on with the batch stands below them
 const SIGNS = /** @type {Record<string, string>} */ ({ result: "✓", empty: "○", failed: "✕", missing: "–", pending: "…" });
 
 /**
