@@ -25,12 +25,15 @@ def main() -> None:
     if (problem := import_ours()) is not None:
         sys.stderr.write(f"{problem[os.environ.get('AGG_LOG_LANGUAGE', '').strip() == 'zh']}\n")
         raise SystemExit(EXIT_COLLISION)
-    sys.argv[1:] = with_app_first(sys.argv[1:])  # in place: Faust keeps the list
+    named, others = divide(sys.argv[1:])
+    if (hidden := hidden_module(named)) is not None:
+        sys.stderr.write(f"{hidden[os.environ.get('AGG_LOG_LANGUAGE', '').strip() == 'zh']}\n")
+    sys.argv[1:] = [*(named or ["-A", "app"]), *others]  # in place: Faust keeps the list
     prepared_cli()(prog_name="batch-aggregator")
 
 
-def with_app_first(arguments: list[str]) -> list[str]:
-    """Return the arguments with the application in front of the command, as Faust wants it; ours where none is named.
+def divide(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return what names the application, which Faust wants in front of the command, and the other arguments.
 
     No command of Faust's or of ours has an option of these names.
     """
@@ -46,7 +49,22 @@ def with_app_first(arguments: list[str]) -> list[str]:
             named.append(argument)
         else:
             others.append(argument)
-    return [*(named or ["-A", "app"]), *others]
+    return named, others
+
+
+def hidden_module(named: list[str]) -> tuple[str, str] | None:
+    """Say, in English and in Chinese, that a module of this folder is not the one that is named; None if it is."""
+    name = (named or [""])[-1].removeprefix("--app=").removeprefix("-A").partition(":")[0]
+    if name not in OURS or Path.cwd() == HOME:
+        return None
+    for file in (f"{name}.py", f"{name}/__init__.py"):
+        if Path(file).is_file():
+            return (
+                f"batch-aggregator: -A {name} is this application's own package, and not {file} of this folder: rename "
+                "that, and name it, to use it",
+                f"batch-aggregator：-A {name} 指本应用自己的包，而不是当前文件夹中的 {file}：要用后者，请改名",
+            )
+    return None
 
 
 def prepared_cli() -> click.Group:

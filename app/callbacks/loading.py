@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 NO_CALLBACK = words(
     "AGG_CALLBACK is not set: name your model as package.module:function "
-    "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once)",
+    "(AGG_BATCH_CALLBACK in its place for one that takes many stations at once; of create_app: callback=, "
+    "batch_callback=)",
     "AGG_CALLBACK 未设置：请以 package.module:function 的形式写出模型函数"
-    "（一次处理多个场站的模型改用 AGG_BATCH_CALLBACK）",
+    "（一次处理多个场站的模型改用 AGG_BATCH_CALLBACK；create_app 的参数为 callback=、batch_callback=）",
 )
 
 

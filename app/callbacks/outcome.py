@@ -7,9 +7,11 @@ failed station.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from enum import Enum
 from itertools import islice
 from operator import index, methodcaller
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -24,8 +26,7 @@ _STRANGERS_TOLD = 20
 
 # Dates and dataclasses are no JSON values: without these two orjson would write them, by rules of its own.
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-# For what orjson doesn't know: arrays and scalars in forms that it doesn't write itself.
-_default = methodcaller("tolist")
+_to_list = methodcaller("tolist")
 _MAX_DEPTH = 250  # orjson's own limit is 254
 _TEXT = frozenset({str})
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
@@ -63,6 +64,13 @@ class KeyMissed(Outcome):
 
 
 EMPTY = Outcome(Code.EMPTY, None)
+
+
+def _default(value: object) -> Any:
+    """Return what to write of a value that orjson doesn't know: arrays and scalars in forms it doesn't write itself."""
+    if isinstance(value, memoryview):  # bytes, which JSON has no form for
+        raise TypeError
+    return _to_list(value)
 
 
 class _NotJson(TypeError):  # noqa: N818 - internal, and the text is what the user sees
@@ -241,6 +249,8 @@ def _plain(value: object, place: str, outer: tuple[int, ...]) -> object:
         return int(value) if _INT64_MIN <= value <= _UINT64_MAX else orjson.Fragment(str(int(value)))
     if isinstance(value, float):
         return orjson.Fragment(value.text) if type(value) is Digits else float(value)
+    if isinstance(value, UUID | Enum):  # as orjson does, which has written both where nothing beside was unusual
+        return _plain(value.value, place, outer) if isinstance(value, Enum) else str(value)
     return _plain_container(value, place, outer)
 
 

@@ -23,6 +23,8 @@ _OTHER: Final = {  # setting -> the first parameter of the other handler, and th
     "AGG_STATION_RESULT_HANDLER": ("batch_id", "AGG_RESULT_HANDLER"),
 }
 _CONTEXT_POSITION: Final = 3
+_CONTEXT: Final = "context"
+_BY_POSITION: Final = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD})
 _SHOWN: Final = 200
 
 
@@ -35,20 +37,33 @@ class ContextBy(Enum):
 
 
 def takes_context(function: Callable[..., Any]) -> ContextBy:
-    """Find out how a result handler takes its context: a third positional parameter, or a keyword-only `context`.
+    """Find out how a result handler takes its context.
 
-    `*args` and `**kwargs` count as neither, nor does a `context` that a `functools.partial` has bound already.
+    As its third positional parameter, if that is called `context` or has no default; else as a parameter `context`
+    anywhere behind it. `*args` and `**kwargs` count as neither, nor does a `context` that a `functools.partial` has
+    bound already.
     """
     signature = _decorated(function) or _own(function)
     if signature is None:
         return ContextBy.NOTHING
-    parameters = signature.parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    if sum(parameter.kind in positional for parameter in parameters) >= _CONTEXT_POSITION:
-        return ContextBy.POSITION
     bound = function.keywords if isinstance(function, functools.partial) else {}
-    keywords = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
-    return ContextBy.KEYWORD if "context" in keywords - bound.keys() else ContextBy.NOTHING
+    parameters = [parameter for parameter in signature.parameters.values() if parameter.name not in bound]
+    third = [parameter for parameter in parameters if parameter.kind in _BY_POSITION][_CONTEXT_POSITION - 1 :]
+    names = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+    names.update(parameter.name for parameter in third if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY)
+    if third and (third[0].name == _CONTEXT or (_CONTEXT not in names and third[0].default is third[0].empty)):
+        return ContextBy.POSITION
+    return ContextBy.KEYWORD if _CONTEXT in names else ContextBy.NOTHING
+
+
+def unusual_context(function: Callable[..., Any]) -> str | None:
+    """Return the parameter by which a result handler takes its context, if that has another name than `context`."""
+    signature = _decorated(function) or _own(function)
+    if signature is None or takes_context(function) is not ContextBy.POSITION:
+        return None
+    names = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_POSITION]
+    third = names[_CONTEXT_POSITION - 1]
+    return None if third == _CONTEXT else third
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:

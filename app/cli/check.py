@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from aiokafka.admin import AIOKafkaAdminClient
@@ -15,6 +15,7 @@ from mode.utils.imports import cwd_in_path
 
 from app.callbacks.given import FUNCTIONS, overruled_keywords
 from app.callbacks.loading import NO_CALLBACK, NOTHING_GIVEN, FunctionError, Functions, UserFunctions, load_function
+from app.callbacks.signatures import unusual_context
 from app.cli.base import FAILED, broker_problem, command, language, say
 from app.kafka.client import administering
 from app.kafka.permissions import lacking, operations_text, principal
@@ -147,16 +148,17 @@ def check_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> lis
         if spec is None:
             continue
         try:
-            if name not in given:
+            if name in given:
+                function = given[name]
+            else:
                 with cwd_in_path():
-                    load_function(spec, key)
-            elif name in CALLBACKS and settings.executor is Executor.PROCESS:
+                    function = load_function(spec, key)
+            if name in given and name in CALLBACKS and settings.executor is Executor.PROCESS:
                 UserFunctions(given[name], many=name == "batch_callback").path_for_processes()
         except FunctionError as error:
             findings.append(Finding(Mark.WRONG, key, _without(both_of(error), f"{key}={spec}: ", f"{key}={spec}：")))
         else:
-            is_called = name != "station_result_handler" or settings.passthrough_topics
-            findings.append(Finding(Mark.OK, key, spec) if is_called else Finding(Mark.NOTE, key, _never_called(spec)))
+            findings.append(_found(settings, name, key, function))
     return findings
 
 
@@ -176,12 +178,26 @@ def check_pages(app: AggregatorApp) -> list[Finding]:
     return [Finding(Mark.OK, _PAGES, words("{n} of yours", "{n} 个自己的页面", n=len(pages)))]
 
 
-def _never_called(spec: str) -> Words:
-    return words(
-        "{spec} is never called: AGG_PASSTHROUGH_TOPICS is empty",
-        "{spec} 不会被调用：AGG_PASSTHROUGH_TOPICS 为空",
-        spec=spec,
-    )
+def _found(settings: Settings, name: str, key: str, function: Callable[..., Any]) -> Finding:
+    """Return what to say of a function that is there, and can be called."""
+    spec = getattr(settings, name)
+    if name == "station_result_handler" and not settings.passthrough_topics:
+        text = words(
+            "{spec} is never called: AGG_PASSTHROUGH_TOPICS is empty",
+            "{spec} 不会被调用：AGG_PASSTHROUGH_TOPICS 为空",
+            spec=spec,
+        )
+        return Finding(Mark.NOTE, key, text)
+    if name == "result_handler" and (parameter := unusual_context(function)) is not None:
+        text = words(
+            "{spec} gets the batch's context as its parameter {parameter}; a handler of single stations is "
+            "AGG_STATION_RESULT_HANDLER",
+            "{spec} 以参数 {parameter} 接收批次的 context；单场站的处理函数是 AGG_STATION_RESULT_HANDLER",
+            spec=spec,
+            parameter=parameter,
+        )
+        return Finding(Mark.NOTE, key, text)
+    return Finding(Mark.OK, key, spec)
 
 
 def _has_callback(settings: Settings) -> bool:
@@ -252,8 +268,8 @@ def _foreign(settings: Settings, name: str, topic: Topic | None) -> Finding:
         kind = words("context topic", "上下文主题")
     if topic is None:
         text = words(
-            "{kind}: not there; whoever sends creates it, or `{command} send --create --topic {name} FILE`",
-            "{kind}：不存在；由发送方创建，或用 `{command} send --create --topic {name} FILE`",
+            "{kind}: not there, and a worker does not create it: `{command} send --create --topic {name} FILE` does",
+            "{kind}：不存在，worker 也不会创建它：可用 `{command} send --create --topic {name} FILE` 创建",
             kind=kind,
             command=called_as(),
             name=name,

@@ -151,6 +151,17 @@ async def _compare(settings: Settings, request: Request) -> int:
             )
         )
     say(_summary(pairs, request, len(unreadable) + len(timeless)))
+    if (
+        request.time_field is None
+        and any(pair.old is None for pair in pairs)
+        and any(pair.new is None for pair in pairs)
+    ):
+        complain(
+            words(
+                "joined by when they were written; --time FIELD joins them by a time that they have themselves",
+                "按写入时间配对；--time FIELD 可按结果自身的时间配对",
+            )
+        )
     if joined and not pairs:
         complain(
             words(

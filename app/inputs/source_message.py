@@ -22,6 +22,7 @@ from app.inputs.grouping import (
     id_key,
 )
 from app.inputs.timestamps import record_moment
+from app.words import Words, words
 from tables.context import Record
 from tables.model.fast_dataclass import fast_dataclass
 
@@ -247,7 +248,8 @@ def read_overrides(headers: Iterable[tuple[str, bytes | None]], *, max_age: floa
         timeout = float(text) if _SECONDS.fullmatch(text) else math.nan
         if not 0 < timeout < math.inf:
             timeout = None
-            problems.append(_problem("batch-timeout", last, "a finite number of seconds above 0"))
+            wanted = words("a finite number of seconds above 0", "大于 0 的有限秒数")
+            problems.append(_problem("batch-timeout", last, wanted))
         else:
             timeout = min(timeout, max_age)
     replayed = "replayed" in last and _text(last["replayed"]).strip().lower() not in {"false", "0"}
@@ -256,7 +258,8 @@ def read_overrides(headers: Iterable[tuple[str, bytes | None]], *, max_age: floa
         name = _text(last["batch-id"])
         if not (_OLD_BATCH_ID if replayed else _BATCH_ID).fullmatch(name):
             name = None
-            problems.append(_problem("batch-id", last, "1 to 200 characters of A-Z a-z 0-9 . _ : -"))
+            wanted = words("1 to 200 characters of A-Z a-z 0-9 . _ : -", "1 到 200 个 A-Z a-z 0-9 . _ : - 字符")
+            problems.append(_problem("batch-id", last, wanted))
     return Overrides(timeout, name, replayed, tuple(problems))
 
 
@@ -264,7 +267,15 @@ def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode("utf-8", "replace")
 
 
-def _problem(header: str, headers: dict[str, bytes | None], wanted: str) -> str:
+def _problem(header: str, headers: dict[str, bytes | None], wanted: Words) -> Words:
     value = headers[header]
-    found = "no value" if value is None else repr(value[:_VALUE_SHOWN])[1:] + ("…" if len(value) > _VALUE_SHOWN else "")
-    return f"header {header}: {found} is not {wanted}"
+    found: str = words("no value", "没有值")
+    if value is not None:
+        found = repr(value[:_VALUE_SHOWN])[1:] + ("…" if len(value) > _VALUE_SHOWN else "")
+    return words(
+        "header {header}: {found} is not {wanted}",
+        "消息头 {header}：{found} 不是{wanted}",
+        header=header,
+        found=found,
+        wanted=wanted,
+    )

@@ -44,7 +44,8 @@ _COMPACT = re.compile(
 # Hours of an offset may have one digit where no other follows: `+800` may be 8 or 80.
 _ZONE = (
     r"(?: ?(?:(?P<utc>[Zz]|[Uu][Tt][Cc]|[Gg][Mm][Tt])"
-    r"|(?P<sign>[+-])(?P<ahead>[0-9]{2}|[0-9](?![0-9]))(?::?(?P<ahead_minutes>[0-5][0-9]))?))?"
+    r"|(?P<sign>[+\-\u2212])(?P<ahead>[0-9]{2}|[0-9](?![0-9]))"
+    r"(?::?(?P<ahead_minutes>[0-5][0-9])(?::?(?P<ahead_seconds>[0-5][0-9]))?)?))?"
 )
 # The plants' own form, the same with slashes or dots, and ISO 8601: months, days and hours may have one digit.
 _EXTENDED = re.compile(
@@ -62,6 +63,7 @@ _STEP = re.compile(r"([0-9.]+)([smhd])")
 _STEP_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # Weeks: the date is put in the place of the first group. Monday where no day is given.
 _WEEK = re.compile(r"([0-9]{4})-?W([0-9]{2})(?:-?([1-7]))?((?:[Tt ].*)?)")
+_ORDINAL = re.compile(r"([0-9]{4})-?([0-9]{3})((?:[Tt ].*)?)")  # days of the year
 
 
 class Moment(NamedTuple):
@@ -177,20 +179,26 @@ def _moment_of_text(text: str, timezone: ZoneInfo) -> Moment | None:
     number = _NUMBER.fullmatch(text)
     if number:
         return _moment_in_unit(float(f"{number[1]}.{number[2]}") if number[2] else int(number[1]), timezone)
-    parts = _EXTENDED.fullmatch(text) or _BASIC.fullmatch(_without_week(text))
+    parts = _EXTENDED.fullmatch(text) or _BASIC.fullmatch(_as_calendar_date(text))
     return _moment_of_parts(parts, timezone) if parts else None
 
 
-def _without_week(text: str) -> str:
-    """Return the text with `YYYYMMDD` in place of a week date of ISO 8601; any other text as it is."""
-    week = _WEEK.fullmatch(text)
-    if not week:
-        return text
+def _as_calendar_date(text: str) -> str:
+    """Return the text with `YYYYMMDD` in place of a week or ordinal date of ISO 8601; any other text as it is."""
+    week, ordinal = _WEEK.fullmatch(text), _ORDINAL.fullmatch(text)
     try:
-        day = date.fromisocalendar(int(week[1]), int(week[2]), int(week[3] or 1))
-    except ValueError:
+        if week:
+            day, rest = date.fromisocalendar(int(week[1]), int(week[2]), int(week[3] or 1)), week[4]
+        elif ordinal:
+            first = date(int(ordinal[1]), 1, 1)
+            day, rest = first + timedelta(days=int(ordinal[2]) - 1), ordinal[3]
+            if day.year != first.year:
+                return text
+        else:
+            return text
+    except (ValueError, OverflowError):
         return text
-    return f"{day.year:04}{day.month:02}{day.day:02}{week[4]}"
+    return f"{day.year:04}{day.month:02}{day.day:02}{rest}"
 
 
 def _moment_of_parts(match: re.Match[str], timezone: ZoneInfo) -> Moment | None:
@@ -219,8 +227,9 @@ def _zone(parts: Mapping[str, str | None], otherwise: ZoneInfo) -> tzinfo:
         return UTC
     if not parts.get("sign"):
         return otherwise
-    offset = timedelta(hours=int(parts["ahead"] or 0), minutes=int(parts["ahead_minutes"] or 0))
-    return FixedZone(-offset if parts["sign"] == "-" else offset)
+    hours, minutes, seconds = (int(parts[name] or 0) for name in ("ahead", "ahead_minutes", "ahead_seconds"))
+    offset = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    return FixedZone(offset if parts["sign"] == "+" else -offset)
 
 
 @lru_cache(_CACHED)

@@ -14,6 +14,7 @@ from typing import Final
 from app.messages.dead_letters import Subject
 from app.observability.log_lines import NAME_SHOWN, Line, Shown, Throttle, names, printable, say, tell
 from app.settings.enums import Language
+from app.words import told
 from tables.model.enums import LatePolicy
 from tables.model.events import Command, Source
 
@@ -133,7 +134,7 @@ class BatchLog:
 
     def bad_header(self, source: Source, problem: str) -> None:
         """A header of a source message can't be used."""
-        self._source(Line.BAD_HEADER, source, problem=problem)
+        self._source(Line.BAD_HEADER, source, problem=told(problem, self.language))
 
     def passed_through(self, source: Source, stations: Collection[str], *, for_want_of_id: bool) -> None:
         """The stations of a message have no batch: at most one line a second for each topic.

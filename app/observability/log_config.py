@@ -186,7 +186,8 @@ class TextFormatter(ExtensionFormatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line without a traceback."""
         record.__dict__["log_color"] = self._codes.get(record.levelname, "")
-        return logging.Formatter.formatMessage(self, record) + self._reset
+        # Faust's form ends with a space and what mode has to add, which is nothing as a rule.
+        return logging.Formatter.formatMessage(self, record).rstrip() + self._reset
 
 
 def logging_config(log_format: LogFormat) -> dict[str, Any]:

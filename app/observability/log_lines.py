@@ -271,9 +271,10 @@ class Line(StrEnum):
     )
     OUTPUT_LIMIT = (
         "output-limit",
-        "{topic} takes messages of {limit} bytes, too few for AGG_MAX_MESSAGE_BYTES ({wanted}): larger outputs "
-        "go out in parts of that",
-        "{topic} 只接受 {limit} 字节的消息，小于 AGG_MAX_MESSAGE_BYTES ({wanted})，更大的输出按此分段发送",
+        "{topic} takes messages of {limit} bytes, too few for AGG_MAX_MESSAGE_BYTES ({wanted}) and what Kafka adds: "
+        "larger outputs go out in parts of that",
+        "{topic} 只接受 {limit} 字节的消息，不足以容纳 AGG_MAX_MESSAGE_BYTES ({wanted}) 及 Kafka 的附加部分，"
+        "更大的输出按此分段发送",
     )
     RETENTION_DIFFERS = (
         "retention-differs",

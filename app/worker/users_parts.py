@@ -21,6 +21,7 @@ from faust.types import TP, ChannelT
 from faust.types.topics import TopicT
 from mode.supervisors import OneForOneSupervisor
 from mode.types import ServiceT
+from mode.utils.cron import secs_for_next
 
 from app.kafka.transport import FetchedSchema
 from app.messages.message import SendError
@@ -129,6 +130,13 @@ def _awaitable(decorator: str, function: Callable[..., Any]) -> Callable[..., An
     return call
 
 
+def _is_plain(function: object) -> bool:
+    """Say whether a function is a `def` and nothing else: a lambda, or a decorator's, may make what can be awaited."""
+    if not inspect.isfunction(function) or function.__name__ == "<lambda>" or hasattr(function, "__wrapped__"):
+        return False
+    return not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function))
+
+
 class UsersParts(faust.App):
     """A Faust application to which users add what is not the pipeline's.
 
@@ -159,7 +167,8 @@ class UsersParts(faust.App):
                 )
             )
         self._refuse_taken(channel)
-        return super().agent(channel, name=name, **options)
+        decorate = super().agent(channel, name=name, **options)
+        return lambda function: decorate(self._coroutine("@app.agent", function))
 
     def command(self, *options: Any, base: type[AppCommand] | None = None, **more: Any) -> Callable[[Any], Any]:
         """Make a function a command, as Faust does.
@@ -179,7 +188,7 @@ class UsersParts(faust.App):
                         name=name,
                     )
                 )
-            return decorate(function)
+            return decorate(self._coroutine("@app.command", function))
 
         return make
 
@@ -189,17 +198,34 @@ class UsersParts(faust.App):
         """Make an `async def` a task, as Faust does."""
         if fun is None:
             return lambda function: self.task(function, **options)
-        return super().task(_awaitable("@app.task", fun), **options)
+        return super().task(_awaitable("@app.task", self._coroutine("@app.task", fun)), **options)
 
     def timer(self, interval: Any, *args: Any, **options: Any) -> Callable[[Any], Any]:  # type: ignore[override]
         """Make an `async def` a timer, as Faust does."""
+        if callable(interval):
+            raise self._refused(
+                words(
+                    "@app.timer: how often is not said; write @app.timer(5.0) for each five seconds",
+                    "@app.timer：没有写明间隔；例如每五秒一次请写 @app.timer(5.0)",
+                )
+            )
         decorate = super().timer(interval, *args, **options)
-        return lambda function: decorate(_awaitable("@app.timer", function))
+        return lambda function: decorate(_awaitable("@app.timer", self._coroutine("@app.timer", function)))
 
     def crontab(self, cron_format: str, **options: Any) -> Callable[[Any], Any]:  # type: ignore[override]
         """Make an `async def` a timer for fixed times, as Faust does."""
+        try:
+            secs_for_next(cron_format)
+        except Exception as error:
+            raise self._refused(
+                words(
+                    "@app.crontab({form!r}): this is no cron expression of five fields, such as '*/5 * * * *'",
+                    "@app.crontab({form!r})：不是由五个字段组成的 cron 表达式，例如 '*/5 * * * *'",
+                    form=cron_format,
+                )
+            ) from error
         decorate = super().crontab(cron_format, **options)
-        return lambda function: decorate(_awaitable("@app.crontab", function))
+        return lambda function: decorate(_awaitable("@app.crontab", self._coroutine("@app.crontab", function)))
 
     def stream(self, channel: Any, *args: Any, **options: Any) -> Any:
         """Make a stream of a channel, as Faust does.
@@ -224,6 +250,7 @@ class UsersParts(faust.App):
         decorate = super().page(path, **options)
 
         def decorate_and_keep(function: Any) -> Any:
+            self._coroutine(f"@app.page({path!r})", function)
             view = decorate(function)
             self.pages.append(cast(Page, self.web.views["/" + path.lstrip("/")]))
             return view
@@ -245,6 +272,23 @@ class UsersParts(faust.App):
 
     def _refused(self, problem: Words) -> RefusedError:
         return RefusedError([problem], self.settings.log_language)
+
+    def _coroutine(self, decorator: str, function: Any) -> Any:
+        """Return a function that Faust will await.
+
+        Raises:
+            RefusedError: it is a plain `def`: the worker would end with a traceback when it is called first.
+        """
+        if _is_plain(function):
+            raise self._refused(
+                words(
+                    "{decorator}: {name} must be an `async def`",
+                    "{decorator}：{name} 必须是 `async def`",
+                    decorator=decorator,
+                    name=function.__qualname__,
+                )
+            )
+        return function
 
     def _refuse_taken(self, channel: object) -> None:
         """Refuse to give a topic that the pipeline reads to anybody else: its messages come as pieces of partitions."""

@@ -84,6 +84,17 @@ def test_the_command_finds_its_application_whatever_the_folder_holds(site: Path,
     assert "ok     AGG_CALLBACK  load:callback" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("named", [["check", "-A", "app"], ["--app=app:app", "check"]])
+def test_the_command_says_that_it_means_its_own_package_and_not_the_file_of_the_folder(
+    named: list[str], site: Path, folder: Path
+) -> None:
+    unused = {"AGG_BROKER": "127.0.0.1:9", "AGG_CALLBACK": "load:callback"}
+    done = _run([command_in(site), *named], folder, **unused)
+    assert "-A app is this application's own package, and not app.py of this folder" in done.stderr
+    assert "ok     AGG_CALLBACK  load:callback" in done.stdout
+    assert "own package" not in _run([command_in(site), "check"], folder, **unused).stderr
+
+
 def test_the_command_lists_the_commands_of_the_application(site: Path, folder: Path) -> None:
     done = _run([command_in(site), "--help"], folder)
     assert done.stdout.startswith("Usage: batch-aggregator ")

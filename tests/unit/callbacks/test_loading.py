@@ -175,10 +175,13 @@ def required_keyword(batch_id: str, results: list[object], *, context: object) -
         (Handler().two, ContextBy.NOTHING),
         (functools.partial(three, context=None), ContextBy.NOTHING),
         (print, ContextBy.NOTHING),
-        (dict.get, ContextBy.POSITION),
+        (dict.get, ContextBy.NOTHING),
+        (lambda batch_id, results, timeout=30: None, ContextBy.NOTHING),  # noqa: ARG005
+        (lambda batch_id, results, timeout=30, context=None: None, ContextBy.KEYWORD),  # noqa: ARG005
+        (lambda batch_id, results, ctx: None, ContextBy.POSITION),  # noqa: ARG005
     ],
 )
-def test_a_third_positional_parameter_or_a_keyword_of_that_name_is_the_context(
+def test_a_third_positional_parameter_without_a_default_or_one_of_that_name_is_the_context(
     function: Callable[..., Any], expected: ContextBy
 ) -> None:
     assert takes_context(function) is expected

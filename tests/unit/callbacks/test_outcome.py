@@ -8,7 +8,9 @@ import math
 import pickle
 from collections import namedtuple
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import orjson
@@ -340,3 +342,20 @@ def test_a_callback_out_of_time_shows_where_it_stood() -> None:
     assert outcome.traceback is not None
     assert len(outcome.traceback) == TRACEBACK_BYTES
     assert outcome.traceback.endswith("endTimeoutError: too slow")
+
+
+class Unit(Enum):
+    KW = "kW"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(UUID(int=1), "00000000-0000-0000-0000-000000000001"), (Unit.KW, "kW"), (memoryview(b"x"), None)],
+)
+def test_what_stands_beside_a_value_does_not_decide_whether_it_is_written(value: object, written: str | None) -> None:
+    wide = 10**30  # which orjson does not write
+    for result, beside in (({"a": value}, {}), ({"a": value, "b": wide}, {"b": wide}), ({"a": value, 1: 2}, {"1": 2})):
+        outcome = encode(result)
+        assert outcome.code is (Code.FAILED if written is None else Code.RESULT), outcome
+        if written is not None:
+            assert json.loads(outcome.value or "") == {"station_id": "A", "a": written, **beside}

@@ -44,6 +44,15 @@ def test_missing_topics_are_only_noted_since_a_worker_creates_them() -> None:
     assert of(findings, OUTPUT).text == "output topic: not there yet; a worker creates it with 3 partitions"
 
 
+def test_a_handler_that_takes_the_context_by_another_name_is_noted() -> None:
+    def handle(batch_id: str, results: list[object], result: object) -> None: ...
+
+    chosen = settings(CALLBACK="app.demo.model:callback", RESULT_HANDLER="own:handle")
+    finding = of(check_functions(chosen, {"result_handler": handle}), "AGG_RESULT_HANDLER")
+    assert finding.mark is Mark.NOTE
+    assert finding.text.startswith("own:handle gets the batch's context as its parameter result; a handler of single")
+
+
 def test_missing_source_topic_is_wrong() -> None:
     finding = of(check_topics(settings(), {}, brokers=1), SOURCE)
     assert finding.mark is Mark.WRONG
