@@ -67,7 +67,7 @@ def test_the_folder_that_one_stands_in_is_found_in_every_way_of_starting(way: tu
     assert done.returncode == FAILED
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("way", [WAYS["faust"], *further(*((way,) for name, way in WAYS.items() if name != "faust"))])
 def test_a_worker_finds_in_the_folder_what_is_imported_after_the_program(way: tuple[str, ...], folder: Path) -> None:
     (folder / "mymodule.py").write_text(
         "from app import create_app\napp = create_app(callback='model:predict', broker_patience=0)\n"
@@ -103,10 +103,10 @@ def test_a_bad_keyword_is_told_in_a_line_and_ends_with_the_exit_code_of_settings
     ("arguments", "said"),
     [
         ("callback='nowhere:predict'", "callback='nowhere:predict': there is no module nowhere"),
-        ("callback=predict, result_handler='handlers:gone'", "result_handler='handlers:gone': handlers has no"),
-        ("callback=lambda station, inputs: 1, executor='process'", "callback=<lambda>: can't be imported by another"),
-        ("callback=wait()", "callback=...: this is a call of wait; give the function itself, without parentheses"),
-        ("callback=predict, source_topics=[1, None]", "source_topics=[1, None]: must be a valid string"),
+        *further(
+            ("callback=lambda station, inputs: 1, executor='process'", "callback=<lambda>: can't be imported by"),
+            ("callback=wait()", "callback=...: this is a call of wait; give the function itself, without parentheses"),
+        ),
     ],
 )
 def test_a_worker_says_of_a_keyword_what_is_wrong_before_it_looks_for_a_broker(
@@ -123,10 +123,8 @@ def test_a_worker_says_of_a_keyword_what_is_wrong_before_it_looks_for_a_broker(
 
 
 def test_check_finds_a_page_in_the_place_of_one_of_ours(folder: Path) -> None:
-    page = "@app.page('/{path}')\nasync def mine(view, request): ...\n"
-    (folder / "mymodule.py").write_text(MODULE.partition("if __name__")[0] + page.format(path="mine"))
-    assert "ok     pages               1 of yours" in run(folder, *WAYS["python -m faust"], "check").stdout
-    (folder / "mymodule.py").write_text(MODULE.partition("if __name__")[0] + page.format(path="batches"))
+    page = "@app.page('/batches')\nasync def mine(view, request): ...\n"
+    (folder / "mymodule.py").write_text(MODULE.partition("if __name__")[0] + page)
     done = run(folder, *WAYS["python -m faust"], "check")
     assert "WRONG  pages               @app.page('/batches'): this application serves a page there" in done.stdout
     assert done.returncode == SETTINGS
@@ -136,7 +134,7 @@ def test_check_finds_a_page_in_the_place_of_one_of_ours(folder: Path) -> None:
     ("way", "called"),
     [
         (WAYS["python mymodule.py"], "python mymodule.py"),
-        ((*WAYS["batch-aggregator"][:2], "-A", "app"), "batch-aggregator"),
+        *further(((*WAYS["batch-aggregator"][:2], "-A", "app"), "batch-aggregator")),
         *further((WAYS["batch-aggregator"], "batch-aggregator -A mymodule")),
         ((*WAYS["batch-aggregator"][:2], "outputs", "--app=mymodule"), "batch-aggregator -A mymodule"),
     ],
@@ -160,14 +158,10 @@ def test_a_program_that_calls_it_gets_an_error_to_catch(folder: Path) -> None:
             "@app.agent(app.topic('SCHEDULE-STATION-REALTIME-DATA'))",
             "topic SCHEDULE-STATION-REALTIME-DATA: the pipeline",
         ),
-        ("@app.agent('batch-aggregator-load-prediction-batch-events')", "-batch-events: the pipeline"),
-        (
-            "@app.agent(app.topic('MINE'), name='splitter')",
-            "@app.agent(name='splitter'): there is an agent of this name",
+        *further(
+            ("@app.command()\nasync def check(): ...", "@app.command: check is a command of this application"),
+            ("@app.timer(5)\ndef tick(): ...", "@app.timer: tick must be an `async def`"),
         ),
-        ("@app.command()\nasync def check(): ...", "@app.command: check is a command of this application"),
-        ("@app.command()\nasync def dead_letters_command(): ...", "@app.command: dead-letters is a command"),
-        ("@app.table_route(table=None)", "@app.table_route needs Faust's own web server"),
     ],
 )
 def test_what_would_harm_the_pipeline_is_refused_where_it_is_written(line: str, said: str, folder: Path) -> None:
@@ -188,7 +182,7 @@ def test_a_process_can_not_import_what_a_program_of_its_own_holds(folder: Path) 
     assert "python program.py" in done.stderr
 
 
-@pytest.mark.parametrize("other", ["tables.py", "tables/__init__.py"])
+@pytest.mark.parametrize("other", ["tables.py", *further("tables/__init__.py")])
 def test_another_package_of_the_name_tables_is_told_in_a_line(other: str, folder: Path) -> None:
     (folder / other).parent.mkdir(exist_ok=True)
     (folder / other).write_text("")

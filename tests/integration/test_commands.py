@@ -392,6 +392,7 @@ def demo_environment(broker: Broker, topic: str, folder: Path, **more: str) -> d
     return env | {"ONCE": "1", "DEVBROKER_CACHE": str(folder), "PYTHONUNBUFFERED": "1"}
 
 
+@pytest.mark.chaos  # CI runs `make run ONCE=1` on a fresh Debian, too
 def test_demo_ends_with_each_batch_out_once(kafka_broker: SharedBroker, topic: str, tmp_path: Path) -> None:
     # All but the slow station are in time, on a busy machine too.
     env = demo_environment(kafka_broker, topic, tmp_path, BATCH_TIMEOUT="8")

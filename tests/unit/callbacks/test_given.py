@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.callbacks.given import load_given, name_of
-from app.callbacks.loading import find_functions
+from app.callbacks.loading import FunctionError, find_functions
 from app.settings import SettingsError
 from app.settings.fingerprint import fingerprint
 
@@ -150,3 +150,31 @@ def test_the_main_module_counts_as_the_name_of_its_file(monkeypatch: pytest.Monk
     assert name_of(model) == "my_module:model"
     settings, given = load_given({"callback": model})
     assert find_functions(settings, given).importable_path is None
+
+
+async def waiting() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"callback": "nowhere:predict"}, "callback='nowhere:predict': there is no module nowhere"),
+        ({"callback": predict, "result_handler": f"{HERE}:gone"}, f"result_handler='{HERE}:gone': {HERE} has no attr"),
+        ({"callback": anonymous(), "executor": "process"}, "callback=.*<lambda>: can't be imported by another process"),
+    ],
+)
+def test_what_a_keyword_does_not_lead_to_is_told_by_its_name(arguments: dict[str, Any], said: str) -> None:
+    settings, functions = load_given(arguments, env_file=None)
+    with pytest.raises(FunctionError, match=said):
+        find_functions(settings, functions, arguments)
+
+
+def test_a_call_in_the_place_of_a_function_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"^callback=\.\.\.: this is a call of waiting; give the function itself"):
+        load_given({"callback": waiting()}, env_file=None)
+
+
+def test_each_problem_is_told_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_given({"source_topics": [1, None]}, env_file=None)
+    assert str(raised.value) == "source_topics=[1, None]: must be a valid string"

@@ -205,7 +205,7 @@ def test_a_wrong_setting_is_said_by_every_command(command: str, tmp_path: Path) 
     assert complaints.startswith("AGG_BACH_TIMEOUT: unknown key; did you mean AGG_BATCH_TIMEOUT")
 
 
-@pytest.mark.parametrize("app", ["app", "mine", *further("app:app", "app.app")])
+@pytest.mark.parametrize("app", ["mine", *further("app", "app:app", "app.app")])
 def test_faust_s_own_commands_have_the_application(app: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from app import app\n\nassert app.agents\n")
     code, said, complaints, _ = faust(tmp_path, "agents", app=app)

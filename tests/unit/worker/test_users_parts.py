@@ -12,6 +12,11 @@ from app.application import create_app
 from app.settings import Settings
 from app.worker.users_parts import RefusedError, UsersParts
 
+
+async def send() -> None: ...
+async def dead_letters_command() -> None: ...
+
+
 DECORATORS: dict[str, Callable[[UsersParts], Any]] = {
     "@app.task": lambda app: app.task,
     "@app.task()": lambda app: app.task(),
@@ -64,6 +69,26 @@ def test_a_timer_without_its_seconds_and_a_crontab_that_is_none_are_refused() ->
         with pytest.raises(RefusedError, match="no cron expression"):
             app.crontab(wrong)(tick)  # type: ignore[arg-type]
     app.crontab("*/5 * * * *")(tick)
+
+
+@pytest.mark.parametrize(
+    ("take", "said"),
+    [
+        (
+            lambda app: app.agent(app.topic("SCHEDULE-STATION-REALTIME-DATA")),
+            "topic SCHEDULE-STATION-REALTIME-DATA: the",
+        ),
+        (lambda app: app.agent("batch-aggregator-load-prediction-batch-events"), "-batch-events: the pipeline"),
+        (lambda app: app.stream(app.topic("SCHEDULE-STATION-REALTIME-DATA")), "the pipeline of this application reads"),
+        (lambda app: app.agent(app.topic("MINE"), name="splitter"), "'splitter'.: there is an agent of this name"),
+        (lambda app: app.command()(send), "@app.command: send is a command of this application"),
+        (lambda app: app.command()(dead_letters_command), "@app.command: dead-letters is a command"),
+        (lambda app: app.table_route(table=None), "@app.table_route needs Faust's own web server"),
+    ],
+)
+def test_what_would_harm_the_pipeline_is_refused(take: Callable[[UsersParts], Any], said: str) -> None:
+    with pytest.raises(RefusedError, match=said):
+        take(create_app(Settings(callback="a:b")))
 
 
 @pytest.mark.parametrize("takes_app", [False, True])
