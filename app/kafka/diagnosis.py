@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
@@ -24,6 +23,7 @@ from app.settings import Settings
 from app.words import joined, words
 
 ANSWER_SECONDS = 5.0
+LEAVE_SECONDS = 1.0  # for the end of a connection
 _UNTRUSTED: Final = words("AGG_SSL_CAFILE names the certificates that are", "受信任的证书由 AGG_SSL_CAFILE 指定")
 # What to do about a certificate that is not accepted, by OpenSSL's X509_V_ERR codes.
 _REMEDIES: Final = {
@@ -72,16 +72,37 @@ async def _trouble_at(settings: Settings, server: str) -> Trouble | None:
 
 
 async def _trouble_with(settings: Settings, host: str, port: int, options: dict[str, Any]) -> Trouble | None:
+    connection = AIOKafkaConnection(host, port, **options)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            connection = await create_conn(host, port, **options)
+            await connection.connect()
     except ssl.SSLError as error:
         return _tls_trouble(error)
     except (KafkaConnectionError, OSError, TimeoutError) as error:
         return _alert(settings, error) or await _unanswered(settings, host, port, error)
     except KafkaError as error:
         return Trouble(_refusal(settings, error), final=True)
-    return await _trouble_asking(settings, connection)
+    else:
+        return await _trouble_asking(settings, connection)
+    finally:
+        await _end(connection)
+
+
+async def _end(connection: AIOKafkaConnection) -> None:
+    """Close a connection, also one that has not come about, and see it closed: TLS takes leave of the other side first.
+
+    Python would tell of a connection that is not closed when the loop is.
+    """
+    connection.close()
+    protocol = getattr(connection, "_protocol", None)
+    if protocol is None:
+        return
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await asyncio.shield(connection._closed_fut)
+    except TimeoutError:
+        protocol._transport.abort()
+        await asyncio.sleep(0)
 
 
 async def _trouble_asking(settings: Settings, connection: AIOKafkaConnection) -> Trouble | None:
@@ -106,8 +127,6 @@ async def _trouble_asking(settings: Settings, connection: AIOKafkaConnection) ->
                 secure=secure,
             )
         return Trouble(text)
-    finally:
-        connection.close()
     return None
 
 
@@ -216,9 +235,7 @@ async def _unreachable(host: str, port: int) -> str | None:
                 "nothing listens at port {port} of {host}", "{host} 的端口 {port} 无人监听", host=host, port=port
             )
         return f"{error.strerror or error}"
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
+    await _leave(writer)
     return None
 
 
@@ -232,21 +249,33 @@ async def _speaks_tls(host: str, port: int) -> bool:
         return error.reason is not None and "ALERT" in error.reason
     except (OSError, TimeoutError):
         return False
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
+    await _leave(writer)
     return True
+
+
+async def _leave(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        pass
 
 
 async def _speaks_plain(host: str, port: int) -> bool:
     """Say whether the port answers Kafka's first question without TLS; nobody's password is sent for it."""
+    connection = AIOKafkaConnection(host, port)
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            connection = await create_conn(host, port)
+            await connection.connect()
     except Exception:  # noqa: BLE001 - as in `_trouble_at`
         return False
-    connection.close()
-    return True
+    else:
+        return True
+    finally:
+        await _end(connection)
 
 
 def _refusal(settings: Settings, error: KafkaError) -> str:

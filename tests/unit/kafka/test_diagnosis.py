@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import socket
 import ssl
 import struct
+import threading
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +17,7 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from app.kafka import diagnosis
 from app.kafka.client import administering, reading
 from app.kafka.diagnosis import Trouble, find_trouble, find_troubles
 from app.kafka.topics import BrokerError, ensure_topics
@@ -205,3 +211,33 @@ def test_clients_of_such_a_port_say_that_they_are_not_connected() -> None:
                 await ensure_topics(settings, patience=0.0)
 
     asyncio.run(connect())
+
+
+def test_a_tls_port_that_never_takes_leave_leaves_no_connection_open(
+    pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(diagnosis, "LEAVE_SECONDS", 0.1)
+    held: list[ssl.SSLSocket] = []  # which nobody reads, or closes
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    with contextlib.suppress(ssl.SSLError):  # of one that speaks no TLS
+                        held.append(serving(pem).wrap_socket(connection, server_side=True))
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        trouble = trouble_at(server.getsockname()[1], security_protocol="SSL", ssl_cafile=pem)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in held:
+        connection.close()
+    assert trouble is not None
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
