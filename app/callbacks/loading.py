@@ -82,6 +82,8 @@ def load_function(spec: str, setting: str, keyword: str | None = None) -> Callab
 def _import(name: str, where: str) -> ModuleType:
     try:
         return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise  # a model may take long to load, and its user think better of it
     except BaseException as error:  # whatever a module raises, it can't be used
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             message = words(

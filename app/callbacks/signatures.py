@@ -66,10 +66,10 @@ def unusual_context(function: Callable[..., Any]) -> str | None:
     return None if third == _CONTEXT else third
 
 
-def _first_parameter(function: Callable[..., Any]) -> str | None:
-    """Return its name; of a decorator's function its own, since it may call what it decorates in another way."""
+def _names(function: Callable[..., Any]) -> list[str]:
+    """Return those of its parameters; of a decorator's function its own, since it may call what it decorates so."""
     signature = _own(function)
-    return next(iter(signature.parameters), None) if signature is not None else None
+    return [] if signature is None else list(signature.parameters)
 
 
 def misfit(function: Callable[..., Any], setting: str) -> Words | None:
@@ -117,8 +117,20 @@ def misfit(function: Callable[..., Any], setting: str) -> Words | None:
                 shown=_shown(function, signature),
                 error=error,
             )
+    return _misplaced(function, setting, len(arguments))
+
+
+def _misplaced(function: Callable[..., Any], setting: str, arguments: int) -> Words | None:
+    """Return why a function that can be called so is another one, by the names of its parameters; None if it is not."""
+    wanted, names = WANTED[setting], _names(function)
+    if setting == "AGG_CALLBACK" and names[:2] == ["module_input", "station_id"]:
+        return words(
+            "it is called as {wanted}, but its parameters are in the other order",
+            "它以 {wanted} 调用，而其参数顺序相反",
+            wanted=wanted,
+        )
     first, other = _OTHER.get(setting, (None, ""))
-    if len(arguments) == _CONTEXT_POSITION and _first_parameter(function) == first:
+    if arguments == _CONTEXT_POSITION and names[:1] == [first]:
         return words(
             "it is called as {wanted}, but its first parameter is {first}: {other} is called as {form}",
             "它以 {wanted} 调用，而其第一个参数是 {first}：以 {form} 调用的是 {other}",

@@ -244,9 +244,10 @@ async def _address(settings: Settings, given: str | None) -> str:
             if await _answers(session, url):
                 return url
     message = words(
-        "no worker's web answers at {urls}, where the workers of AGG_APP_ID={app_id} are; give --url, by which this "
-        "machine reaches one",
-        "AGG_APP_ID={app_id} 的 worker 在 {urls}，但其网页没有应答；请用 --url 给出本机可访问的地址",
+        "no worker's web answers at {urls}, where the workers of AGG_APP_ID={app_id} are: see the log whether one has "
+        "ended, or is blocked by a callback; or give --url, by which this machine reaches one",
+        "AGG_APP_ID={app_id} 的 worker 在 {urls}，但其网页没有应答：请查看日志，它是否已结束或被回调阻塞；"
+        "或用 --url 给出本机可访问的地址",
         urls=", ".join(map(printable, urls)),
         app_id=settings.app_id,
     )

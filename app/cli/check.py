@@ -283,8 +283,8 @@ def _own(spec: TopicSpec, topic: Topic | None, settings: Settings) -> Finding:
     kind = words("output topic: ", "输出主题：") if is_output else words("", "")
     if topic is None:
         text = words(
-            "{kind}not there yet; a worker creates it with {n:partition}",
-            "{kind}尚不存在；worker 会创建它，{n} 个分区",
+            "{kind}not there yet; a worker creates it with {n:partition} when it starts",
+            "{kind}尚不存在；worker 启动时会创建它，{n} 个分区",
             kind=kind,
             n=spec.partitions,
         )

@@ -219,8 +219,15 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
                 n=shown.limit,
             )
         )
-    if shown.count or request.follow:
+    if request.follow:
         return 0
+    if shown.count:
+        absent = [batch_id for batch_id in request.batch if batch_id not in shown.batches]
+        for batch_id in absent:
+            complain(
+                words("nothing of {batch} in {topic}", "{topic} 中没有 {batch}", batch=printable(batch_id), topic=topic)
+            )
+        return FAILED if absent else 0
     if request.batch or request.station or request.since:
         own = words(
             "; payloads of AGG_RESULT_HANDLER say nothing of stations that could be read here",
@@ -259,6 +266,7 @@ class _Shown:
     def __init__(self, tell: Tell, request: Request) -> None:
         self.limit = request.limit or (None if request.as_json else NEWEST)
         self.count = 0
+        self.batches: set[str] = set()
         self.left_out = False
         self._tell = tell
         self._held: list[tuple[float, int, int, list[str]]] | None = None if self.limit is None else []
@@ -268,6 +276,7 @@ class _Shown:
         if lines is None:
             return
         self.count += 1
+        self.batches.add(_key(message))
         if self._held is None or self.limit is None:
             _print(lines)
             return

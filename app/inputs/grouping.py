@@ -156,9 +156,9 @@ def find_records(loaded: Any, envelope_keys: Sequence[str], id_keys: Sequence[st
     if any(key in loaded for key in (*id_keys, *TIME_KEYS, "gunPower")):
         return [loaded]
     message = words(
-        "none of the four forms: an object with the keys {found} has neither an envelope key ({envelopes}) nor a "
-        "station id ({ids})",
-        "不是四种形式之一：对象的键为 {found}，既没有信封键（{envelopes}），也没有场站 id（{ids}）",
+        "none of the four forms: an object with the keys {found} has neither an envelope key ({envelopes}; "
+        "AGG_ENVELOPE_KEYS) nor a station id ({ids})",
+        "不是四种形式之一：对象的键为 {found}，既没有信封键（{envelopes}；AGG_ENVELOPE_KEYS），也没有场站 id（{ids}）",
         found=_names(loaded),
         envelopes=_names(dict.fromkeys(envelope_keys)),
         ids=_names(id_keys),

@@ -149,6 +149,7 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
     async def ensure(admin: AIOKafkaAdminClient) -> dict[str, int]:
         counts = await partition_counts(admin)
         missing = [spec for spec in specs if spec.name not in counts]
+        _verify(specs, counts)  # before anything is created that would have to be deleted
         if create:
             await _require_permissions(admin, settings, specs)
         if missing and create:
@@ -156,7 +157,7 @@ async def ensure_topics(settings: Settings, *, patience: float, create: bool = T
             names = ", ".join(spec.name for spec in missing)
             tell(logger, logging.INFO, settings.log_language, Line.TOPICS_CREATED, topics=Shown(names))
             await _require_permissions(admin, settings, specs)  # nobody may do anything with what is not there
-        _verify(specs, counts)
+            _verify(specs, counts)
         if create:
             await _tell_retention(admin, settings, [spec for spec in specs if spec not in missing])
         return counts
@@ -346,10 +347,14 @@ def _verify(specs: Sequence[TopicSpec], counts: dict[str, int]) -> None:
         if spec.exact and spec.name in counts and counts[spec.name] != spec.partitions
     ]
     if wrong:
+        remedy = words("set AGG_PARTITIONS to what they have", "请把 AGG_PARTITIONS 设为其分区数")
+        if len({counts[spec.name] for spec in specs if spec.exact and spec.name in counts}) > 1:
+            remedy = words("they differ: delete those that are wrong", "各主题分区数不同：请删除有误的主题")
         message = words(
-            "{wrong}; set AGG_PARTITIONS to what they have, or take another AGG_APP_ID",
-            "{wrong}；请把 AGG_PARTITIONS 设为其分区数，或改用其他 AGG_APP_ID",
+            "{wrong}; {remedy}, or take another AGG_APP_ID",
+            "{wrong}；{remedy}，或改用其他 AGG_APP_ID",
             wrong=joined("; ", wrong),
+            remedy=remedy,
         )
         raise TopicError(message)
 

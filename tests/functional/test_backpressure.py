@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from app.testing import TopologyTestDriver
 from tests.functional.plant import BATCH, START, TOPIC, message, slow
 
@@ -26,6 +28,24 @@ def test_a_batch_is_opened_when_another_has_closed() -> None:
         opened = [output.value["meta"]["opened_at"] - START for output in driver.outputs]
         assert opened[2] > 1.0
         assert opened[4] > 2.0
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("lose_commits", [False, True])
+def test_batches_that_were_open_before_a_restart_take_their_room(partitions: int, lose_commits: bool) -> None:
+    model = slow({"A": 60.0})
+    with TopologyTestDriver(
+        model, max_open_batches=2, batch_timeout=50.0, station_timeout=500.0, partitions=partitions
+    ) as driver:
+        send(driver, 8, "A", "B")
+        driver.advance(3.0)  # an opening is stored within seconds; until then nobody who starts knows of it
+        assert len(driver.open_batches) == 2
+        for _ in range(3):
+            driver.restart(lose_commits=lose_commits)
+            driver.advance(3.0)
+            assert len(driver.open_batches) == 2
+        driver.advance(230.0)
+        assert len(driver.outputs) == 8
 
 
 def test_time_runs_from_the_opening_and_not_while_a_message_waits() -> None:

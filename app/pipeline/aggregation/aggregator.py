@@ -181,6 +181,7 @@ class Aggregator:
                 message = f"table {Table.BATCHES}, partition {partition}: {error}"
                 raise UnreadableRecordError(message) from error
             self.sets[partition] = working_set
+            self._open_batches.recovered(working_set.open)
             releases += [
                 Release(left.decision, left.destination, partition, working_set, left.prepared) for left in recovered
             ]

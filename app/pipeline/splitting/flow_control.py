@@ -7,7 +7,7 @@ import heapq
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
@@ -45,7 +45,8 @@ class OpenBatches:
     """The bound on open batches: reading waits while as many as may be open are not known to be closed.
 
     A worker counts the batches that its splitter has opened. Those of its own partitions count until their output is
-    out, which it sees itself. Those of other workers count until their deadline: nothing flows back from their owners.
+    out, which it sees itself, and so do those that it has found open there when it took the partitions over. Those of
+    other workers count until their deadline: nothing flows back from their owners.
 
     Attributes:
         limit: batches that may be open (`AGG_MAX_OPEN_BATCHES`).
@@ -60,6 +61,7 @@ class OpenBatches:
         self._language = settings.log_language
         self._own: Mapping[int, Container[str]] = {}
         self._counted: dict[str, float] = {}  # until when (Unix seconds); an own one until it is closed: for ever
+        self._recovered: set[str] = set()
         self._deadlines: list[tuple[float, str]] = []  # a heap with an entry for each that counts until its deadline
         self._freed = asyncio.Event()
         self._throttle = Throttle(TELL_SECONDS)
@@ -74,7 +76,11 @@ class OpenBatches:
                 heapq.heappush(self._deadlines, (deadline, batch_id))
             else:
                 del self._counted[batch_id]
-        return len(self._counted)
+        return len(self._counted) + len(self._recovered)
+
+    def recovered(self, batch_ids: Iterable[str]) -> None:
+        """Count batches that are open in own partitions which have just been taken over."""
+        self._recovered.update(batch_ids)
 
     def own(self, partitions: Mapping[int, Container[str]]) -> None:
         """Take these partitions for the worker's, as long as they stand there; each holds the batches that it knows."""
@@ -105,10 +111,14 @@ class OpenBatches:
         if self._counted.get(batch_id) == math.inf:
             del self._counted[batch_id]
             self._freed.set()
+        elif batch_id in self._recovered:
+            self._recovered.remove(batch_id)
+            self._freed.set()
 
     def clear(self) -> None:
         """Forget all batches: the partitions are being taken away."""
         self._counted.clear()
+        self._recovered.clear()
         self._deadlines.clear()
         self._freed.set()
 
@@ -131,7 +141,7 @@ class OpenBatches:
         try:
             while not self.has_room(batch_id):
                 if self._throttle.passes(self._clock()):
-                    tell(logger, logging.WARNING, self._language, Line.READING_WAITS, count=len(self._counted))
+                    tell(logger, logging.WARNING, self._language, Line.READING_WAITS, count=len(self))
                 self._freed.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._next_look()):

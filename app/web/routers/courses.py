@@ -91,9 +91,9 @@ class EventKind(StrEnum):
     STATION = "station"
     EXTENDED = "extended"
     CLOSED = "closed"
-    PUBLISHED = "published"
     LATE = "late"
     REVISED = "revised"
+    PUBLISHED = "published"
 
 
 _ORDER: Final = {kind: place for place, kind in enumerate(EventKind)}

@@ -67,6 +67,12 @@ def test_a_function_is_found_by_module_and_name() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_ctrl_c_while_a_model_is_loaded_is_no_fault_of_the_model() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        load_function("user_models.stopped:callback", "AGG_CALLBACK")
+
+
+@pytest.mark.usefixtures("folder")
 def test_the_name_may_be_a_path_of_attributes() -> None:
     assert load_function("user_models.load:Models.load.predict", "AGG_CALLBACK")("A", {}) == "A"
 
@@ -88,7 +94,6 @@ def test_the_name_may_be_a_path_of_attributes() -> None:
         ("nowhere_at_all.x:callback", ["no module nowhere_at_all", "PYTHONPATH"]),
         ("user_models.broken:callback", ["importing user_models.broken failed", "RuntimeError: no weights found"]),
         ("user_models.leaving:callback", ["importing user_models.leaving failed", "SystemExit: bye"]),
-        ("user_models.stopped:callback", ["importing user_models.stopped failed", "KeyboardInterrupt"]),
         ("user_models.closed:callback", ["importing user_models.closed failed", "GeneratorExit"]),
         ("user_models.lazy:callback", ["getting callback of user_models.lazy failed", "SystemExit: no weights"]),
         ("user_models.load:Model", ["called as callback(station_id, module_input)", "a class"]),

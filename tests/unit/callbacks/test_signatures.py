@@ -148,6 +148,7 @@ GOOD: list[tuple[str, Any]] = [
 BAD: list[tuple[str, Any, str]] = [
     (CALLBACK, one, "one(station_id): too many positional arguments"),
     (CALLBACK, none, "none(): too many positional arguments"),
+    (CALLBACK, lambda module_input, station_id: None, "its parameters are in the other order"),  # noqa: ARG005
     (CALLBACK, three, "three(a, b, c): missing a required argument: 'c'"),
     (CALLBACK, named, "named(**kwargs): too many positional arguments"),
     (CALLBACK, context_by_name, "(batch_id, results, *, context): missing a required"),

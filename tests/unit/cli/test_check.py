@@ -41,7 +41,9 @@ def test_topics_as_a_worker_makes_them_are_well() -> None:
 def test_missing_topics_are_only_noted_since_a_worker_creates_them() -> None:
     findings = check_topics(settings(PARTITIONS="3"), {SOURCE: Topic(8, None)}, brokers=1)
     assert [finding.mark for finding in findings[1:]] == [Mark.NOTE] * (len(findings) - 1)
-    assert of(findings, OUTPUT).text == "output topic: not there yet; a worker creates it with 3 partitions"
+    assert (
+        of(findings, OUTPUT).text == "output topic: not there yet; a worker creates it with 3 partitions when it starts"
+    )
 
 
 def test_a_handler_that_takes_the_context_by_another_name_is_noted() -> None:

@@ -89,7 +89,8 @@ def test_an_empty_list_has_no_stations_and_no_rejects(message: Any) -> None:
         (b"{}", "an object with the keys (none) has neither an envelope key"),
         (
             b'{"a":1,"b":2}',
-            f"an object with the keys a, b has neither an envelope key ({TOPIC}, realTimeData) nor a station id"
+            f"an object with the keys a, b has neither an envelope key ({TOPIC}, realTimeData; AGG_ENVELOPE_KEYS) nor "
+            "a station id"
             " (stationId, station_id)",
         ),
     ],

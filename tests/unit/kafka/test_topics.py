@@ -16,6 +16,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from app.kafka import topics
 from app.kafka.topics import RETENTION, TopicError, create_and_wait, create_topics, is_shorter, source_spec, topic_specs
 from app.settings import Settings
 
@@ -52,6 +53,37 @@ def test_a_topic_that_can_not_be_created_is_named_with_the_brokers_reason() -> N
     for creating in (create_topics(admin, [SPEC]), create_and_wait(admin, [SPEC], patience=1.0)):
         with pytest.raises(TopicError, match=f"^{text}$"):
             asyncio.run(creating)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (
+            {"x-late": 1},
+            "topic x-late has 1 partition, but AGG_PARTITIONS is 2; set AGG_PARTITIONS to what they have, or",
+        ),
+        (
+            {"x-late": 1, "x-dead-letter": 2},
+            "is 2; they differ: delete those that are wrong, or take another AGG_APP_ID",
+        ),
+    ],
+)
+def test_a_topic_with_other_partitions_is_told_before_any_is_created(
+    there: dict[str, int], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = FakeAdmin(0)
+
+    async def counts(_: Any) -> dict[str, int]:
+        return there
+
+    async def with_admin(settings: Settings, patience: float, work: Any) -> Any:
+        return await work(admin)
+
+    monkeypatch.setattr(topics, "partition_counts", counts)
+    monkeypatch.setattr(topics, "_with_broker", with_admin)
+    with pytest.raises(TopicError, match=said):
+        asyncio.run(topics.ensure_topics(Settings(app_id="x", partitions=2), patience=1.0))
+    assert admin.created == []
 
 
 @pytest.mark.parametrize("error", [RequestTimedOutError, NotControllerError])
