@@ -35,17 +35,20 @@ def main() -> None:
 def divide(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return what names the application, which Faust wants in front of the command, and the other arguments.
 
-    No command of Faust's or of ours has an option of these names.
+    No command of Faust's or of ours has an option of these names. An id may begin so: it stands behind its option.
     """
     named: list[str] = []
     others: list[str] = []
     rest = iter(arguments)
     for argument in rest:
+        in_front = all(other.startswith("-") for other in others)
         if argument == "--":
             others += [argument, *rest]
+        elif not in_front and others[-1].startswith("-"):
+            others.append(argument)
         elif argument in {"-A", "--app"}:
             named += [argument, *islice(rest, 1)]
-        elif argument.startswith(("-A", "--app=")):
+        elif argument.startswith("--app=") or (in_front and argument.startswith("-A")):
             named.append(argument)
         else:
             others.append(argument)
