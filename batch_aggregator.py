@@ -23,13 +23,18 @@ EXIT_COLLISION: Final = 2
 def main() -> None:
     """Run `faust` with the arguments of the command line; without `-A`, for our own application."""
     if (problem := import_ours()) is not None:
-        sys.stderr.write(f"{problem[os.environ.get('AGG_LOG_LANGUAGE', '').strip() == 'zh']}\n")
+        _say(problem)
         raise SystemExit(EXIT_COLLISION)
     named, others = divide(sys.argv[1:])
     if (hidden := hidden_module(named)) is not None:
-        sys.stderr.write(f"{hidden[os.environ.get('AGG_LOG_LANGUAGE', '').strip() == 'zh']}\n")
+        _say(hidden)
     sys.argv[1:] = [*(named or ["-A", "app"]), *others]  # in place: Faust keeps the list
     prepared_cli()(prog_name="batch-aggregator")
+
+
+def _say(texts: tuple[str, str]) -> None:
+    """Write the English or the Chinese text, as the environment says."""
+    sys.stderr.write(f"{texts[os.environ.get('AGG_LOG_LANGUAGE', '').strip() == 'zh']}\n")
 
 
 def divide(arguments: list[str]) -> tuple[list[str], list[str]]:

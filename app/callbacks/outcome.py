@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from enum import Enum
 from itertools import islice
-from operator import index, methodcaller
+from operator import index
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,6 @@ _STRANGERS_TOLD = 20
 
 # Dates and dataclasses are no JSON values: without these two orjson would write them, by rules of its own.
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-_to_list = methodcaller("tolist")
 _MAX_DEPTH = 250  # orjson's own limit is 254
 _TEXT = frozenset({str})
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
@@ -66,11 +65,11 @@ class KeyMissed(Outcome):
 EMPTY = Outcome(Code.EMPTY, None)
 
 
-def _default(value: object) -> Any:
+def _default(value: Any) -> Any:
     """Return what to write of a value that orjson doesn't know: arrays and scalars in forms it doesn't write itself."""
     if isinstance(value, memoryview):  # bytes, which JSON has no form for
         raise TypeError
-    return _to_list(value)
+    return value.tolist()
 
 
 class _NotJson(TypeError):  # noqa: N818 - internal, and the text is what the user sees

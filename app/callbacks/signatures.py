@@ -43,14 +43,7 @@ def takes_context(function: Callable[..., Any]) -> ContextBy:
     anywhere behind it. `*args` and `**kwargs` count as neither, nor does a `context` that a `functools.partial` has
     bound already.
     """
-    signature = _decorated(function) or _own(function)
-    if signature is None:
-        return ContextBy.NOTHING
-    bound = function.keywords if isinstance(function, functools.partial) else {}
-    parameters = [parameter for parameter in signature.parameters.values() if parameter.name not in bound]
-    third = [parameter for parameter in parameters if parameter.kind in _BY_POSITION][_CONTEXT_POSITION - 1 :]
-    names = {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
-    names.update(parameter.name for parameter in third if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY)
+    third, names = _behind_two(function)
     if third and (third[0].name == _CONTEXT or (_CONTEXT not in names and third[0].default is third[0].empty)):
         return ContextBy.POSITION
     return ContextBy.KEYWORD if _CONTEXT in names else ContextBy.NOTHING
@@ -58,16 +51,25 @@ def takes_context(function: Callable[..., Any]) -> ContextBy:
 
 def unusual_context(function: Callable[..., Any]) -> str | None:
     """Return the parameter by which a result handler takes its context, if that has another name than `context`."""
+    third, _ = _behind_two(function)
+    by_another_name = takes_context(function) is ContextBy.POSITION and third[0].name != _CONTEXT
+    return third[0].name if by_another_name else None
+
+
+def _behind_two(function: Callable[..., Any]) -> tuple[list[inspect.Parameter], set[str]]:
+    """Return the free parameters behind the first two: those with a position, and the names that can be given."""
     signature = _decorated(function) or _own(function)
-    if signature is None or takes_context(function) is not ContextBy.POSITION:
-        return None
-    names = [parameter.name for parameter in signature.parameters.values() if parameter.kind in _BY_POSITION]
-    third = names[_CONTEXT_POSITION - 1]
-    return None if third == _CONTEXT else third
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    every = [] if signature is None else signature.parameters.values()
+    parameters = [parameter for parameter in every if parameter.name not in bound]
+    third = [parameter for parameter in parameters if parameter.kind in _BY_POSITION][_CONTEXT_POSITION - 1 :]
+    by_name = [parameter for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    by_name += [parameter for parameter in third if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY]
+    return third, {parameter.name for parameter in by_name}
 
 
 def _names(function: Callable[..., Any]) -> list[str]:
-    """Return those of its parameters; of a decorator's function its own, since it may call what it decorates so."""
+    """Return the names of its parameters; a decorator's own, which may call what it decorates in another way."""
     signature = _own(function)
     return [] if signature is None else list(signature.parameters)
 

@@ -193,6 +193,15 @@ def stop_writing(stream: TextIO) -> None:
     os.close(nowhere)
 
 
+def not_read(topic: str) -> Words:
+    """Say of a topic that something is sent to that the pipeline of this application does not read it."""
+    return words(
+        "{topic}: this application does not read it (AGG_SOURCE_TOPICS)",
+        "{topic}：本应用不读取该主题（AGG_SOURCE_TOPICS）",
+        topic=topic,
+    )
+
+
 # -- options ---------------------------------------------------------------------------------------------------------
 
 

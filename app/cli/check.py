@@ -164,18 +164,17 @@ def check_functions(settings: Settings, given: Functions = NOTHING_GIVEN) -> lis
 
 def check_pages(app: AggregatorApp) -> list[Finding]:
     """Hold the pages of the user's against ours, as a worker does when it starts."""
-    pages = getattr(app, "pages", ())  # commands alone have none
-    if not pages:
+    if not app.pages:
         return []
     # Imported where there are pages: what a worker's web needs is much.
     from app.web.app import create_web  # noqa: PLC0415
     from app.web.users_pages import PageError  # noqa: PLC0415
 
     try:
-        create_web(app.status, pages=pages)
+        create_web(app.status, pages=app.pages)
     except PageError as error:
-        return [Finding(Mark.WRONG, _PAGES, Words(str(error), told(error, Language.ZH)))]
-    return [Finding(Mark.OK, _PAGES, words("{n} of yours", "{n} 个自己的页面", n=len(pages)))]
+        return [Finding(Mark.WRONG, _PAGES, both_of(error))]
+    return [Finding(Mark.OK, _PAGES, words("{n} of yours", "{n} 个自己的页面", n=len(app.pages)))]
 
 
 def _found(settings: Settings, name: str, key: str, function: Callable[..., Any]) -> Finding:

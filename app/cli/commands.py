@@ -189,7 +189,7 @@ def only_commands_are_wanted(names: Sequence[str]) -> bool:
 
 def commands_alone() -> Any:
     """Register the commands; returns what has of an application what Faust asks it before it drops it."""
-    register_commands(lambda: SimpleNamespace(settings=_settings(), given={}, keywords={}))
+    register_commands(lambda: SimpleNamespace(settings=_settings(), given={}, keywords={}, pages=(), users_topics=list))
     return SimpleNamespace(
         conf=SimpleNamespace(_origin=None, autodiscover=False),
         finalize=_do_nothing,

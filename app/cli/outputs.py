@@ -222,12 +222,11 @@ async def _run(settings: Settings, topic: str, request: Request, tell: Tell) -> 
     if request.follow:
         return 0
     if shown.count:
-        absent = [batch_id for batch_id in request.batch if batch_id not in shown.batches]
-        for batch_id in absent:
+        for batch_id in shown.absent:
             complain(
                 words("nothing of {batch} in {topic}", "{topic} 中没有 {batch}", batch=printable(batch_id), topic=topic)
             )
-        return FAILED if absent else 0
+        return FAILED if shown.absent else 0
     if request.batch or request.station or request.since:
         own = words(
             "; payloads of AGG_RESULT_HANDLER say nothing of stations that could be read here",
@@ -266,7 +265,7 @@ class _Shown:
     def __init__(self, tell: Tell, request: Request) -> None:
         self.limit = request.limit or (None if request.as_json else NEWEST)
         self.count = 0
-        self.batches: set[str] = set()
+        self.absent = dict.fromkeys(request.batch)  # of which nothing has come
         self.left_out = False
         self._tell = tell
         self._held: list[tuple[float, int, int, list[str]]] | None = None if self.limit is None else []
@@ -276,7 +275,7 @@ class _Shown:
         if lines is None:
             return
         self.count += 1
-        self.batches.add(_key(message))
+        self.absent.pop(_key(message), None)
         if self._held is None or self.limit is None:
             _print(lines)
             return

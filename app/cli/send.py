@@ -23,6 +23,7 @@ from app.cli.base import (
     command,
     complain,
     exit_code_of,
+    not_read,
     option,
     say,
 )
@@ -95,14 +96,8 @@ def register_send(app: AggregatorApp) -> None:
         # In a frame of its own: the counts are said whatever has ended it.
         code = exit_code_of(settings, work)
         say(words("{n:message} sent to {topic}", "已向 {topic} 发送 {n} 条消息", n=sender.confirmed, topic=topic))
-        if topic not in {*settings.pipeline_topics, *getattr(app, "users_topics", list)()}:  # commands alone have none
-            complain(
-                words(
-                    "{topic}: this application does not read it (AGG_SOURCE_TOPICS)",
-                    "{topic}：本应用不读取该主题（AGG_SOURCE_TOPICS）",
-                    topic=topic,
-                )
-            )
+        if topic not in {*settings.pipeline_topics, *app.users_topics()}:
+            complain(not_read(topic))
         if sender.failed:
             complain(words("{n:line} not sent", "{n} 行未发送", n=sender.failed))
         return code

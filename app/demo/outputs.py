@@ -122,24 +122,31 @@ def summary(
     if under_way:
         said.append(words("; {n} under way", "；{n} 个正在处理", n=under_way))
     lines = [(joined("", [*said, words(".", "。")]), "bold red" if overdue or tally.repeated else "bold green")]
-    for text, ids in (
-        (words("Not come out: {ids}", "未输出：{ids}", ids=", ".join(overdue)), overdue),
-        (words("Came out more than once: {ids}", "重复输出：{ids}", ids=", ".join(tally.repeated)), tally.repeated),
-    ):
-        if ids:
-            lines.append((text, "red"))
-    if tally.discarded:
-        lines.append((words("Discarded: {ids}", "已丢弃：{ids}", ids=", ".join(sorted(tally.discarded))), ""))
-    for said_of, count, topic in (
+    optional = (
+        (overdue, words("Not come out: {ids}", "未输出：{ids}", ids=", ".join(overdue)), "red"),
         (
-            ("Dead letters: {count}, in {topic}", "死信：{count} 条，在 {topic} 中"),
-            tally.dead_letters,
-            dead_letter_topic,
+            tally.repeated,
+            words("Came out more than once: {ids}", "重复输出：{ids}", ids=", ".join(tally.repeated)),
+            "red",
         ),
-        (("Late results: {count}, in {topic}", "迟到的结果：{count} 个，在 {topic} 中"), tally.late, late_topic),
-    ):
-        if count:
-            lines.append((words(*said_of, count=count, topic=topic), ""))
+        (tally.discarded, words("Discarded: {ids}", "已丢弃：{ids}", ids=", ".join(sorted(tally.discarded))), ""),
+        (
+            tally.dead_letters,
+            words(
+                "Dead letters: {n}, in {topic}",
+                "死信：{n} 条，在 {topic} 中",
+                n=tally.dead_letters,
+                topic=dead_letter_topic,
+            ),
+            "",
+        ),
+        (
+            tally.late,
+            words("Late results: {n}, in {topic}", "迟到的结果：{n} 个，在 {topic} 中", n=tally.late, topic=late_topic),
+            "",
+        ),
+    )
+    lines += [(text, style) for there, text, style in optional if there]
     return [Text(told(text, language), style) for text, style in lines]
 
 

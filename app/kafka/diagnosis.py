@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,15 +95,26 @@ async def _end(connection: AIOKafkaConnection) -> None:
     Python would tell of a connection that is not closed when the loop is.
     """
     connection.close()
-    protocol = getattr(connection, "_protocol", None)
-    if protocol is None:
-        return
+    protocol = connection._protocol
+    if protocol is not None:
+        await _closed(asyncio.shield(connection._closed_fut), protocol._transport)
+
+
+async def _leave(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await _closed(writer.wait_closed(), writer.transport)
+
+
+async def _closed(closing: Awaitable[object], transport: asyncio.WriteTransport) -> None:
+    """Wait for the end of a connection that is being closed, for LEAVE_SECONDS; then it is broken off."""
     try:
         async with asyncio.timeout(LEAVE_SECONDS):
-            await asyncio.shield(connection._closed_fut)
+            await closing
     except TimeoutError:
-        protocol._transport.abort()
+        transport.abort()
         await asyncio.sleep(0)
+    except OSError:
+        pass
 
 
 async def _trouble_asking(settings: Settings, connection: AIOKafkaConnection) -> Trouble | None:
@@ -251,17 +263,6 @@ async def _speaks_tls(host: str, port: int) -> bool:
         return False
     await _leave(writer)
     return True
-
-
-async def _leave(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    try:
-        async with asyncio.timeout(LEAVE_SECONDS):
-            await writer.wait_closed()
-    except TimeoutError:
-        writer.transport.abort()
-    except OSError:
-        pass
 
 
 async def _speaks_plain(host: str, port: int) -> bool:

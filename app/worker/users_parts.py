@@ -115,21 +115,6 @@ def _said(problem: SendError | KafkaError, settings: Settings) -> SendError | Wo
     )
 
 
-def _awaitable(decorator: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function, whose error names it where it makes nothing that can be awaited: Faust's would not."""
-
-    @functools.wraps(function)
-    async def call(*args: Any) -> Any:
-        made = function(*args)
-        if not inspect.isawaitable(made):
-            name = getattr(function, "__qualname__", repr(function))
-            message = f"{decorator}: {name} must be an `async def`; it returned {type(made).__name__}"
-            raise TypeError(message)
-        return await made
-
-    return call
-
-
 def _is_plain(function: object) -> bool:
     """Say whether a function is a `def` and nothing else: a lambda, or a decorator's, may make what can be awaited."""
     if not inspect.isfunction(function) or function.__name__ == "<lambda>" or hasattr(function, "__wrapped__"):
@@ -198,7 +183,7 @@ class UsersParts(faust.App):
         """Make an `async def` a task, as Faust does."""
         if fun is None:
             return lambda function: self.task(function, **options)
-        return super().task(_awaitable("@app.task", self._coroutine("@app.task", fun)), **options)
+        return super().task(self._awaitable("@app.task", fun), **options)
 
     def timer(self, interval: Any, *args: Any, **options: Any) -> Callable[[Any], Any]:  # type: ignore[override]
         """Make an `async def` a timer, as Faust does."""
@@ -210,7 +195,7 @@ class UsersParts(faust.App):
                 )
             )
         decorate = super().timer(interval, *args, **options)
-        return lambda function: decorate(_awaitable("@app.timer", self._coroutine("@app.timer", function)))
+        return lambda function: decorate(self._awaitable("@app.timer", function))
 
     def crontab(self, cron_format: str, **options: Any) -> Callable[[Any], Any]:  # type: ignore[override]
         """Make an `async def` a timer for fixed times, as Faust does."""
@@ -225,7 +210,7 @@ class UsersParts(faust.App):
                 )
             ) from error
         decorate = super().crontab(cron_format, **options)
-        return lambda function: decorate(_awaitable("@app.crontab", self._coroutine("@app.crontab", function)))
+        return lambda function: decorate(self._awaitable("@app.crontab", function))
 
     def stream(self, channel: Any, *args: Any, **options: Any) -> Any:
         """Make a stream of a channel, as Faust does.
@@ -289,6 +274,25 @@ class UsersParts(faust.App):
                 )
             )
         return function
+
+    def _awaitable(self, decorator: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that Faust will await; its error names it where it makes nothing that can be awaited.
+
+        Raises:
+            RefusedError: that can be seen already.
+        """
+        function = self._coroutine(decorator, function)
+
+        @functools.wraps(function)
+        async def call(*args: Any) -> Any:
+            made = function(*args)
+            if not inspect.isawaitable(made):
+                name = getattr(function, "__qualname__", repr(function))
+                message = f"{decorator}: {name} must be an `async def`; it returned {type(made).__name__}"
+                raise TypeError(message)
+            return await made
+
+        return call
 
     def _refuse_taken(self, channel: object) -> None:
         """Refuse to give a topic that the pipeline reads to anybody else: its messages come as pieces of partitions."""

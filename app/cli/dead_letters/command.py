@@ -24,6 +24,7 @@ from app.cli.base import (
     complain,
     json_option,
     moment_option,
+    not_read,
     option,
     say,
     shown_time,
@@ -245,13 +246,7 @@ async def _replay(settings: Settings, store: LetterStore, letters: list[Letter],
     due = newest(due, request.limit)
     for topic in unread_topics(settings, due):
         if topic in store.counts:
-            complain(
-                words(
-                    "{topic}: this application does not read it (AGG_SOURCE_TOPICS): nothing will come of it",
-                    "{topic}：本应用不读取该主题（AGG_SOURCE_TOPICS），发送到那里的消息不会被处理",
-                    topic=topic,
-                )
-            )
+            complain(words("{it}: nothing will come of it", "{it}，发送到那里的消息不会被处理", it=not_read(topic)))
     async with AsyncExitStack() as stack:
         producer = None
         if due and not request.dry_run:
